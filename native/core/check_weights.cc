@@ -1,0 +1,59 @@
+#include "core/check_weights.h"
+
+#include <string>
+
+#include "core/error.h"
+
+namespace moe {
+namespace {
+
+std::string shape_text(int64_t rows, int64_t cols) {
+  return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
+}
+
+void expect_matrix(const std::string& name, const WeightMatrix& matrix, int64_t rows, int64_t cols) {
+  if (!matrix)
+    throw Error(ErrorCode::kShape, "Expected `" + name + "` of shape " + shape_text(rows, cols) + ", got none");
+  if (matrix.out_features != rows || matrix.in_features != cols)
+    throw Error(ErrorCode::kShape, "Expected `" + name + "` to have shape " + shape_text(rows, cols) + ", got " +
+                                       shape_text(matrix.out_features, matrix.in_features));
+}
+
+void expect_vector_if_given(const std::string& name, const WeightVector& vector, int64_t size) {
+  if (vector && vector.size != size)
+    throw Error(ErrorCode::kShape, "Expected `" + name + "` to have " + std::to_string(size) + " values, got " +
+                                       std::to_string(vector.size));
+}
+
+void check_expert(const std::string& name, const ExpertWeights& expert, bool gated, int64_t hidden, int64_t width) {
+  if (gated) expect_matrix(name + ".gate", expert.gate, width, hidden);
+  if (!gated && (expert.gate || expert.gate_bias))
+    throw Error(ErrorCode::kShape, "Expected no `" + name + ".gate`: the activation has no gate");
+  expect_matrix(name + ".up", expert.up, width, hidden);
+  expect_matrix(name + ".down", expert.down, hidden, width);
+  expect_vector_if_given(name + ".gateBias", expert.gate_bias, width);
+  expect_vector_if_given(name + ".upBias", expert.up_bias, width);
+  expect_vector_if_given(name + ".downBias", expert.down_bias, hidden);
+}
+
+}  // namespace
+
+void check_weights(const LayerSpec& spec, const LayerWeights& weights) {
+  const int64_t experts = spec.moe.expert_num, hidden = spec.hidden_size;
+  const bool gated = is_gated(spec.activation);
+  if (experts > 1) expect_matrix("router", weights.router, experts, hidden);
+  expect_vector_if_given("routerBias", weights.router_bias, experts);
+  expect_vector_if_given("routerCorrectionBias", weights.correction_bias, experts);
+  if (static_cast<int64_t>(weights.experts.size()) != experts)
+    throw Error(ErrorCode::kShape, "Expected weights of " + std::to_string(experts) + " experts, got " +
+                                       std::to_string(weights.experts.size()));
+  for (int64_t expert = 0; expert < experts; ++expert)
+    check_expert("experts[" + std::to_string(expert) + "]", weights.experts[expert], gated, hidden,
+                 spec.intermediate_size);
+  if (weights.shared.has_value() != (spec.shared_size > 0))
+    throw Error(ErrorCode::kShape, "Expected shared expert weights exactly when the shared expert has a width");
+  if (weights.shared) check_expert("shared", *weights.shared, gated, hidden, spec.shared_size);
+  if (weights.shared_router) expect_matrix("shared.router", weights.shared_router, 1, hidden);
+}
+
+}  // namespace moe

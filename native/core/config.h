@@ -1,0 +1,59 @@
+// What a layer is: MindFormers' MoEConfig, checked by src/config.ts, and the sizes around it.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace moe {
+
+enum class RoutingPolicy : uint8_t { kTopkRouterV1, kTopkRouterV2 };
+enum class TopkMethod : uint8_t { kGreedy, kGroupLimitedGreedy, kNoauxTc };
+
+// A balance loss of TopkRouterV2: factor * E^2 * mean over groups of (mean score * share of choices), the experts
+// averaged over `expert_groups` consecutive groups (expert: E groups; device, comm: fewer).
+struct AuxLoss {
+  double factor;
+  int32_t expert_groups;
+};
+
+// Names and meaning are MindFormers'; TypeScript has applied defaults and checks.
+struct MoEConfig {
+  int32_t expert_num = 1;
+  double capacity_factor = 1.1;
+  double aux_loss_factor = 0.05;
+  int32_t num_experts_chosen = 1;
+  int64_t tokens_per_group = 0;  // capacity is counted per group of this many tokens; 0: the whole batch is one group
+
+  RoutingPolicy routing_policy = RoutingPolicy::kTopkRouterV1;
+  // The rest has an effect in TopkRouterV2 only.
+  bool use_gating_sigmoid = false;
+  TopkMethod topk_method = TopkMethod::kGreedy;
+  int32_t n_group = 1;
+  int32_t topk_group = 1;
+  bool exclude_masked_groups = false;  // false: scores of masked groups become 0 (MindFormers); true: -infinity
+  bool balance_via_topk_bias = false;
+  bool norm_topk_prob = true;
+  double norm_topk_epsilon = 1e-9;
+  double routed_scaling_factor = 1.0;
+  bool enable_sdrop = false;
+  int32_t capacity_multiple = 1;  // capacity is rounded up to a multiple of this: mp * comp_comm_parallel_degree
+  std::vector<AuxLoss> aux_losses;
+  double z_loss_factor = 0.0;
+};
+
+enum class Activation : uint8_t { kSwiGLU, kSwiGLUOai, kGeGLU, kGELU, kGELUTanh, kReLU, kSiLU };
+
+constexpr bool is_gated(Activation activation) { return activation <= Activation::kGeGLU; }
+
+struct LayerSpec {
+  MoEConfig moe;
+  int32_t hidden_size = 0;
+  int32_t intermediate_size = 0;
+  int32_t shared_size = 0;  // width of the shared expert, 0 when there is none
+  Activation activation = Activation::kSwiGLU;
+  DType weight_type = DType::kFloat32;  // how experts are held; the router is always float32
+  int32_t threads = 0;                  // at most this many threads work on the layer; 0: all of the device's
+};
+
+}  // namespace moe

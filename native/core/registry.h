@@ -1,0 +1,36 @@
+// Which device families there are, whether they can run here, and opening one.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/plugin.h"
+
+namespace moe {
+
+struct BackendStatus {
+  std::string name;
+  std::string reason;               // why it cannot run here; empty when it can
+  std::vector<DeviceInfo> devices;  // empty when it cannot
+};
+
+class Registry {
+ public:
+  // `built_in` is always there; `plugin_folder` is where libmoe_<name>.so of the others is looked for.
+  Registry(const Plugin& built_in, std::string plugin_folder);
+
+  // Every family the project knows, in the order 'auto' tries them: ascend, cuda, cpu.
+  std::vector<BackendStatus> list();
+
+  // Throws kDeviceUnavailable with the reason, never falls back to another family.
+  std::unique_ptr<Backend> open(const std::string& name, int index);
+
+ private:
+  // Null and a reason where the plugin cannot be used.
+  const Plugin* find(const std::string& name, std::string& reason);
+
+  const Plugin& built_in_;
+  std::string plugin_folder_;
+};
+
+}  // namespace moe

@@ -1,0 +1,60 @@
+/**
+ * Every error code, in the order of `ErrorCode` in native/core/error.h: native errors carry the position.
+ * The code is the contract; the message is for people.
+ */
+export const errorCodes = [
+  'ERR_MOE_CONFIG',
+  'ERR_MOE_SHAPE',
+  'ERR_MOE_CHECKPOINT',
+  'ERR_MOE_DEVICE_UNAVAILABLE',
+  'ERR_MOE_OUT_OF_MEMORY',
+  'ERR_MOE_DEVICE',
+  'ERR_MOE_QUEUE_FULL',
+  'ERR_MOE_ABORTED',
+  'ERR_MOE_CLOSED',
+  'ERR_MOE_INTERNAL',
+] as const;
+
+export type MoEErrorCode = (typeof errorCodes)[number];
+
+/** Base of every error this package throws. `code` is stable across releases. */
+export class MoEError extends Error {
+  readonly code: MoEErrorCode;
+
+  constructor(code: MoEErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+    this.code = code;
+  }
+}
+
+/** An option cannot describe a layer. The message names the field, what was expected and what came. */
+export class ConfigError extends MoEError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('ERR_MOE_CONFIG', message, options);
+  }
+}
+
+/** An array does not have the length, shape or type the layer needs. */
+export class ShapeError extends MoEError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('ERR_MOE_SHAPE', message, options);
+  }
+}
+
+/** A checkpoint file is damaged, incomplete or of an unknown kind. The message names the file and the tensor. */
+export class CheckpointError extends MoEError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('ERR_MOE_CHECKPOINT', message, options);
+  }
+}
+
+/** A device is missing, out of memory, too busy (`ERR_MOE_QUEUE_FULL`), or failed. */
+export class DeviceError extends MoEError {}
+
+/** The layer or checkpoint was closed before the call. Nothing was run. */
+export class ClosedError extends MoEError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('ERR_MOE_CLOSED', message, options);
+  }
+}

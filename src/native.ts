@@ -1,0 +1,123 @@
+import type { LayerWeightViews } from './weights.js';
+
+/** A file mapped read-only. Kept alive by whoever reads it; unmapped when collected or closed. */
+export interface NativeFile {
+  readonly path: string;
+  readonly byteLength: number;
+  /** The bytes [offset, offset + length), copied. */
+  read(offset: number, length: number): Uint8Array;
+  close(): void;
+}
+
+/** Withdraws a waiting call, or stops a running one at the next block of an expert. */
+export interface NativeCancellation {
+  cancel(): void;
+}
+
+/** MoEConfig as native/core/config.h declares it: plain numbers and booleans, already checked. */
+export interface NativeMoEConfig {
+  expertNum: number;
+  capacityFactor: number;
+  auxLossFactor: number;
+  numExpertsChosen: number;
+  /** Tokens per capacity group; 0: the whole batch is one group. */
+  tokensPerGroup: number;
+  routingPolicy: 'TopkRouterV1' | 'TopkRouterV2';
+  useGatingSigmoid: boolean;
+  topkMethod: 'greedy' | 'group_limited_greedy' | 'noaux_tc';
+  nGroup: number;
+  topkGroup: number;
+  excludeMaskedGroups: boolean;
+  balanceViaTopkBias: boolean;
+  normTopkProb: boolean;
+  normTopkEpsilon: number;
+  routedScalingFactor: number;
+  enableSdrop: boolean;
+  capacityMultiple: number;
+  auxLosses: { factor: number; expertGroups: number }[];
+  zLossFactor: number;
+}
+
+export interface NativeLayerSpec {
+  moe: NativeMoEConfig;
+  hiddenSize: number;
+  intermediateSize: number;
+  /** 0 when there is no shared expert. */
+  sharedSize: number;
+  activation: 'swiglu' | 'swiglu_oai' | 'geglu' | 'gelu' | 'gelu_tanh' | 'relu' | 'silu';
+  weightType: 'float32' | 'bfloat16' | 'float16';
+  /** 0: all of the device's. */
+  threads: number;
+  /** Calls that may wait on the device before a further one fails with ERR_MOE_QUEUE_FULL. */
+  maxQueue: number;
+}
+
+/** One call. Arrays are borrowed until the promise settles. Without `output` the batch is only routed. */
+export interface NativeCall {
+  hidden: Float32Array | Uint16Array;
+  dtype: 'float32' | 'bfloat16' | 'float16';
+  tokens: number;
+  output?: Float32Array;
+  /** [T, K] */
+  expertIds?: Int32Array;
+  /** [T, K] */
+  weights?: Float32Array;
+  /** [E] */
+  expertLoad?: Uint32Array;
+  /** auxLoss, zLoss, droppedChoices, capacity (-1 when dropless) */
+  totals?: Float64Array;
+  cancellation?: NativeCancellation;
+}
+
+export interface NativeLayer {
+  readonly weightBytes: number;
+  forward(call: NativeCall): Promise<void>;
+  forwardSync(call: NativeCall): void;
+  /** Rejects waiting calls with ERR_MOE_CLOSED, lets the running one end, frees the weights. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+export interface NativeDevice {
+  index: number;
+  name: string;
+  kernels: string;
+  threads: number;
+  memoryBytes: number;
+  emulated: boolean;
+}
+
+export interface NativeBackendStatus {
+  name: 'ascend' | 'cuda' | 'cpu';
+  /** Empty when it can run here. */
+  reason: string;
+  devices: NativeDevice[];
+}
+
+/** What this machine's CPU can do at most, measured now. */
+export interface NativeMachinePeak {
+  threads: number;
+  /** Multiply-adds in registers, two flops each. */
+  gflops: number;
+  /** Reading memory that no cache holds. */
+  gigabytesPerSecond: number;
+}
+
+/** The addon's whole surface. test/native.test.ts compares it with what native/addon exports. */
+export interface NativeBinding {
+  readonly buildId: string;
+  /** The codes of native/core/error.h, in order. */
+  readonly errorCodes: string[];
+  devices(): NativeBackendStatus[];
+  mapFile(path: string): NativeFile;
+  createLayer(
+    device: string,
+    index: number,
+    spec: NativeLayerSpec,
+    weights: LayerWeightViews,
+    onProgress?: (done: number, total: number) => void,
+    cancellation?: NativeCancellation,
+  ): Promise<NativeLayer>;
+  Cancellation: new () => NativeCancellation;
+  /** Runs for about `seconds` on `threads` threads (0: all), off the JS thread. */
+  measureMachinePeak(threads: number, seconds: number): Promise<NativeMachinePeak>;
+}

@@ -1,0 +1,83 @@
+import type { NativeFile } from './native.js';
+
+/** Element types of weights and activations. 16-bit floats travel as their bits in a `Uint16Array`. */
+export type DType = 'float32' | 'bfloat16' | 'float16';
+
+/** A dense, row-major array in memory. */
+export interface Tensor {
+  dtype: DType;
+  shape: readonly number[];
+  data: Float32Array | Uint16Array;
+}
+
+/** A layer's weights, row-major, as checkpoints store them. E experts, H hidden, I intermediate, S shared width. */
+export interface LayerWeights {
+  /** `[E, H]`. */
+  router: Tensor;
+  /** `[E]`, added to the logits. */
+  routerBias?: Tensor;
+  /** `[E]`, added to the scores for the choice only (`balanceViaTopkBias`). */
+  routerCorrectionBias?: Tensor;
+  /** `[E, I, H]`; given exactly when the activation is gated. */
+  gate?: Tensor;
+  /** `[E, I, H]`. */
+  up: Tensor;
+  /** `[E, H, I]`. */
+  down: Tensor;
+  /** `[E, I]`. */
+  gateBias?: Tensor;
+  /** `[E, I]`. */
+  upBias?: Tensor;
+  /** `[E, H]`. */
+  downBias?: Tensor;
+  /** The always-on expert: gate and up `[S, H]`, down `[H, S]`; router `[1, H]` scales it by a sigmoid. */
+  shared?: { gate?: Tensor; up: Tensor; down: Tensor; router?: Tensor };
+}
+
+/** Where weight bytes stand: an array in memory, or a mapped file. */
+export type WeightSource = Float32Array | Uint16Array | NativeFile;
+
+/**
+ * One matrix inside a source. Element (o, i), output feature o and input feature i, stands `byteOffset` bytes plus
+ * `o * outStride + i * inStride` elements into the source, so fused, transposed and interleaved checkpoints need no
+ * copy.
+ */
+export interface MatrixView {
+  source: WeightSource;
+  byteOffset: number;
+  dtype: DType;
+  outFeatures: number;
+  inFeatures: number;
+  outStride: number;
+  inStride: number;
+}
+
+/** One vector inside a source, `stride` elements apart. */
+export interface VectorView {
+  source: WeightSource;
+  byteOffset: number;
+  dtype: DType;
+  size: number;
+  stride: number;
+}
+
+/** One expert: gate and up `[I, H]`, down `[H, I]`. */
+export interface ExpertView {
+  gate?: MatrixView;
+  up: MatrixView;
+  down: MatrixView;
+  gateBias?: VectorView;
+  upBias?: VectorView;
+  downBias?: VectorView;
+}
+
+/** A layer's weights where they stand: what `MoELayer` hands to the native side. */
+export interface LayerWeightViews {
+  /** Absent when there is one expert. */
+  router?: MatrixView;
+  routerBias?: VectorView;
+  routerCorrectionBias?: VectorView;
+  experts: ExpertView[];
+  shared?: ExpertView;
+  sharedRouter?: MatrixView;
+}
