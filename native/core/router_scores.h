@@ -1,0 +1,47 @@
+// From a token's logits to its scores. One exponential of our own, built of correctly rounded steps, so that a token is
+// routed alike on every machine, whatever its math library.
+#pragma once
+#include <bit>
+#include <cstdint>
+
+namespace moe {
+
+// e^x for x <= 0 within 1.1 units in the last place, subnormal results included; 0 below -104, and for -infinity.
+inline float exp_of_nonpositive(float x) {
+  constexpr float kLog2E = 1.44269504f;
+  constexpr float kLn2High = 0.693359375f;  // nine bits: a multiple of it by any exponent is exact
+  constexpr float kLn2Low = -2.12194440e-4f;
+  constexpr float kRounder = 0x1.8p23f;  // adding it leaves the nearest integer in the low bits
+
+  const float clamped = x > -105.0f ? x : -105.0f;
+  const float shifted = clamped * kLog2E + kRounder;
+  const float exponent = shifted - kRounder;
+  const float r = (clamped - exponent * kLn2High) - exponent * kLn2Low;
+  float series = 1.9875691500e-4f;  // (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2
+  series = series * r + 1.3981999507e-3f;
+  series = series * r + 8.3334519073e-3f;
+  series = series * r + 4.1665795894e-2f;
+  series = series * r + 1.6666665459e-1f;
+  series = series * r + 5.0000001201e-1f;
+  const float mantissa = (series * (r * r) + r) + 1.0f;
+
+  // 2^exponent in two factors: the exponents of subnormal results do not fit one.
+  const int32_t whole = std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kRounder);
+  const int32_t half = whole >> 1;
+  return mantissa * std::bit_cast<float>((half + 127) << 23) * std::bit_cast<float>((whole - half + 127) << 23);
+}
+
+// The largest of a token's logits; NaN where the token cannot be routed: a logit is NaN or +infinity, or all are
+// -infinity.
+float routable_max(const float* logits, int32_t count);
+
+// scores = softmax(logits), [count] each. Returns the sum of e^(logit - max).
+float softmax(const float* logits, float max, int32_t count, float* scores);
+
+// scores = sigmoid(logits), [count] each.
+void sigmoid(const float* logits, int32_t count, float* scores);
+
+// In double, in an order that depends on `count` alone.
+double sum_of(const float* values, int32_t count);
+
+}  // namespace moe
