@@ -1,0 +1,32 @@
+import type { NativeLayerSpec } from '../native.js';
+import type { DType, LayerWeightViews } from '../weights.js';
+import type { LayerTensors } from './layer_tensors.js';
+
+export type Activation = NativeLayerSpec['activation'];
+
+/** The sizes that a layer's tensors must have. */
+export interface LayerSizes {
+  expertNum: number;
+  hiddenSize: number;
+  intermediateSize: number;
+  /** Width of the shared expert, 0 without one. */
+  sharedSize: number;
+}
+
+/** What the tensors alone say about a layer. */
+export interface LayerMeasure extends LayerSizes {
+  weightType: DType;
+  /** What the family's experts compute unless a config says otherwise. */
+  activation: Activation;
+}
+
+/** How a family of models names an MoE layer's tensors and lays them out. The model type says how the layer routes. */
+export interface Family {
+  readonly name: string;
+  /** Names of the router's weight inside a layer. A layer is an MoE layer of this family when it has one of them. */
+  readonly routers: readonly string[];
+  /** Reads sizes and type off the tensors' shapes. Throws `CheckpointError` where they cannot be told. */
+  measure(tensors: LayerTensors): LayerMeasure;
+  /** Views of every weight. Throws `CheckpointError`, naming tensor and file, where a shape does not fit the sizes. */
+  views(tensors: LayerTensors, sizes: LayerSizes): LayerWeightViews;
+}
