@@ -50,7 +50,7 @@ export class SafetensorsFile {
   }
 
   /** A tensor's bytes, little-endian and row-major as they stand in the file. */
-  readBytes(name: string): Promise<Uint8Array> {
+  async readBytes(name: string): Promise<Uint8Array> {
     const { byteOffset, byteLength } = this.entry(name);
     return withFile(this.path, (handle, fileBytes) => {
       if (fileBytes !== this.byteLength) throw changed(this.path, this.byteLength, fileBytes);
