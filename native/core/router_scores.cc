@@ -62,7 +62,10 @@ float softmax(const float* logits, float max, int32_t count, float* scores) {
 void sigmoid(const float* logits, int32_t count, float* scores) {
   for (int32_t i = 0; i < count; ++i) {
     const float e = exp_of_nonpositive(-std::fabs(logits[i]));
-    scores[i] = (logits[i] < 0.0f ? e : 1.0f) / (1.0f + e);
+    const int32_t negative = std::bit_cast<int32_t>(logits[i]) >> 31;  // all bits of it, or none
+    const float numerator =
+        std::bit_cast<float>((std::bit_cast<int32_t>(e) & negative) | (std::bit_cast<int32_t>(1.0f) & ~negative));
+    scores[i] = numerator / (1.0f + e);
   }
 }
 

@@ -1,6 +1,7 @@
 // From a token's logits to its scores. One exponential of our own, built of correctly rounded steps, so that a token is
 // routed alike on every machine, whatever its math library.
 #pragma once
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 
@@ -13,7 +14,10 @@ inline float exp_of_nonpositive(float x) {
   constexpr float kLn2Low = -2.12194440e-4f;
   constexpr float kRounder = 0x1.8p23f;  // adding it leaves the nearest integer in the low bits
 
-  const float clamped = x > -105.0f ? x : -105.0f;
+  // Clamped as integers: a comparison of floats would be a branch, and the loops around would not become vectors.
+  constexpr int32_t kMagnitude = 0x7fffffff;
+  const float clamped =
+      -std::bit_cast<float>(std::min(std::bit_cast<int32_t>(x) & kMagnitude, std::bit_cast<int32_t>(105.0f)));
   const float shifted = clamped * kLog2E + kRounder;
   const float exponent = shifted - kRounder;
   const float r = (clamped - exponent * kLn2High) - exponent * kLn2Low;

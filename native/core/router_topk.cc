@@ -1,7 +1,6 @@
 #include "core/router_topk.h"
 
 #include <algorithm>
-#include <functional>
 
 namespace moe {
 namespace {
@@ -17,9 +16,11 @@ bool any_above(const float* values, float bound) {
 
 // Puts (value, index) behind the values that are not smaller; the last of `size` places falls off.
 void insert(float value, int32_t index, int32_t size, int32_t* indices, float* best) {
-  const auto place = std::upper_bound(best, best + size - 1, value, std::greater<>()) - best;
-  std::move_backward(best + place, best + size - 1, best + size);
-  std::move_backward(indices + place, indices + size - 1, indices + size);
+  int32_t place = size - 1;
+  for (; place > 0 && value > best[place - 1]; --place) {
+    best[place] = best[place - 1];
+    indices[place] = indices[place - 1];
+  }
   best[place] = value;
   indices[place] = index;
 }
