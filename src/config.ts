@@ -11,6 +11,9 @@ import {
   type TopkMethod,
   toSnakeCase,
 } from './config/fields.js';
+import { huggingFaceOptions } from './config/hugging_face.js';
+import { checkOtherFields } from './config/other_fields.js';
+import { parseFields } from './config/parse.js';
 import { ConfigError } from './errors.js';
 
 export type { AuxLossType, MoEConfigFields, RoutingPolicy, TopkMethod } from './config/fields.js';
@@ -60,6 +63,29 @@ export class MoEConfig implements MoEConfigFields {
     checkFields(fields);
     this.#notes = Object.freeze([...notes]);
     Object.freeze(Object.assign(this, fields));
+  }
+
+  /**
+   * Reads MindFormers YAML or JSON text, or an object like it. A `moe_config:` key is entered. Names are in snake_case or
+   * camelCase. MindFormers' other fields are accepted where they cannot change a layer's output, and listed in
+   * `diagnostics`.
+   *
+   * @throws `ConfigError` for anything else; with line and column where the text is neither YAML nor JSON
+   */
+  static parse(source: string | object): MoEConfig {
+    const { options, others } = parseFields(source);
+    const config = new MoEConfig(options as MoEConfigOptions);
+    return new MoEConfig(config, checkOtherFields(others, config));
+  }
+
+  /**
+   * The routing of a Hugging Face model, from its parsed `config.json`: `TopkRouterV2` without capacity, with the scores,
+   * groups, normalisation and scaling of the model's own code.
+   *
+   * @throws `ConfigError` for an unknown `model_type`, a missing key, or a value that the family does not have
+   */
+  static fromHuggingFace(config: object): MoEConfig {
+    return new MoEConfig(huggingFaceOptions(config));
   }
 
   /** One sentence for each field that was set and has no effect here. Empty when every field counts. */
