@@ -1,0 +1,81 @@
+import { MoEError } from '../errors.js';
+import { SafetensorsFile } from '../safetensors/file.js';
+import { shapeText, tensorIn } from '../safetensors/header.js';
+import type { Tensor } from '../weights.js';
+
+/** Rows of a recording: from `begin` to `end`, or to the last where there is no `end`. */
+export interface TokenRange {
+  begin: number;
+  end: number | undefined;
+}
+
+/** A safetensors file of activations: what entered a model's layers, and what came out of them. */
+export class Recording {
+  readonly #file: SafetensorsFile;
+
+  private constructor(file: SafetensorsFile) {
+    this.#file = file;
+  }
+
+  static async open(path: string): Promise<Recording> {
+    return new Recording(await SafetensorsFile.open(path));
+  }
+
+  get path(): string {
+    return this.#file.path;
+  }
+
+  has(name: string): boolean {
+    return this.#file.tensors.has(name);
+  }
+
+  /** Name of a layer's input: `pattern` if given, else `layers.{layer}.input`, else the file's only tensor. */
+  inputName(layer: number, pattern?: string): string {
+    const name = layerTensor('input', layer, pattern);
+    const [only, ...others] = this.#file.tensors.keys();
+    return pattern === undefined && only !== undefined && others.length === 0 ? only : name;
+  }
+
+  /** A `[T, width]` tensor of floats, cut to a range of tokens. */
+  async rows(name: string, width: number, range: TokenRange): Promise<Tensor> {
+    this.#checkShape(name, width);
+    const { dtype, shape, data } = await this.#file.readTensor(name);
+    const { begin, end } = this.#within(name, shape[0] ?? 0, range);
+    return { dtype, shape: [end - begin, width], data: data.subarray(begin * width, end * width) };
+  }
+
+  /** A `[T, width]` tensor of 32-bit or 64-bit integers, cut to a range of tokens. */
+  async integerRows(name: string, width: number, range: TokenRange): Promise<number[]> {
+    this.#checkShape(name, width);
+    const { dtype, shape } = this.#file.entry(name);
+    const { buffer } = await this.#file.readBytes(name);
+    const { begin, end } = this.#within(name, shape[0] ?? 0, range);
+    if (dtype === 'I64') return Array.from(new BigInt64Array(buffer), Number).slice(begin * width, end * width);
+    if (dtype === 'I32') return Array.from(new Int32Array(buffer)).slice(begin * width, end * width);
+    throw this.#error(name, 'to have type I32 or I64', dtype);
+  }
+
+  #checkShape(name: string, width: number): void {
+    if (!this.has(name)) {
+      const names = [...this.#file.tensors.keys()].slice(0, 12).join(', ');
+      throw this.#error(name, 'to be there', `a file with ${names || 'no tensors'}`);
+    }
+    const { shape } = this.#file.entry(name);
+    if (shape.length !== 2 || shape[1] !== width)
+      throw this.#error(name, `to have the shape [tokens, ${width}]`, shapeText(shape));
+  }
+
+  #within(name: string, tokens: number, { begin, end = tokens }: TokenRange): { begin: number; end: number } {
+    if (begin <= end && end <= tokens) return { begin, end };
+    throw this.#error(name, `to have tokens ${begin}:${end}`, `${tokens} tokens`);
+  }
+
+  #error(name: string, expected: string, got: string): MoEError {
+    return new MoEError('ERR_MOE_SHAPE', `Expected ${tensorIn(this.path, name)} ${expected}, got ${got}`);
+  }
+}
+
+/** Name of what was recorded at a layer. In `pattern`, `{layer}` stands for the layer's number. */
+export function layerTensor(role: string, layer: number, pattern = `layers.{layer}.${role}`): string {
+  return pattern.replaceAll('{layer}', String(layer));
+}

@@ -1,0 +1,137 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { MoEError } from '../../errors.js';
+import type { MoELayer } from '../../layer.js';
+import type { NativeMachinePeak } from '../../native.js';
+import type { WeightType } from '../options.js';
+import type { Peer } from './peer.js';
+import { type ReferenceRow, referenceRows, relativeError } from './reference.js';
+import { type Spread, spread, timeCalls } from './samples.js';
+import { expertElements, type Shape } from './shapes.js';
+import { syntheticHidden } from './synthetic.js';
+
+/** Contestants take turns this often, because a machine's speed drifts. */
+const rounds = 5;
+
+/** Between turns, so that threads of the one before that still spin do not disturb. */
+const pauseMilliseconds = 20;
+
+/** Largest error of a result whose time is believed: weights and inputs are exact in every type. */
+const tolerance = 1e-4;
+
+export interface Measurement {
+  milliseconds: Spread;
+  samples: number;
+  gflops: number;
+  /** Against the plain computation: largest difference over largest element. */
+  error: number;
+}
+
+export interface PeerMeasurement extends Measurement {
+  name: string;
+  type: string;
+  version: string;
+  /** The peer's time over node-moe's, the median over the rounds: above 1, node-moe is faster. */
+  ratio: number;
+}
+
+/** One batch size, measured. */
+export interface Case {
+  weightType: WeightType;
+  tokens: number;
+  /** Experts that at least one token chose: their weights are read. */
+  activeExperts: number;
+  nodeMoe: Measurement & { gigabytesPerSecond: number };
+  peers: PeerMeasurement[];
+}
+
+export interface MeasureOptions {
+  shape: Shape;
+  layer: MoELayer;
+  weightType: WeightType;
+  peers: readonly Peer[];
+  tokens: number;
+  /** For each contestant, over all rounds. */
+  seconds: number;
+  /** Measures the machine itself; called once a round. */
+  onRound: () => Promise<NativeMachinePeak>;
+}
+
+/** Checks every contestant's result, then times them in turns. */
+export async function measureCase(options: MeasureOptions): Promise<Case> {
+  const { shape, layer, peers, tokens, seconds } = options;
+  const hidden = syntheticHidden(tokens, shape);
+  const out = new Float32Array(hidden.length);
+  const call = () => layer.forward(hidden, { out });
+
+  const reference = referenceRows(tokens, shape);
+  const { expertLoad } = await call();
+  const error = relativeError(reference, (token, column) => out[token * shape.hiddenSize + column] ?? Number.NaN);
+  if (!(error <= tolerance))
+    throw new MoEError(
+      'ERR_MOE_INTERNAL',
+      `Expected ${tokens} tokens in ${options.weightType} to differ from the plain computation by at most ${tolerance}, got ${error}`,
+    );
+  const peerErrors = await inTurn(peers, (peer) => peerError(peer, tokens, reference));
+
+  const ours: number[][] = [];
+  const theirs: number[][][] = peers.map(() => []);
+  for (let round = 0; round < rounds; round++) {
+    await options.onRound();
+    await sleep(pauseMilliseconds);
+    ours.push(await timeCalls(call, seconds / rounds));
+    for (const [i, peer] of peers.entries()) {
+      await sleep(pauseMilliseconds);
+      theirs[i]?.push(await peer.time(tokens, seconds / rounds));
+    }
+  }
+
+  const activeExperts = expertLoad.filter((load) => load > 0).length;
+  const nodeMoe = measurement(ours, error, tokens, shape);
+  const bytes = bytesMoved(options, activeExperts);
+  return {
+    weightType: options.weightType,
+    tokens,
+    activeExperts,
+    nodeMoe: { ...nodeMoe, gigabytesPerSecond: bytes / nodeMoe.milliseconds.median / 1e6 },
+    peers: peers.map(({ name, type, version }, i) => ({
+      name,
+      type,
+      version,
+      ...measurement(theirs[i] ?? [], peerErrors[i] ?? Number.NaN, tokens, shape),
+      ratio: spread(ours.map((turn, round) => median(theirs[i]?.[round] ?? []) / median(turn))).median,
+    })),
+  };
+}
+
+function measurement(turns: readonly number[][], error: number, tokens: number, shape: Shape): Measurement {
+  const samples = turns.flat();
+  const milliseconds = spread(samples);
+  return { milliseconds, samples: samples.length, gflops: flops(tokens, shape) / milliseconds.median / 1e6, error };
+}
+
+function median(samples: readonly number[]): number {
+  return spread(samples).median;
+}
+
+/** Three products per choice, two flops for each multiply-add. */
+function flops(tokens: number, { hiddenSize, intermediateSize, numExpertsChosen }: Shape): number {
+  return 6 * tokens * numExpertsChosen * hiddenSize * intermediateSize;
+}
+
+/** What has to pass through memory at least: the chosen experts' weights, the router, input and output. */
+function bytesMoved({ shape, weightType, tokens }: MeasureOptions, activeExperts: number): number {
+  const weightBytes = weightType === 'float32' ? 4 : 2;
+  const experts = (expertElements(shape) / shape.expertNum) * activeExperts * weightBytes;
+  return experts + 4 * shape.hiddenSize * (shape.expertNum + 2 * tokens);
+}
+
+async function peerError(peer: Peer, tokens: number, reference: readonly ReferenceRow[]): Promise<number> {
+  const { first, last } = await peer.rows(tokens);
+  return relativeError(reference, (token, column) => (token === 0 ? first : last)[column] ?? Number.NaN);
+}
+
+async function inTurn<T, R>(items: readonly T[], use: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (const item of items) results.push(await use(item));
+  return results;
+}

@@ -1,0 +1,92 @@
+import { bold, type Column, counted, facts, milliseconds, percent, significant, table } from '../text.js';
+import type { EventLoop } from './event_loop.js';
+import type { Lateness } from './lateness.js';
+import type { BenchResult } from './run_bench.js';
+
+/** What `bench` tells a person. */
+export function benchReport(result: BenchResult): string {
+  const { shape, machine } = result;
+  const parts = [
+    bold(`${shape.expertNum} experts, ${shape.numExpertsChosen} per token, ${shape.hiddenSize} x ${shape.intermediateSize}`),
+    facts([
+      ['device', `${result.device}, ${result.kernels}, ${counted(result.threads, 'thread')}`],
+      ['machine', `${significant(machine.gflops)} GFLOP/s, ${significant(machine.gigabytesPerSecond)} GB/s: the best seen in this run`],
+    ]),
+    '',
+    caseTable(result),
+  ];
+  if (result.cases.some(({ peers }) => peers.length > 0)) parts.push('', bold('Peers'), peerTable(result));
+  if (result.eventLoop !== undefined) parts.push('', ...eventLoopText(result.eventLoop));
+  return parts.join('\n');
+}
+
+function caseTable({ cases }: BenchResult): string {
+  const columns: Column[] = [
+    { title: 'weights', align: 'left' },
+    { title: 'tokens' },
+    { title: 'median' },
+    { title: 'p10' },
+    { title: 'p90' },
+    { title: 'GFLOP/s' },
+    { title: 'of peak' },
+    { title: 'GB/s' },
+    { title: 'of peak' },
+  ];
+  const rows = cases.map(({ weightType, tokens, nodeMoe }) => [
+    weightType,
+    String(tokens),
+    milliseconds(nodeMoe.milliseconds.median),
+    milliseconds(nodeMoe.milliseconds.p10),
+    milliseconds(nodeMoe.milliseconds.p90),
+    significant(nodeMoe.gflops),
+    percent(nodeMoe.flopFraction),
+    significant(nodeMoe.gigabytesPerSecond),
+    percent(nodeMoe.bandwidthFraction),
+  ]);
+  return table(columns, rows);
+}
+
+function peerTable({ cases }: BenchResult): string {
+  const columns: Column[] = [
+    { title: 'weights', align: 'left' },
+    { title: 'tokens' },
+    { title: 'peer', align: 'left' },
+    { title: 'median' },
+    { title: 'GFLOP/s' },
+    { title: 'error' },
+    { title: 'its time over ours' },
+  ];
+  const rows = cases.flatMap(({ weightType, tokens, peers }) =>
+    peers.map((peer) => [
+      weightType,
+      String(tokens),
+      `${peer.name} ${peer.version} ${peer.type}`,
+      milliseconds(peer.milliseconds.median),
+      significant(peer.gflops),
+      peer.error.toExponential(1),
+      `${significant(peer.ratio)}x`,
+    ]),
+  );
+  return table(columns, rows);
+}
+
+function eventLoopText({ tokens, calls, idle, nodeMoe, onnxruntimeNode }: EventLoop): string[] {
+  const batch = `${counted(calls, 'call')} of ${counted(tokens, 'token')}`;
+  const columns: Column[] = [
+    { title: '', align: 'left' },
+    { title: 'lasted' },
+    { title: 'ticks' },
+    { title: 'p50' },
+    { title: 'p99' },
+    { title: 'max' },
+  ];
+  const row = (name: string, { workMilliseconds, ticks, p50, p99, max }: Lateness) => [
+    name,
+    milliseconds(workMilliseconds),
+    String(ticks),
+    ...[p50, p99, max].map(milliseconds),
+  ];
+  const rows = [row('nothing', idle), row(`node-moe, ${batch}`, nodeMoe)];
+  if (onnxruntimeNode !== undefined) rows.push(row(`onnxruntime-node, 1 call of ${counted(tokens, 'token')}`, onnxruntimeNode));
+  return [bold('How late a 5 ms interval of the same process ran meanwhile'), table(columns, rows)];
+}

@@ -1,0 +1,211 @@
+import { MoEError } from '../../errors.js';
+import { MoELayer } from '../../layer.js';
+import { loadNative, type NativeMachinePeak } from '../../native.js';
+import { type DeviceName, interruptSignal, type WeightType } from '../options.js';
+import { ProgressLine } from '../progress.js';
+import { bytes } from '../text.js';
+import { type EventLoop, measureEventLoop } from './event_loop.js';
+import { type Case, measureCase } from './measure.js';
+import { Peer, type PeerChoice } from './peer.js';
+import { type PeerName, type PeerProgram, preparePeer } from './peer_install.js';
+import { expertElements, type Shape } from './shapes.js';
+import { syntheticWeights } from './synthetic.js';
+
+/** Time given to one measurement of the machine's peak; one is made in every round of every case. */
+const peakSeconds = 0.1;
+
+export interface BenchSettings {
+  shape: Shape;
+  tokens: readonly number[];
+  weightTypes: readonly WeightType[];
+  device: DeviceName;
+  threads: number;
+  /** For each contestant and batch size. */
+  seconds: number;
+  /** 0: the event loop is not measured. */
+  eventLoopSeconds: number;
+  /** `true`: every peer, in the type nearest to ours. */
+  peers: readonly PeerChoice[] | true;
+}
+
+/** How far a case is from what the machine can do. 1 is the limit. */
+export interface Fractions {
+  /** Of the multiply-add rate. */
+  flopFraction: number;
+  /** Of the rate of reading memory. */
+  bandwidthFraction: number;
+}
+
+export interface BenchResult {
+  shape: Shape;
+  device: string;
+  kernels: string;
+  threads: number;
+  /** The machine's own limits: the best seen in this run. */
+  machine: NativeMachinePeak;
+  cases: (Case & { nodeMoe: Fractions })[];
+  eventLoop?: EventLoop;
+}
+
+export async function runBench(settings: BenchSettings): Promise<BenchResult> {
+  checkMemory(settings);
+  const programs = await preparePeers(settings);
+  const bench = new Bench(settings, programs);
+  try {
+    for (const weightType of settings.weightTypes) await bench.measure(weightType);
+  } finally {
+    bench.end();
+  }
+  return bench.result();
+}
+
+/** What one run gathers. */
+class Bench {
+  readonly #settings: BenchSettings;
+  readonly #programs: ReadonlyMap<PeerName, PeerProgram>;
+  readonly #progress = new ProgressLine('measuring');
+  readonly #signal = interruptSignal();
+  readonly #cases: Case[] = [];
+  #machine: NativeMachinePeak;
+  #device = '';
+  #eventLoop: EventLoop | undefined;
+
+  constructor(settings: BenchSettings, programs: ReadonlyMap<PeerName, PeerProgram>) {
+    this.#settings = settings;
+    this.#programs = programs;
+    this.#machine = { threads: settings.threads, gflops: 0, gigabytesPerSecond: 0 };
+  }
+
+  /** Measures every batch size with one type of weights, and the event loop with the first type. */
+  async measure(weightType: WeightType): Promise<void> {
+    const { shape, threads, tokens: batches, seconds, eventLoopSeconds, weightTypes } = this.#settings;
+    const layer = await createLayer(this.#settings, weightType, this.#signal);
+    const peers = await this.#startPeers(weightType);
+    this.#device = layer.device;
+    try {
+      for (const tokens of batches) {
+        this.#progress.update(this.#cases.length, batches.length * weightTypes.length);
+        this.#signal.throwIfAborted();
+        const onRound = () => this.#measureMachine(threads);
+        this.#cases.push(await measureCase({ shape, layer, weightType, peers, tokens, seconds, onRound }));
+      }
+      const last = this.#cases.at(-1);
+      if (eventLoopSeconds === 0 || this.#eventLoop !== undefined || last === undefined) return;
+      const tokensPerSecond = (last.tokens / last.nodeMoe.milliseconds.median) * 1e3;
+      this.#eventLoop = await measureEventLoop(layer, peers, shape, tokensPerSecond, eventLoopSeconds);
+    } finally {
+      for (const peer of peers) peer.close();
+      await layer.close();
+    }
+  }
+
+  end(): void {
+    this.#progress.end();
+  }
+
+  result(): BenchResult {
+    const { shape, threads } = this.#settings;
+    const { gflops, gigabytesPerSecond } = this.#machine;
+    const cases = this.#cases.map((measured) => ({
+      ...measured,
+      nodeMoe: {
+        ...measured.nodeMoe,
+        flopFraction: measured.nodeMoe.gflops / gflops,
+        bandwidthFraction: measured.nodeMoe.gigabytesPerSecond / gigabytesPerSecond,
+      },
+    }));
+    return {
+      shape,
+      device: this.#device,
+      kernels: kernelsOf(this.#device),
+      threads,
+      machine: this.#machine,
+      cases,
+      ...(this.#eventLoop && { eventLoop: this.#eventLoop }),
+    };
+  }
+
+  /** Keeps the best of what was seen: it is the machine's limit that counts. */
+  async #measureMachine(threads: number): Promise<NativeMachinePeak> {
+    const now = await loadNative().measureMachinePeak(threads, peakSeconds);
+    this.#machine = {
+      threads: now.threads,
+      gflops: Math.max(this.#machine.gflops, now.gflops),
+      gigabytesPerSecond: Math.max(this.#machine.gigabytesPerSecond, now.gigabytesPerSecond),
+    };
+    return this.#machine;
+  }
+
+  async #startPeers(weightType: WeightType): Promise<Peer[]> {
+    const { shape, threads } = this.#settings;
+    const peers: Peer[] = [];
+    for (const choice of choicesFor(this.#settings, weightType)) {
+      const program = this.#programs.get(choice.name);
+      if (program !== undefined) peers.push(await Peer.start(choice, program, shape, threads));
+    }
+    return peers;
+  }
+}
+
+/** The types of the peers' weights that come nearest to ours. onnxruntime-node's CPU provider has no 16-bit one. */
+const nearestTypes = {
+  float32: { 'onnxruntime-node': 'f32', ggml: 'f32' },
+  bfloat16: { 'onnxruntime-node': 'f32', ggml: 'bf16' },
+  float16: { 'onnxruntime-node': 'f32', ggml: 'f16' },
+} as const satisfies Record<WeightType, Record<PeerName, string>>;
+
+function choicesFor({ peers }: BenchSettings, weightType: WeightType): readonly PeerChoice[] {
+  if (peers !== true) return peers;
+  const { 'onnxruntime-node': onnxruntime, ggml } = nearestTypes[weightType];
+  return [
+    { name: 'onnxruntime-node', type: onnxruntime },
+    { name: 'ggml', type: ggml },
+  ];
+}
+
+async function preparePeers(settings: BenchSettings): Promise<Map<PeerName, PeerProgram>> {
+  const programs = new Map<PeerName, PeerProgram>();
+  const choices = settings.weightTypes.flatMap((weightType) => choicesFor(settings, weightType));
+  for (const { name } of choices) if (!programs.has(name)) programs.set(name, await preparePeer(name));
+  return programs;
+}
+
+function createLayer(settings: BenchSettings, weightType: WeightType, signal: AbortSignal): Promise<MoELayer> {
+  const { shape, device, threads } = settings;
+  signal.throwIfAborted();
+  return MoELayer.create({
+    config: {
+      expertNum: shape.expertNum,
+      numExpertsChosen: shape.numExpertsChosen,
+      routingPolicy: 'TopkRouterV2',
+      capacityFactor: 0,
+      normTopkProb: true,
+    },
+    hiddenSize: shape.hiddenSize,
+    intermediateSize: shape.intermediateSize,
+    weights: syntheticWeights(shape),
+    weightType,
+    device,
+    threads,
+  });
+}
+
+/** Weights are held twice while a layer is made: as given in bfloat16, and packed. */
+function checkMemory({ shape, weightTypes }: BenchSettings): void {
+  const packed = weightTypes.includes('float32') ? 4 : 2;
+  const needed = expertElements(shape) * (2 + packed);
+  const available = process.availableMemory();
+  if (needed > available)
+    throw new MoEError(
+      'ERR_MOE_OUT_OF_MEMORY',
+      `Expected the weights (${bytes(needed)}) to fit into the free memory (${bytes(available)}): give fewer \`--experts\``,
+    );
+}
+
+function kernelsOf(device: string): string {
+  const [name, index = '0'] = device.split(':');
+  const backend = loadNative()
+    .devices()
+    .find((status) => status.name === name);
+  return backend?.devices[Number(index)]?.kernels ?? '';
+}

@@ -1,0 +1,39 @@
+import type { Tensor } from '../weights.js';
+import { floatValues } from './float_values.js';
+
+/** How far an output is from a recorded one. */
+export interface Comparison {
+  tensor: string;
+  /** Largest absolute difference of an element; null when one of the two is not a number. */
+  maxAbsoluteError: number | null;
+  /** Norm of the difference over the norm of the recorded output; null as above. */
+  relativeError: number | null;
+  /** Whether every choice is the recorded one; null when no choices were recorded. */
+  expertIdsIdentical: boolean | null;
+}
+
+/** Compares an output with the recorded one. Both have the same number of elements. */
+export function compare(
+  tensor: string,
+  output: Float32Array,
+  expected: Tensor,
+  expertIdsIdentical: boolean | null,
+): Comparison {
+  let largest = 0;
+  let squares = 0;
+  let norm = 0;
+  floatValues(expected).forEach((value, i) => {
+    const difference = Math.abs((output[i] ?? Number.NaN) - value);
+    // Written so that NaN is kept.
+    largest = difference <= largest ? largest : difference;
+    squares += difference ** 2;
+    norm += value ** 2;
+  });
+  const relative = squares === 0 ? 0 : Math.sqrt(squares / norm);
+  return {
+    tensor,
+    maxAbsoluteError: Number.isNaN(squares) ? null : largest,
+    relativeError: Number.isNaN(relative) ? null : relative,
+    expertIdsIdentical,
+  };
+}

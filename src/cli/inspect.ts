@@ -1,0 +1,121 @@
+import type { Command } from 'commander';
+import { MoECheckpoint } from '../checkpoint.js';
+import { findLayers } from '../families/find_layers.js';
+import { TensorFiles } from '../safetensors/tensor_files.js';
+import { jsonOption, print } from './options.js';
+import { bold, bytes, facts, ranges, table } from './text.js';
+
+/** The stored tensors of one MoE layer. */
+interface LayerFacts {
+  layer: number;
+  tensors: number;
+  bytes: number;
+  dtypes: string[];
+}
+
+interface Inspection {
+  checkpoint: string;
+  modelType: string;
+  family: string;
+  hiddenSize: number;
+  intermediateSize: number;
+  activation: string;
+  weightType: string;
+  /** MindFormers' names. */
+  config: Record<string, unknown>;
+  diagnostics: string[];
+  layers: LayerFacts[];
+}
+
+export function addInspect(program: Command): void {
+  program
+    .command('inspect')
+    .description('what a checkpoint holds: model type, config, MoE layers, types and sizes. Reads no weights')
+    .argument('<checkpoint>', 'a folder with config.json, or a .safetensors file')
+    .addOption(jsonOption())
+    .action(async (path: string, { json }: { json?: true }) => {
+      const inspection = await inspect(path);
+      print(json, inspection, () => describe(inspection));
+    });
+}
+
+async function inspect(path: string): Promise<Inspection> {
+  const checkpoint = await MoECheckpoint.open(path);
+  try {
+    const files = await TensorFiles.open(path);
+    const { family, layers } = findLayers(path, files.names);
+    const { modelType, hiddenSize, intermediateSize, activation, weightType, config } = checkpoint;
+    return {
+      checkpoint: path,
+      modelType,
+      family: family.name,
+      hiddenSize,
+      intermediateSize,
+      activation,
+      weightType,
+      config: config.toJSON(),
+      diagnostics: [...config.diagnostics],
+      layers: await Promise.all(
+        [...layers].map(([layer, { prefix, names }]) =>
+          layerFacts(
+            files,
+            layer,
+            names.map((name) => prefix + name),
+          ),
+        ),
+      ),
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+async function layerFacts(files: TensorFiles, layer: number, names: readonly string[]): Promise<LayerFacts> {
+  const entries = await Promise.all(names.map(async (name) => (await files.fileOf(name)).entry(name)));
+  return {
+    layer,
+    tensors: entries.length,
+    bytes: entries.reduce((sum, { byteLength }) => sum + byteLength, 0),
+    dtypes: [...new Set(entries.map(({ dtype }) => dtype))].sort(),
+  };
+}
+
+function describe(inspection: Inspection): string {
+  const { layers, config, diagnostics } = inspection;
+  const total = layers.reduce((sum, layer) => sum + layer.bytes, 0);
+  const lines = [
+    bold(inspection.checkpoint),
+    facts([
+      ['model type', inspection.modelType],
+      ['MoE layers', `${layers.length} (${ranges(layers.map(({ layer }) => layer))}), ${bytes(total)}`],
+      ['hidden size', String(inspection.hiddenSize)],
+      ['intermediate size', String(inspection.intermediateSize)],
+      ['activation', inspection.activation],
+      ['weights', inspection.weightType],
+    ]),
+    '',
+    bold('Layers'),
+    layerTable(layers),
+    '',
+    bold('MoEConfig'),
+    JSON.stringify(config, null, 2).replace(/^/gm, '  '),
+  ];
+  for (const diagnostic of diagnostics) lines.push('', `note: ${diagnostic}`);
+  return lines.join('\n');
+}
+
+function layerTable(layers: readonly LayerFacts[]): string {
+  const columns = [
+    { title: 'layer' },
+    { title: 'tensors' },
+    { title: 'size' },
+    { title: 'types', align: 'left' as const },
+  ];
+  const rows = layers.map(({ layer, tensors, bytes: size, dtypes }) => [
+    String(layer),
+    String(tensors),
+    bytes(size),
+    dtypes.join(', '),
+  ]);
+  return table(columns, rows);
+}

@@ -1,0 +1,60 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { addBench } from './bench.js';
+import { addDevices } from './devices.js';
+import { addInspect } from './inspect.js';
+import { addRun } from './run.js';
+
+const { version, description } = JSON.parse(
+  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+) as { version: string; description: string };
+
+function createProgram(): Command {
+  const program = new Command('node-moe')
+    .description(description)
+    .version(version)
+    .option('--verbose', 'print the stack of an error')
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(`node-moe: ${oneLine(text.replace(/^error: /, ''))}\n`) })
+    .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 wrong usage.');
+  addDevices(program);
+  addInspect(program);
+  addRun(program);
+  addBench(program);
+  return program;
+}
+
+/** Runs one command and returns the exit code. */
+async function main(): Promise<number> {
+  const program = createProgram();
+  try {
+    await program.parseAsync();
+    return 0;
+  } catch (error) {
+    // commander has printed its message, or the help it was asked for.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    const verbose = program.opts<{ verbose?: true }>().verbose === true || process.env['DEBUG'] !== undefined;
+    process.stderr.write(`node-moe: ${describe(error, verbose)}\n`);
+    return 1;
+  }
+}
+
+function describe(error: unknown, verbose: boolean): string {
+  if (!(error instanceof Error)) return oneLine(String(error));
+  if (verbose) return error.stack ?? error.message;
+  const code = 'code' in error && typeof error.code === 'string' ? ` (${error.code})` : '';
+  return oneLine(error.message) + code;
+}
+
+function oneLine(text: string): string {
+  return text.trim().replace(/\s*\n\s*/g, ' ');
+}
+
+// `node-moe ... | head` closes the pipe early: that is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
+process.exitCode = await main();

@@ -1,0 +1,118 @@
+import { type Command, Option } from 'commander';
+import { MoECheckpoint } from '../checkpoint.js';
+import { type TensorToWrite, writeSafetensors } from '../safetensors/write.js';
+import { Recording, type TokenRange } from './activations.js';
+import { integers, oneOf, range } from './arguments.js';
+import { configOverrides, type Setting, setting } from './config_overrides.js';
+import {
+  type DeviceName,
+  deviceOption,
+  interruptSignal,
+  jsonOption,
+  print,
+  threadsOption,
+  type WeightType,
+  weightTypes,
+} from './options.js';
+import { type LayerRun, runLayer } from './run_layer.js';
+import { describeRun } from './run_report.js';
+
+interface RunOptions {
+  layer: number[] | 'all';
+  input: string;
+  tensor?: string;
+  output?: string;
+  routing?: true;
+  expect?: string | true;
+  tokens?: TokenRange;
+  weightType?: WeightType[];
+  device: DeviceName;
+  threads?: number;
+  config?: string;
+  set?: Setting[];
+  json?: true;
+}
+
+export function addRun(program: Command): void {
+  program
+    .command('run')
+    .description('runs MoE layers of a checkpoint on recorded activations and shows how the tokens were routed')
+    .argument('<checkpoint>', 'a folder with config.json, or a .safetensors file')
+    .addOption(
+      new Option('--layer <numbers>', 'the layer, several separated by commas, or all')
+        .argParser((text) => (text === 'all' ? text : integers(0)(text)))
+        .makeOptionMandatory(),
+    )
+    .requiredOption('--input <file>', 'a .safetensors file with what enters the layers, [tokens, hidden]')
+    .option('--tensor <name>', 'the input; {layer} stands for the number (default: layers.{layer}.input)')
+    .option('--output <file>', 'write the results as layers.{layer}.output')
+    .option('--routing', 'write .expert_ids, .expert_weights and .expert_load too')
+    .option('--expect [name]', 'compare with a recorded output in the input file (default: layers.{layer}.output)')
+    .addOption(new Option('--tokens <begin:end>', 'only these tokens of the input').argParser(range))
+    .addOption(new Option('--weight-type <type>', weightTypeHelp).argParser(oneOf(weightTypes)))
+    .addOption(deviceOption())
+    .addOption(threadsOption())
+    .option('--config <file>', 'MoEConfig options in MindFormers YAML or JSON, instead of those of the checkpoint')
+    .addOption(new Option('--set <name=value>', 'one MoEConfig option, as capacity_factor=1.5; repeatable').argParser(setting))
+    .addOption(jsonOption())
+    .action(async (path: string, options: RunOptions, command: Command) => {
+      if (options.routing && options.output === undefined)
+        command.error('error: option \'--routing\' writes to the file of \'--output\', which is missing');
+      const layers = await run(path, options);
+      print(options.json, { checkpoint: path, input: options.input, layers: layers.map(document) }, () =>
+        describeRun(path, layers, options.output),
+      );
+    });
+}
+
+const weightTypeHelp = `how the experts are held: ${weightTypes.join(', ')} (default: as stored)`;
+
+/** Runs the layers one after another, so that one layer's weights are in memory at a time. */
+async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
+  const signal = interruptSignal();
+  const config = await configOverrides(options.config, options.set);
+  const recording = await Recording.open(options.input);
+  const checkpoint = await MoECheckpoint.open(path);
+  try {
+    const runs: LayerRun[] = [];
+    const layers = options.layer === 'all' ? checkpoint.layers : options.layer;
+    for (const layer of layers)
+      runs.push(
+        await runLayer(checkpoint, layer, recording, {
+          tensor: options.tensor,
+          expected: options.expect,
+          tokens: options.tokens ?? { begin: 0, end: undefined },
+          load: {
+            config,
+            device: options.device,
+            signal,
+            ...(options.weightType?.[0] && { weightType: options.weightType[0] }),
+            ...(options.threads !== undefined && { threads: options.threads }),
+          },
+        }),
+      );
+    if (options.output !== undefined) await write(options.output, runs, options.routing === true);
+    return runs;
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+async function write(path: string, runs: readonly LayerRun[], routing: boolean): Promise<void> {
+  const tensors: Record<string, TensorToWrite> = {};
+  for (const { layer, tokens, output, expertIds, expertWeights, expertLoad, hiddenSize, numExpertsChosen } of runs) {
+    const prefix = `layers.${layer}`;
+    tensors[`${prefix}.output`] = { dtype: 'F32', shape: [tokens, hiddenSize], data: output };
+    if (!routing) continue;
+    tensors[`${prefix}.expert_ids`] = { dtype: 'I32', shape: [tokens, numExpertsChosen], data: expertIds };
+    tensors[`${prefix}.expert_weights`] = { dtype: 'F32', shape: [tokens, numExpertsChosen], data: expertWeights };
+    const load = Uint32Array.from(expertLoad);
+    tensors[`${prefix}.expert_load`] = { dtype: 'U32', shape: [load.length], data: load };
+  }
+  await writeSafetensors(path, tensors);
+}
+
+/** A run without its arrays of a value per token: those go to `--output`. */
+function document({ output, expertIds, expertWeights, ...rest }: LayerRun): object {
+  return rest;
+}
