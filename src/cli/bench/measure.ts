@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MoEError } from '../../errors.js';
 import type { MoELayer } from '../../layer.js';
-import type { NativeMachinePeak } from '../../native.js';
 import type { WeightType } from '../options.js';
 import type { Peer } from './peer.js';
 import { type ReferenceRow, referenceRows, relativeError } from './reference.js';
@@ -53,7 +52,7 @@ export interface MeasureOptions {
   /** For each contestant, over all rounds. */
   seconds: number;
   /** Measures the machine itself; called once a round. */
-  onRound: () => Promise<NativeMachinePeak>;
+  onRound: () => Promise<void>;
 }
 
 /** Checks every contestant's result, then times them in turns. */

@@ -1,4 +1,5 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { type Lateness, summarizeLateness } from './lateness.js';
 import type { PeerName, PeerProgram } from './peer_install.js';
@@ -75,6 +76,7 @@ export class Peer {
   async #answer<T>(): Promise<T> {
     const { value, done } = await this.#answers.next();
     if (done !== true) return JSON.parse(value) as T;
+    if (this.#process.exitCode === null && this.#process.signalCode === null) await once(this.#process, 'close');
     const reason = this.#stderr.trim().split('\n').at(-1) || 'its end';
     throw new Error(`Expected an answer from ${this.name} ${this.type}, got ${reason}`);
   }

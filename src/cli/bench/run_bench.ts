@@ -126,14 +126,13 @@ class Bench {
   }
 
   /** Keeps the best of what was seen: it is the machine's limit that counts. */
-  async #measureMachine(threads: number): Promise<NativeMachinePeak> {
+  async #measureMachine(threads: number): Promise<void> {
     const now = await loadNative().measureMachinePeak(threads, peakSeconds);
     this.#machine = {
       threads: now.threads,
       gflops: Math.max(this.#machine.gflops, now.gflops),
       gigabytesPerSecond: Math.max(this.#machine.gigabytesPerSecond, now.gigabytesPerSecond),
     };
-    return this.#machine;
   }
 
   async #startPeers(weightType: WeightType): Promise<Peer[]> {

@@ -1,0 +1,66 @@
+import { expect, test } from 'vitest';
+import { measureLateness } from '../src/cli/bench/lateness.js';
+import { relativeError } from '../src/cli/bench/reference.js';
+import type { BenchResult } from '../src/cli/bench/run_bench.js';
+import { quantile, spread } from '../src/cli/bench/samples.js';
+import { nodeMoe, nodeMoeJson } from './fixtures/command_line.js';
+
+const tiny = ['bench', '--hidden', '256', '--intermediate', '512', '--experts', '8', '--top-k', '2', '--seconds', '0.05'];
+
+test('bench gives checked times, rates and fractions of the machine’s own peak', async () => {
+  const result = await nodeMoeJson<BenchResult>([
+    ...tiny, '--tokens', '1,64', '--weight-type', 'float32,bfloat16', '--event-loop', '0.3',
+  ]);
+  expect(result.kernels).toMatch(/\w/);
+  expect(result.machine.gflops).toBeGreaterThan(0);
+  expect(result.machine.gigabytesPerSecond).toBeGreaterThan(0);
+  const keys = result.cases.map(({ weightType, tokens }) => `${weightType} ${tokens}`);
+  expect(keys).toEqual(['float32 1', 'float32 64', 'bfloat16 1', 'bfloat16 64']);
+  for (const { tokens, activeExperts, nodeMoe } of result.cases) {
+    const { median, p10, p90 } = nodeMoe.milliseconds;
+    expect(p10).toBeGreaterThan(0);
+    expect(p10 <= median && median <= p90).toBe(true);
+    expect(nodeMoe.samples).toBeGreaterThanOrEqual(5);
+    expect(nodeMoe.error).toBeLessThan(1e-4);
+    expect(nodeMoe.gflops).toBeCloseTo((6 * tokens * 2 * 256 * 512) / median / 1e6, 6);
+    expect(nodeMoe.flopFraction).toBeGreaterThan(0);
+    expect(nodeMoe.flopFraction).toBeLessThan(1.2);
+    expect(nodeMoe.bandwidthFraction).toBeGreaterThan(0);
+    expect(activeExperts).toBeGreaterThanOrEqual(2);
+    expect(activeExperts).toBeLessThanOrEqual(8);
+  }
+  expect(result.eventLoop?.nodeMoe.ticks).toBeGreaterThan(10);
+  expect(result.eventLoop?.nodeMoe.p50).toBeLessThan(20);
+});
+
+test('bench prints a table of times and fractions, and how late the event loop ran', async () => {
+  const { code, stdout } = await nodeMoe([...tiny, '--tokens', '16', '--event-loop', '0.1']);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/float32 +16 +[\d.]+ ms +[\d.]+ ms +[\d.]+ ms +[\d.]+ +[\d.]+ % +[\d.]+ +[\d.]+ %/);
+  expect(stdout).toContain('5 ms interval');
+});
+
+test('weights that cannot fit into memory are refused before they are made', async () => {
+  const { code, stderr } = await nodeMoe(['bench', '--shape', 'deepseek-v3', '--experts', '100000']);
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/Expected the weights \([\d.]+ TiB\) to fit .*`--experts` \(ERR_MOE_OUT_OF_MEMORY\)/);
+});
+
+test('quantiles are samples, and an outlier does not move the median', () => {
+  expect(spread([3, 1, 2, 1000, 2])).toEqual({ median: 2, p10: 1, p90: 1000 });
+  expect(quantile([], 0.5)).toBeNaN();
+});
+
+test('an error that is not a number stays one', () => {
+  const reference = [{ token: 0, elements: [0, 1, 2].map((column) => ({ column, value: 1 })) }];
+  expect(relativeError(reference, (_, column) => [1, 1.5, 1][column] ?? 0)).toBe(0.5);
+  expect(relativeError(reference, (_, column) => [1, Number.NaN, 1][column] ?? 0)).toBeNaN();
+});
+
+test('a blocked event loop is seen as late by the time it was blocked', async () => {
+  const blocked = await measureLateness(async () => {
+    for (const end = performance.now() + 100; performance.now() < end; );
+  });
+  expect(blocked.max).toBeGreaterThan(80);
+  expect(blocked.ticks).toBe(1);
+});
