@@ -59,7 +59,7 @@ export class MoEConfig implements MoEConfigFields {
     expectObject('options', options);
     refuseSnakeCase(options);
     expectKnownNames('MoEConfig', options, fieldNames);
-    const fields = withDefaults(options);
+    const fields = withDefaults({ ...options });
     checkFields(fields);
     this.#notes = Object.freeze([...notes]);
     Object.freeze(Object.assign(this, fields));
@@ -119,7 +119,7 @@ function refuseSnakeCase(options: object): void {
   }
 }
 
-/** Every field, each read once; lists are copied and frozen. */
+/** Every field, the options' where given; lists are copied and frozen. */
 function withDefaults(options: Readonly<Record<string, unknown>>): RawFields {
   const fields: Record<string, unknown> = { ...defaults };
   for (const name of fieldNames) {

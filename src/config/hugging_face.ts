@@ -5,6 +5,9 @@ import type { MoEConfigFields } from './fields.js';
 import { type HuggingFaceFamily, huggingFaceFamilies } from './hugging_face_families.js';
 import { HuggingFaceKeys } from './hugging_face_keys.js';
 
+/** Far above every model; a damaged config must not exhaust memory. */
+const maxLayers = 10_000;
+
 /** The sizes around a model's MoE layers. */
 export interface HuggingFaceSizes {
   /** `model_type`. */
@@ -24,7 +27,7 @@ export interface HuggingFaceSizes {
 /** Reads the sizes out of a parsed `config.json`. Throws `ConfigError` for an unknown model type, and naming the key. */
 export function huggingFaceSizes(config: object): HuggingFaceSizes {
   const { modelType, family, keys } = read(config);
-  const numLayers = keys.count('num_hidden_layers');
+  const numLayers = keys.count('num_hidden_layers', undefined, 1, maxLayers);
   return {
     modelType,
     hiddenSize: keys.count('hidden_size'),

@@ -14,9 +14,9 @@ export class HuggingFaceKeys {
     this.#values = config;
   }
 
-  count(key: string, byDefault?: number, min = 1): number {
+  count(key: string, byDefault?: number, min = 1, max = maxInt32): number {
     const value = this.#value(key, byDefault);
-    expectInteger(key, value, min, maxInt32);
+    expectInteger(key, value, min, max);
     return value;
   }
 

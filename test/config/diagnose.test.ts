@@ -1,0 +1,33 @@
+import { expect, test } from 'vitest';
+import { MoEConfig, type MoEConfigOptions } from '../../src/config.js';
+
+const v2: MoEConfigOptions = { routingPolicy: 'TopkRouterV2', expertNum: 8, numExpertsChosen: 2 };
+const dropless: MoEConfigOptions = { ...v2, capacityFactor: -1 };
+
+test.each<[options: MoEConfigOptions, field: string]>([
+  [{ groupWiseA2a: true }, 'groupWiseA2a'],
+  [{ compCommParallel: true }, 'compCommParallel'],
+  [{ ...v2, compCommParallel: true }, 'compCommParallel'],
+  [{ ...dropless, compCommParallel: true }, 'compCommParallel'],
+  [{ compCommParallelDegree: 4 }, 'compCommParallelDegree'],
+  [{ ...v2, auxLossFactor: 0.1 }, 'auxLossFactor'],
+  [{ ...dropless, expertGroupSize: 16 }, 'expertGroupSize'],
+  [{ ...dropless, enableSdrop: true }, 'enableSdrop'],
+  [{ ...v2, numExpertsChosen: 1, normTopkProb: false }, 'normTopkProb'],
+  [{ ...v2, normTopkProb: false, normTopkEpsilon: 0 }, 'normTopkEpsilon'],
+  [{ ...v2, topkMethod: 'noaux_tc', nGroup: 2, topkGroup: 2 }, 'topkMethod'],
+])('%j: one sentence, about %s', (options, field) => {
+  const { diagnostics } = new MoEConfig(options);
+  expect(diagnostics).toHaveLength(1);
+  expect(diagnostics[0]).toMatch(new RegExp(`^\`${field}\` .*\\.$`));
+});
+
+test.each<MoEConfigOptions>([
+  {},
+  { expertNum: 8, numExpertsChosen: 2, expertGroupSize: 64, auxLossFactor: 0.1 },
+  { ...v2, enableSdrop: true, expertGroupSize: 64, normTopkEpsilon: 0 },
+  { ...dropless, expertGroupSize: 64, zLossFactor: 0.1 },
+  { ...v2, topkMethod: 'noaux_tc', nGroup: 4, topkGroup: 2, excludeMaskedGroups: true },
+])('%j: nothing to say where every field counts', (options) => {
+  expect(new MoEConfig(options).diagnostics).toEqual([]);
+});

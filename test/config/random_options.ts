@@ -1,0 +1,56 @@
+import type { MoEConfigOptions } from '../../src/config.js';
+
+/** Random numbers in [0, 1) that depend on the seed alone (mulberry32). */
+function randomNumbers(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let bits = Math.imul(state ^ (state >>> 15), state | 1);
+    bits ^= bits + Math.imul(bits ^ (bits >>> 7), bits | 61);
+    return ((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Options that a MoEConfig takes, all of the fields varied. */
+export function randomOptions(seed: number): MoEConfigOptions {
+  const random = randomNumbers(seed);
+  const integer = (min: number, max: number) => min + Math.floor(random() * (max - min + 1));
+  const flag = () => random() < 0.5;
+  const nGroup = 2 ** integer(0, 3);
+  const topkGroup = integer(1, nGroup);
+  const expertNum = nGroup * integer(1, 32);
+  const numExpertsChosen = integer(1, (expertNum / nGroup) * topkGroup);
+  const sharedExpertNum = flag() ? 0 : integer(1, 40) / 8;
+  const options: MoEConfigOptions = {
+    expertNum,
+    capacityFactor: 1 + random(),
+    auxLossFactor: 0.001 + random() * 0.9,
+    numExpertsChosen,
+    expertGroupSize: flag() ? null : integer(1, 4096),
+    groupWiseA2a: flag(),
+    compCommParallel: flag(),
+    compCommParallelDegree: integer(1, 8),
+    sharedExpertNum,
+    useSharedExpertGating: sharedExpertNum > 0 && flag(),
+    moeIntermediateSize: flag() ? 1407 : integer(1, 8192),
+  };
+  if (flag()) return options;
+  const types = (['expert', 'comm', 'device'] as const).slice(0, integer(0, 3));
+  return {
+    ...options,
+    routingPolicy: 'TopkRouterV2',
+    capacityFactor: flag() ? -1 : random() * 2,
+    expertGroupSize: types.includes('device') ? nGroup : (options.expertGroupSize ?? null),
+    useGatingSigmoid: flag(),
+    ...(flag()
+      ? { topkMethod: flag() ? 'noaux_tc' : 'group_limited_greedy', nGroup, topkGroup, excludeMaskedGroups: flag() }
+      : {}),
+    balanceViaTopkBias: flag(),
+    normTopkProb: flag(),
+    normTopkEpsilon: flag() ? 1e-9 : random() * 1e-19,
+    routedScalingFactor: 0.1 + random() * 16,
+    enableSdrop: flag(),
+    ...(flag() ? { auxLossTypes: types, auxLossFactors: types.map(() => random()) } : {}),
+    zLossFactor: flag() ? 0 : random(),
+  };
+}
