@@ -35,7 +35,11 @@ export interface NumberRange {
 }
 
 /** Throws `ConfigError` unless `value` is a finite number in the range. */
-export function expectNumber(name: string, value: unknown, range: NumberRange = {}): asserts value is number {
+export function expectNumber(
+  name: string,
+  value: unknown,
+  range: NumberRange = {},
+): asserts value is number {
   const { above = -Infinity, atLeast = -Infinity, below = Infinity } = range;
   const number = value as number;
   if (Number.isFinite(value) && number > above && number >= atLeast && number < below) return;
@@ -66,8 +70,12 @@ export function expectOneOf<Choice extends string>(
 }
 
 /** Throws `ConfigError` unless `value` is an object that is neither null nor an array. */
-export function expectObject(name: string, value: unknown): asserts value is Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw unexpected(name, 'an object', value);
+export function expectObject(
+  name: string,
+  value: unknown,
+): asserts value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw unexpected(name, 'an object', value);
 }
 
 /** Throws `ConfigError` for a key that `known` lacks, and names the known key nearest to it. */
@@ -102,7 +110,9 @@ function editDistance(from: string, to: string): number {
     for (let j = 1; j <= to.length; ++j) {
       const replaced = (last[j - 1] as number) + (from[i - 1] === to[j - 1] ? 0 : 1);
       const swapped =
-        from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1] ? (beforeLast[j - 2] as number) + 1 : Infinity;
+        from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1]
+          ? (beforeLast[j - 2] as number) + 1
+          : Infinity;
       row.push(Math.min((last[j] as number) + 1, (row[j - 1] as number) + 1, replaced, swapped));
     }
     [beforeLast, last] = [last, row];

@@ -19,7 +19,9 @@ import { ConfigError } from './errors.js';
 export type { AuxLossType, MoEConfigFields, RoutingPolicy, TopkMethod } from './config/fields.js';
 
 /** Fields of `MoEConfig`; one left out or undefined takes its default. */
-export type MoEConfigOptions = { [Field in keyof MoEConfigFields]?: MoEConfigFields[Field] | undefined };
+export type MoEConfigOptions = {
+  [Field in keyof MoEConfigFields]?: MoEConfigFields[Field] | undefined;
+};
 
 /** How a Mixture-of-Experts layer routes: MindFormers' `MoEConfig`, checked once, then frozen. */
 export class MoEConfig implements MoEConfigFields {
@@ -93,7 +95,11 @@ export class MoEConfig implements MoEConfigFields {
     return Object.freeze([...diagnose(this), ...this.#notes]);
   }
 
-  /** A config that differs in the fields given. Throws `ConfigError` as the constructor does. */
+  /**
+   * A config that differs in the fields given; undefined puts one back to its default.
+   *
+   * @throws `ConfigError` as the constructor does
+   */
   with(changes: MoEConfigOptions): MoEConfig {
     expectObject('changes', changes);
     return new MoEConfig({ ...this, ...changes }, this.#notes);
@@ -115,7 +121,9 @@ function refuseSnakeCase(options: object): void {
   for (const given of Object.keys(options)) {
     const name = names.get(given);
     if (name !== undefined && name !== given)
-      throw new ConfigError(`Expected the option \`${name}\`, got \`${given}\`: MoEConfig.parse takes snake_case names`);
+      throw new ConfigError(
+        `Expected the option \`${name}\`, got \`${given}\`: MoEConfig.parse takes snake_case names`,
+      );
   }
 }
 
@@ -124,7 +132,8 @@ function withDefaults(options: Readonly<Record<string, unknown>>): RawFields {
   const fields: Record<string, unknown> = { ...defaults };
   for (const name of fieldNames) {
     const value = options[name];
-    if (value !== undefined) fields[name] = Array.isArray(value) ? Object.freeze([...value]) : value;
+    if (value !== undefined)
+      fields[name] = Array.isArray(value) ? Object.freeze([...value]) : value;
   }
   return fields as RawFields;
 }

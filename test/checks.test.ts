@@ -45,11 +45,14 @@ describe('expectInteger', () => {
     expect(messageOf(() => expectInteger('topK', value, 1, 8))).toBe('no error');
   });
 
-  test.each([0, 9, 1.5, Number.NaN, Infinity, '3', true, null, 3n])('refuses %s in 1 to 8', (value) => {
-    expect(messageOf(() => expectInteger('topK', value, 1, 8))).toBe(
-      `Expected \`topK\` to be an integer from 1 to 8, got ${describeValue(value)}`,
-    );
-  });
+  test.each([0, 9, 1.5, Number.NaN, Infinity, '3', true, null, 3n])(
+    'refuses %s in 1 to 8',
+    (value) => {
+      expect(messageOf(() => expectInteger('topK', value, 1, 8))).toBe(
+        `Expected \`topK\` to be an integer from 1 to 8, got ${describeValue(value)}`,
+      );
+    },
+  );
 
   test('without an upper bound refuses what a double cannot count', () => {
     expect(messageOf(() => expectInteger('tokens', 2 ** 53, 1))).toBe(
@@ -84,11 +87,15 @@ test.each([0, 1, 'true', null])('expectBoolean refuses %s', (value) => {
 });
 
 test.each([null, [], 'text', 5])('expectObject refuses %s', (value) => {
-  expect(messageOf(() => expectObject('options', value))).toContain('Expected `options` to be an object');
+  expect(messageOf(() => expectObject('options', value))).toContain(
+    'Expected `options` to be an object',
+  );
 });
 
 test('expectOneOf names the nearest choice', () => {
-  expect(messageOf(() => expectOneOf('policy', 'TopKRouterV2', ['TopkRouterV1', 'TopkRouterV2']))).toBe(
+  expect(
+    messageOf(() => expectOneOf('policy', 'TopKRouterV2', ['TopkRouterV1', 'TopkRouterV2'])),
+  ).toBe(
     "Expected `policy` to be 'TopkRouterV1' or 'TopkRouterV2', got `TopKRouterV2` (string): did you mean 'TopkRouterV2'?",
   );
   expect(messageOf(() => expectOneOf('policy', 5, ['TopkRouterV1']))).toBe(

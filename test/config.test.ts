@@ -45,7 +45,9 @@ describe('a new MoEConfig', () => {
   });
 
   test('takes undefined for a field that is not given', () => {
-    expect(new MoEConfig({ expertNum: undefined, nGroup: undefined }).equals(new MoEConfig())).toBe(true);
+    expect(new MoEConfig({ expertNum: undefined, nGroup: undefined }).equals(new MoEConfig())).toBe(
+      true,
+    );
   });
 
   test('is frozen, its lists included', () => {
@@ -103,14 +105,16 @@ describe('with', () => {
   });
 
   test('checks the result', () => {
-    expect(() => new MoEConfig({ expertNum: 8, numExpertsChosen: 4 }).with({ expertNum: 2 })).toThrow(
-      'Expected `numExpertsChosen` to be at most `expertNum` (2), got `4` (number)',
-    );
+    expect(() =>
+      new MoEConfig({ expertNum: 8, numExpertsChosen: 4 }).with({ expertNum: 2 }),
+    ).toThrow('Expected `numExpertsChosen` to be at most `expertNum` (2), got `4` (number)');
   });
 
   test('keeps what parse noted', () => {
     const config = MoEConfig.parse({ callback_moe_droprate: true }).with({ expertNum: 2 });
-    expect(config.diagnostics).toEqual(['`callback_moe_droprate` writes statistics in training and changes no output.']);
+    expect(config.diagnostics).toEqual([
+      '`callback_moe_droprate` writes statistics in training and changes no output.',
+    ]);
   });
 });
 
@@ -166,11 +170,16 @@ describe('toJSON', () => {
       const config = new MoEConfig(randomOptions(seed));
       expect(MoEConfig.parse(config.toJSON()).equals(config), `seed ${seed}`).toBe(true);
       expect(MoEConfig.parse(JSON.stringify(config)).equals(config), `seed ${seed}`).toBe(true);
-      expect(MoEConfig.parse(JSON.stringify(config, null, '\t')).equals(config), `seed ${seed}`).toBe(true);
+      expect(
+        MoEConfig.parse(JSON.stringify(config, null, '\t')).equals(config),
+        `seed ${seed}`,
+      ).toBe(true);
     }
   });
 });
 
 test('inspect shows the fields', () => {
-  expect(inspect(new MoEConfig({ expertNum: 8 }))).toMatch(/^MoEConfig \{\n {2}expertNum: 8,\n {2}capacityFactor: 1.1,/);
+  expect(inspect(new MoEConfig({ expertNum: 8 }))).toMatch(
+    /^MoEConfig \{\n {2}expertNum: 8,\n {2}capacityFactor: 1.1,/,
+  );
 });

@@ -1,6 +1,13 @@
 import { expectBoolean, expectInteger, expectNumber, expectOneOf, unexpected } from '../checks.js';
 import { ConfigError } from '../errors.js';
-import { auxLossTypes, defaults, type FieldName, type MoEConfigFields, routingPolicies, topkMethods } from './fields.js';
+import {
+  auxLossTypes,
+  defaults,
+  type FieldName,
+  type MoEConfigFields,
+  routingPolicies,
+  topkMethods,
+} from './fields.js';
 
 /** Native code counts experts, choices and groups in 32 bits. */
 export const maxInt32 = 2 ** 31 - 1;
@@ -20,7 +27,11 @@ export function checkFields(raw: RawFields): asserts raw is MoEConfigFields {
   checkGroups(fields);
   checkLosses(fields);
   if (fields.useSharedExpertGating && fields.sharedExpertNum === 0)
-    throw unexpected('sharedExpertNum', 'above 0, because `useSharedExpertGating` is true', fields.sharedExpertNum);
+    throw unexpected(
+      'sharedExpertNum',
+      'above 0, because `useSharedExpertGating` is true',
+      fields.sharedExpertNum,
+    );
 }
 
 function checkSeedFields(raw: RawFields): void {
@@ -41,7 +52,11 @@ function checkSeedFields(raw: RawFields): void {
     );
   expectNumber('auxLossFactor', raw.auxLossFactor, { below: 1 });
   if (raw.numExpertsChosen > raw.expertNum)
-    throw unexpected('numExpertsChosen', `at most \`expertNum\` (${raw.expertNum})`, raw.numExpertsChosen);
+    throw unexpected(
+      'numExpertsChosen',
+      `at most \`expertNum\` (${raw.expertNum})`,
+      raw.numExpertsChosen,
+    );
 }
 
 function checkLaterTypes(raw: RawFields): void {
@@ -59,12 +74,20 @@ function checkLaterTypes(raw: RawFields): void {
   expectNumber('sharedExpertNum', raw.sharedExpertNum, { atLeast: 0 });
   expectBoolean('useSharedExpertGating', raw.useSharedExpertGating);
   expectInteger('moeIntermediateSize', raw.moeIntermediateSize, 1, maxInt32);
-  expectList('auxLossTypes', raw.auxLossTypes, (name, value) => expectOneOf(name, value, auxLossTypes));
-  expectList('auxLossFactors', raw.auxLossFactors, (name, value) => expectNumber(name, value, { atLeast: 0 }));
+  expectList('auxLossTypes', raw.auxLossTypes, (name, value) =>
+    expectOneOf(name, value, auxLossTypes),
+  );
+  expectList('auxLossFactors', raw.auxLossFactors, (name, value) =>
+    expectNumber(name, value, { atLeast: 0 }),
+  );
   expectNumber('zLossFactor', raw.zLossFactor, { atLeast: 0 });
 }
 
-function expectList(name: string, value: unknown, expectElement: (name: string, value: unknown) => void): void {
+function expectList(
+  name: string,
+  value: unknown,
+  expectElement: (name: string, value: unknown) => void,
+): void {
   if (value === null) return;
   if (!Array.isArray(value)) throw unexpected(name, 'a list or null', value);
   for (const [index, element] of value.entries()) expectElement(`${name}[${index}]`, element);
@@ -115,7 +138,11 @@ function checkGroups(fields: MoEConfigFields): void {
   if (nGroup === null || expertNum % nGroup !== 0)
     throw unexpected('nGroup', `a divisor of \`expertNum\` (${expertNum}), ${reason}`, nGroup);
   if (topkGroup === null || topkGroup > nGroup)
-    throw unexpected('topkGroup', `an integer from 1 to \`nGroup\` (${nGroup}), ${reason}`, topkGroup);
+    throw unexpected(
+      'topkGroup',
+      `an integer from 1 to \`nGroup\` (${nGroup}), ${reason}`,
+      topkGroup,
+    );
   const kept = (expertNum / nGroup) * topkGroup;
   if (numExpertsChosen > kept)
     throw unexpected(
@@ -137,7 +164,8 @@ function checkLosses(fields: MoEConfigFields): void {
   if (types.includes('device') && (expertGroupSize === null || expertNum % expertGroupSize !== 0))
     throw unexpected(
       'expertGroupSize',
-      `a divisor of \`expertNum\` (${expertNum}), because the loss type 'device' takes it for the number of groups of experts`,
+      `a divisor of \`expertNum\` (${expertNum}), because the loss type 'device' takes it for the number of ` +
+        'groups of experts',
       expertGroupSize,
     );
 }

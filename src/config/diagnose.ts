@@ -10,15 +10,15 @@ export function diagnose(config: MoEConfigFields): string[] {
   const sentences: [applies: boolean, sentence: string][] = [
     [
       config.groupWiseA2a,
-      '`groupWiseA2a` changes how ranks exchange rows, never the result, and needs more than one process with model parallelism.',
+      '`groupWiseA2a` changes how ranks exchange rows, never the result, and needs model parallelism.',
     ],
     [
       config.compCommParallel && isV2 && !isDropless,
-      '`compCommParallel` rounds the capacity up to a multiple of `compCommParallelDegree`; in a single process it has no other effect.',
+      '`compCommParallel` only rounds capacity up to a multiple of `compCommParallelDegree` in a single process.',
     ],
     [
       config.compCommParallel && (!isV2 || isDropless),
-      '`compCommParallel` hides communication under the experts, never changes the result, and needs more than one process.',
+      '`compCommParallel` overlaps communication and experts, never changes the result, and needs several processes.',
     ],
     [
       !config.compCommParallel && config.compCommParallelDegree !== defaults.compCommParallelDegree,
@@ -26,13 +26,16 @@ export function diagnose(config: MoEConfigFields): string[] {
     ],
     [
       isV2 && config.auxLossFactor !== defaults.auxLossFactor,
-      "`auxLossFactor` has an effect only with routingPolicy 'TopkRouterV1'; 'TopkRouterV2' takes `auxLossTypes` and `auxLossFactors`.",
+      "`auxLossFactor` has an effect only with routingPolicy 'TopkRouterV1'; 'TopkRouterV2' has `auxLossFactors`.",
     ],
     [
       config.expertGroupSize !== null && isDropless && !hasLosses,
       '`expertGroupSize` has no effect without a capacity or a loss.',
     ],
-    [config.enableSdrop && isDropless, '`enableSdrop` has no effect when `capacityFactor` lets no choice be dropped.'],
+    [
+      config.enableSdrop && isDropless,
+      '`enableSdrop` has no effect when `capacityFactor` lets no choice be dropped.',
+    ],
     [
       !config.normTopkProb && config.numExpertsChosen === 1,
       '`normTopkProb` has no effect when a token chooses one expert.',

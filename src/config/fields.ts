@@ -35,7 +35,10 @@ export interface MoEConfigFields {
   readonly routingPolicy: RoutingPolicy;
   /** Scores are the sigmoid of the logits, not their softmax. Default false. */
   readonly useGatingSigmoid: boolean;
-  /** Which experts may be chosen: all, or those of the best groups (scored by the best expert, or by the best two). Default `greedy`. */
+  /**
+   * Which experts may be chosen: all (`greedy`), or those of the best groups, scored by their best expert
+   * (`group_limited_greedy`) or by the sum of their two best (`noaux_tc`). Default `greedy`.
+   */
   readonly topkMethod: TopkMethod;
   /** The number of groups that the experts are split into for `topkMethod`. Default null. */
   readonly nGroup: number | null;
@@ -59,7 +62,10 @@ export interface MoEConfigFields {
   readonly useSharedExpertGating: boolean;
   /** I, the width of an expert. Default 1407, which leaves the width to the layer. */
   readonly moeIntermediateSize: number;
-  /** Balance losses of `TopkRouterV2`: over experts, groups of experts, or the experts of a rank. Default null: none. */
+  /**
+   * Balance losses of `TopkRouterV2`: over experts, over `expertGroupSize` groups of experts (`device`), or over the
+   * experts of each rank (`comm`). Default null: none.
+   */
   readonly auxLossTypes: readonly AuxLossType[] | null;
   /** The factor of each of them. Default null. */
   readonly auxLossFactors: readonly number[] | null;
@@ -106,11 +112,17 @@ export function snakeCase(name: string): string {
 }
 
 /** Written by `toJSON` only when they say something: MindFormers does not know the first two, and 1407 says nothing. */
-const omittedAtDefault: readonly FieldName[] = ['excludeMaskedGroups', 'normTopkEpsilon', 'moeIntermediateSize'];
+const omittedAtDefault: readonly FieldName[] = [
+  'excludeMaskedGroups',
+  'normTopkEpsilon',
+  'moeIntermediateSize',
+];
 
 /** The fields under MindFormers' names, as plain data. */
 export function toSnakeCase(fields: MoEConfigFields): Record<string, unknown> {
-  const written = fieldNames.filter((name) => !omittedAtDefault.includes(name) || fields[name] !== defaults[name]);
+  const written = fieldNames.filter(
+    (name) => !omittedAtDefault.includes(name) || fields[name] !== defaults[name],
+  );
   return Object.fromEntries(
     written.map((name) => {
       const value = fields[name];

@@ -24,7 +24,11 @@ export interface HuggingFaceSizes {
   moeLayers: number[];
 }
 
-/** Reads the sizes out of a parsed `config.json`. Throws `ConfigError` for an unknown model type, and naming the key. */
+/**
+ * Reads the sizes out of a parsed `config.json`.
+ *
+ * @throws `ConfigError` for an unknown `model_type`, or naming the key that is missing or wrong
+ */
 export function huggingFaceSizes(config: object): HuggingFaceSizes {
   const { modelType, family, keys } = read(config);
   const numLayers = keys.count('num_hidden_layers', undefined, 1, maxLayers);
@@ -35,7 +39,9 @@ export function huggingFaceSizes(config: object): HuggingFaceSizes {
     sharedSize: family.sharedSize(keys),
     activation: activationOf(modelType, keys),
     numLayers,
-    moeLayers: Array.from({ length: numLayers }, (_, layer) => layer).filter((layer) => family.hasExperts(keys, layer)),
+    moeLayers: Array.from({ length: numLayers }, (_, layer) => layer).filter((layer) =>
+      family.hasExperts(keys, layer),
+    ),
   };
 }
 
@@ -72,10 +78,13 @@ function read(config: unknown): HuggingFaceModel {
   for (const part of [config, config.text_config]) {
     const modelType = (part as { model_type?: unknown } | null | undefined)?.model_type;
     const family = huggingFaceFamilies.get(modelType as string);
-    if (family !== undefined) return { modelType: modelType as string, family, keys: new HuggingFaceKeys(part) };
+    if (family !== undefined)
+      return { modelType: modelType as string, family, keys: new HuggingFaceKeys(part) };
   }
   const known = [...huggingFaceFamilies.keys()].join(', ');
-  throw new ConfigError(`Expected \`model_type\` to be one of ${known}, got ${describe(config.model_type)}`);
+  throw new ConfigError(
+    `Expected \`model_type\` to be one of ${known}, got ${describe(config.model_type)}`,
+  );
 }
 
 function activationOf(modelType: string, keys: HuggingFaceKeys): HuggingFaceSizes['activation'] {

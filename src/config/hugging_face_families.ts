@@ -39,7 +39,8 @@ const qwen3: HuggingFaceFamily = {
   ...olmoe,
   width: 'moe_intermediate_size',
   hasExperts: (keys, layer) =>
-    !keys.counts('mlp_only_layers').includes(layer) && (layer + 1) % keys.count('decoder_sparse_step', 1) === 0,
+    !keys.counts('mlp_only_layers').includes(layer) &&
+    (layer + 1) % keys.count('decoder_sparse_step', 1) === 0,
 };
 
 const qwen2: HuggingFaceFamily = {
@@ -56,7 +57,8 @@ function deepseek(firstDense: number, numShared: number): Omit<HuggingFaceFamily
     sharedSize: (keys) =>
       keys.countOrNone('n_shared_experts', numShared) * keys.count('moe_intermediate_size'),
     hasExperts: (keys, layer) =>
-      layer >= keys.count('first_k_dense_replace', firstDense, 0) && layer % keys.count('moe_layer_freq', 1) === 0,
+      layer >= keys.count('first_k_dense_replace', firstDense, 0) &&
+      layer % keys.count('moe_layer_freq', 1) === 0,
   };
 }
 
@@ -91,7 +93,9 @@ function deepseekV3(byDefault: {
         useGatingSigmoid: true,
         balanceViaTopkBias: true,
         ...groupsOf(keys, 'noaux_tc', byDefault.groups),
-        ...(keys.flag('norm_topk_prob', byDefault.normalised) ? { normTopkEpsilon: 1e-20 } : { normTopkProb: false }),
+        ...(keys.flag('norm_topk_prob', byDefault.normalised)
+          ? { normTopkEpsilon: 1e-20 }
+          : { normTopkProb: false }),
         routedScalingFactor: keys.number('routed_scaling_factor', byDefault.scaling),
       };
     },
@@ -118,7 +122,10 @@ export const huggingFaceFamilies: ReadonlyMap<string, HuggingFaceFamily> = new M
   ['olmoe', olmoe],
   ['deepseek_v2', deepseekV2],
   ['deepseek_v3', deepseekV3({ firstDense: 3, numShared: 1, normalised: true, scaling: 2.5 })],
-  ['glm4_moe', deepseekV3({ firstDense: 1, numShared: 1, groups: 1, normalised: true, scaling: 1 })],
+  [
+    'glm4_moe',
+    deepseekV3({ firstDense: 1, numShared: 1, groups: 1, normalised: true, scaling: 1 }),
+  ],
   ['dots1', deepseekV3({ firstDense: 0, numShared: 0, groups: 1, normalised: false, scaling: 1 })],
   ['gpt_oss', mixtral],
   ['granitemoe', mixtral],

@@ -1,4 +1,11 @@
-import { expectBoolean, expectInteger, expectNumber, expectObject, expectOneOf, unexpected } from '../checks.js';
+import {
+  expectBoolean,
+  expectInteger,
+  expectNumber,
+  expectObject,
+  expectOneOf,
+  unexpected,
+} from '../checks.js';
 import { ConfigError } from '../errors.js';
 import { maxInt32 } from './check_fields.js';
 
@@ -58,7 +65,8 @@ export class HuggingFaceKeys {
 
   #value(key: string, byDefault?: unknown): unknown {
     const value = this.#given(key) ?? byDefault;
-    if (value === undefined) throw new ConfigError(`Expected the key \`${key}\` in the model's config, got none`);
+    if (value === undefined)
+      throw new ConfigError(`Expected the key \`${key}\` in the model's config, got none`);
     return value;
   }
 

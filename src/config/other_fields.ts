@@ -5,7 +5,11 @@ import type { MoEConfigFields } from './fields.js';
 interface OtherField {
   readonly default: unknown;
   /** Throws `ConfigError` for a value of the wrong type, and for one that would change what a layer computes. */
-  check(name: string, value: unknown, routing: Pick<MoEConfigFields, 'routingPolicy' | 'capacityFactor'>): void;
+  check(
+    name: string,
+    value: unknown,
+    routing: Pick<MoEConfigFields, 'routingPolicy' | 'capacityFactor'>,
+  ): void;
   /** Why other values than the default change nothing here: continues "`name` ". */
   readonly note: string;
 }
@@ -30,11 +34,19 @@ const otherFields: Readonly<Record<string, OtherField>> = {
     ...flag(training),
     check(name, value) {
       if (value !== false)
-        throw unexpected(name, 'false: copies of much-used experts change which choices capacity drops', value);
+        throw unexpected(
+          name,
+          'false: copies of much-used experts change which choices capacity drops',
+          value,
+        );
     },
   },
   update_step: { default: 10000, check: positiveCount, note: training },
-  hot_expert_num: { default: 0, check: anyCount, note: 'has an effect only with `enable_cold_hot_expert`.' },
+  hot_expert_num: {
+    default: 0,
+    check: anyCount,
+    note: 'has an effect only with `enable_cold_hot_expert`.',
+  },
   cold_token_percent: {
     default: 1,
     check: (name, value) => expectNumber(name, value, { above: 0 }),
@@ -42,8 +54,16 @@ const otherFields: Readonly<Record<string, OtherField>> = {
   },
   moe_module_name: { default: '', check: expectString, note: training },
   use_fused_ops_topkrouter: flag(fusedOperator),
-  router_dense_type: { default: 'float32', check: checkRouterType, note: 'means float32 in MindFormers.' },
-  max_router_load: { default: 131072, check: positiveCount, note: "sizes a buffer that this package's router does not need." },
+  router_dense_type: {
+    default: 'float32',
+    check: checkRouterType,
+    note: 'means float32 in MindFormers.',
+  },
+  max_router_load: {
+    default: 131072,
+    check: positiveCount,
+    note: "sizes a buffer that this package's router does not need.",
+  },
   enable_deredundency: flag(ranks),
   npu_nums_per_device: { default: 1, check: positiveCount, note: ranks },
   first_k_dense_replace: {
@@ -53,7 +73,11 @@ const otherFields: Readonly<Record<string, OtherField>> = {
     },
     note: 'says which layers of a model have experts, nothing about such a layer.',
   },
-  topk_bias_update_rate: { default: 0, check: (name, value) => expectNumber(name, value), note: training },
+  topk_bias_update_rate: {
+    default: 0,
+    check: (name, value) => expectNumber(name, value),
+    note: training,
+  },
   use_allgather_dispatcher: flag(ranks),
   moe_shared_expert_overlap: flag('changes when the shared expert runs, never the result.'),
   expert_model_parallel: {
@@ -76,10 +100,16 @@ const otherFields: Readonly<Record<string, OtherField>> = {
         );
     },
   },
-  enable_gmm_safe_tokens: flag('keeps a MindSpore operator from empty experts, which need no care here.'),
+  enable_gmm_safe_tokens: flag(
+    'keeps a MindSpore operator from empty experts, which need no care here.',
+  ),
   use_fused_ops_permute: flag(fusedOperator),
   callback_moe_droprate: flag(statistics),
-  dispatch_global_max_bs: { default: 0, check: anyCount, note: 'sizes a buffer of an Ascend operator.' },
+  dispatch_global_max_bs: {
+    default: 0,
+    check: anyCount,
+    note: 'sizes a buffer of an Ascend operator.',
+  },
   ep_extend_tp: flag('has no effect in MindFormers either.', true),
 };
 
@@ -111,5 +141,9 @@ function expectString(name: string, value: unknown): void {
 function checkRouterType(name: string, value: unknown): void {
   expectOneOf(name, value, ['float16', 'float32', 'bfloat16']);
   if (value === 'bfloat16')
-    throw unexpected(name, "'float32' (or 'float16', which means the same): the router computes in float32", value);
+    throw unexpected(
+      name,
+      "'float32' (or 'float16', which means the same): the router computes in float32",
+      value,
+    );
 }

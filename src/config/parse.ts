@@ -11,7 +11,9 @@ export interface ParsedFields {
   readonly others: ReadonlyMap<string, unknown>;
 }
 
-const fieldOf: ReadonlyMap<string, FieldName> = new Map(fieldNames.map((name) => [snakeCase(name), name]));
+const fieldOf: ReadonlyMap<string, FieldName> = new Map(
+  fieldNames.map((name) => [snakeCase(name), name]),
+);
 
 /** Where a MindFormers file has its MoEConfig; a text may also be one. */
 const places = [
@@ -32,7 +34,9 @@ export function parseFields(source: string | object): ParsedFields {
     const name = snakeCase(key);
     const earlier = names.get(name);
     if (earlier !== undefined)
-      throw new ConfigError(`Expected each option once, got ${describe(earlier)} and ${describe(key)}`);
+      throw new ConfigError(
+        `Expected each option once, got ${describe(earlier)} and ${describe(key)}`,
+      );
     names.set(name, key);
   }
   expectKnownNames('MoEConfig', Object.fromEntries(names), [...fieldOf.keys(), ...otherFieldNames]);
@@ -52,10 +56,14 @@ function findMoEConfig(root: Record<string, unknown>): Record<string, unknown> {
   const [path] = found;
   if (path === undefined) return root;
   if (found.length > 1)
-    throw new ConfigError(`Expected one \`moe_config\`, got ${found.map((place) => place.join('.')).join(' and ')}`);
+    throw new ConfigError(
+      `Expected one \`moe_config\`, got ${found.map((place) => place.join('.')).join(' and ')}`,
+    );
   const outside = Object.keys(root).find((key) => fieldOf.has(snakeCase(key)));
   if (outside !== undefined)
-    throw new ConfigError(`Expected every option inside \`${path.join('.')}\`, got ${describe(outside)} outside of it`);
+    throw new ConfigError(
+      `Expected every option inside \`${path.join('.')}\`, got ${describe(outside)} outside of it`,
+    );
   const value = at(root, path);
   expectObject(path.join('.'), value);
   return value;

@@ -13,7 +13,9 @@ export function parseText(text: string): Record<string, unknown> {
     if (error instanceof ConfigError) throw error;
     // The parser's own: too many aliases, nesting that overflows the stack.
     const reason = error instanceof Error ? error.message : String(error);
-    throw new ConfigError(`Expected YAML or JSON text, got text that cannot be read: ${reason}`, { cause: error });
+    throw new ConfigError(`Expected YAML or JSON text, got text that cannot be read: ${reason}`, {
+      cause: error,
+    });
   }
 }
 
@@ -31,7 +33,9 @@ function parseObject(text: string): Record<string, unknown> {
   });
   const [error] = document.errors;
   if (error !== undefined)
-    throw new ConfigError(`Expected YAML or JSON text, got an error ${position(error.pos[0])}: ${error.message}`);
+    throw new ConfigError(
+      `Expected YAML or JSON text, got an error ${position(error.pos[0])}: ${error.message}`,
+    );
   if (!isMap(document.contents)) {
     const value: unknown = document.toJS({ maxAliasCount });
     const at = position(document.contents?.range?.[0] ?? 0);

@@ -19,31 +19,61 @@ const grouped = { ...v2, expertNum: 16, topkMethod: 'noaux_tc', nGroup: 4, topkG
 
 describe("MindFormers' eight fields", () => {
   test.each([
-    [{ expertNum: 0 }, 'Expected `expertNum` to be an integer from 1 to 2147483647, got `0` (number)'],
-    [{ expertNum: 1.5 }, 'Expected `expertNum` to be an integer from 1 to 2147483647, got `1.5` (number)'],
-    [{ expertNum: '8' }, 'Expected `expertNum` to be an integer from 1 to 2147483647, got `8` (string)'],
+    [
+      { expertNum: 0 },
+      'Expected `expertNum` to be an integer from 1 to 2147483647, got `0` (number)',
+    ],
+    [
+      { expertNum: 1.5 },
+      'Expected `expertNum` to be an integer from 1 to 2147483647, got `1.5` (number)',
+    ],
+    [
+      { expertNum: '8' },
+      'Expected `expertNum` to be an integer from 1 to 2147483647, got `8` (string)',
+    ],
     [{ expertNum: null }, 'Expected `expertNum` to be an integer from 1 to 2147483647, got `null`'],
-    [{ capacityFactor: 0 }, 'Expected `capacityFactor` to be a finite number above 0, got `0` (number)'],
-    [{ capacityFactor: Number.NaN }, 'Expected `capacityFactor` to be a finite number above 0, got `NaN` (number)'],
-    [{ capacityFactor: Infinity }, 'Expected `capacityFactor` to be a finite number above 0, got `Infinity` (number)'],
-    [{ auxLossFactor: 0 }, 'Expected `auxLossFactor` to be a finite number above 0, got `0` (number)'],
+    [
+      { capacityFactor: 0 },
+      'Expected `capacityFactor` to be a finite number above 0, got `0` (number)',
+    ],
+    [
+      { capacityFactor: Number.NaN },
+      'Expected `capacityFactor` to be a finite number above 0, got `NaN` (number)',
+    ],
+    [
+      { capacityFactor: Infinity },
+      'Expected `capacityFactor` to be a finite number above 0, got `Infinity` (number)',
+    ],
+    [
+      { auxLossFactor: 0 },
+      'Expected `auxLossFactor` to be a finite number above 0, got `0` (number)',
+    ],
     [
       { numExpertsChosen: true },
       'Expected `numExpertsChosen` to be an integer from 1 to 2147483647, got `true` (boolean)',
     ],
     [{ groupWiseA2a: 1 }, 'Expected `groupWiseA2a` to be true or false, got `1` (number)'],
-    [{ compCommParallel: 'yes' }, 'Expected `compCommParallel` to be true or false, got `yes` (string)'],
+    [
+      { compCommParallel: 'yes' },
+      'Expected `compCommParallel` to be true or false, got `yes` (string)',
+    ],
     [
       { compCommParallelDegree: 0 },
       'Expected `compCommParallelDegree` to be an integer from 1 to 2147483647, got `0` (number)',
     ],
-    [{ expertGroupSize: 0 }, 'Expected `expertGroupSize` to be an integer of at least 1, got `0` (number)'],
+    [
+      { expertGroupSize: 0 },
+      'Expected `expertGroupSize` to be an integer of at least 1, got `0` (number)',
+    ],
     [
       { capacityFactor: 0.5 },
       "Expected `capacityFactor` to be at least 1 with routingPolicy 'TopkRouterV1' ('TopkRouterV2' takes any, and " +
         'drops nothing at 0 or less), got `0.5` (number)',
     ],
-    [{ auxLossFactor: 1 }, 'Expected `auxLossFactor` to be a finite number below 1, got `1` (number)'],
+    [
+      { auxLossFactor: 1 },
+      'Expected `auxLossFactor` to be a finite number below 1, got `1` (number)',
+    ],
     [
       { expertNum: 4, numExpertsChosen: 5 },
       'Expected `numExpertsChosen` to be at most `expertNum` (4), got `5` (number)',
@@ -52,7 +82,7 @@ describe("MindFormers' eight fields", () => {
     expect(refusal(options)).toBe(message);
   });
 
-  test('are checked in MindFormers\' order', () => {
+  test("are checked in MindFormers' order", () => {
     const wrong: [field: string, options: Record<string, unknown>][] = [
       ['expertNum', { expertNum: 0 }],
       ['capacityFactor', { capacityFactor: -1 }],
@@ -68,7 +98,13 @@ describe("MindFormers' eight fields", () => {
       ['routingPolicy', { routingPolicy: 'Random' }],
     ];
     for (let first = 0; first < wrong.length; ++first) {
-      const options = Object.assign({}, ...wrong.slice(first).map(([, wrongOptions]) => wrongOptions).reverse());
+      const options = Object.assign(
+        {},
+        ...wrong
+          .slice(first)
+          .map(([, wrongOptions]) => wrongOptions)
+          .reverse(),
+      );
       expect(refusal(options), `check ${first + 1}`).toContain(`Expected \`${wrong[first]?.[0]}\``);
     }
   });
@@ -77,14 +113,22 @@ describe("MindFormers' eight fields", () => {
     expect(refusal({ ...v2, capacityFactor })).toBe('taken');
   });
 
-  test.each([Number.NaN, Infinity, null, '1'])('TopkRouterV2 refuses capacityFactor %s', (capacityFactor) => {
-    expect(refusal({ ...v2, capacityFactor })).toContain('Expected `capacityFactor` to be a finite number, got');
-  });
+  test.each([Number.NaN, Infinity, null, '1'])(
+    'TopkRouterV2 refuses capacityFactor %s',
+    (capacityFactor) => {
+      expect(refusal({ ...v2, capacityFactor })).toContain(
+        'Expected `capacityFactor` to be a finite number, got',
+      );
+    },
+  );
 });
 
 describe('the later fields', () => {
   test.each([
-    [{ routingPolicy: 'TopkRouterV3' }, "Expected `routingPolicy` to be 'TopkRouterV1' or 'TopkRouterV2', got"],
+    [
+      { routingPolicy: 'TopkRouterV3' },
+      "Expected `routingPolicy` to be 'TopkRouterV1' or 'TopkRouterV2', got",
+    ],
     [{ ...v2, useGatingSigmoid: 'yes' }, 'Expected `useGatingSigmoid` to be true or false'],
     [{ ...v2, topkMethod: 'noaux_ct' }, "`noaux_ct` (string): did you mean 'noaux_tc'?"],
     [{ ...grouped, nGroup: 0 }, 'Expected `nGroup` to be an integer from 1'],
@@ -92,13 +136,22 @@ describe('the later fields', () => {
     [{ ...grouped, excludeMaskedGroups: 1 }, 'Expected `excludeMaskedGroups` to be true or false'],
     [{ ...v2, balanceViaTopkBias: 1 }, 'Expected `balanceViaTopkBias` to be true or false'],
     [{ ...v2, normTopkProb: null }, 'Expected `normTopkProb` to be true or false'],
-    [{ ...v2, normTopkEpsilon: -1e-9 }, 'Expected `normTopkEpsilon` to be a finite number of at least 0'],
-    [{ ...v2, routedScalingFactor: 0 }, 'Expected `routedScalingFactor` to be a finite number above 0'],
+    [
+      { ...v2, normTopkEpsilon: -1e-9 },
+      'Expected `normTopkEpsilon` to be a finite number of at least 0',
+    ],
+    [
+      { ...v2, routedScalingFactor: 0 },
+      'Expected `routedScalingFactor` to be a finite number above 0',
+    ],
     [{ ...v2, enableSdrop: 1 }, 'Expected `enableSdrop` to be true or false'],
     [{ sharedExpertNum: -1 }, 'Expected `sharedExpertNum` to be a finite number of at least 0'],
     [{ useSharedExpertGating: 1 }, 'Expected `useSharedExpertGating` to be true or false'],
     [{ moeIntermediateSize: 0 }, 'Expected `moeIntermediateSize` to be an integer from 1'],
-    [{ ...v2, auxLossTypes: 'expert' }, 'Expected `auxLossTypes` to be a list or null, got `expert` (string)'],
+    [
+      { ...v2, auxLossTypes: 'expert' },
+      'Expected `auxLossTypes` to be a list or null, got `expert` (string)',
+    ],
     [
       { ...v2, auxLossTypes: ['expert', 'experts'], auxLossFactors: [1, 1] },
       "Expected `auxLossTypes[1]` to be 'expert' or 'device' or 'comm', got `experts` (string): did you mean 'expert'?",
@@ -155,7 +208,9 @@ describe('groups of experts', () => {
     ['topkGroup', 1],
     ['excludeMaskedGroups', true],
   ])('%s is refused when topkMethod is greedy', (field, value) => {
-    expect(refusal({ ...v2, expertNum: 4, [field]: value })).toContain("topkMethod 'greedy' has no groups");
+    expect(refusal({ ...v2, expertNum: 4, [field]: value })).toContain(
+      "topkMethod 'greedy' has no groups",
+    );
   });
 
   test.each([
@@ -208,7 +263,10 @@ describe('balance losses', () => {
         'number of groups of experts, got `3` (number)',
     ],
     [{ ...device, expertGroupSize: 4 }, 'taken'],
-    [{ ...v2, expertNum: 8, auxLossTypes: ['comm'], auxLossFactors: [0.1], expertGroupSize: 3 }, 'taken'],
+    [
+      { ...v2, expertNum: 8, auxLossTypes: ['comm'], auxLossFactors: [0.1], expertGroupSize: 3 },
+      'taken',
+    ],
   ])('%j', (options, message) => {
     expect(refusal(options)).toBe(message);
   });

@@ -2,144 +2,33 @@ import { describe, expect, test } from 'vitest';
 import { huggingFaceSizes } from '../../src/config/hugging_face.js';
 import { MoEConfig, type MoEConfigOptions } from '../../src/config.js';
 import { ConfigError } from '../../src/errors.js';
+import {
+  deepseekV2,
+  deepseekV3,
+  dots1,
+  glm4,
+  gptOss,
+  granite,
+  mixtral,
+  olmoe,
+  qwen2,
+  qwen3,
+} from './model_configs.js';
 
-const mixtral = {
-  model_type: 'mixtral',
-  hidden_act: 'silu',
-  hidden_size: 4096,
-  intermediate_size: 14336,
-  num_hidden_layers: 32,
-  num_local_experts: 8,
-  num_experts_per_tok: 2,
-  router_jitter_noise: 0.0,
-};
-const qwen2 = {
-  model_type: 'qwen2_moe',
-  hidden_act: 'silu',
-  hidden_size: 2048,
-  intermediate_size: 5632,
-  moe_intermediate_size: 1408,
-  shared_expert_intermediate_size: 5632,
-  num_hidden_layers: 24,
-  num_experts: 60,
-  num_experts_per_tok: 4,
-  norm_topk_prob: false,
-  decoder_sparse_step: 1,
-  mlp_only_layers: [],
-};
-const qwen3 = {
-  model_type: 'qwen3_moe',
-  hidden_size: 2048,
-  intermediate_size: 6144,
-  moe_intermediate_size: 768,
-  num_hidden_layers: 48,
-  num_experts: 128,
-  num_experts_per_tok: 8,
-  norm_topk_prob: true,
-};
-const olmoe = {
-  model_type: 'olmoe',
-  hidden_size: 2048,
-  intermediate_size: 1024,
-  num_hidden_layers: 16,
-  num_experts: 64,
-  num_experts_per_tok: 8,
-  norm_topk_prob: false,
-};
-const deepseekV2 = {
-  model_type: 'deepseek_v2',
-  hidden_size: 5120,
-  intermediate_size: 12288,
-  moe_intermediate_size: 1536,
-  num_hidden_layers: 60,
-  first_k_dense_replace: 1,
-  moe_layer_freq: 1,
-  n_routed_experts: 160,
-  n_shared_experts: 2,
-  num_experts_per_tok: 6,
-  topk_method: 'group_limited_greedy',
-  n_group: 8,
-  topk_group: 3,
-  routed_scaling_factor: 16.0,
-  scoring_func: 'softmax',
-  norm_topk_prob: false,
-};
-const deepseekV3 = {
-  model_type: 'deepseek_v3',
-  hidden_size: 7168,
-  intermediate_size: 18432,
-  moe_intermediate_size: 2048,
-  num_hidden_layers: 61,
-  first_k_dense_replace: 3,
-  moe_layer_freq: 1,
-  n_routed_experts: 256,
-  n_shared_experts: 1,
-  num_experts_per_tok: 8,
-  topk_method: 'noaux_tc',
-  n_group: 8,
-  topk_group: 4,
-  routed_scaling_factor: 2.5,
-  scoring_func: 'sigmoid',
-  norm_topk_prob: true,
-};
-const glm4 = {
-  model_type: 'glm4_moe',
-  hidden_size: 4096,
-  intermediate_size: 10944,
-  moe_intermediate_size: 1408,
-  num_hidden_layers: 46,
-  first_k_dense_replace: 1,
-  n_routed_experts: 128,
-  n_shared_experts: 1,
-  num_experts_per_tok: 8,
-  n_group: 1,
-  topk_group: 1,
-  routed_scaling_factor: 1.0,
-  norm_topk_prob: true,
-};
-const dots1 = {
-  model_type: 'dots1',
-  hidden_size: 4096,
-  intermediate_size: 10944,
-  moe_intermediate_size: 1408,
-  num_hidden_layers: 62,
-  first_k_dense_replace: 1,
-  n_routed_experts: 128,
-  n_shared_experts: 2,
-  num_experts_per_tok: 6,
-  n_group: null,
-  topk_group: null,
-  routed_scaling_factor: 2.5,
-  scoring_func: 'noaux_tc',
-  norm_topk_prob: true,
-};
-const gptOss = {
-  model_type: 'gpt_oss',
-  hidden_act: 'silu',
-  hidden_size: 2880,
-  intermediate_size: 2880,
-  num_hidden_layers: 24,
-  num_local_experts: 32,
-  num_experts_per_tok: 4,
-  swiglu_limit: 7.0,
-};
-const granite = {
-  model_type: 'granitemoe',
-  hidden_act: 'silu',
-  hidden_size: 1536,
-  intermediate_size: 512,
-  num_hidden_layers: 32,
-  num_local_experts: 40,
-  num_experts_per_tok: 8,
-};
-
-const range = (first: number, end: number) => Array.from({ length: end - first }, (_, index) => first + index);
+const range = (first: number, end: number) =>
+  Array.from({ length: end - first }, (_, index) => first + index);
 
 const models: { config: { model_type: string }; options: MoEConfigOptions; sizes: object }[] = [
   {
     config: mixtral,
     options: { expertNum: 8, numExpertsChosen: 2, moeIntermediateSize: 14336, normTopkEpsilon: 0 },
-    sizes: { hiddenSize: 4096, intermediateSize: 14336, sharedSize: 0, numLayers: 32, moeLayers: range(0, 32) },
+    sizes: {
+      hiddenSize: 4096,
+      intermediateSize: 14336,
+      sharedSize: 0,
+      numLayers: 32,
+      moeLayers: range(0, 32),
+    },
   },
   {
     config: qwen2,
@@ -151,17 +40,35 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       sharedExpertNum: 4,
       useSharedExpertGating: true,
     },
-    sizes: { hiddenSize: 2048, intermediateSize: 1408, sharedSize: 5632, numLayers: 24, moeLayers: range(0, 24) },
+    sizes: {
+      hiddenSize: 2048,
+      intermediateSize: 1408,
+      sharedSize: 5632,
+      numLayers: 24,
+      moeLayers: range(0, 24),
+    },
   },
   {
     config: qwen3,
     options: { expertNum: 128, numExpertsChosen: 8, moeIntermediateSize: 768, normTopkEpsilon: 0 },
-    sizes: { hiddenSize: 2048, intermediateSize: 768, sharedSize: 0, numLayers: 48, moeLayers: range(0, 48) },
+    sizes: {
+      hiddenSize: 2048,
+      intermediateSize: 768,
+      sharedSize: 0,
+      numLayers: 48,
+      moeLayers: range(0, 48),
+    },
   },
   {
     config: olmoe,
     options: { expertNum: 64, numExpertsChosen: 8, moeIntermediateSize: 1024, normTopkProb: false },
-    sizes: { hiddenSize: 2048, intermediateSize: 1024, sharedSize: 0, numLayers: 16, moeLayers: range(0, 16) },
+    sizes: {
+      hiddenSize: 2048,
+      intermediateSize: 1024,
+      sharedSize: 0,
+      numLayers: 16,
+      moeLayers: range(0, 16),
+    },
   },
   {
     config: deepseekV2,
@@ -176,7 +83,13 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       routedScalingFactor: 16,
       sharedExpertNum: 2,
     },
-    sizes: { hiddenSize: 5120, intermediateSize: 1536, sharedSize: 3072, numLayers: 60, moeLayers: range(1, 60) },
+    sizes: {
+      hiddenSize: 5120,
+      intermediateSize: 1536,
+      sharedSize: 3072,
+      numLayers: 60,
+      moeLayers: range(1, 60),
+    },
   },
   {
     config: deepseekV3,
@@ -194,7 +107,13 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       routedScalingFactor: 2.5,
       sharedExpertNum: 1,
     },
-    sizes: { hiddenSize: 7168, intermediateSize: 2048, sharedSize: 2048, numLayers: 61, moeLayers: range(3, 61) },
+    sizes: {
+      hiddenSize: 7168,
+      intermediateSize: 2048,
+      sharedSize: 2048,
+      numLayers: 61,
+      moeLayers: range(3, 61),
+    },
   },
   {
     config: glm4,
@@ -207,7 +126,13 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       normTopkEpsilon: 1e-20,
       sharedExpertNum: 1,
     },
-    sizes: { hiddenSize: 4096, intermediateSize: 1408, sharedSize: 1408, numLayers: 46, moeLayers: range(1, 46) },
+    sizes: {
+      hiddenSize: 4096,
+      intermediateSize: 1408,
+      sharedSize: 1408,
+      numLayers: 46,
+      moeLayers: range(1, 46),
+    },
   },
   {
     config: dots1,
@@ -221,7 +146,13 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       routedScalingFactor: 2.5,
       sharedExpertNum: 2,
     },
-    sizes: { hiddenSize: 4096, intermediateSize: 1408, sharedSize: 2816, numLayers: 62, moeLayers: range(1, 62) },
+    sizes: {
+      hiddenSize: 4096,
+      intermediateSize: 1408,
+      sharedSize: 2816,
+      numLayers: 62,
+      moeLayers: range(1, 62),
+    },
   },
   {
     config: gptOss,
@@ -238,7 +169,13 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
   {
     config: granite,
     options: { expertNum: 40, numExpertsChosen: 8, moeIntermediateSize: 512, normTopkEpsilon: 0 },
-    sizes: { hiddenSize: 1536, intermediateSize: 512, sharedSize: 0, numLayers: 32, moeLayers: range(0, 32) },
+    sizes: {
+      hiddenSize: 1536,
+      intermediateSize: 512,
+      sharedSize: 0,
+      numLayers: 32,
+      moeLayers: range(0, 32),
+    },
   },
 ];
 
@@ -251,7 +188,11 @@ describe.each(models)('$config.model_type', ({ config, options, sizes }) => {
   });
 
   test('has the sizes of the model', () => {
-    expect(huggingFaceSizes(config)).toEqual({ modelType: config.model_type, activation: 'swiglu', ...sizes });
+    expect(huggingFaceSizes(config)).toEqual({
+      modelType: config.model_type,
+      activation: 'swiglu',
+      ...sizes,
+    });
   });
 
   test('names a needed key that is missing', () => {
@@ -268,12 +209,16 @@ describe('which layers have experts', () => {
   const layers = (config: object) => huggingFaceSizes(config).moeLayers;
 
   test('decoder_sparse_step and mlp_only_layers', () => {
-    expect(layers({ ...qwen3, num_hidden_layers: 8, decoder_sparse_step: 2, mlp_only_layers: [3] })).toEqual([1, 5, 7]);
+    expect(
+      layers({ ...qwen3, num_hidden_layers: 8, decoder_sparse_step: 2, mlp_only_layers: [3] }),
+    ).toEqual([1, 5, 7]);
     expect(layers({ ...qwen3, num_hidden_layers: 2, mlp_only_layers: null })).toEqual([0, 1]);
   });
 
   test('first_k_dense_replace and moe_layer_freq', () => {
-    expect(layers({ ...deepseekV2, num_hidden_layers: 8, first_k_dense_replace: 2, moe_layer_freq: 2 })).toEqual([2, 4, 6]);
+    expect(
+      layers({ ...deepseekV2, num_hidden_layers: 8, first_k_dense_replace: 2, moe_layer_freq: 2 }),
+    ).toEqual([2, 4, 6]);
     const { first_k_dense_replace: _, ...byDefault } = deepseekV3;
     expect(layers({ ...byDefault, num_hidden_layers: 5 })).toEqual([3, 4]);
   });
@@ -283,7 +228,9 @@ describe('shared experts', () => {
   test('null says none, and absent says what the class does', () => {
     const { n_shared_experts: _, ...absent } = deepseekV3;
     expect(MoEConfig.fromHuggingFace(absent).sharedExpertNum).toBe(1);
-    expect(MoEConfig.fromHuggingFace({ ...deepseekV3, n_shared_experts: null }).sharedExpertNum).toBe(0);
+    expect(
+      MoEConfig.fromHuggingFace({ ...deepseekV3, n_shared_experts: null }).sharedExpertNum,
+    ).toBe(0);
   });
 
   test('a width that is no multiple of an expert comes back exactly', () => {
@@ -312,17 +259,29 @@ test.each<[config: unknown, message: string]>([
   [{}, 'got `undefined`'],
   [{ model_type: '__proto__', text_config: null }, 'got `__proto__` (string)'],
   [null, 'Expected `config` to be an object, got `null`'],
-  [{ ...mixtral, num_local_experts: '8' }, 'Expected `num_local_experts` to be an integer from 1 to 2147483647, got `8`'],
+  [
+    { ...mixtral, num_local_experts: '8' },
+    'Expected `num_local_experts` to be an integer from 1 to 2147483647, got `8`',
+  ],
   [{ ...mixtral, num_local_experts: null }, 'Expected the key `num_local_experts`'],
   [{ ...mixtral, num_experts_per_tok: 1 }, 'Expected `num_experts_per_tok` to be at least 2'],
-  [{ ...mixtral, num_experts_per_tok: 9 }, 'Expected `numExpertsChosen` to be at most `expertNum` (8)'],
+  [
+    { ...mixtral, num_experts_per_tok: 9 },
+    'Expected `numExpertsChosen` to be at most `expertNum` (8)',
+  ],
   [{ ...qwen3, norm_topk_prob: 'yes' }, 'Expected `norm_topk_prob` to be true or false'],
   [{ ...deepseekV2, norm_topk_prob: true }, 'Expected `norm_topk_prob` to be false'],
   [{ ...deepseekV2, scoring_func: 'sigmoid' }, 'Expected `scoring_func` to be softmax'],
-  [{ ...deepseekV2, topk_method: 'noaux_tc' }, "Expected `topk_method` to be 'greedy' or 'group_limited_greedy'"],
+  [
+    { ...deepseekV2, topk_method: 'noaux_tc' },
+    "Expected `topk_method` to be 'greedy' or 'group_limited_greedy'",
+  ],
   [{ ...deepseekV2, n_group: null }, 'Expected the key `n_group`'],
   [{ ...deepseekV3, topk_method: 'greedy' }, 'Expected `topk_method` to be noaux_tc'],
-  [{ ...deepseekV3, scoring_func: 'softmax' }, "Expected `scoring_func` to be 'sigmoid' or 'noaux_tc'"],
+  [
+    { ...deepseekV3, scoring_func: 'softmax' },
+    "Expected `scoring_func` to be 'sigmoid' or 'noaux_tc'",
+  ],
   [{ ...deepseekV3, n_group: 7 }, 'Expected `nGroup` to be a divisor of `expertNum` (256)'],
 ])('%j is refused', (config, message) => {
   expect(() => MoEConfig.fromHuggingFace(config as object)).toThrow(ConfigError);
@@ -330,11 +289,23 @@ test.each<[config: unknown, message: string]>([
 });
 
 test.each<[config: object, message: string]>([
-  [{ ...mixtral, hidden_act: 'relu6' }, "Expected `hidden_act` to be 'silu' or 'swish' or 'gelu', got `relu6`"],
+  [
+    { ...mixtral, hidden_act: 'relu6' },
+    "Expected `hidden_act` to be 'silu' or 'swish' or 'gelu', got `relu6`",
+  ],
   [{ ...gptOss, swiglu_limit: 10 }, 'Expected `swiglu_limit` to be 7'],
-  [{ ...mixtral, num_hidden_layers: 1e9 }, 'Expected `num_hidden_layers` to be an integer from 1 to 10000'],
-  [{ ...qwen3, mlp_only_layers: [1, 'two'] }, 'Expected `mlp_only_layers[1]` to be an integer of at least 0'],
-  [{ ...qwen3, mlp_only_layers: 3 }, 'Expected `mlp_only_layers` to be a list of layer numbers, got `3`'],
+  [
+    { ...mixtral, num_hidden_layers: 1e9 },
+    'Expected `num_hidden_layers` to be an integer from 1 to 10000',
+  ],
+  [
+    { ...qwen3, mlp_only_layers: [1, 'two'] },
+    'Expected `mlp_only_layers[1]` to be an integer of at least 0',
+  ],
+  [
+    { ...qwen3, mlp_only_layers: 3 },
+    'Expected `mlp_only_layers` to be a list of layer numbers, got `3`',
+  ],
 ])('sizes of %j are refused', (config, message) => {
   expect(() => huggingFaceSizes(config)).toThrow(ConfigError);
   expect(() => huggingFaceSizes(config)).toThrow(message);

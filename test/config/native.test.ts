@@ -45,7 +45,9 @@ test('fields of TopkRouterV2 reach the native config', () => {
     zLossFactor: 0.1,
   } as const;
   expect(toNativeConfig(new MoEConfig(fields))).toMatchObject(fields);
-  expect(toNativeConfig(new MoEConfig({ ...fields, normTopkProb: false })).normTopkProb).toBe(false);
+  expect(toNativeConfig(new MoEConfig({ ...fields, normTopkProb: false })).normTopkProb).toBe(
+    false,
+  );
 });
 
 test('expertGroupSize cuts tokens, except with the loss type device, where it groups experts', () => {
@@ -70,11 +72,18 @@ test('expertGroupSize cuts tokens, except with the loss type device, where it gr
 test('capacity is rounded to model parallelism times degree with TopkRouterV2 only', () => {
   const ranks = { modelParallel: 4, expertParallel: 1 };
   const overlapped = { compCommParallel: true, compCommParallelDegree: 3 };
-  const multiple = (options: object) => toNativeConfig(new MoEConfig(options), ranks).capacityMultiple;
+  const multiple = (options: object) =>
+    toNativeConfig(new MoEConfig(options), ranks).capacityMultiple;
   expect(multiple(overlapped)).toBe(1);
   expect(multiple({ routingPolicy: 'TopkRouterV2' })).toBe(4);
   expect(multiple({ routingPolicy: 'TopkRouterV2', ...overlapped })).toBe(12);
-  expect(() => multiple({ routingPolicy: 'TopkRouterV2', compCommParallel: true, compCommParallelDegree: 2 ** 30 })).toThrow(
+  expect(() =>
+    multiple({
+      routingPolicy: 'TopkRouterV2',
+      compCommParallel: true,
+      compCommParallelDegree: 2 ** 30,
+    }),
+  ).toThrow(
     'Expected `modelParallel * compCommParallelDegree` to be an integer from 1 to 2147483647, got `4294967296` (number)',
   );
 });

@@ -184,8 +184,18 @@ describe('MindFormers files', () => {
 
 describe('names', () => {
   test('snake_case and camelCase say the same', () => {
-    const snake = MoEConfig.parse({ expert_num: 4, group_wise_a2a: true, routing_policy: 'TopkRouterV2', n_group: null });
-    const camel = MoEConfig.parse({ expertNum: 4, groupWiseA2a: true, routingPolicy: 'TopkRouterV2', nGroup: null });
+    const snake = MoEConfig.parse({
+      expert_num: 4,
+      group_wise_a2a: true,
+      routing_policy: 'TopkRouterV2',
+      n_group: null,
+    });
+    const camel = MoEConfig.parse({
+      expertNum: 4,
+      groupWiseA2a: true,
+      routingPolicy: 'TopkRouterV2',
+      nGroup: null,
+    });
     expect(snake.equals(camel)).toBe(true);
     expect(snake.groupWiseA2a).toBe(true);
   });
@@ -196,7 +206,10 @@ describe('names', () => {
   });
 
   test.each([
-    [{ expert_num: 4, expertNum: 4 }, 'Expected each option once, got `expert_num` (string) and `expertNum` (string)'],
+    [
+      { expert_num: 4, expertNum: 4 },
+      'Expected each option once, got `expert_num` (string) and `expertNum` (string)',
+    ],
     [
       { expert_numm: 4 },
       'Expected an option of MoEConfig, got `expert_numm` (string): did you mean `expert_num`?',
@@ -223,7 +236,9 @@ describe('names', () => {
   });
 
   test('a key called __proto__ is a key', () => {
-    expect(refusal('{"__proto__": {"expert_num": 4}}')).toContain('Expected an option of MoEConfig, got `__proto__`');
+    expect(refusal('{"__proto__": {"expert_num": 4}}')).toContain(
+      'Expected an option of MoEConfig, got `__proto__`',
+    );
     expect(refusal(JSON.parse('{"__proto__": {"expert_num": 4}}'))).toContain('got `__proto__`');
   });
 });
@@ -289,7 +304,11 @@ describe("MindFormers' fields without a place here", () => {
   });
 
   test.each([
-    ['enable_cold_hot_expert', true, 'copies of much-used experts change which choices capacity drops'],
+    [
+      'enable_cold_hot_expert',
+      true,
+      'copies of much-used experts change which choices capacity drops',
+    ],
     ['router_dense_type', 'bfloat16', 'the router computes in float32'],
     ['router_dense_type', 'int8', "to be 'float16' or 'float32' or 'bfloat16'"],
     ['expert_model_parallel', 2, 'experts are split like the rest of the model'],
@@ -309,7 +328,10 @@ describe("MindFormers' fields without a place here", () => {
 describe('text', () => {
   test.each([
     ['', 'Expected YAML or JSON text of an object, got `null` at line 1, column 1'],
-    ['# nothing\n\nhello', 'Expected YAML or JSON text of an object, got `hello` (string) at line 3, column 1'],
+    [
+      '# nothing\n\nhello',
+      'Expected YAML or JSON text of an object, got `hello` (string) at line 3, column 1',
+    ],
     ['- 1\n- 2', 'Expected YAML or JSON text of an object, got an array of 2 at line 1, column 1'],
     ['expert_num: 8\nexpert_num: 4', 'got an error at line 2, column 1: Map keys must be unique'],
     ['expert_num: [1, 2\ntop: 3', 'got an error at line'],
@@ -333,12 +355,17 @@ describe('text', () => {
   });
 
   test('merge keys are followed', () => {
-    const config = MoEConfig.parse('base: &base {expert_num: 8}\nmoe_config:\n  <<: *base\n  num_experts_chosen: 2');
+    const config = MoEConfig.parse(
+      'base: &base {expert_num: 8}\nmoe_config:\n  <<: *base\n  num_experts_chosen: 2',
+    );
     expect([config.expertNum, config.numExpertsChosen]).toEqual([8, 2]);
   });
 
   test('random text gives a config or a ConfigError, nothing else', () => {
-    const pieces = [...mixtral.split('\n'), ...'{}[]:,&*!|>%@`"\'\\\t\n -#?~<<0123.eE+_é\u0000\u{1f600}'];
+    const pieces = [
+      ...mixtral.split('\n'),
+      ...'{}[]:,&*!|>%@`"\'\\\t\n -#?~<<0123.eE+_é\u0000\u{1f600}',
+    ];
     let state = 1;
     const random = (below: number) => {
       state = (Math.imul(state, 1103515245) + 12345) >>> 0;
@@ -346,8 +373,11 @@ describe('text', () => {
     };
     for (let round = 0; round < 3000; ++round) {
       const cut = random(mixtral.length);
-      const noise = Array.from({ length: random(20) }, () => pieces[random(pieces.length)]).join(random(2) ? '\n' : '');
-      const text = round % 2 ? noise : mixtral.slice(0, cut) + noise + mixtral.slice(cut + random(8));
+      const noise = Array.from({ length: random(20) }, () => pieces[random(pieces.length)]).join(
+        random(2) ? '\n' : '',
+      );
+      const text =
+        round % 2 ? noise : mixtral.slice(0, cut) + noise + mixtral.slice(cut + random(8));
       try {
         MoEConfig.parse(text);
       } catch (error) {

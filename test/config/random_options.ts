@@ -43,7 +43,12 @@ export function randomOptions(seed: number): MoEConfigOptions {
     expertGroupSize: types.includes('device') ? nGroup : (options.expertGroupSize ?? null),
     useGatingSigmoid: flag(),
     ...(flag()
-      ? { topkMethod: flag() ? 'noaux_tc' : 'group_limited_greedy', nGroup, topkGroup, excludeMaskedGroups: flag() }
+      ? {
+          topkMethod: flag() ? 'noaux_tc' : 'group_limited_greedy',
+          nGroup,
+          topkGroup,
+          excludeMaskedGroups: flag(),
+        }
       : {}),
     balanceViaTopkBias: flag(),
     normTopkProb: flag(),
