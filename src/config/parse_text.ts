@@ -1,21 +1,42 @@
-import { isMap, LineCounter, parseDocument } from 'yaml';
+import { isMap, Lexer, LineCounter, Parser, parseDocument } from 'yaml';
 import { describe } from '../checks.js';
 import { ConfigError } from '../errors.js';
 
 /** Values that aliases may stand for, all together: real files have a handful, an expanding bomb has billions. */
 const maxAliasCount = 100;
 
+/**
+ * Nesting that text may have; real files have four levels. `parseDocument` recurses, and where a regular expression meets
+ * the end of the stack V8 ends the process instead of throwing.
+ */
+const maxDepth = 100;
+
 /** The object that YAML text holds; JSON is YAML. Throws `ConfigError` with line and column. */
 export function parseText(text: string): Record<string, unknown> {
   try {
+    expectShallow(text);
     return parseObject(text);
   } catch (error) {
     if (error instanceof ConfigError) throw error;
-    // The parser's own: too many aliases, nesting that overflows the stack.
+    // The parser's own: too many aliases, or an alias of nothing.
     const reason = error instanceof Error ? error.message : String(error);
     throw new ConfigError(`Expected YAML or JSON text, got text that cannot be read: ${reason}`, {
       cause: error,
     });
+  }
+}
+
+/** Follows the text without recursion. */
+function expectShallow(text: string): void {
+  const parser = new Parser();
+  for (const lexeme of new Lexer().lex(text)) {
+    for (const _ of parser.next(lexeme)); // advances only as far as it is read
+    if (parser.stack.length <= maxDepth) continue;
+    const before = text.slice(0, parser.offset).split('\n');
+    throw new ConfigError(
+      `Expected YAML or JSON text nested at most ${maxDepth} deep, got more at line ${before.length}, ` +
+        `column ${before.at(-1)?.length}`,
+    );
   }
 }
 

@@ -349,9 +349,15 @@ describe('text', () => {
     expect(refusal(levels.join('\n'))).toContain('Excessive alias count');
   });
 
-  test('nesting without end is refused', () => {
-    expect(refusal('['.repeat(20_000))).toContain('Expected YAML or JSON text');
-    expect(refusal('{"a":'.repeat(20_000))).toContain('Expected YAML or JSON text');
+  test('nesting is refused before it can overflow the stack', () => {
+    const position = 'nested at most 100 deep, got more at line 2, column';
+    expect(refusal(`# deep\n${'['.repeat(200_000)}`)).toContain(`${position} 100`);
+    expect(refusal(`# deep\n${'['.repeat(3000)}${']'.repeat(3000)}`)).toContain(`${position} 100`);
+    expect(refusal(`# deep\n${'{"a":'.repeat(20_000)}`)).toContain(position);
+    expect(refusal(`# deep\n${'- '.repeat(20_000)}a`)).toContain(position);
+    expect(refusal(`# deep\n${'? '.repeat(20_000)}a`)).toContain(position);
+    const lines = Array.from({ length: 500 }, (_, depth) => `${' '.repeat(depth)}a:`);
+    expect(refusal(lines.join('\n'))).toContain('nested at most 100 deep, got more at line');
   });
 
   test('merge keys are followed', () => {
