@@ -1,0 +1,236 @@
+#include "addon/arguments.h"
+
+#include <cmath>
+
+#include "core/error.h"
+
+namespace moe {
+namespace {
+
+constexpr int64_t kMaxSize = int64_t{1} << 30;
+
+[[noreturn]] void refuse(const char* name, const std::string& expected) {
+  throw Error(ErrorCode::kShape, std::string("Expected `") + name + "` to be " + expected);
+}
+
+size_t element_bytes(napi_typedarray_type type) {
+  switch (type) {
+    case napi_float64_array:
+      return 8;
+    case napi_uint16_array:
+      return 2;
+    case napi_uint8_array:
+      return 1;
+    default:
+      return 4;
+  }
+}
+
+bool is_detached(Napi::Env env, napi_value buffer) {
+  bool detached = false;
+  return napi_is_detached_arraybuffer(env, buffer, &detached) == napi_ok && detached;
+}
+
+template <class Enum>
+Enum read_enum(Napi::Object from, const char* name, std::initializer_list<std::pair<const char*, Enum>> values) {
+  const std::string text = read_text(from, name);
+  for (const auto& [word, value] : values)
+    if (text == word) return value;
+  refuse(name, "one of the known words, got `" + text + "`");
+}
+
+std::vector<AuxLoss> read_aux_losses(Napi::Object from, int64_t experts) {
+  const Napi::Array list = from.Get("auxLosses").As<Napi::Array>();
+  std::vector<AuxLoss> losses;
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const Napi::Object loss = list.Get(i).As<Napi::Object>();
+    losses.push_back(
+        {read_number(loss, "factor"), static_cast<int32_t>(read_integer(loss, "expertGroups", 1, experts))});
+  }
+  return losses;
+}
+
+MoEConfig read_config(Napi::Object from) {
+  MoEConfig config;
+  config.expert_num = static_cast<int32_t>(read_integer(from, "expertNum", 1, kMaxSize));
+  config.capacity_factor = read_number(from, "capacityFactor");
+  config.aux_loss_factor = read_number(from, "auxLossFactor");
+  config.num_experts_chosen = static_cast<int32_t>(read_integer(from, "numExpertsChosen", 1, config.expert_num));
+  config.tokens_per_group = read_integer(from, "tokensPerGroup", 0, INT64_C(1) << 53);
+  config.routing_policy = read_enum<RoutingPolicy>(
+      from, "routingPolicy",
+      {{"TopkRouterV1", RoutingPolicy::kTopkRouterV1}, {"TopkRouterV2", RoutingPolicy::kTopkRouterV2}});
+  config.use_gating_sigmoid = read_flag(from, "useGatingSigmoid");
+  config.topk_method = read_enum<TopkMethod>(from, "topkMethod",
+                                             {{"greedy", TopkMethod::kGreedy},
+                                              {"group_limited_greedy", TopkMethod::kGroupLimitedGreedy},
+                                              {"noaux_tc", TopkMethod::kNoauxTc}});
+  config.n_group = static_cast<int32_t>(read_integer(from, "nGroup", 1, config.expert_num));
+  config.topk_group = static_cast<int32_t>(read_integer(from, "topkGroup", 1, config.n_group));
+  if (config.expert_num % config.n_group != 0) refuse("nGroup", "a divisor of `expertNum`");
+  config.exclude_masked_groups = read_flag(from, "excludeMaskedGroups");
+  config.balance_via_topk_bias = read_flag(from, "balanceViaTopkBias");
+  config.norm_topk_prob = read_flag(from, "normTopkProb");
+  config.norm_topk_epsilon = read_number(from, "normTopkEpsilon");
+  config.routed_scaling_factor = read_number(from, "routedScalingFactor");
+  config.enable_sdrop = read_flag(from, "enableSdrop");
+  config.capacity_multiple = static_cast<int32_t>(read_integer(from, "capacityMultiple", 1, kMaxSize));
+  config.aux_losses = read_aux_losses(from, config.expert_num);
+  config.z_loss_factor = read_number(from, "zLossFactor");
+  return config;
+}
+
+// The bytes a view may read, from its offset on.
+Borrowed read_source(Napi::Object view, std::vector<std::shared_ptr<MappedFile>>& files) {
+  const auto offset = static_cast<size_t>(read_integer(view, "byteOffset", 0, INT64_C(1) << 53));
+  const Napi::Value source = view.Get("source");
+  Borrowed memory;
+  if (const auto file = FileObject::from(source)) {
+    file->expect_unshortened();
+    memory = {const_cast<uint8_t*>(file->data()), file->size()};
+    if (files.empty() || files.back() != file) files.push_back(file);
+  } else if (source.IsTypedArray()) {
+    const auto array = source.As<Napi::TypedArray>();
+    const size_t length = array.ElementLength();
+    const napi_typedarray_type type = array.TypedArrayType();
+    memory = *read_array(view, "source", type, length);
+  } else {
+    refuse("source", "a typed array or a mapped file");
+  }
+  if (offset > memory.bytes) refuse("byteOffset", "inside its source");
+  return {static_cast<uint8_t*>(memory.data) + offset, memory.bytes - offset};
+}
+
+// Refuses a view whose last element (count0 x count1, stride0 and stride1 apart) is outside `memory`.
+void expect_inside(const char* name, const Borrowed& memory, DType dtype, int64_t count0, int64_t stride0,
+                   int64_t count1, int64_t stride1) {
+  __int128 last = static_cast<__int128>(count0 - 1) * stride0 + static_cast<__int128>(count1 - 1) * stride1;
+  if ((last + 1) * static_cast<__int128>(size_of(dtype)) > static_cast<__int128>(memory.bytes))
+    refuse(name, "inside its source of " + std::to_string(memory.bytes) + " bytes");
+}
+
+WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::shared_ptr<MappedFile>>& files) {
+  const Napi::Value value = from.Get(name);
+  if (value.IsUndefined()) return {};
+  if (!value.IsObject()) refuse(name, "a matrix view");
+  const Napi::Object view = value.As<Napi::Object>();
+  const Borrowed memory = read_source(view, files);
+  WeightMatrix matrix{memory.data,
+                      read_dtype(view, "dtype"),
+                      read_integer(view, "outFeatures", 1, kMaxSize),
+                      read_integer(view, "inFeatures", 1, kMaxSize),
+                      read_integer(view, "outStride", 0, INT64_C(1) << 53),
+                      read_integer(view, "inStride", 0, INT64_C(1) << 53)};
+  expect_inside(name, memory, matrix.dtype, matrix.out_features, matrix.out_stride, matrix.in_features,
+                matrix.in_stride);
+  return matrix;
+}
+
+WeightVector read_vector(Napi::Object from, const char* name, std::vector<std::shared_ptr<MappedFile>>& files) {
+  const Napi::Value value = from.Get(name);
+  if (value.IsUndefined()) return {};
+  if (!value.IsObject()) refuse(name, "a vector view");
+  const Napi::Object view = value.As<Napi::Object>();
+  const Borrowed memory = read_source(view, files);
+  WeightVector vector{memory.data, read_dtype(view, "dtype"), read_integer(view, "size", 1, kMaxSize),
+                      read_integer(view, "stride", 0, INT64_C(1) << 53)};
+  expect_inside(name, memory, vector.dtype, vector.size, vector.stride, 1, 0);
+  return vector;
+}
+
+ExpertWeights read_expert(Napi::Object from, std::vector<std::shared_ptr<MappedFile>>& files) {
+  return {read_matrix(from, "gate", files),   read_matrix(from, "up", files),
+          read_matrix(from, "down", files),   read_vector(from, "gateBias", files),
+          read_vector(from, "upBias", files), read_vector(from, "downBias", files)};
+}
+
+}  // namespace
+
+double read_number(Napi::Object from, const char* name) {
+  const Napi::Value value = from.Get(name);
+  if (!value.IsNumber()) refuse(name, "a number");
+  return value.As<Napi::Number>().DoubleValue();
+}
+
+bool read_flag(Napi::Object from, const char* name) {
+  const Napi::Value value = from.Get(name);
+  if (!value.IsBoolean()) refuse(name, "a boolean");
+  return value.As<Napi::Boolean>().Value();
+}
+
+std::string read_text(Napi::Object from, const char* name) {
+  const Napi::Value value = from.Get(name);
+  if (!value.IsString()) refuse(name, "a string");
+  return value.As<Napi::String>().Utf8Value();
+}
+
+int64_t read_integer(Napi::Object from, const char* name, int64_t min, int64_t max) {
+  const double number = read_number(from, name);
+  if (!(std::floor(number) == number && number >= static_cast<double>(min) && number <= static_cast<double>(max)))
+    refuse(name, "an integer from " + std::to_string(min) + " to " + std::to_string(max));
+  return static_cast<int64_t>(number);
+}
+
+DType read_dtype(Napi::Object from, const char* name) {
+  return read_enum<DType>(from, name,
+                          {{"float32", DType::kFloat32}, {"bfloat16", DType::kBFloat16}, {"float16", DType::kFloat16}});
+}
+
+std::optional<Borrowed> read_array(Napi::Object from, const char* name, napi_typedarray_type type, size_t count) {
+  const Napi::Value value = from.Get(name);
+  if (value.IsUndefined()) return std::nullopt;
+  if (!value.IsTypedArray()) refuse(name, "a typed array");
+  const Napi::Env env = from.Env();
+  napi_typedarray_type actual;
+  size_t length, offset;
+  void* data;
+  napi_value buffer;
+  if (napi_get_typedarray_info(env, value, &actual, &length, &data, &buffer, &offset) != napi_ok)
+    refuse(name, "a typed array");
+  if (actual != type) refuse(name, "an array of another element type");
+  if (is_detached(env, buffer)) refuse(name, "an array whose buffer is not detached");
+  if (length < count)
+    refuse(name, "an array of at least " + std::to_string(count) + " elements, got " + std::to_string(length));
+  return Borrowed{data, length * element_bytes(type)};
+}
+
+LayerSpec read_spec(Napi::Object from) {
+  LayerSpec spec;
+  spec.moe = read_config(from.Get("moe").As<Napi::Object>());
+  spec.hidden_size = static_cast<int32_t>(read_integer(from, "hiddenSize", 1, kMaxSize));
+  spec.intermediate_size = static_cast<int32_t>(read_integer(from, "intermediateSize", 1, kMaxSize));
+  spec.shared_size = static_cast<int32_t>(read_integer(from, "sharedSize", 0, kMaxSize));
+  spec.activation = read_enum<Activation>(from, "activation",
+                                          {{"swiglu", Activation::kSwiGLU},
+                                           {"swiglu_oai", Activation::kSwiGLUOai},
+                                           {"geglu", Activation::kGeGLU},
+                                           {"gelu", Activation::kGELU},
+                                           {"gelu_tanh", Activation::kGELUTanh},
+                                           {"relu", Activation::kReLU},
+                                           {"silu", Activation::kSiLU}});
+  spec.weight_type = read_dtype(from, "weightType");
+  spec.threads = static_cast<int32_t>(read_integer(from, "threads", 0, 4096));
+  return spec;
+}
+
+WeightArguments read_weights(Napi::Object from) {
+  WeightArguments read;
+  auto& files = read.files;
+  LayerWeights& weights = read.weights;
+  weights.router = read_matrix(from, "router", files);
+  weights.router_bias = read_vector(from, "routerBias", files);
+  weights.correction_bias = read_vector(from, "routerCorrectionBias", files);
+  weights.shared_router = read_matrix(from, "sharedRouter", files);
+  const Napi::Value experts = from.Get("experts");
+  if (!experts.IsArray()) refuse("experts", "an array");
+  const Napi::Array list = experts.As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const Napi::HandleScope scope(from.Env());
+    weights.experts.push_back(read_expert(list.Get(i).As<Napi::Object>(), files));
+  }
+  if (const Napi::Value shared = from.Get("shared"); shared.IsObject())
+    weights.shared = read_expert(shared.As<Napi::Object>(), files);
+  return read;
+}
+
+}  // namespace moe

@@ -1,0 +1,40 @@
+// JavaScript values as C++ ones. TypeScript has checked what they mean; here only what could corrupt memory is checked.
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "addon/mapped_file.h"
+#include "addon/napi_setup.h"
+#include "core/layer.h"
+
+namespace moe {
+
+// Memory of a typed array, borrowed from JavaScript.
+struct Borrowed {
+  void* data = nullptr;
+  size_t bytes = 0;
+};
+
+// Weights and the files that must stay mapped while they are read.
+struct WeightArguments {
+  LayerWeights weights;
+  std::vector<std::shared_ptr<MappedFile>> files;
+};
+
+double read_number(Napi::Object from, const char* name);
+bool read_flag(Napi::Object from, const char* name);
+std::string read_text(Napi::Object from, const char* name);
+DType read_dtype(Napi::Object from, const char* name);
+// Throws kShape unless the number is an integer in [min, max].
+int64_t read_integer(Napi::Object from, const char* name, int64_t min, int64_t max);
+
+// The typed array of this element type at `name`, with at least `count` elements; nothing where it is undefined.
+// Throws kShape when it is something else, too short, or detached.
+std::optional<Borrowed> read_array(Napi::Object from, const char* name, napi_typedarray_type type, size_t count);
+
+LayerSpec read_spec(Napi::Object from);
+WeightArguments read_weights(Napi::Object from);
+
+}  // namespace moe

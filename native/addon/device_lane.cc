@@ -1,0 +1,73 @@
+#include "addon/device_lane.h"
+
+#include <dlfcn.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <map>
+
+#include "cpu/cpu_backend.h"
+
+namespace moe {
+namespace {
+
+constexpr size_t kNoLimit = SIZE_MAX;
+
+// Holds what must die on the lane until it does.
+class ReleaseJob final : public Job {
+ public:
+  explicit ReleaseJob(std::shared_ptr<void> resource) : resource_(std::move(resource)) {}
+  void run() override { resource_.reset(); }
+  void withdraw(ErrorCode) override { resource_.reset(); }
+
+ private:
+  std::shared_ptr<void> resource_;
+};
+
+std::string addon_folder() {
+  Dl_info info;
+  if (!dladdr(reinterpret_cast<void*>(&addon_folder), &info) || !info.dli_fname) return ".";
+  const std::string path = info.dli_fname;
+  const size_t slash = path.find_last_of('/');
+  return slash == std::string::npos ? "." : path.substr(0, slash);
+}
+
+std::string plugin_folder() {
+  const char* const forced = std::getenv("MOE_PLUGIN_PATH");
+  return forced && *forced ? forced : addon_folder();
+}
+
+}  // namespace
+
+DeviceLane::~DeviceLane() {
+  if (device_) release(std::shared_ptr<Device>(std::move(device_)));
+}
+
+DeviceLane::Device& DeviceLane::device() {
+  if (!device_) device_ = std::make_unique<Device>(registry().open(name_, index_));
+  return *device_;
+}
+
+Backend& DeviceLane::backend() { return *device().backend; }
+Workspace& DeviceLane::workspace() { return device().workspace; }
+
+void DeviceLane::release(std::shared_ptr<void> resource) {
+  lane_.submit(std::make_shared<ReleaseJob>(std::move(resource)), kNoLimit);
+}
+
+Registry& registry() {
+  static Registry instance(cpu::plugin(), plugin_folder());
+  return instance;
+}
+
+std::shared_ptr<DeviceLane> device_lane(const std::string& name, int index) {
+  static std::mutex mutex;
+  static std::map<std::pair<std::string, int>, std::weak_ptr<DeviceLane>> open;
+  const std::lock_guard lock(mutex);
+  auto& entry = open[{name, index}];
+  auto lane = entry.lock();
+  if (!lane) entry = lane = std::make_shared<DeviceLane>(name, index);
+  return lane;
+}
+
+}  // namespace moe

@@ -1,0 +1,47 @@
+// A device and the thread that owns it. Layers share one per device; the last one gone ends it.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "addon/lane.h"
+#include "core/layer.h"
+#include "core/registry.h"
+
+namespace moe {
+
+class DeviceLane {
+ public:
+  DeviceLane(std::string name, int index) : name_(std::move(name)), index_(index) {}
+  ~DeviceLane();
+
+  Lane& lane() { return lane_; }
+
+  // On the lane only. Opened by the first use; throws kDeviceUnavailable.
+  Backend& backend();
+  Workspace& workspace();
+
+  // Drops something that lives on the device, on the lane, after the jobs before it.
+  void release(std::shared_ptr<void> resource);
+
+ private:
+  struct Device {
+    explicit Device(std::unique_ptr<Backend> opened) : backend(std::move(opened)), workspace(*backend) {}
+    std::unique_ptr<Backend> backend;
+    Workspace workspace;
+  };
+
+  Device& device();
+
+  std::string name_;
+  int index_;
+  std::unique_ptr<Device> device_;
+  Lane lane_;
+};
+
+// The process's lane for a device, made when nobody has it open.
+std::shared_ptr<DeviceLane> device_lane(const std::string& name, int index);
+
+// The families this build knows, and the plugins beside the addon or in MOE_PLUGIN_PATH.
+Registry& registry();
+
+}  // namespace moe

@@ -1,0 +1,113 @@
+#include "addon/environment.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "addon/errors.h"
+
+namespace moe {
+
+void EnvironmentJob::run() {
+  try {
+    if (stop().stop_requested()) throw Error(ErrorCode::kAborted, "The call was aborted");
+    work();
+  } catch (...) {
+    error_ = std::current_exception();
+  }
+  environment_.ended(*this);
+}
+
+void EnvironmentJob::withdraw(ErrorCode reason) {
+  error_ =
+      std::make_exception_ptr(reason == ErrorCode::kClosed ? Error(reason, "The layer was closed before the call ran")
+                                                           : Error(reason, "The call was aborted while it waited"));
+  environment_.ended(*this);
+}
+
+void EnvironmentJob::cancel(ErrorCode reason) {
+  if (!withdraw_if_waiting(reason)) stop().request_stop();
+}
+
+void EnvironmentJob::request_report() { environment_.report(*this); }
+
+Environment::Environment(Napi::Env env) : env_(env) {
+  const auto settle = [](napi_env raw, napi_value, void* context, void*) {
+    if (raw) static_cast<Environment*>(context)->settle_ended(Napi::Env(raw));
+  };
+  const napi_status status = napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "node-moe"),
+                                                             0, 1, nullptr, nullptr, this, settle, &settle_);
+  if (status != napi_ok) throw Error(ErrorCode::kInternal, "The environment refuses a thread-safe function");
+  napi_unref_threadsafe_function(env, settle_);
+  // Registered after the thread-safe function, so it runs before that one's own clean-up.
+  napi_add_env_cleanup_hook(
+      env, [](void* self) { static_cast<Environment*>(self)->shut_down(); }, this);
+}
+
+void Environment::start(std::shared_ptr<EnvironmentJob> job, size_t max_waiting) {
+  job->device_->lane().submit(job, max_waiting);
+  if (pending_.empty()) napi_ref_threadsafe_function(env_, settle_);
+  pending_.emplace(job.get(), job);
+}
+
+void Environment::run(std::shared_ptr<EnvironmentJob> job, size_t max_waiting) {
+  job->device_->lane().submit(job, max_waiting);
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    const auto place = std::find(ended_.begin(), ended_.end(), job.get());
+    if (place != ended_.end()) {
+      ended_.erase(place);
+      break;
+    }
+    one_ended_.wait(lock);
+  }
+  lock.unlock();
+  if (job->error_) std::rethrow_exception(job->error_);
+}
+
+// Signals are given under the lock: once it is free, a waiting shut_down may let the environment go.
+void Environment::ended(EnvironmentJob& job) {
+  const std::lock_guard lock(mutex_);
+  ended_.push_back(&job);
+  one_ended_.notify_all();
+  if (settle_) napi_call_threadsafe_function(settle_, nullptr, napi_tsfn_nonblocking);
+}
+
+void Environment::report(EnvironmentJob& job) {
+  const std::lock_guard lock(mutex_);
+  if (std::ranges::find(reporting_, &job) != reporting_.end()) return;
+  reporting_.push_back(&job);
+  if (settle_) napi_call_threadsafe_function(settle_, nullptr, napi_tsfn_nonblocking);
+}
+
+void Environment::settle_ended(Napi::Env env) {
+  std::vector<EnvironmentJob*> ended, reporting;
+  {
+    const std::lock_guard lock(mutex_);
+    ended.swap(ended_);
+    reporting.swap(reporting_);
+  }
+  const Napi::HandleScope scope(env);
+  for (EnvironmentJob* const key : reporting)
+    if (pending_.contains(key)) key->report(env);
+  for (EnvironmentJob* const key : ended) {
+    const auto node = pending_.extract(key);
+    if (node.empty()) continue;
+    if (pending_.empty()) napi_unref_threadsafe_function(env_, settle_);
+    node.mapped()->settle(env, node.mapped()->error_);
+  }
+}
+
+void Environment::shut_down() {
+  for (const auto& [key, job] : pending_) job->cancel(ErrorCode::kAborted);
+  std::unique_lock lock(mutex_);
+  one_ended_.wait(lock, [this] {
+    return std::ranges::all_of(
+        pending_, [this](const auto& entry) { return std::ranges::find(ended_, entry.first) != ended_.end(); });
+  });
+  const napi_threadsafe_function settle = std::exchange(settle_, nullptr);
+  lock.unlock();
+  pending_.clear();
+  napi_release_threadsafe_function(settle, napi_tsfn_abort);
+}
+
+}  // namespace moe

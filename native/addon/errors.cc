@@ -1,0 +1,44 @@
+#include "addon/errors.h"
+
+#include <iterator>
+#include <new>
+
+namespace moe {
+namespace {
+
+constexpr const char* kCodes[] = {
+    "ERR_MOE_CONFIG",        "ERR_MOE_SHAPE",    "ERR_MOE_CHECKPOINT", "ERR_MOE_DEVICE_UNAVAILABLE",
+    "ERR_MOE_OUT_OF_MEMORY", "ERR_MOE_DEVICE",   "ERR_MOE_QUEUE_FULL", "ERR_MOE_ABORTED",
+    "ERR_MOE_CLOSED",        "ERR_MOE_INTERNAL",
+};
+static_assert(std::size(kCodes) == static_cast<size_t>(ErrorCode::kInternal) + 1);
+
+Napi::Error make(Napi::Env env, ErrorCode code, const std::string& message) {
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Value().Set("code", Napi::String::New(env, code_text(code)));
+  return error;
+}
+
+}  // namespace
+
+const char* code_text(ErrorCode code) { return kCodes[static_cast<size_t>(code)]; }
+
+Napi::Array error_code_list(Napi::Env env) {
+  const Napi::Array list = Napi::Array::New(env, std::size(kCodes));
+  for (uint32_t i = 0; i < std::size(kCodes); ++i) list.Set(i, Napi::String::New(env, kCodes[i]));
+  return list;
+}
+
+Napi::Error to_js(Napi::Env env, std::exception_ptr error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& known) {
+    return make(env, known.code(), known.what());
+  } catch (const std::bad_alloc&) {
+    return make(env, ErrorCode::kOutOfMemory, "The host is out of memory");
+  } catch (const std::exception& unknown) {
+    return make(env, ErrorCode::kInternal, unknown.what());
+  }
+}
+
+}  // namespace moe

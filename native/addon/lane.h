@@ -1,0 +1,52 @@
+// One thread per device. Jobs run in the order they were submitted, so collectives line up across ranks.
+#pragma once
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <thread>
+
+#include "core/error.h"
+
+namespace moe {
+
+// Something to run on a lane. Exactly one of `run` and `withdraw` is called, once.
+class Job {
+ public:
+  virtual ~Job() = default;
+  virtual void run() = 0;                       // on the lane
+  virtual void withdraw(ErrorCode reason) = 0;  // on whichever thread took it out of the queue
+
+  std::stop_source& stop() { return stop_; }
+
+ private:
+  std::stop_source stop_;
+};
+
+class Lane {
+ public:
+  Lane();
+  ~Lane();  // runs what is queued, then ends the thread
+  Lane(const Lane&) = delete;
+
+  // Throws kQueueFull when `max_waiting` jobs already wait.
+  void submit(std::shared_ptr<Job> job, size_t max_waiting);
+  // Takes the job out of the queue and withdraws it. False when it does not wait (any more).
+  bool withdraw(const std::shared_ptr<Job>& job, ErrorCode reason);
+
+ private:
+  void loop();
+  std::shared_ptr<Job> next();
+
+  std::mutex mutex_;
+  std::condition_variable ready_;
+  std::deque<std::shared_ptr<Job>> jobs_;
+  std::atomic<size_t> waiting_{0};
+  bool closing_ = false;
+  std::thread thread_;
+};
+
+}  // namespace moe

@@ -1,0 +1,100 @@
+#include "addon/layer_object.h"
+
+#include <algorithm>
+
+#include "addon/cancellation_object.h"
+#include "addon/environment.h"
+#include "addon/errors.h"
+
+namespace moe {
+namespace {
+
+// Frees the weights on the lane, behind the call that may still run.
+class CloseJob final : public EnvironmentJob {
+ public:
+  CloseJob(Environment& environment, Napi::Env env, std::shared_ptr<LiveLayer> live)
+      : EnvironmentJob(environment, live->device), live_(std::move(live)), deferred_(env) {}
+
+  Napi::Promise promise() { return deferred_.Promise(); }
+  void settle(Napi::Env env, std::exception_ptr) override { deferred_.Resolve(env.Undefined()); }
+
+ private:
+  void work() override { live_->layer.reset(); }
+
+  std::shared_ptr<LiveLayer> live_;
+  Napi::Promise::Deferred deferred_;
+};
+
+}  // namespace
+
+Napi::Function LayerObject::define(Napi::Env env) {
+  return DefineClass(
+      env, "Layer",
+      {InstanceAccessor<&LayerObject::weight_bytes>("weightBytes"), InstanceMethod<&LayerObject::forward>("forward"),
+       InstanceMethod<&LayerObject::forward_sync>("forwardSync"), InstanceMethod<&LayerObject::close>("close")});
+}
+
+Napi::Object LayerObject::make(Napi::Env env, std::shared_ptr<LiveLayer> live) {
+  const Napi::Object object = Environment::of(env).layer_constructor.New({});
+  LayerObject& self = *Unwrap(object);
+  self.live_ = std::move(live);
+  self.reported_bytes_ = static_cast<int64_t>(self.live_->layer->weight_bytes());
+  Napi::MemoryManagement::AdjustExternalMemory(env, self.reported_bytes_);
+  return object;
+}
+
+LayerObject::LayerObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LayerObject>(info) {}
+
+LayerObject::~LayerObject() { report_freed(); }
+
+void LayerObject::report_freed() {
+  if (reported_bytes_ > 0) Napi::MemoryManagement::AdjustExternalMemory(Env(), -reported_bytes_);
+  reported_bytes_ = 0;
+}
+
+Napi::Value LayerObject::weight_bytes(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(reported_bytes_));
+}
+
+std::shared_ptr<ForwardJob> LayerObject::job_for(const Napi::CallbackInfo& info) {
+  if (!live_) throw Error(ErrorCode::kClosed, "The layer is closed");
+  if (!info[0].IsObject()) throw Error(ErrorCode::kShape, "Expected the call to be an object");
+  const auto call = info[0].As<Napi::Object>();
+  auto job = std::make_shared<ForwardJob>(Environment::of(info.Env()), live_, Value(), call);
+  CancellationObject::attach(call.Get("cancellation"), job);
+  return job;
+}
+
+Napi::Value LayerObject::forward(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const auto job = job_for(info);
+    const Napi::Promise promise = job->promise(info.Env());
+    Environment::of(info.Env()).start(job, live_->max_waiting);
+    std::erase_if(calls_, [](const auto& call) { return call.expired(); });
+    calls_.push_back(job);
+    return promise;
+  });
+}
+
+void LayerObject::forward_sync(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] { Environment::of(info.Env()).run(job_for(info), live_->max_waiting); });
+}
+
+Napi::Value LayerObject::close(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    if (!live_) {
+      const auto done = Napi::Promise::Deferred::New(info.Env());
+      done.Resolve(info.Env().Undefined());
+      return done.Promise();
+    }
+    for (const auto& call : calls_)
+      if (const auto job = call.lock()) job->withdraw_if_waiting(ErrorCode::kClosed);
+    calls_.clear();
+    const auto job = std::make_shared<CloseJob>(Environment::of(info.Env()), info.Env(), std::move(live_));
+    Environment::of(info.Env()).start(job, SIZE_MAX);
+    report_freed();
+    return job->promise();
+  });
+}
+
+}  // namespace moe

@@ -1,0 +1,37 @@
+// The native half of MoELayer.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "addon/forward_job.h"
+#include "addon/live_layer.h"
+#include "addon/napi_setup.h"
+
+namespace moe {
+
+class LayerObject final : public Napi::ObjectWrap<LayerObject> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  static Napi::Object make(Napi::Env env, std::shared_ptr<LiveLayer> live);
+
+  explicit LayerObject(const Napi::CallbackInfo& info);
+  ~LayerObject() override;
+
+ private:
+  Napi::Value weight_bytes(const Napi::CallbackInfo& info);
+  Napi::Value forward(const Napi::CallbackInfo& info);
+  void forward_sync(const Napi::CallbackInfo& info);
+  Napi::Value close(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<ForwardJob> job_for(const Napi::CallbackInfo& info);
+  void report_freed();
+
+  std::shared_ptr<LiveLayer> live_;  // null after close
+  std::vector<std::weak_ptr<ForwardJob>> calls_;
+  int64_t reported_bytes_ = 0;  // what V8 was told this object weighs
+};
+
+// Makes a layer on the lane of a device: (device, index, spec, weights, onProgress?, cancellation?) -> Promise<Layer>.
+Napi::Value create_layer(const Napi::CallbackInfo& info);
+
+}  // namespace moe
