@@ -1,8 +1,57 @@
 // The built-in device: always there, always right, and fast.
 #pragma once
+#include <memory>
+
+#include "core/backend.h"
 #include "core/plugin.h"
+#include "cpu/aligned_buffer.h"
+#include "cpu/grouped_gemm.h"
+#include "cpu/kernels/table.h"
+#include "cpu/prepared_layer.h"
+#include "cpu/thread_pool.h"
 
 namespace moe::cpu {
+
+// Every stage has done its work when it returns. The output of a token depends on nothing but the token and the
+// weights: not on the other tokens (as long as routing does not), the number of threads, or earlier calls.
+class CpuBackend final : public Backend {
+ public:
+  // threads: the most that stages use, the calling one among them.
+  CpuBackend(const Kernels& kernels, int threads);
+
+  void* allocate(size_t bytes) override;
+  void deallocate(void* memory) noexcept override;
+  void upload(void* device, const void* host, size_t bytes) override;
+  void download(void* host, const void* device, size_t bytes) override;
+
+  std::unique_ptr<PreparedLayer> prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
+                                         std::stop_token stop) override;
+
+  void route(const PreparedLayer& layer, Matrix hidden, const Routing& out) override;
+  void plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) override;
+  void run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
+                   std::stop_token stop) override;
+  void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, std::stop_token stop) override;
+  void combine(Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared, Matrix out) override;
+  void synchronize() override {}
+
+ private:
+  ThreadPool::Team team_of(const CpuLayer& layer);
+  // The rows of gemm_ become all tokens, for one expert.
+  void set_all_tokens(int64_t tokens);
+  // down(activation(up(row))) for each row; the rows are those set in gemm_.
+  void run(const PackedExperts& experts, Activation activation, const float* hidden, float* out, ThreadPool::Team& team,
+           std::stop_token stop);
+  // hidden [tokens, H] * matrix: [tokens, columns].
+  void project(const PackedMatrices& matrix, Matrix hidden, float* out, ThreadPool::Team& team);
+
+  const Kernels& kernels_;
+  const int threads_;
+  ThreadPool pool_;
+  GroupedGemm gemm_;
+  AlignedBuffer tiles_, intermediate_, logits_;
+  int32_t all_tokens_[2] = {};  // offsets of one expert that takes every token
+};
 
 const Plugin& plugin();
 

@@ -1,0 +1,129 @@
+#include "cpu/grouped_gemm.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace moe::cpu {
+namespace {
+
+// A task should take about this long: much longer than handing it out, much shorter than a call.
+constexpr double kTaskSeconds = 20e-6;
+// Rough rates of one core, to turn work into time.
+constexpr double kFlopsPerSecond = 80e9;
+constexpr double kBytesPerSecond = 10e9;
+// Few rows are multiplied with up to this many panels at once.
+constexpr int64_t kPanelsTogether = 4;
+constexpr int64_t kTasksPerThread = 4;
+
+void check(const std::stop_token& stop) {
+  if (stop.stop_requested()) throw Error(ErrorCode::kAborted, "The call was aborted");
+}
+
+// The row at which a tile begins, as kernels/table.h cuts them.
+int64_t row_begin(int64_t rows, int64_t tiles, int64_t tile) {
+  return tile * (rows / tiles) + std::min(tile, rows % tiles);
+}
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+void GroupedGemm::set_rows(const RowsByExpert& rows, int64_t experts) {
+  rows_ = rows;
+  num_rows_ = rows.offsets[experts];
+  chunks_.clear();
+  for (int64_t expert = 0; expert < experts; ++expert) {
+    const int64_t count = rows.offsets[expert + 1] - rows.offsets[expert];
+    const int64_t tiles = divide_up(count, kernels_.tile_rows);
+    const int64_t parts = divide_up(tiles, kernels_.max_tiles);
+    for (int64_t part = 0; part < parts; ++part) {
+      const int64_t first = row_begin(tiles, parts, part), end = row_begin(tiles, parts, part + 1);
+      chunks_.push_back({.expert = expert,
+                         .first_tile = first,
+                         .num_tiles = end - first,
+                         .rows = row_begin(count, tiles, end) - row_begin(count, tiles, first),
+                         .tiles_before = 0});
+    }
+  }
+  // Large pieces of work first, so that the end is made of small ones. Expert and tile make the order unique.
+  std::sort(chunks_.begin(), chunks_.end(), [](const Chunk& a, const Chunk& b) {
+    if (a.rows != b.rows) return a.rows > b.rows;
+    return a.expert != b.expert ? a.expert < b.expert : a.first_tile < b.first_tile;
+  });
+  int64_t tiles_before = 0;
+  for (Chunk& chunk : chunks_) {
+    chunk.tiles_before = tiles_before;
+    tiles_before += chunk.num_tiles;
+  }
+}
+
+void GroupedGemm::gather(const float* input, int64_t depth, float* tiles, ThreadPool::Team& team,
+                         std::stop_token stop) const {
+  if (chunks_.empty()) return;
+  constexpr int64_t kGrainFloats = 16384;
+  const int64_t count = chunks_.back().tiles_before + chunks_.back().num_tiles;
+  const int64_t grain = std::max<int64_t>(1, kGrainFloats * count / (num_rows_ * depth));
+  team.parallel_for(count, grain, [&](int64_t begin, int64_t end) {
+    check(stop);
+    for (int64_t index = begin; index < end; ++index) {
+      const Chunk& chunk = *std::prev(std::upper_bound(
+          chunks_.begin(), chunks_.end(), index, [](int64_t tile, const Chunk& c) { return tile < c.tiles_before; }));
+      const int64_t first = rows_.offsets[chunk.expert], rows = rows_.offsets[chunk.expert + 1] - first;
+      const int64_t num_tiles = divide_up(rows, kernels_.tile_rows);
+      const int64_t tile = chunk.first_tile + index - chunk.tiles_before;
+      const int64_t row = first + row_begin(rows, num_tiles, tile);
+      kernels_.pack_rows({.hidden = input,
+                          .slot_of_row = rows_.slot_of_row ? rows_.slot_of_row + row : nullptr,
+                          .first_token = row,
+                          .fan_out = rows_.fan_out,
+                          .rows = first + row_begin(rows, num_tiles, tile + 1) - row,
+                          .depth = depth,
+                          .tile = tiles + row * depth});
+    }
+  });
+}
+
+int64_t GroupedGemm::panels_per_task(const PackedMatrices& weights, int threads) const {
+  const double rows = static_cast<double>(num_rows_) / static_cast<double>(chunks_.size());
+  const double panel_flops = 2.0 * rows * static_cast<double>(weights.depth() * kernels_.panel_columns);
+  const double panel_seconds =
+      std::max(panel_flops / kFlopsPerSecond, static_cast<double>(weights.panel_bytes()) / kBytesPerSecond);
+  int64_t panels = 1 + static_cast<int64_t>(kTaskSeconds / panel_seconds);
+  if (rows <= kPanelsTogether) panels = divide_up(panels, kPanelsTogether) * kPanelsTogether;
+  const int64_t total = static_cast<int64_t>(chunks_.size()) * weights.num_panels();
+  return std::clamp<int64_t>(total / (kTasksPerThread * threads), 1, std::min(panels, weights.num_panels()));
+}
+
+void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, Epilogue epilogue, float* output,
+                           ThreadPool::Team& team, std::stop_token stop) {
+  if (chunks_.empty()) return;
+  float* const scratch = scratch_.reserve_as<float>(team.threads() * kernels_.scratch_floats);
+  const auto gemm = kernels_.gemm[static_cast<size_t>(weights.type())];
+  const int64_t group = panels_per_task(weights, team.threads());
+  const int64_t groups = divide_up(weights.num_panels(), group);
+
+  team.parallel_for(static_cast<int64_t>(chunks_.size()) * groups, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      check(stop);
+      const Chunk& chunk = chunks_[task / groups];
+      const int64_t first = rows_.offsets[chunk.expert];
+      const int64_t panel = task % groups * group;
+      gemm({.input = tiles + first * weights.depth(),
+            .rows = rows_.offsets[chunk.expert + 1] - first,
+            .depth = weights.depth(),
+            .first_tile = chunk.first_tile,
+            .num_tiles = chunk.num_tiles,
+            .panels = weights.panel(chunk.expert, panel),
+            .bias = weights.bias(chunk.expert, panel),
+            .num_panels = std::min(group, weights.num_panels() - panel),
+            .first_panel = panel,
+            .columns = weights.columns(),
+            .output = output + first * weights.columns(),
+            .epilogue = epilogue,
+            .scratch = scratch + ThreadPool::worker() * kernels_.scratch_floats});
+    }
+  });
+}
+
+}  // namespace moe::cpu

@@ -1,0 +1,56 @@
+// A product per expert over rows that are sorted by expert.
+#pragma once
+#include <cstdint>
+#include <stop_token>
+#include <vector>
+
+#include "core/tensor.h"
+#include "cpu/aligned_buffer.h"
+#include "cpu/kernels/table.h"
+#include "cpu/packed_matrices.h"
+#include "cpu/thread_pool.h"
+
+namespace moe::cpu {
+
+// Which input row each row is. Expert e owns rows [offsets[e], offsets[e + 1]).
+struct RowsByExpert {
+  const int32_t* offsets;      // [experts + 1], from 0
+  const int32_t* slot_of_row;  // row r reads input row slot_of_row[r] / fan_out; null: input row r
+  int32_t fan_out;
+};
+
+// Cuts the rows into tiles and the products into tasks, for one set of rows at a time. Buffers are kept, so the steady
+// state allocates nothing. Every loop checks `stop` at each task and throws kAborted.
+class GroupedGemm {
+ public:
+  explicit GroupedGemm(const Kernels& kernels) : kernels_(kernels) {}
+
+  // Sets the rows for the calls that follow. `rows` is borrowed until then.
+  void set_rows(const RowsByExpert& rows, int64_t experts);
+  int64_t num_rows() const { return num_rows_; }
+
+  // Gathers input rows [.., depth] into `tiles` [rows, depth], in tile form.
+  void gather(const float* input, int64_t depth, float* tiles, ThreadPool::Team& team, std::stop_token stop) const;
+
+  // output = epilogue(tiles * weights + bias): rows in row-major order without an activation, tile form with one.
+  // tiles: [rows, depth] in tile form. output: [rows, columns].
+  void multiply(const PackedMatrices& weights, const float* tiles, Epilogue epilogue, float* output,
+                ThreadPool::Team& team, std::stop_token stop);
+
+ private:
+  // Some consecutive tiles of one expert.
+  struct Chunk {
+    int64_t expert, first_tile, num_tiles, rows;
+    int64_t tiles_before;  // in all chunks before this one
+  };
+
+  int64_t panels_per_task(const PackedMatrices& weights, int threads) const;
+
+  const Kernels& kernels_;
+  RowsByExpert rows_{};
+  int64_t num_rows_ = 0;
+  std::vector<Chunk> chunks_;  // the most rows first
+  AlignedBuffer scratch_;      // [threads, scratch_floats]
+};
+
+}  // namespace moe::cpu

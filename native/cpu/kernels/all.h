@@ -1,0 +1,14 @@
+// Every kernel, compiled for one instruction set. No include guard: isa/*.cc include it once each, after they said
+// which set (MOE_ISA), how to compile for it (MOE_TARGET), whether the CPU has it (MOE_CPU_HAS_IT) and its registers
+// (MOE_VEC). The order is the order of use.
+// clang-format off
+#include "cpu/kernels/begin.h"
+#include MOE_VEC
+#include "cpu/kernels/math.h"
+#include "cpu/kernels/activation.h"
+#include "cpu/kernels/rows.h"
+#include "cpu/kernels/weights.h"
+#include "cpu/kernels/tile.h"
+#include "cpu/kernels/gemm.h"
+#include "cpu/kernels/peak.h"
+#include "cpu/kernels/end.h"

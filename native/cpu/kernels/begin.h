@@ -1,0 +1,21 @@
+// Opens the target region and the namespace of one instruction set. No include guard: it opens once per set.
+//
+// Kernels include one another, <cstddef>, <cstdint> and intrinsics, nothing else: a function of the standard library
+// compiled here would be a weak symbol that the linker may keep for everybody, and older CPUs would die of it. For the
+// same reason everything between here and end.h has internal linkage.
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#include "cpu/kernels/table.h"
+
+#pragma GCC push_options
+MOE_TARGET
+namespace moe::cpu::MOE_ISA {
+extern const Kernels table;
+namespace {

@@ -1,0 +1,29 @@
+// Fills the table, closes the namespace and the target region that begin.h opened.
+constexpr int64_t kScratchFloats = kMaxTiles * kTileRows * kPanelColumns + kDepthBlock * kPanelColumns;
+
+bool supported() { return MOE_CPU_HAS_IT; }
+
+}  // namespace
+
+#define MOE_TEXT_OF(x) #x
+#define MOE_TEXT(x) MOE_TEXT_OF(x)
+const Kernels table = {
+    .name = MOE_TEXT(MOE_ISA),
+    .supported = supported,
+    .lanes = kLanes,
+    .panel_columns = kPanelColumns,
+    .tile_rows = kTileRows,
+    .max_tiles = kMaxTiles,
+    .scratch_floats = kScratchFloats,
+    .gemm = {gemm<Float32Weights>, gemm<BFloat16Weights>, gemm<Float16Weights>},
+    .pack_rows = pack_rows,
+    .combine = combine,
+    .scale_by_sigmoid = scale_by_sigmoid,
+    .activate = activate,
+    .burn = burn,
+    .burn_flops = kBurnFlops,
+    .read = read,
+};
+
+}  // namespace moe::cpu::MOE_ISA
+#pragma GCC pop_options

@@ -1,0 +1,150 @@
+// One expert's rows times a run of panels: the loops around the microkernel and what follows a product.
+#pragma once
+
+constexpr int64_t kMaxTiles = 16;     // per task: bounds the scratch, and rows enough to make a panel's load cheap
+constexpr int64_t kDepthBlock = 256;  // a panel's block of this depth stays in cache while the tiles pass over it
+
+struct Tiling {
+  explicit Tiling(int64_t rows) : count((rows + kTileRows - 1) / kTileRows), even(rows / count), larger(rows % count) {}
+  int64_t begin(int64_t tile) const { return tile * even + (tile < larger ? tile : larger); }
+  int64_t rows(int64_t tile) const { return even + (tile < larger); }
+
+  int64_t count, even, larger;
+};
+
+// Panels multiplied at once by so few rows that one panel would not keep the multipliers busy.
+constexpr int panels_at_once(int rows) {
+  if (4 * rows * kPanelVectors <= kStreamAccumulators) return 4;
+  if (2 * rows * kPanelVectors <= kStreamAccumulators) return 2;
+  return 1;
+}
+
+using Finish = void (*)(const GemmTask& task, int64_t panel, int64_t row_begin, int64_t rows, const float* c);
+
+// c [rows][NR] + bias -> output [rows, columns], row-major.
+inline void finish_rows(const GemmTask& task, int64_t panel, int64_t row_begin, int64_t rows, const float* c) {
+  const float* const bias = task.bias + panel * kPanelColumns;
+  const int64_t column = (task.first_panel + panel) * kPanelColumns;
+  const int64_t valid = task.columns - column;
+  for (int64_t i = 0; i < rows; ++i) {
+    float* const out = task.output + (row_begin + i) * task.columns + column;
+    for (int v = 0; v < kPanelVectors; ++v) {
+      const Vec sum = load(c + i * kPanelColumns + v * kLanes) + load(bias + v * kLanes);
+      store_part(out + v * kLanes, sum, valid - v * kLanes);
+    }
+  }
+}
+
+// activation(c [rows][NR] + bias) -> output in tile form: the next product's input.
+inline void finish_tile(const GemmTask& task, int64_t panel, int64_t row_begin, int64_t rows, const float* c) {
+  const bool gated = has_gate(task.epilogue);
+  const int vectors = gated ? kPanelVectors / 2 : kPanelVectors;
+  const float* const bias = task.bias + panel * kPanelColumns;
+  const int64_t column = (task.first_panel + panel) * vectors * kLanes;
+  float* const out = task.output + row_begin * task.columns + column * rows;
+  const int64_t valid = task.columns - column;
+  for (int64_t i = 0; i < rows; ++i)
+    for (int v = 0; v < vectors; ++v) {
+      const int up_at = (gated ? v + vectors : v) * kLanes;
+      const Vec gate = load(c + i * kPanelColumns + v * kLanes) + load(bias + v * kLanes);
+      const Vec up = load(c + i * kPanelColumns + up_at) + load(bias + up_at);
+      float lane[kLanes];
+      store(lane, activate(task.epilogue, gate, up));
+      for (int64_t n = v * kLanes; n < (v + 1) * kLanes && n < valid; ++n) out[n * rows + i] = lane[n - v * kLanes];
+    }
+}
+
+// All panels of the task for a single tile of R rows, read straight from memory.
+template <class W, int R>
+void stream_panels(const GemmTask& task, const float* x, int64_t row_begin, Finish finish) {
+  using Element = typename W::Element;
+  const auto* const panels = static_cast<const Element*>(task.panels);
+  const int64_t panel_size = task.depth * kPanelColumns;
+  constexpr int kTogether = panels_at_once(R);
+  int64_t panel = 0;
+  for (; panel + kTogether <= task.num_panels; panel += kTogether) {
+    multiply<W, R, kTogether, true>(x, panels + panel * panel_size, panel_size, task.depth, task.scratch, false, {});
+    for (int64_t p = 0; p < kTogether; ++p) finish(task, panel + p, row_begin, R, task.scratch + p * R * kPanelColumns);
+  }
+  for (; panel < task.num_panels; ++panel) {
+    multiply<W, R, 1, true>(x, panels + panel * panel_size, panel_size, task.depth, task.scratch, false, {});
+    finish(task, panel, row_begin, R, task.scratch);
+  }
+}
+
+template <class W>
+using StreamPanels = void (*)(const GemmTask&, const float*, int64_t, Finish);
+template <class W>
+using MultiplyTile = void (*)(const float*, const typename W::Element*, int64_t, int64_t, float*, bool, Ahead);
+
+// Function pointers by number of rows.
+template <class W, int... Below>
+struct ByRows {
+  static constexpr StreamPanels<W> kStream[] = {stream_panels<W, Below + 1>...};
+  static constexpr MultiplyTile<W> kMultiply[] = {multiply<W, Below + 1, 1, false>...};
+};
+template <class W, int N, int... Below>
+struct CountRows : CountRows<W, N - 1, N - 1, Below...> {};
+template <class W, int... Below>
+struct CountRows<W, 0, Below...> : ByRows<W, Below...> {};
+template <class W>
+using Tiles = CountRows<W, kTileRows>;
+
+// Each panel's block is brought into cache once, widened when that pays, and multiplied with every tile. The block
+// after it is prefetched meanwhile.
+template <class W>
+void multiply_blocked(const GemmTask& task, Finish finish) {
+  using Element = typename W::Element;
+  constexpr bool kWiden = sizeof(Element) < sizeof(float);
+  constexpr int64_t kRowBytes = kPanelColumns * sizeof(Element);
+  constexpr int64_t kLineStep = kRowBytes < 64 ? kRowBytes : 64;
+  constexpr int64_t kLinesPerRow = kRowBytes / kLineStep;
+
+  const Tiling tiling(task.rows);
+  const int64_t chunk_begin = tiling.begin(task.first_tile);
+  const auto* const panels = static_cast<const Element*>(task.panels);
+  float* const sums = task.scratch;
+  float* const widened = task.scratch + kMaxTiles * kTileRows * kPanelColumns;
+
+  for (int64_t panel = 0; panel < task.num_panels; ++panel) {
+    for (int64_t k = 0; k < task.depth; k += kDepthBlock) {
+      const int64_t depth = task.depth - k < kDepthBlock ? task.depth - k : kDepthBlock;
+      const Element* const block = panels + (panel * task.depth + k) * kPanelColumns;
+      if constexpr (kWiden) {
+        for (int64_t j = 0; j < depth; ++j) {
+          Vec row[kPanelVectors];
+          W::load(block + j * kPanelColumns, row);
+          for (int v = 0; v < kPanelVectors; ++v) store(widened + j * kPanelColumns + v * kLanes, row[v]);
+        }
+      }
+      const bool last_block = panel + 1 == task.num_panels && k + depth == task.depth;
+      for (int64_t t = 0; t < task.num_tiles; ++t) {
+        const int64_t row_begin = tiling.begin(task.first_tile + t), rows = tiling.rows(task.first_tile + t);
+        const float* const x = task.input + row_begin * task.depth + k * rows;
+        float* const c = sums + (row_begin - chunk_begin) * kPanelColumns;
+        const bool fetches = t < kLinesPerRow && !last_block;
+        const Ahead ahead{
+            reinterpret_cast<const char*>(block + depth * kPanelColumns) + (fetches ? t * depth * kLineStep : 0),
+            fetches ? kLineStep : 0};
+        if constexpr (kWiden)
+          Tiles<Float32Weights>::kMultiply[rows - 1](x, widened, 0, depth, c, k > 0, ahead);
+        else
+          Tiles<W>::kMultiply[rows - 1](x, block, 0, depth, c, k > 0, ahead);
+      }
+    }
+    for (int64_t t = 0; t < task.num_tiles; ++t) {
+      const int64_t row_begin = tiling.begin(task.first_tile + t);
+      finish(task, panel, row_begin, tiling.rows(task.first_tile + t),
+             sums + (row_begin - chunk_begin) * kPanelColumns);
+    }
+  }
+}
+
+template <class W>
+void gemm(const GemmTask& task) {
+  const Finish finish = task.epilogue == Epilogue::kNone ? finish_rows : finish_tile;
+  if (task.num_tiles > 1) return multiply_blocked<W>(task, finish);
+  const Tiling tiling(task.rows);
+  const int64_t row_begin = tiling.begin(task.first_tile);
+  Tiles<W>::kStream[tiling.rows(task.first_tile) - 1](task, task.input + row_begin * task.depth, row_begin, finish);
+}

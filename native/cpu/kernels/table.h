@@ -1,0 +1,83 @@
+// What one instruction set offers. Every set fills this table from the same sources (see isa/).
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace moe::cpu {
+
+// What happens to a product before it is stored. The order after kNone is that of moe::Activation.
+enum class Epilogue : uint8_t { kNone, kSwiGLU, kSwiGLUOai, kGeGLU, kGELU, kGELUTanh, kReLU, kSiLU };
+
+// Some rows of one expert times a run of panels of one of its matrices.
+//
+// The rows of an expert are cut into tiles: n = ceil(rows / tile_rows) of them, as even as can be, larger ones first.
+// In tile form a matrix [rows, columns] is stored [tile][column][row of the tile], so tile t starts at row_begin(t) *
+// columns.
+struct GemmTask {
+  const float* input;  // tile form, [rows, depth]
+  int64_t rows;        // of the expert
+  int64_t depth;       // K
+  int64_t first_tile;  // the tiles to work on, at most max_tiles
+  int64_t num_tiles;
+  const void* panels;  // [num_panels][depth][panel_columns], as packed for the weight type
+  const float* bias;   // [num_panels][panel_columns]
+  int64_t num_panels;
+  int64_t first_panel;  // of `panels` in the whole matrix
+  int64_t columns;      // of `output`; with a gated activation a panel yields panel_columns / 2
+  float* output;        // kNone: [rows, columns] row-major; an activation: tile form
+  Epilogue epilogue;
+  float* scratch;  // scratch_floats, of the calling thread
+};
+
+// Rows to gather into one tile.
+struct PackTask {
+  const float* hidden;         // [tokens, depth]
+  const int32_t* slot_of_row;  // of the tile's first row; null: row r is token first_token + r
+  int64_t first_token;
+  int32_t fan_out;
+  int64_t rows;  // of the tile
+  int64_t depth;
+  float* tile;  // [depth][rows]
+};
+
+// Weighted sums of expert rows, for a run of tokens. Pointers are those of the first token.
+struct CombineTask {
+  const float* rows;           // [rows, columns], of the whole batch
+  const int32_t* row_of_slot;  // [tokens, fan_out], -1 where there is none
+  const float* weights;        // [tokens, fan_out]
+  const float* shared;         // [tokens, columns], or null
+  float* output;               // [tokens, columns]
+  int64_t tokens;
+  int64_t columns;
+  int32_t fan_out;
+};
+
+struct Kernels {
+  const char* name;
+  bool (*supported)();
+
+  int64_t lanes;          // floats per register
+  int64_t panel_columns;  // NR
+  int64_t tile_rows;      // MR
+  int64_t max_tiles;      // per GemmTask
+  int64_t scratch_floats;
+
+  // By weight type, in the order of moe::DType. A result depends on its row and its column alone: acc = fma(x[k],
+  // w[k], acc) for k = 0 .. K-1 starting from 0, + bias, then the activation.
+  void (*gemm[3])(const GemmTask&);
+  void (*pack_rows)(const PackTask&);
+  void (*combine)(const CombineTask&);
+  // rows[t] *= sigmoid(logits[t]); rows [tokens, columns].
+  void (*scale_by_sigmoid)(float* rows, const float* logits, int64_t tokens, int64_t columns);
+  // out[i] = epilogue(gate[i], up[i]); `gate` is not read when the activation has none.
+  void (*activate)(Epilogue epilogue, const float* gate, const float* up, float* out, int64_t count);
+
+  // Independent chains of fused multiply-adds in registers: burn_flops operations per step. Reads and writes two
+  // floats.
+  void (*burn)(int64_t steps, float* seed);
+  double burn_flops;
+  // The sum of `count` floats, a multiple of 256.
+  float (*read)(const float* data, int64_t count);
+};
+
+}  // namespace moe::cpu

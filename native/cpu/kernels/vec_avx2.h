@@ -1,0 +1,35 @@
+// Eight floats in a register, 16 registers.
+#pragma once
+
+using Vec = __m256;
+constexpr int kLanes = 8;
+constexpr int kPanelVectors = 2;
+constexpr int kTileRows = 6;            // 12 accumulators, 2 weights, 1 input
+constexpr int kStreamAccumulators = 8;  // for few rows: enough to hide the latency of fma, panels are added up to it
+
+inline Vec zero() { return _mm256_setzero_ps(); }
+inline Vec broadcast(float value) { return _mm256_set1_ps(value); }
+inline Vec load(const float* from) { return _mm256_loadu_ps(from); }
+inline void store(float* to, Vec value) { _mm256_storeu_ps(to, value); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+
+// The second operand comes back when one is NaN: NaN in x stays.
+inline Vec at_least(Vec x, float limit) { return _mm256_max_ps(broadcast(limit), x); }
+inline Vec at_most(Vec x, float limit) { return _mm256_min_ps(broadcast(limit), x); }
+inline Vec absolute(Vec x) { return _mm256_andnot_ps(broadcast(-0.0f), x); }
+inline Vec where_negative(Vec x, Vec then, Vec otherwise) { return _mm256_blendv_ps(otherwise, then, x); }
+// 2^n from n + kRounder (math.h): the sum's low bits are n.
+inline Vec power_of_two(Vec rounded) {
+  return _mm256_castsi256_ps(
+      _mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(rounded), 23), _mm256_set1_epi32(0x3f800000)));
+}
+
+// kLanes pairs: the low halves and the high halves of 32-bit words.
+inline void widen_bfloat16_pairs(const uint16_t* from, Vec& low, Vec& high) {
+  const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  low = _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
+  high = _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(static_cast<int>(0xffff0000))));
+}
+inline Vec widen_float16(const uint16_t* from) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}

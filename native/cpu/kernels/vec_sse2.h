@@ -1,0 +1,44 @@
+// Four floats in a register, 16 registers, no fused multiply-add: what every x86-64 has.
+#pragma once
+
+using Vec = __m128;
+constexpr int kLanes = 4;
+constexpr int kPanelVectors = 2;
+constexpr int kTileRows = 6;            // 12 accumulators, 2 weights, 1 input, 1 product
+constexpr int kStreamAccumulators = 8;  // for few rows: enough to hide the latency of add, panels are added up to it
+
+inline Vec zero() { return _mm_setzero_ps(); }
+inline Vec broadcast(float value) { return _mm_set1_ps(value); }
+inline Vec load(const float* from) { return _mm_loadu_ps(from); }
+inline void store(float* to, Vec value) { _mm_storeu_ps(to, value); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+
+// The second operand comes back when one is NaN: NaN in x stays.
+inline Vec at_least(Vec x, float limit) { return _mm_max_ps(broadcast(limit), x); }
+inline Vec at_most(Vec x, float limit) { return _mm_min_ps(broadcast(limit), x); }
+inline Vec absolute(Vec x) { return _mm_andnot_ps(broadcast(-0.0f), x); }
+inline Vec where_negative(Vec x, Vec then, Vec otherwise) {
+  const __m128 negative = _mm_castsi128_ps(_mm_srai_epi32(_mm_castps_si128(x), 31));
+  return _mm_or_ps(_mm_and_ps(negative, then), _mm_andnot_ps(negative, otherwise));
+}
+// 2^n from n + kRounder (math.h): the sum's low bits are n.
+inline Vec power_of_two(Vec rounded) {
+  return _mm_castsi128_ps(_mm_add_epi32(_mm_slli_epi32(_mm_castps_si128(rounded), 23), _mm_set1_epi32(0x3f800000)));
+}
+
+// kLanes pairs: the low halves and the high halves of 32-bit words.
+inline void widen_bfloat16_pairs(const uint16_t* from, Vec& low, Vec& high) {
+  const __m128i words = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  low = _mm_castsi128_ps(_mm_slli_epi32(words, 16));
+  high = _mm_castsi128_ps(_mm_and_si128(words, _mm_set1_epi32(static_cast<int>(0xffff0000))));
+}
+inline Vec widen_float16(const uint16_t* from) {
+  const __m128i half = _mm_unpacklo_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)), _mm_setzero_si128());
+  const __m128i magnitude = _mm_and_si128(half, _mm_set1_epi32(0x7fff));
+  const __m128i sign = _mm_slli_epi32(_mm_xor_si128(half, magnitude), 16);
+  // Scaling by 2^112 moves float16's exponent range, subnormals included, onto float32's.
+  const __m128 scaled = _mm_mul_ps(_mm_castsi128_ps(_mm_slli_epi32(magnitude, 13)), _mm_set1_ps(0x1p112f));
+  const __m128i not_finite =
+      _mm_and_si128(_mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x7bff)), _mm_set1_epi32(0x7f800000));
+  return _mm_or_ps(scaled, _mm_castsi128_ps(_mm_or_si128(sign, not_finite)));
+}

@@ -1,0 +1,66 @@
+#include "cpu/machine_peak.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "cpu/aligned_buffer.h"
+#include "cpu/kernels.h"
+#include "cpu/thread_pool.h"
+#include "cpu/usable_cpus.h"
+
+namespace moe::cpu {
+namespace {
+
+constexpr int64_t kBufferBytes = int64_t{512} << 20;  // several times the last-level cache of a socket
+constexpr int64_t kPieceFloats = int64_t{1} << 18;
+constexpr int64_t kBurnSteps = 20000;  // about 100 microseconds
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// The best of several rounds of work(), which returns how much it did: other load on the machine only takes away.
+template <class Work>
+double best_rate(double seconds, Work work) {
+  double best = 0;
+  const auto begin = std::chrono::steady_clock::now();
+  do {
+    const auto start = std::chrono::steady_clock::now();
+    const double amount = work();
+    best = std::max(best, amount / seconds_since(start));
+  } while (seconds_since(begin) < seconds);
+  return best;
+}
+
+}  // namespace
+
+MachinePeak measure_machine_peak(int threads, double seconds) {
+  const Kernels& kernels = choose_kernels();
+  ThreadPool pool(threads > 0 ? threads : usable_cpus());
+  ThreadPool::Team team = pool.team();
+
+  const double flops = best_rate(seconds, [&] {
+    constexpr int64_t kPiecesPerThread = 64;  // enough for a slowed thread to do fewer
+    const int64_t pieces = kPiecesPerThread * team.threads();
+    team.parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
+      float sink[2] = {0.5f, 0.25f};
+      for (int64_t piece = begin; piece < end; ++piece) kernels.burn(kBurnSteps, sink);
+    });
+    return static_cast<double>(pieces * kBurnSteps) * kernels.burn_flops;
+  });
+
+  const AlignedBuffer buffer(kBufferBytes);
+  std::memset(buffer.data(), 0, buffer.bytes());  // pages that were never written share one page of zeros
+  const auto* const floats = reinterpret_cast<const float*>(buffer.data());
+  const double bytes = best_rate(seconds, [&] {
+    constexpr int64_t kPieces = kBufferBytes / sizeof(float) / kPieceFloats;
+    team.parallel_for(kPieces, 1, [&](int64_t begin, int64_t end) {
+      kernels.read(floats + begin * kPieceFloats, (end - begin) * kPieceFloats);
+    });
+    return static_cast<double>(kBufferBytes);
+  });
+  return {.threads = team.threads(), .gflops = flops / 1e9, .gigabytes_per_second = bytes / 1e9};
+}
+
+}  // namespace moe::cpu

@@ -1,0 +1,16 @@
+// What this machine can do at best, to compare measurements with.
+#pragma once
+
+namespace moe::cpu {
+
+struct MachinePeak {
+  int threads;
+  double gflops;                // multiply-adds in registers, with the instruction set the cpu device uses
+  double gigabytes_per_second;  // reading a buffer far larger than the caches
+};
+
+// Spends about `seconds` on each of the two; threads <= 0: all the process may use. Throws kOutOfMemory, and
+// kDeviceUnavailable when MOE_CPU_ISA names a set the CPU lacks.
+MachinePeak measure_machine_peak(int threads, double seconds);
+
+}  // namespace moe::cpu

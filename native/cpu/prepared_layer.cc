@@ -1,0 +1,98 @@
+#include "cpu/prepared_layer.h"
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "core/error.h"
+#include "core/float16.h"
+
+namespace moe::cpu {
+namespace {
+
+PackedExperts allocate_experts(const Kernels& kernels, const LayerSpec& spec, int64_t experts, int64_t width) {
+  return {PackedMatrices(kernels, spec.weight_type, is_gated(spec.activation), experts, width, spec.hidden_size),
+          PackedMatrices(kernels, spec.weight_type, false, experts, spec.hidden_size, width)};
+}
+
+// Reports each expert once all its panels are packed, from whichever thread packed the last one.
+class ExpertProgress {
+ public:
+  ExpertProgress(int64_t total, Progress progress) : total_(total), progress_(progress) {}
+
+  void finish_expert() {
+    const std::lock_guard lock(mutex_);
+    progress_(++done_, total_);
+  }
+
+ private:
+  const int64_t total_;
+  const Progress progress_;
+  std::mutex mutex_;
+  int64_t done_ = 0;
+};
+
+void pack_experts(PackedExperts& packed, const ExpertWeights* experts, ThreadPool::Team& team, ExpertProgress& progress,
+                  const std::stop_token& stop) {
+  const int64_t up_panels = packed.up.num_panels(), panels = up_panels + packed.down.num_panels();
+  const int64_t count = packed.up.matrices();
+  const auto panels_left = std::make_unique<std::atomic<int64_t>[]>(count);
+  for (int64_t expert = 0; expert < count; ++expert) panels_left[expert].store(panels, std::memory_order_relaxed);
+
+  team.parallel_for(count * panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) {
+      if (stop.stop_requested()) throw Error(ErrorCode::kAborted, "Loading the weights was aborted");
+      const int64_t expert = index / panels, panel = index % panels;
+      const ExpertWeights& from = experts[expert];
+      if (panel < up_panels)
+        packed.up.pack_panel(expert, panel, from.gate, from.up);
+      else
+        packed.down.pack_panel(expert, panel - up_panels, {}, from.down);
+      if (panel == 0) {
+        packed.up.pack_bias(expert, from.gate_bias, from.up_bias);
+        packed.down.pack_bias(expert, {}, from.down_bias);
+      }
+      if (panels_left[expert].fetch_sub(1, std::memory_order_acq_rel) == 1) progress.finish_expert();
+    }
+  });
+}
+
+PackedMatrices pack_router(const Kernels& kernels, const WeightMatrix& weights, const WeightVector& bias) {
+  PackedMatrices packed(kernels, DType::kFloat32, false, 1, weights.out_features, weights.in_features);
+  for (int64_t panel = 0; panel < packed.num_panels(); ++panel) packed.pack_panel(0, panel, {}, weights);
+  packed.pack_bias(0, {}, bias);
+  return packed;
+}
+
+std::vector<float> to_floats(const WeightVector& vector) {
+  std::vector<float> values(vector ? vector.size : 0);
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = read_float(vector.data, vector.dtype, static_cast<int64_t>(i) * vector.stride);
+  return values;
+}
+
+}  // namespace
+
+CpuLayer::CpuLayer(const Kernels& kernels, const LayerSpec& layer_spec, const LayerWeights& host,
+                   ThreadPool::Team& team, Progress progress, std::stop_token stop)
+    : spec(layer_spec), experts(allocate_experts(kernels, spec, spec.moe.expert_num, spec.intermediate_size)) {
+  if (host.shared) shared = allocate_experts(kernels, spec, 1, spec.shared_size);
+  ExpertProgress counted(spec.moe.expert_num + (host.shared ? 1 : 0), progress);
+  pack_experts(experts, host.experts.data(), team, counted, stop);
+  if (shared) pack_experts(*shared, &*host.shared, team, counted, stop);
+  if (host.shared_router) shared_router = pack_router(kernels, host.shared_router, {});
+  if (spec.moe.expert_num == 1) return;
+  router = pack_router(kernels, host.router, host.router_bias);
+  choose.emplace(spec.moe, to_floats(host.correction_bias));
+}
+
+size_t CpuLayer::weight_bytes() const {
+  size_t bytes = experts.up.bytes() + experts.down.bytes();
+  if (shared) bytes += shared->up.bytes() + shared->down.bytes();
+  if (router) bytes += router->bytes();
+  if (shared_router) bytes += shared_router->bytes();
+  return bytes;
+}
+
+}  // namespace moe::cpu

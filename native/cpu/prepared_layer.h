@@ -1,0 +1,34 @@
+// A layer's weights, packed for the CPU's kernels.
+#pragma once
+#include <optional>
+#include <stop_token>
+
+#include "core/backend.h"
+#include "core/router.h"
+#include "cpu/packed_matrices.h"
+#include "cpu/thread_pool.h"
+
+namespace moe::cpu {
+
+// The two products of an expert: up (with gate) and down.
+struct PackedExperts {
+  PackedMatrices up, down;
+};
+
+class CpuLayer final : public PreparedLayer {
+ public:
+  // Packs in parallel over experts and panels. Throws kOutOfMemory, or kAborted on a stop request.
+  CpuLayer(const Kernels& kernels, const LayerSpec& spec, const LayerWeights& host, ThreadPool::Team& team,
+           Progress progress, std::stop_token stop);
+
+  size_t weight_bytes() const override;
+
+  LayerSpec spec;
+  PackedExperts experts;
+  std::optional<PackedExperts> shared;
+  std::optional<PackedMatrices> router;         // [E, H] float32; absent when there is one expert
+  std::optional<PackedMatrices> shared_router;  // [1, H] float32
+  mutable std::optional<Router> choose;         // keeps scratch; a backend is driven by one thread
+};
+
+}  // namespace moe::cpu

@@ -1,0 +1,139 @@
+// Seeded layers of any shape, with the weights both as the backend takes them and as the reference does.
+#pragma once
+#include <cstring>
+#include <list>
+#include <optional>
+#include <random>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/float16.h"
+#include "cpu/reference.h"
+
+namespace moe::test {
+
+// How a matrix stands in memory: as most checkpoints store it, transposed, or with gaps in both directions.
+enum class Layout { kRows, kTransposed, kStrided };
+
+struct LayerOptions {
+  int32_t hidden = 16, intermediate = 16, experts = 4, top_k = 2, shared = 0;
+  Activation activation = Activation::kSwiGLU;
+  DType stored = DType::kFloat32;  // in the checkpoint
+  DType held = DType::kFloat32;    // on the device
+  Layout layout = Layout::kRows;
+  bool biases = false;
+  bool shared_gate = false;
+  int32_t threads = 0;
+  uint32_t seed = 1;
+};
+
+inline float round_to(DType type, float value) {
+  switch (type) {
+    case DType::kFloat32:
+      return value;
+    case DType::kBFloat16:
+      return from_bfloat16(to_bfloat16(value));
+    case DType::kFloat16:
+      return from_float16(to_float16(value));
+  }
+  return value;
+}
+
+class RandomLayer {
+ public:
+  explicit RandomLayer(const LayerOptions& options) : options_(options), random_(options.seed) {
+    spec.moe.expert_num = options.experts;
+    spec.moe.num_experts_chosen = options.top_k;
+    spec.moe.routing_policy = RoutingPolicy::kTopkRouterV2;
+    spec.moe.capacity_factor = -1;  // dropless
+    spec.hidden_size = options.hidden;
+    spec.intermediate_size = options.intermediate;
+    spec.shared_size = options.shared;
+    spec.activation = options.activation;
+    spec.weight_type = options.held;
+    spec.threads = options.threads;
+
+    host.router = matrix(options.experts, options.hidden, DType::kFloat32, DType::kFloat32, dense_router);
+    for (int32_t e = 0; e < options.experts; ++e)
+      host.experts.push_back(expert(options.intermediate, dense.emplace_back()));
+    if (options.shared > 0) host.shared = expert(options.shared, dense_shared);
+    if (options.shared_gate)
+      host.shared_router = matrix(1, options.hidden, DType::kFloat32, DType::kFloat32, dense_shared_router);
+  }
+
+  std::vector<float> hidden(int64_t tokens) {
+    std::vector<float> values(tokens * options_.hidden);
+    for (float& value : values) value = next();
+    return values;
+  }
+
+  LayerSpec spec;
+  LayerWeights host;
+  std::vector<DenseExpert> dense;  // weights as the device holds them
+  DenseExpert dense_shared;
+  DenseMatrix dense_router, dense_shared_router;
+
+ private:
+  float next() { return std::uniform_real_distribution<float>(-1, 1)(random_); }
+
+  // Values of about 1 / sqrt(cols), so that outputs keep the size of inputs.
+  WeightMatrix matrix(int64_t rows, int64_t cols, DType stored, DType held, DenseMatrix& out) {
+    const float scale = std::sqrt(3.0f / static_cast<float>(cols));
+    out = {rows, cols, std::vector<double>(rows * cols)};
+    WeightMatrix view{nullptr, stored, rows, cols, cols, 1};
+    if (options_.layout == Layout::kTransposed) view.out_stride = 1, view.in_stride = rows;
+    if (options_.layout == Layout::kStrided) view.out_stride = 3 * cols + 1, view.in_stride = 2;
+    const int64_t last = (rows - 1) * view.out_stride + (cols - 1) * view.in_stride;
+    // One byte in front: nothing promises that checkpoint data is aligned.
+    std::vector<std::byte>& bytes = storage_.emplace_back((last + 1) * size_of(stored) + 1, std::byte{0x7f});
+    view.data = bytes.data() + 1;
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t col = 0; col < cols; ++col) {
+        const float value = round_to(stored, scale * next());
+        put(bytes.data() + 1, stored, row * view.out_stride + col * view.in_stride, value);
+        out.values[row * cols + col] = round_to(held, value);
+      }
+    return view;
+  }
+
+  WeightVector vector(int64_t size, std::vector<double>& out) {
+    if (!options_.biases) return {};
+    WeightVector view{nullptr, options_.stored, size, 2};
+    std::vector<std::byte>& bytes = storage_.emplace_back(2 * size * size_of(options_.stored));
+    view.data = bytes.data();
+    for (int64_t i = 0; i < size; ++i) {
+      const float value = round_to(options_.stored, next());
+      put(bytes.data(), options_.stored, 2 * i, value);
+      out.push_back(value);
+    }
+    return view;
+  }
+
+  static void put(std::byte* data, DType type, int64_t index, float value) {
+    std::byte* const at = data + index * static_cast<int64_t>(size_of(type));
+    if (type == DType::kFloat32) {
+      std::memcpy(at, &value, sizeof value);
+    } else {
+      const uint16_t half = type == DType::kBFloat16 ? to_bfloat16(value) : to_float16(value);
+      std::memcpy(at, &half, sizeof half);
+    }
+  }
+
+  ExpertWeights expert(int64_t width, DenseExpert& out) {
+    const bool gated = is_gated(options_.activation);
+    ExpertWeights weights;
+    if (gated) weights.gate = matrix(width, options_.hidden, options_.stored, options_.held, out.gate);
+    weights.up = matrix(width, options_.hidden, options_.stored, options_.held, out.up);
+    weights.down = matrix(options_.hidden, width, options_.stored, options_.held, out.down);
+    if (gated) weights.gate_bias = vector(width, out.gate_bias);
+    weights.up_bias = vector(width, out.up_bias);
+    weights.down_bias = vector(options_.hidden, out.down_bias);
+    return weights;
+  }
+
+  LayerOptions options_;
+  std::mt19937 random_;
+  std::list<std::vector<std::byte>> storage_;
+};
+
+}  // namespace moe::test

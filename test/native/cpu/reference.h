@@ -1,0 +1,81 @@
+// The experts in float64, as plainly as they can be written.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "core/config.h"
+
+namespace moe::test {
+
+struct DenseMatrix {
+  int64_t rows = 0, cols = 0;
+  std::vector<double> values;  // row-major
+  double at(int64_t row, int64_t col) const { return values[row * cols + col]; }
+};
+
+// What a layer's expert holds, widened. A vector is empty where the expert has no such bias.
+struct DenseExpert {
+  DenseMatrix gate, up, down;
+  std::vector<double> gate_bias, up_bias, down_bias;
+};
+
+inline double sigmoid(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) / (1 + std::exp(x)); }
+inline double silu(double x) { return x * sigmoid(x); }
+inline double gelu(double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); }
+inline double gelu_tanh(double x) {
+  return x * sigmoid(2 * std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x));
+}
+
+inline double activate(Activation activation, double gate, double up) {
+  switch (activation) {
+    case Activation::kSwiGLU:
+      return silu(gate) * up;
+    case Activation::kSwiGLUOai: {
+      const double g = std::min(gate, 7.0), u = std::clamp(up, -7.0, 7.0);
+      return (u + 1) * g * sigmoid(1.702 * g);
+    }
+    case Activation::kGeGLU:
+      return gelu(gate) * up;
+    case Activation::kGELU:
+      return gelu(up);
+    case Activation::kGELUTanh:
+      return gelu_tanh(up);
+    case Activation::kReLU:
+      return std::max(up, 0.0);
+    case Activation::kSiLU:
+      return silu(up);
+  }
+  return std::nan("");
+}
+
+// matrix * x + bias
+inline std::vector<double> affine(const DenseMatrix& matrix, const std::vector<double>& x,
+                                  const std::vector<double>& bias) {
+  std::vector<double> y(matrix.rows);
+  for (int64_t row = 0; row < matrix.rows; ++row) {
+    y[row] = bias.empty() ? 0 : bias[row];
+    for (int64_t col = 0; col < matrix.cols; ++col) y[row] += matrix.at(row, col) * x[col];
+  }
+  return y;
+}
+
+inline std::vector<double> run_expert(const DenseExpert& expert, Activation activation, const std::vector<double>& x) {
+  std::vector<double> up = affine(expert.up, x, expert.up_bias);
+  const std::vector<double> gate = is_gated(activation) ? affine(expert.gate, x, expert.gate_bias) : up;
+  for (size_t i = 0; i < up.size(); ++i) up[i] = activate(activation, gate[i], up[i]);
+  return affine(expert.down, up, expert.down_bias);
+}
+
+// |actual - expected| / |expected|, as vectors. NaN when anything is NaN.
+inline double relative_error(const std::vector<float>& actual, const std::vector<double>& expected) {
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    difference += (actual[i] - expected[i]) * (actual[i] - expected[i]);
+    norm += expected[i] * expected[i];
+  }
+  return norm > 0 ? std::sqrt(difference / norm) : std::sqrt(difference);
+}
+
+}  // namespace moe::test

@@ -1,0 +1,46 @@
+#include "cpu/run_stages.h"
+
+namespace moe::test {
+namespace {
+
+class SharedExpert : public EachInstructionSet {
+ protected:
+  void expect_reference(const LayerOptions& options, int64_t tokens) {
+    RandomLayer layer(options);
+    const std::unique_ptr<PreparedLayer> prepared = prepare(backend_, layer);
+    std::vector<float> hidden = layer.hidden(tokens), output(hidden.size());
+    backend_.run_shared(*prepared, {hidden.data(), tokens, options.hidden}, {output.data(), tokens, options.hidden},
+                        {});
+
+    std::vector<double> expected;
+    for (int64_t token = 0; token < tokens; ++token) {
+      const std::vector<double> x(hidden.begin() + token * options.hidden,
+                                  hidden.begin() + (token + 1) * options.hidden);
+      const double scale = options.shared_gate ? sigmoid(affine(layer.dense_shared_router, x, {})[0]) : 1;
+      for (const double y : run_expert(layer.dense_shared, options.activation, x)) expected.push_back(scale * y);
+    }
+    const double error = relative_error(output, expected);
+    EXPECT_FALSE(!(error <= 1e-5)) << error << " at T " << tokens;
+  }
+
+  cpu::CpuBackend backend_{kernels(), 2};
+};
+INSTANTIATE_TEST_SUITE_P(Cpu, SharedExpert, testing::ValuesIn(cpu::supported_kernels()), kernels_name);
+
+TEST_P(SharedExpert, MatchesTheReference) {
+  for (const int64_t tokens : {0, 1, 5, 250})
+    expect_reference({.hidden = 45, .intermediate = 8, .shared = 70, .biases = true}, tokens);
+}
+
+TEST_P(SharedExpert, IsScaledByItsGate) {
+  for (const int64_t tokens : {0, 1, 5, 250})
+    for (const DType held : {DType::kFloat32, DType::kBFloat16, DType::kFloat16})
+      expect_reference({.hidden = 45, .intermediate = 8, .shared = 33, .held = held, .shared_gate = true}, tokens);
+}
+
+TEST_P(SharedExpert, MayHaveTwoMatrices) {
+  expect_reference({.hidden = 21, .intermediate = 8, .shared = 50, .activation = Activation::kGELU}, 40);
+}
+
+}  // namespace
+}  // namespace moe::test
