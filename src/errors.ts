@@ -58,3 +58,27 @@ export class ClosedError extends MoEError {
     super('ERR_MOE_CLOSED', message, options);
   }
 }
+
+const classes: Partial<Record<MoEErrorCode, new (message: string, options?: ErrorOptions) => MoEError>> = {
+  ERR_MOE_CONFIG: ConfigError,
+  ERR_MOE_SHAPE: ShapeError,
+  ERR_MOE_CHECKPOINT: CheckpointError,
+  ERR_MOE_CLOSED: ClosedError,
+};
+const deviceCodes: readonly MoEErrorCode[] = [
+  'ERR_MOE_DEVICE_UNAVAILABLE',
+  'ERR_MOE_OUT_OF_MEMORY',
+  'ERR_MOE_DEVICE',
+  'ERR_MOE_QUEUE_FULL',
+];
+
+/** The error of the class that a native error's code stands for, with a stack from here; others as they are. */
+export function fromNative(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const code = errorCodes.find((known) => known === (error as { code?: unknown }).code);
+  if (code === undefined || error instanceof MoEError) return error;
+  const Class = classes[code];
+  if (Class !== undefined) return new Class(error.message, { cause: error });
+  if (deviceCodes.includes(code)) return new DeviceError(code, error.message, { cause: error });
+  return new MoEError(code, error.message, { cause: error });
+}

@@ -1,3 +1,6 @@
+import { createRequire } from 'node:module';
+import { dirname, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { LayerWeightViews } from './weights.js';
 
 /** A file mapped read-only. Kept alive by whoever reads it; unmapped when collected or closed. */
@@ -120,4 +123,34 @@ export interface NativeBinding {
   Cancellation: new () => NativeCancellation;
   /** Runs for about `seconds` on `threads` threads (0: all), off the JS thread. */
   measureMachinePeak(threads: number, seconds: number): Promise<NativeMachinePeak>;
+}
+
+const packageRoot = resolve(dirname(fileURLToPath(import.meta.url)), '..');
+
+let binding: NativeBinding | undefined;
+
+/**
+ * The addon: a local build if there is one, else the prebuilt binary of this platform; `MOE_ADDON` names another file.
+ *
+ * @throws `Error` that says what was looked for and what to do
+ */
+export function loadNative(): NativeBinding {
+  binding ??= load();
+  return binding;
+}
+
+function load(): NativeBinding {
+  const require = createRequire(import.meta.url);
+  const forced = process.env['MOE_ADDON'];
+  try {
+    return forced ? require(resolve(forced)) : require('node-gyp-build')(packageRoot);
+  } catch (cause) {
+    const where = forced ?? `${packageRoot}/build/Release and ${packageRoot}/prebuilds`;
+    throw new Error(
+      `node-moe found no addon that loads for ${process.platform}-${process.arch} on Node ${process.version}; ` +
+        `looked in ${where}. Run \`npm rebuild node-moe\` on a machine with CMake 3.22 or later and a C++20 compiler. ` +
+        `Reason: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
 }

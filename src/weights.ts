@@ -12,8 +12,8 @@ export interface Tensor {
 
 /** A layer's weights, row-major, as checkpoints store them. E experts, H hidden, I intermediate, S shared width. */
 export interface LayerWeights {
-  /** `[E, H]`. */
-  router: Tensor;
+  /** `[E, H]`. Required unless there is only one expert. */
+  router?: Tensor;
   /** `[E]`, added to the logits. */
   routerBias?: Tensor;
   /** `[E]`, added to the scores for the choice only (`balanceViaTopkBias`). */

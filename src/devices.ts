@@ -1,0 +1,70 @@
+import { unexpected } from './checks.js';
+import { fromNative } from './errors.js';
+import { loadNative, type NativeDevice } from './native.js';
+
+export type BackendName = 'ascend' | 'cuda' | 'cpu';
+
+/** A device as options name it: a family, or one device of a family by its index. */
+export type DeviceName = 'auto' | 'cpu' | 'cuda' | 'ascend' | `cuda:${number}` | `ascend:${number}`;
+
+/** One piece of hardware. */
+export interface Device {
+  /** The N of `cuda:N`. */
+  index: number;
+  name: string;
+  /** Which kernels were chosen, and from what. */
+  kernels: string;
+  /** Threads that work on a layer; 0 where the word has no meaning. */
+  threads: number;
+  /** 0 when unknown. */
+  memoryBytes: number;
+  /** True for a stand-in that computes on the CPU what the device would. */
+  emulated: boolean;
+}
+
+/** A family of devices: available with its devices, or not and why. */
+export type DeviceInfo =
+  | { name: BackendName; available: true; devices: readonly Device[] }
+  | { name: BackendName; available: false; reason: string };
+
+/** Every family of devices this package knows, in the order in which `device: 'auto'` tries them. */
+export function devices(): DeviceInfo[] {
+  return loadNative()
+    .devices()
+    .map(({ name, reason, devices }) =>
+      reason === ''
+        ? { name, available: true, devices: devices satisfies NativeDevice[] }
+        : { name, available: false, reason },
+    );
+}
+
+/** A family and an index. */
+export interface ResolvedDevice {
+  backend: BackendName;
+  index: number;
+}
+
+/**
+ * What a device option means here. `auto` is the first available family; a family or device that is named is taken as
+ * it is, available or not: nothing falls back.
+ */
+export function resolveDevice(device: unknown): ResolvedDevice {
+  if (device === undefined || device === 'auto') return { backend: firstAvailable(), index: 0 };
+  const [, backend, index] = /^(?:(cpu|cuda|ascend)(?::(\d{1,4}))?)$/.exec(String(device)) ?? [];
+  if (backend === undefined || (backend === 'cpu' && index !== undefined))
+    throw unexpected('device', "'auto', 'cpu', 'cuda', 'cuda:N', 'ascend' or 'ascend:N'", device);
+  return { backend: backend as BackendName, index: Number(index ?? 0) };
+}
+
+function firstAvailable(): BackendName {
+  try {
+    return devices().find(({ available }) => available)?.name ?? 'cpu';
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
+
+/** `cpu`, or `cuda:0`. */
+export function deviceText({ backend, index }: ResolvedDevice): DeviceName {
+  return backend === 'cpu' ? 'cpu' : `${backend}:${index}`;
+}

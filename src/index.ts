@@ -1,0 +1,30 @@
+export { MoECheckpoint } from './checkpoint.js';
+export {
+  type AuxLossType,
+  MoEConfig,
+  type MoEConfigFields,
+  type MoEConfigOptions,
+  type RoutingPolicy,
+  type TopkMethod,
+} from './config.js';
+export { type BackendName, type Device, type DeviceInfo, type DeviceName, devices } from './devices.js';
+export {
+  CheckpointError,
+  ClosedError,
+  ConfigError,
+  DeviceError,
+  MoEError,
+  type MoEErrorCode,
+  ShapeError,
+} from './errors.js';
+export {
+  type Activation,
+  type ForwardOptions,
+  type ForwardResult,
+  type LayerOptions,
+  type LoadOptions,
+  MoELayer,
+  type Routing,
+  type WeightType,
+} from './layer.js';
+export type { DType, LayerWeights, Tensor } from './weights.js';

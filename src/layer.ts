@@ -1,0 +1,255 @@
+import { expectKnownNames } from './checks.js';
+import type { MoEConfig, MoEConfigOptions } from './config.js';
+import { toNativeConfig } from './config/native.js';
+import { type DeviceName, deviceText, resolveDevice } from './devices.js';
+import { fromNative, ShapeError } from './errors.js';
+import { type Activation, checkParts, type LayerOptions, type LayerParts, partsOf, type WeightType } from './layer/options.js';
+import { expectArray, expectFixedMemory, expectTensor } from './layer/tensor_views.js';
+import { loadNative, type NativeCall, type NativeLayer } from './native.js';
+import type { Tensor } from './weights.js';
+
+export type { Activation, LayerOptions, WeightType } from './layer/options.js';
+
+export interface LoadOptions {
+  /** Number of the MoE layer; may be left out where the checkpoint has only one. */
+  layer?: number | undefined;
+  device?: DeviceName | undefined;
+  /** Defaults to the type the checkpoint stores. */
+  weightType?: WeightType | undefined;
+  threads?: number | undefined;
+  maxQueue?: number | undefined;
+  /** Fields that differ from what the checkpoint's own config says. */
+  config?: Partial<MoEConfigOptions> | undefined;
+  /** Counts experts as they are prepared. What it throws ends the load. */
+  onProgress?: ((done: number, total: number) => void) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export interface ForwardOptions {
+  /** Written to and returned instead of a new array: `[T, H]`. May be `hidden` itself. */
+  out?: Float32Array | undefined;
+  /** Also returns the routing. Defaults to false. */
+  routing?: boolean | undefined;
+  /** Withdraws a waiting call, or stops a running one at the next block of an expert. */
+  signal?: AbortSignal | undefined;
+}
+
+/** Both arrays are `[T, K]`, strongest choice first; -1 and 0 where capacity dropped the choice. */
+export interface Routing {
+  expertIds: Int32Array;
+  weights: Float32Array;
+}
+
+export interface ForwardResult {
+  /** `[T, H]`. */
+  output: Float32Array;
+  auxLoss: number;
+  zLoss: number;
+  /** Tokens each expert served, `[E]`. */
+  expertLoad: Uint32Array;
+  /** (token, choice) pairs cut by capacity. */
+  droppedChoices: number;
+  /** Slots per expert and group; null when dropless. */
+  capacity: number | null;
+  /** When asked for. */
+  routing?: Routing;
+}
+
+const forwardOptionNames: readonly (keyof ForwardOptions)[] = ['out', 'routing', 'signal'];
+const defaultMaxQueue = 1024;
+
+/** One Mixture-of-Experts feed-forward layer, its weights resident on one device. */
+export class MoELayer implements AsyncDisposable {
+  readonly config: MoEConfig;
+  /** H. */
+  readonly hiddenSize: number;
+  /** I, the width of each expert. */
+  readonly intermediateSize: number;
+  readonly activation: Activation;
+  /** `cpu`, `cuda:0`, … */
+  readonly device: DeviceName;
+  /** How experts are held. */
+  readonly weightType: WeightType;
+  /** What the weights occupy on the device. */
+  readonly weightBytes: number;
+
+  readonly #native: NativeLayer;
+
+  private constructor(parts: LayerParts, device: DeviceName, native: NativeLayer) {
+    this.config = parts.config;
+    this.hiddenSize = parts.hiddenSize;
+    this.intermediateSize = parts.intermediateSize;
+    this.activation = parts.activation;
+    this.device = device;
+    this.weightType = parts.weightType;
+    this.weightBytes = native.weightBytes;
+    this.#native = native;
+  }
+
+  /**
+   * Checks the options, opens the device and packs the weights onto it, off the JS thread. The weight arrays are
+   * borrowed until the promise settles, and not after.
+   *
+   * @throws `ConfigError`, `ShapeError`, `DeviceError`
+   */
+  static async create(options: LayerOptions): Promise<MoELayer> {
+    return MoELayer.fromParts(partsOf(options));
+  }
+
+  /**
+   * Loads one MoE layer of a checkpoint folder or `.safetensors` file. Only that layer is read.
+   *
+   * @throws `CheckpointError` besides what `create` throws
+   */
+  static async load(path: string, options: LoadOptions = {}): Promise<MoELayer> {
+    const { MoECheckpoint } = await import('./checkpoint.js');
+    await using checkpoint = await MoECheckpoint.open(path);
+    return await checkpoint.load(options.layer, options);
+  }
+
+  /** @internal Checkpoints come in here, with views into mapped files. */
+  static async fromParts(parts: LayerParts): Promise<MoELayer> {
+    checkParts(parts);
+    const { signal, config, threads = 0, maxQueue = defaultMaxQueue } = parts;
+    signal?.throwIfAborted();
+    const device = resolveDevice(parts.device);
+    const binding = loadNative();
+    const cancellation = new binding.Cancellation();
+    const { hiddenSize, intermediateSize, sharedSize, activation, weightType, views, onProgress } = parts;
+    const sizes = { hiddenSize, intermediateSize, sharedSize, activation, weightType };
+    const spec = { moe: toNativeConfig(config), ...sizes, threads, maxQueue };
+    const created = () =>
+      binding.createLayer(device.backend, device.index, spec, views, onProgress, cancellation);
+    const native = await settled(created, signal, () => cancellation.cancel());
+    return new MoELayer(parts, deviceText(device), native);
+  }
+
+  /**
+   * Runs T tokens, `[T, H]`, off the JS thread. Calls on one device run in order. T may be 0. Arrays are borrowed until
+   * the promise settles: do not write to them or transfer them before. A token with NaN or infinite values, and no
+   * other, comes out as NaN.
+   *
+   * @throws `ShapeError` for arrays that do not fit, `DeviceError` with `ERR_MOE_QUEUE_FULL` when `maxQueue` calls wait,
+   *   `ClosedError` after `close`, and the signal's reason when aborted
+   */
+  async forward(hidden: Float32Array | Tensor, options: ForwardOptions = {}): Promise<ForwardResult> {
+    const call = this.#call(hidden, options);
+    const { signal } = options;
+    if (signal === undefined) {
+      await settled(() => this.#native.forward(call));
+    } else {
+      const cancellation = new (loadNative().Cancellation)();
+      const cancellable = { ...call, cancellation };
+      await settled(() => this.#native.forward(cancellable), signal, () => cancellation.cancel());
+    }
+    return resultOf(call);
+  }
+
+  /** As `forward`, but blocks the calling thread, behind the calls before it. For scripts and worker threads. */
+  forwardSync(hidden: Float32Array | Tensor, options: ForwardOptions = {}): ForwardResult {
+    options.signal?.throwIfAborted();
+    const call = this.#call(hidden, options);
+    try {
+      this.#native.forwardSync(call);
+    } catch (error) {
+      throw fromNative(error);
+    }
+    return resultOf(call);
+  }
+
+  /** The router's choices, capacity applied, without running any expert. */
+  async route(hidden: Float32Array | Tensor): Promise<Routing> {
+    const call = { ...this.#input(hidden), ...this.#routing(hidden) };
+    await settled(() => this.#native.forward(call));
+    return { expertIds: call.expertIds, weights: call.weights };
+  }
+
+  /**
+   * Rejects waiting calls with `ClosedError`, lets the running one end, then frees the weights. May be called twice. A
+   * layer that is dropped without `close` is freed when it is collected.
+   */
+  async close(): Promise<void> {
+    await settled(() => this.#native.close());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #input(hidden: Float32Array | Tensor): Pick<NativeCall, 'hidden' | 'dtype' | 'tokens'> {
+    const H = this.hiddenSize;
+    if (hidden instanceof Float32Array) {
+      expectFixedMemory('hidden', hidden);
+      if (hidden.length % H !== 0)
+        throw new ShapeError(
+          `Expected the length of \`hidden\` to be a multiple of hiddenSize ${H}, got ${hidden.length}`,
+        );
+      return { hidden, dtype: 'float32', tokens: hidden.length / H };
+    }
+    if (hidden === null || typeof hidden !== 'object' || !Array.isArray(hidden.shape))
+      throw new ShapeError(`Expected \`hidden\` to be a Float32Array or a tensor [T, ${H}], got \`${String(hidden)}\``);
+    const tokens = hidden.shape[0] ?? 0;
+    expectTensor('hidden', hidden, [tokens, H]);
+    return { hidden: hidden.data, dtype: hidden.dtype, tokens };
+  }
+
+  #routing(hidden: Float32Array | Tensor): Routing {
+    const values = hidden instanceof Float32Array ? hidden.length : hidden.data.length;
+    const slots = (values / this.hiddenSize) * this.config.numExpertsChosen;
+    return { expertIds: new Int32Array(slots), weights: new Float32Array(slots) };
+  }
+
+  #call(hidden: Float32Array | Tensor, options: ForwardOptions): FullCall {
+    expectKnownNames('forward', options, forwardOptionNames);
+    const input = this.#input(hidden);
+    const values = input.tokens * this.hiddenSize;
+    const { out = new Float32Array(values) } = options;
+    if (out !== undefined) {
+      expectArray('out', 'float32', out);
+      if (out.length !== values)
+        throw new ShapeError(`Expected \`out\` to hold ${values} values like \`hidden\`, got ${out.length}`);
+    }
+    return {
+      ...input,
+      output: out,
+      expertLoad: new Uint32Array(this.config.expertNum),
+      totals: new Float64Array(4),
+      ...(options.routing === true && this.#routing(hidden)),
+    };
+  }
+}
+
+/** @internal As `MoELayer.create`, with weights that may stand in mapped files. */
+export function createFromViews(parts: LayerParts): Promise<MoELayer> {
+  return MoELayer.fromParts(parts);
+}
+
+type FullCall = NativeCall & Required<Pick<NativeCall, 'output' | 'expertLoad' | 'totals'>>;
+
+function resultOf({ output, expertLoad, totals, expertIds, weights }: FullCall): ForwardResult {
+  const [auxLoss = 0, zLoss = 0, droppedChoices = 0, capacity = -1] = totals;
+  return {
+    output,
+    auxLoss,
+    zLoss,
+    expertLoad,
+    droppedChoices,
+    capacity: capacity < 0 ? null : capacity,
+    ...(expertIds && weights && { routing: { expertIds, weights } }),
+  };
+}
+
+/** A native call's outcome, its errors as this package's classes and an abort as the signal's reason. */
+async function settled<T>(start: () => Promise<T>, signal?: AbortSignal, cancel?: () => void): Promise<T> {
+  signal?.throwIfAborted();
+  try {
+    const pending = start();
+    if (cancel) signal?.addEventListener('abort', cancel, { once: true });
+    return await pending;
+  } catch (error) {
+    if (signal?.aborted && (error as { code?: unknown }).code === 'ERR_MOE_ABORTED') throw signal.reason;
+    throw fromNative(error);
+  } finally {
+    if (cancel) signal?.removeEventListener('abort', cancel);
+  }
+}

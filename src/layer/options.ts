@@ -1,0 +1,123 @@
+import { expectInteger, expectKnownNames, expectObject, expectOneOf, unexpected } from '../checks.js';
+import { MoEConfig, type MoEConfigOptions } from '../config.js';
+import { defaults } from '../config/fields.js';
+import type { DeviceName } from '../devices.js';
+import { ConfigError, ShapeError } from '../errors.js';
+import type { DType, LayerWeights, LayerWeightViews } from '../weights.js';
+import { viewsOf } from './tensor_views.js';
+
+/** What an expert computes; the last four have no gate: `down(act(up(x)))`. */
+export const activations = ['swiglu', 'swiglu_oai', 'geglu', 'gelu', 'gelu_tanh', 'relu', 'silu'] as const;
+export type Activation = (typeof activations)[number];
+
+/** How experts are held. */
+export const weightTypes = ['float32', 'bfloat16', 'float16'] as const satisfies readonly DType[];
+export type WeightType = (typeof weightTypes)[number];
+
+export interface LayerOptions {
+  config: MoEConfig | MoEConfigOptions;
+  /** H. */
+  hiddenSize: number;
+  /** I, the width of each expert. */
+  intermediateSize: number;
+  /** Defaults to `'swiglu'`. */
+  activation?: Activation | undefined;
+  weights: LayerWeights;
+  /** Defaults to `'auto'`: the first available of ascend, cuda, cpu. */
+  device?: DeviceName | undefined;
+  /** How experts are held; defaults to the type they are given in. The router is always float32. */
+  weightType?: WeightType | undefined;
+  /** At most this many threads work on the layer. Defaults to all that the process may use. */
+  threads?: number | undefined;
+  /** Calls that may wait on the device before a further one fails with `ERR_MOE_QUEUE_FULL`. Defaults to 1024. */
+  maxQueue?: number | undefined;
+}
+
+/** A layer ready to be handed to the native side: checked options, and where the weights stand. */
+export interface LayerParts {
+  config: MoEConfig;
+  hiddenSize: number;
+  intermediateSize: number;
+  /** Width of the shared expert, 0 without one. */
+  sharedSize: number;
+  activation: Activation;
+  weightType: WeightType;
+  views: LayerWeightViews;
+  device?: DeviceName | undefined;
+  threads?: number | undefined;
+  maxQueue?: number | undefined;
+  /** Counts experts as they are prepared. What it throws ends the load. */
+  onProgress?: ((done: number, total: number) => void) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export const isGated = (activation: Activation): boolean =>
+  activation === 'swiglu' || activation === 'swiglu_oai' || activation === 'geglu';
+
+const optionNames: readonly (keyof LayerOptions)[] = [
+  'config',
+  'hiddenSize',
+  'intermediateSize',
+  'activation',
+  'weights',
+  'device',
+  'weightType',
+  'threads',
+  'maxQueue',
+];
+
+const maxSize = 2 ** 30;
+
+/** Checks the options of `MoELayer.create` and finds where each weight stands. */
+export function partsOf(options: LayerOptions): LayerParts {
+  expectObject('options', options);
+  expectKnownNames('MoELayer.create', options, optionNames);
+  const { hiddenSize, intermediateSize, weights, activation = 'swiglu', device, threads, maxQueue } = options;
+  const config = options.config instanceof MoEConfig ? options.config : new MoEConfig(options.config);
+  expectInteger('hiddenSize', hiddenSize, 1, maxSize);
+  expectInteger('intermediateSize', intermediateSize, 1, maxSize);
+  expectOneOf('activation', activation, activations);
+  if (weights === null || typeof weights !== 'object') throw unexpected('weights', 'an object of tensors', weights);
+
+  const sharedSize = sharedSizeOf(config, intermediateSize, weights);
+  const sizes = { expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize };
+  const views = viewsOf(weights, sizes, isGated(activation));
+  const weightType = options.weightType ?? weights.up.dtype;
+  const parts = { config, hiddenSize, intermediateSize, sharedSize, activation, weightType, views };
+  return { ...parts, device, threads, maxQueue };
+}
+
+function sharedSizeOf(config: MoEConfig, intermediateSize: number, weights: LayerWeights): number {
+  const wanted = Math.round(config.sharedExpertNum * intermediateSize);
+  if (wanted === 0 && weights.shared !== undefined)
+    throw new ConfigError('Expected no `weights.shared`: `sharedExpertNum` is 0');
+  if (wanted > 0 && weights.shared === undefined)
+    throw new ShapeError(
+      `Expected \`weights.shared\` of width ${wanted}: \`sharedExpertNum\` is ${config.sharedExpertNum}`,
+    );
+  return wanted;
+}
+
+/** Refuses parts whose config and weights do not mean the same layer, wherever they come from. */
+export function checkParts({ config, intermediateSize, weightType, views, threads, maxQueue }: LayerParts): void {
+  expectOneOf('weightType', weightType, weightTypes);
+  if (threads !== undefined) expectInteger('threads', threads, 1, 4096);
+  if (maxQueue !== undefined) expectInteger('maxQueue', maxQueue, 1);
+  const { moeIntermediateSize } = config;
+  if (moeIntermediateSize !== defaults.moeIntermediateSize && moeIntermediateSize !== intermediateSize)
+    throw new ConfigError(
+      `Expected \`moeIntermediateSize\` to be the layer's intermediateSize ${intermediateSize}, got \`${moeIntermediateSize}\``,
+    );
+  expectTogether('weights.shared.router', views.sharedRouter, 'useSharedExpertGating', config.useSharedExpertGating);
+  expectTogether(
+    'weights.routerCorrectionBias',
+    views.routerCorrectionBias,
+    'balanceViaTopkBias',
+    config.balanceViaTopkBias,
+  );
+}
+
+function expectTogether(weight: string, view: unknown, field: string, asked: boolean): void {
+  if (asked && view === undefined) throw new ShapeError(`Expected \`${weight}\`: \`${field}\` is true`);
+  if (!asked && view !== undefined) throw new ConfigError(`Expected no \`${weight}\`: \`${field}\` is false`);
+}
