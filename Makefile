@@ -1,0 +1,30 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Each installs what is missing.
+SHELL := /bin/bash
+.PHONY: demo test build lint bench sanitize clean
+
+demo: build
+	@node scripts/demo.mjs
+
+build:
+	@scripts/setup.sh build
+	@npm run --silent build
+
+test:
+	@scripts/setup.sh test
+	@npm run --silent build
+	@node scripts/test.mjs
+
+lint:
+	@scripts/setup.sh lint
+	@npm run --silent lint
+
+bench: build
+	@node dist/cli/main.js bench
+
+sanitize:
+	@scripts/setup.sh test
+	@npm run --silent sanitize:address
+	@npm run --silent sanitize:thread
+
+clean:
+	rm -rf build dist prebuilds coverage

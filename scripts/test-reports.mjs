@@ -1,0 +1,58 @@
+// Counts of test reports.
+
+export class Totals {
+  passed = 0;
+  failed = 0;
+  skipped = 0;
+  #lines = [];
+
+  pass(_suite, count = 1) {
+    this.passed += count;
+  }
+
+  fail(name, reason) {
+    this.failed += 1;
+    this.#lines.push(`FAILED  ${name}: ${reason}`);
+  }
+
+  skip(name, reason) {
+    this.skipped += 1;
+    this.#lines.push(`skipped ${name}: ${reason}`);
+  }
+
+  print() {
+    console.log(['', ...this.#lines].join('\n'));
+    const skipped = this.skipped > 0 ? `, ${this.skipped} skipped` : '';
+    console.log(`${this.passed} passed, ${this.failed} failed${skipped}`);
+  }
+}
+
+/** Adds what ctest wrote with --output-junit. */
+export function countCtest(totals, suite, xml) {
+  const cases = [...xml.matchAll(/<testcase name="([^"]*)"[^>]*status="([^"]*)"[^>]*?(?:\/>|>([\s\S]*?)<\/testcase>)/g)];
+  if (cases.length === 0) return totals.fail(suite, 'ran no test');
+  for (const [, name, status, body = ''] of cases) {
+    if (status === 'run') totals.pass(suite);
+    else if (status === 'notrun' || status === 'disabled') totals.skip(`${suite} ${name}`, skipReason(body));
+    else totals.fail(`${suite} ${name}`, status);
+  }
+}
+
+/** GoogleTest prints the reason of GTEST_SKIP() on the line after the place. */
+function skipReason(body) {
+  return /: Skipped\s*\n([^\n<]+)/.exec(body)?.[1]?.trim() ?? 'the test says no reason';
+}
+
+/** Adds what vitest's json reporter wrote. A file that did not load counts as a failure. */
+export function countVitest(totals, suite, { testResults = [] }) {
+  if (testResults.length === 0) return totals.fail(suite, 'ran no test');
+  for (const file of testResults) {
+    const name = file.name.replace(`${process.cwd()}/`, '');
+    if (file.assertionResults.length === 0 && file.status === 'failed') totals.fail(name, file.message || 'did not load');
+    for (const { status, fullName, meta } of file.assertionResults) {
+      if (status === 'passed') totals.pass(suite);
+      else if (status === 'failed') totals.fail(name, fullName);
+      else totals.skip(`${name} ${fullName}`, meta?.reason ?? 'its title says why');
+    }
+  }
+}
