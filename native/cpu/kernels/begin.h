@@ -19,3 +19,4 @@ MOE_TARGET
 namespace moe::cpu::MOE_ISA {
 extern const Kernels table;
 namespace {
+constexpr int64_t kNever = INT64_MAX;

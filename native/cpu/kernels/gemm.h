@@ -72,6 +72,16 @@ void stream_panels(const GemmTask& task, const float* x, int64_t row_begin, Fini
   }
 }
 
+// A block of a panel as float32.
+template <class W>
+void widen(const typename W::Element* block, int64_t depth, float* out) {
+  for (int64_t k = 0; k < depth; ++k) {
+    Vec row[kPanelVectors];
+    W::load(block + k * kPanelColumns, row);
+    for (int v = 0; v < kPanelVectors; ++v) store(out + k * kPanelColumns + v * kLanes, row[v]);
+  }
+}
+
 template <class W>
 using StreamPanels = void (*)(const GemmTask&, const float*, int64_t, Finish);
 template <class W>
@@ -90,52 +100,38 @@ struct CountRows<W, 0, Below...> : ByRows<W, Below...> {};
 template <class W>
 using Tiles = CountRows<W, kTileRows>;
 
-// Each panel's block is brought into cache once, widened when that pays, and multiplied with every tile. The block
-// after it is prefetched meanwhile.
-template <class W>
+// Each panel is multiplied block by block with every tile, so that a block is read from memory once. The tiles prefetch
+// the block after it between them.
+template <class W, bool Widen>
 void multiply_blocked(const GemmTask& task, Finish finish) {
   using Element = typename W::Element;
-  constexpr bool kWiden = sizeof(Element) < sizeof(float);
-  constexpr int64_t kRowBytes = kPanelColumns * sizeof(Element);
-  constexpr int64_t kLineStep = kRowBytes < 64 ? kRowBytes : 64;
-  constexpr int64_t kLinesPerRow = kRowBytes / kLineStep;
-
   const Tiling tiling(task.rows);
   const int64_t chunk_begin = tiling.begin(task.first_tile);
-  const auto* const panels = static_cast<const Element*>(task.panels);
+  const int64_t fetch_step = kPanelColumns * static_cast<int64_t>(sizeof(Element)) / task.num_tiles;
   float* const sums = task.scratch;
   float* const widened = task.scratch + kMaxTiles * kTileRows * kPanelColumns;
+  const auto* block = static_cast<const Element*>(task.panels);
 
   for (int64_t panel = 0; panel < task.num_panels; ++panel) {
     for (int64_t k = 0; k < task.depth; k += kDepthBlock) {
       const int64_t depth = task.depth - k < kDepthBlock ? task.depth - k : kDepthBlock;
-      const Element* const block = panels + (panel * task.depth + k) * kPanelColumns;
-      if constexpr (kWiden) {
-        for (int64_t j = 0; j < depth; ++j) {
-          Vec row[kPanelVectors];
-          W::load(block + j * kPanelColumns, row);
-          for (int v = 0; v < kPanelVectors; ++v) store(widened + j * kPanelColumns + v * kLanes, row[v]);
-        }
-      }
-      const bool last_block = panel + 1 == task.num_panels && k + depth == task.depth;
+      const Element* const next = block + depth * kPanelColumns;
+      if constexpr (Widen) widen<W>(block, depth, widened);
       for (int64_t t = 0; t < task.num_tiles; ++t) {
-        const int64_t row_begin = tiling.begin(task.first_tile + t), rows = tiling.rows(task.first_tile + t);
+        const int64_t tile = task.first_tile + t, row_begin = tiling.begin(tile), rows = tiling.rows(tile);
         const float* const x = task.input + row_begin * task.depth + k * rows;
         float* const c = sums + (row_begin - chunk_begin) * kPanelColumns;
-        const bool fetches = t < kLinesPerRow && !last_block;
-        const Ahead ahead{
-            reinterpret_cast<const char*>(block + depth * kPanelColumns) + (fetches ? t * depth * kLineStep : 0),
-            fetches ? kLineStep : 0};
-        if constexpr (kWiden)
+        const Ahead ahead{reinterpret_cast<const char*>(next) + t * depth * fetch_step, fetch_step};
+        if constexpr (Widen)
           Tiles<Float32Weights>::kMultiply[rows - 1](x, widened, 0, depth, c, k > 0, ahead);
         else
           Tiles<W>::kMultiply[rows - 1](x, block, 0, depth, c, k > 0, ahead);
       }
+      block = next;
     }
     for (int64_t t = 0; t < task.num_tiles; ++t) {
-      const int64_t row_begin = tiling.begin(task.first_tile + t);
-      finish(task, panel, row_begin, tiling.rows(task.first_tile + t),
-             sums + (row_begin - chunk_begin) * kPanelColumns);
+      const int64_t tile = task.first_tile + t, row_begin = tiling.begin(tile);
+      finish(task, panel, row_begin, tiling.rows(tile), sums + (row_begin - chunk_begin) * kPanelColumns);
     }
   }
 }
@@ -143,7 +139,8 @@ void multiply_blocked(const GemmTask& task, Finish finish) {
 template <class W>
 void gemm(const GemmTask& task) {
   const Finish finish = task.epilogue == Epilogue::kNone ? finish_rows : finish_tile;
-  if (task.num_tiles > 1) return multiply_blocked<W>(task, finish);
+  if (task.num_tiles >= W::kWidenFrom) return multiply_blocked<W, true>(task, finish);
+  if (task.num_tiles > 1) return multiply_blocked<W, false>(task, finish);
   const Tiling tiling(task.rows);
   const int64_t row_begin = tiling.begin(task.first_tile);
   Tiles<W>::kStream[tiling.rows(task.first_tile) - 1](task, task.input + row_begin * task.depth, row_begin, finish);

@@ -6,6 +6,7 @@ constexpr int kLanes = 8;
 constexpr int kPanelVectors = 2;
 constexpr int kTileRows = 6;            // 12 accumulators, 2 weights, 1 input
 constexpr int kStreamAccumulators = 8;  // for few rows: enough to hide the latency of fma, panels are added up to it
+constexpr int64_t kWidenFloat16From = kNever;  // see weights.h
 
 inline Vec zero() { return _mm256_setzero_ps(); }
 inline Vec broadcast(float value) { return _mm256_set1_ps(value); }

@@ -4,8 +4,9 @@
 using Vec = __m512;
 constexpr int kLanes = 16;
 constexpr int kPanelVectors = 2;
-constexpr int kTileRows = 12;            // 24 accumulators, 2 weights, 1 input
-constexpr int kStreamAccumulators = 16;  // for few rows: enough to hide the latency of fma, panels are added up to it
+constexpr int kTileRows = 12;             // 24 accumulators, 2 weights, 1 input
+constexpr int kStreamAccumulators = 16;   // for few rows: enough to hide the latency of fma, panels are added up to it
+constexpr int64_t kWidenFloat16From = 6;  // see weights.h
 
 inline Vec zero() { return _mm512_setzero_ps(); }
 inline Vec broadcast(float value) { return _mm512_set1_ps(value); }

@@ -6,6 +6,7 @@ constexpr int kLanes = 4;
 constexpr int kPanelVectors = 4;
 constexpr int kTileRows = 6;             // 24 accumulators, 4 weights, 2 inputs
 constexpr int kStreamAccumulators = 16;  // for few rows: enough to hide the latency of fma, panels are added up to it
+constexpr int64_t kWidenFloat16From = kNever;  // see weights.h
 
 inline Vec zero() { return vdupq_n_f32(0); }
 inline Vec broadcast(float value) { return vdupq_n_f32(value); }

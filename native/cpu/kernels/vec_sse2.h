@@ -4,8 +4,9 @@
 using Vec = __m128;
 constexpr int kLanes = 4;
 constexpr int kPanelVectors = 2;
-constexpr int kTileRows = 6;            // 12 accumulators, 2 weights, 1 input, 1 product
-constexpr int kStreamAccumulators = 8;  // for few rows: enough to hide the latency of add, panels are added up to it
+constexpr int kTileRows = 6;              // 12 accumulators, 2 weights, 1 input, 1 product
+constexpr int kStreamAccumulators = 8;    // for few rows: enough to hide the latency of add, panels are added up to it
+constexpr int64_t kWidenFloat16From = 2;  // see weights.h
 
 inline Vec zero() { return _mm_setzero_ps(); }
 inline Vec broadcast(float value) { return _mm_set1_ps(value); }
