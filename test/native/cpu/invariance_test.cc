@@ -1,0 +1,108 @@
+// The law of this backend: a token's output is the same bits whatever else is in the batch, however the batch is split
+// and however many threads work on it.
+#include <cstring>
+
+#include "core/layer.h"
+#include "cpu/run_stages.h"
+
+namespace moe::test {
+namespace {
+
+class Invariance : public EachInstructionSet {};
+INSTANTIATE_TEST_SUITE_P(Cpu, Invariance, testing::ValuesIn(cpu::supported_kernels()), kernels_name);
+
+// The whole path of a layer, router and shared expert included.
+std::vector<float> forward(Backend& backend, const Layer& layer, const float* hidden, int64_t tokens) {
+  Workspace workspace(backend);
+  std::vector<float> output(tokens * layer.spec().hidden_size);
+  ForwardOutput out;
+  out.output = output.data();
+  layer.forward(workspace, {hidden, DType::kFloat32, tokens}, out, {});
+  return output;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+}
+
+// More rows per expert than a tile, more depth than a block, sizes that are multiples of nothing.
+LayerOptions options_for(DType held, Activation activation) {
+  return {.hidden = 531,
+          .intermediate = 277,
+          .experts = 5,
+          .top_k = 3,
+          .shared = 90,
+          .activation = activation,
+          .held = held,
+          .biases = true,
+          .shared_gate = true};
+}
+
+TEST_P(Invariance, OfATokenToTheRestOfTheBatch) {
+  constexpr int64_t kTokens = 150;
+  for (const DType held : {DType::kFloat32, DType::kBFloat16, DType::kFloat16})
+    for (const Activation activation : {Activation::kSwiGLU, Activation::kGELU}) {
+      cpu::CpuBackend backend(kernels(), 2);
+      RandomLayer random(options_for(held, activation));
+      const Layer layer(backend, random.spec, random.host, [](int64_t, int64_t) {}, {});
+      const std::vector<float> hidden = random.hidden(kTokens);
+      const std::vector<float> together = forward(backend, layer, hidden.data(), kTokens);
+
+      std::vector<float> alone;
+      for (int64_t token = 0; token < kTokens; ++token)
+        for (const float value : forward(backend, layer, hidden.data() + token * 531, 1)) alone.push_back(value);
+      EXPECT_TRUE(same_bits(together, alone)) << "one call per token";
+
+      for (const int64_t part : {2, 7, 13, 64, 149}) {
+        std::vector<float> split;
+        for (int64_t token = 0; token < kTokens; token += part)
+          for (const float value :
+               forward(backend, layer, hidden.data() + token * 531, std::min(part, kTokens - token)))
+            split.push_back(value);
+        EXPECT_TRUE(same_bits(together, split)) << "calls of " << part << " tokens";
+      }
+    }
+}
+
+TEST_P(Invariance, OfTheOutputToTheNumberOfThreads) {
+  constexpr int64_t kTokens = 120;
+  std::vector<float> first;
+  for (const int32_t threads : {1, 2, 5}) {
+    cpu::CpuBackend backend(kernels(), 2);
+    LayerOptions options = options_for(DType::kBFloat16, Activation::kSwiGLU);
+    options.threads = threads;
+    RandomLayer random(options);
+    const Layer layer(backend, random.spec, random.host, [](int64_t, int64_t) {}, {});
+    const std::vector<float> hidden = random.hidden(kTokens);
+    for (int repeat = 0; repeat < 5; ++repeat) {
+      const std::vector<float> output = forward(backend, layer, hidden.data(), kTokens);
+      if (first.empty()) first = output;
+      EXPECT_TRUE(same_bits(output, first)) << threads << " threads";
+    }
+  }
+}
+
+// Adding up in any other order than k = 0 .. K-1 gives another sum here: 1e8 swallows what comes before it.
+TEST_P(Invariance, OfTheOrderOfSumsToTheirSize) {
+  constexpr int32_t kWidth = 700;
+  RandomLayer random({.hidden = kWidth, .intermediate = 3, .experts = 1, .top_k = 1, .activation = Activation::kReLU});
+  std::vector<float> up(3 * kWidth, 1.0f), down(kWidth * 3, 1.0f), hidden(kWidth);
+  for (int32_t k = 0; k < kWidth; ++k)
+    hidden[k] = k % 7 == 3 ? 1e8f : k % 7 == 5 ? -1e8f : 0.5f + static_cast<float>(k % 11);
+  float expected = 0;
+  for (const float value : hidden) expected += value;  // exact products: fused or not, the sum rounds alike
+  random.host.experts[0].up = {up.data(), DType::kFloat32, 3, kWidth, kWidth, 1};
+  random.host.experts[0].down = {down.data(), DType::kFloat32, kWidth, 3, 3, 1};
+
+  cpu::CpuBackend backend(kernels(), 2);
+  const std::unique_ptr<PreparedLayer> prepared = prepare(backend, random);
+  for (const int64_t tokens : {1, 2, 5, 30, 200}) {
+    std::vector<float> batch;
+    for (int64_t token = 0; token < tokens; ++token) batch.insert(batch.end(), hidden.begin(), hidden.end());
+    for (const float value : run_experts(backend, *prepared, random.spec, batch, round_robin(tokens, 1, 1)))
+      ASSERT_EQ(value, 0.5f * (expected + expected + expected)) << tokens << " tokens";  // round_robin weighs 1/2
+  }
+}
+
+}  // namespace
+}  // namespace moe::test

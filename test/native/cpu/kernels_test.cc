@@ -1,0 +1,58 @@
+#include "cpu/kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <string>
+
+#include "core/error.h"
+#include "cpu/cpu_backend.h"
+#include "cpu/machine_peak.h"
+#include "cpu/usable_cpus.h"
+
+namespace moe::cpu {
+namespace {
+
+TEST(Kernels, AreTheBestSupportedSetUnlessForced) {
+  const Kernels& best = *supported_kernels().front();
+  EXPECT_EQ(&choose_kernels(nullptr), &best);
+  EXPECT_EQ(&choose_kernels(""), &best);
+  for (const Kernels* kernels : supported_kernels()) EXPECT_EQ(&choose_kernels(kernels->name), kernels);
+}
+
+TEST(Kernels, RefuseAnUnknownNameAndSayWhatThereIs) {
+  try {
+    choose_kernels("sse9");
+    FAIL() << "sse9 was accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kDeviceUnavailable);
+    const std::string message = error.what();
+    EXPECT_NE(message.find("sse9"), std::string::npos) << message;
+    for (const Kernels* kernels : supported_kernels()) EXPECT_NE(message.find(kernels->name), std::string::npos);
+  }
+}
+
+TEST(Plugin, DescribesOneDevice) {
+  EXPECT_STREQ(plugin().name, "cpu");
+  EXPECT_EQ(plugin().why_unavailable(), "");
+  const std::vector<DeviceInfo> devices = plugin().devices();
+  ASSERT_EQ(devices.size(), 1u);
+  EXPECT_FALSE(devices[0].name.empty());
+  EXPECT_NE(devices[0].kernels.find(choose_kernels().name), std::string::npos);
+  EXPECT_EQ(devices[0].threads, usable_cpus());
+  EXPECT_GT(devices[0].memory_bytes, 0u);
+  EXPECT_NE(plugin().open(0), nullptr);
+  EXPECT_THROW(plugin().open(1), Error);
+}
+
+TEST(MachinePeak, MeasuresBothRates) {
+  const MachinePeak peak = measure_machine_peak(1, 0.02);
+  EXPECT_EQ(peak.threads, 1);
+  EXPECT_GT(peak.gflops, 0);
+  EXPECT_LT(peak.gflops, 1e4);
+  EXPECT_GT(peak.gigabytes_per_second, 0);
+  EXPECT_LT(peak.gigabytes_per_second, 1e4);
+}
+
+}  // namespace
+}  // namespace moe::cpu

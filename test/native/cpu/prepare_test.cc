@@ -1,0 +1,82 @@
+#include <limits>
+
+#include "core/error.h"
+#include "cpu/run_stages.h"
+
+namespace moe::test {
+namespace {
+
+TEST(Prepare, ReportsEachExpertOnceAndInOrder) {
+  cpu::CpuBackend backend(cpu::choose_kernels(), 3);
+  RandomLayer layer({.experts = 20, .shared = 30});
+  int64_t last = 0;
+  backend.prepare(layer.spec, layer.host,
+                  [&](int64_t done, int64_t total) {
+                    EXPECT_EQ(done, last + 1);
+                    EXPECT_EQ(total, 21);
+                    last = done;
+                  },
+                  {});
+  EXPECT_EQ(last, 21);
+}
+
+TEST(Prepare, EndsWithAbortedOnAStopRequest) {
+  cpu::CpuBackend backend(cpu::choose_kernels(), 2);
+  RandomLayer layer({.experts = 20});
+  std::stop_source source;
+  const auto stop_at_third = [&](int64_t done, int64_t) {
+    if (done == 3) source.request_stop();
+  };
+  try {
+    backend.prepare(layer.spec, layer.host, stop_at_third, source.get_token());
+    FAIL() << "prepare ignored the stop request";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kAborted);
+  }
+}
+
+TEST(Prepare, CountsTheBytesOfThePackedWeights) {
+  cpu::CpuBackend backend(cpu::choose_kernels(), 2);
+  const LayerOptions wide{.hidden = 256, .intermediate = 128, .experts = 8};
+  LayerOptions half = wide;
+  half.held = DType::kBFloat16;
+  const size_t values = 8 * 3 * 256 * 128;
+  const size_t bytes = prepare(backend, RandomLayer(wide))->weight_bytes();
+  const size_t half_bytes = prepare(backend, RandomLayer(half))->weight_bytes();
+  EXPECT_GE(bytes, 4 * values);
+  EXPECT_LT(bytes, 5 * values);
+  EXPECT_GE(half_bytes, 2 * values);
+  EXPECT_LT(half_bytes, 3 * values);
+}
+
+TEST(Prepare, EndsWithOutOfMemoryWhenTheWeightsDoNotFit) {
+  cpu::CpuBackend backend(cpu::choose_kernels(), 1);
+  RandomLayer layer({.experts = 1, .top_k = 1});
+  layer.spec.hidden_size = layer.spec.intermediate_size = std::numeric_limits<int32_t>::max() / 2;
+  try {
+    backend.prepare(layer.spec, layer.host, [](int64_t, int64_t) {}, {});
+    FAIL() << "4 EB were allocated";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
+  }
+}
+
+TEST(RunExperts, EndWithAbortedOnAStopRequest) {
+  cpu::CpuBackend backend(cpu::choose_kernels(), 2);
+  RandomLayer layer({});
+  const std::unique_ptr<PreparedLayer> prepared = prepare(backend, layer);
+  const std::vector<float> hidden = layer.hidden(40);
+  std::stop_source source;
+  const std::vector<float> before = run_experts(backend, *prepared, layer.spec, hidden, round_robin(40, 2, 4));
+  source.request_stop();
+  try {
+    run_experts(backend, *prepared, layer.spec, hidden, round_robin(40, 2, 4), {}, source.get_token());
+    FAIL() << "run_experts ignored the stop request";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kAborted);
+  }
+  EXPECT_EQ(run_experts(backend, *prepared, layer.spec, hidden, round_robin(40, 2, 4)), before);
+}
+
+}  // namespace
+}  // namespace moe::test
