@@ -19,7 +19,17 @@ const activations = `${checkpoint}/activations.safetensors`;
 
 /** Runs `node-moe run` on all layers and returns what it reports for each. */
 function run(...options) {
-  const args = ['run', checkpoint, '--layer', 'all', '--input', activations, '--expect', '--json', ...options];
+  const args = [
+    'run',
+    checkpoint,
+    '--layer',
+    'all',
+    '--input',
+    activations,
+    '--expect',
+    '--json',
+    ...options,
+  ];
   const { status, stdout, error } = spawnSync(process.execPath, ['dist/cli/main.js', ...args], {
     cwd: root,
     encoding: 'utf8',
@@ -36,10 +46,13 @@ async function readTexts() {
   const file = await SafetensorsFile.open(`${root}${activations}`);
   const { buffer } = await file.readBytes('tokens');
   const bytes = Uint8Array.from(new BigInt64Array(buffer), Number);
-  return texts.map(({ tokens }) => JSON.stringify(new TextDecoder().decode(bytes.subarray(...tokens))));
+  return texts.map(({ tokens }) =>
+    JSON.stringify(new TextDecoder().decode(bytes.subarray(...tokens))),
+  );
 }
 
-const isRight = ({ maxAbsoluteError, expertIdsIdentical }) => maxAbsoluteError <= tolerance && expertIdsIdentical === true;
+const isRight = ({ maxAbsoluteError, expertIdsIdentical }) =>
+  maxAbsoluteError <= tolerance && expertIdsIdentical === true;
 
 function verdict({ layer, expected }) {
   const { maxAbsoluteError, relativeError, expertIdsIdentical } = expected;
@@ -55,13 +68,17 @@ function verdict({ layer, expected }) {
 /** The load of every expert in the two texts, side by side. */
 function loads(sides) {
   const most = Math.max(...sides.flatMap(({ expertLoad }) => expertLoad));
-  const cell = (load) => `${String(load).padStart(4)} ${bar(load / most, barWidth).padEnd(barWidth)}`;
-  const title = `  expert  ${texts.map(({ name }) => name.padStart(9).padEnd(barWidth + 5)).join('  ')}`.trimEnd();
+  const cell = (load) =>
+    `${String(load).padStart(4)} ${bar(load / most, barWidth).padEnd(barWidth)}`;
+  const title =
+    `  expert  ${texts.map(({ name }) => name.padStart(9).padEnd(barWidth + 5)).join('  ')}`.trimEnd();
   const rows = sides[0].expertLoad.map((_, expert) => {
     const cells = sides.map(({ expertLoad }) => cell(expertLoad[expert]));
     return `  ${String(expert).padStart(6)}  ${cells.join('  ')}`.trimEnd();
   });
-  const imbalance = sides.map((side, i) => `${texts[i].name} ${significant(side.imbalance)}`).join(', ');
+  const imbalance = sides
+    .map((side, i) => `${texts[i].name} ${significant(side.imbalance)}`)
+    .join(', ');
   return [dim(title), ...rows, dim(`  busiest expert over the mean: ${imbalance}`)].join('\n');
 }
 

@@ -132,6 +132,11 @@ export class MoELayer implements AsyncDisposable {
    * @throws `ShapeError` for arrays that do not fit, `DeviceError` with `ERR_MOE_QUEUE_FULL` when `maxQueue` calls wait,
    *   `ClosedError` after `close`, and the signal's reason when aborted
    */
+  forward(
+    hidden: Float32Array | Tensor,
+    options: ForwardOptions & { routing: true },
+  ): Promise<ForwardResult & { routing: Routing }>;
+  forward(hidden: Float32Array | Tensor, options?: ForwardOptions): Promise<ForwardResult>;
   async forward(hidden: Float32Array | Tensor, options: ForwardOptions = {}): Promise<ForwardResult> {
     const call = this.#call(hidden, options);
     const { signal } = options;

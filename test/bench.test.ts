@@ -5,11 +5,29 @@ import type { BenchResult } from '../src/cli/bench/run_bench.js';
 import { quantile, spread } from '../src/cli/bench/samples.js';
 import { nodeMoe, nodeMoeJson } from './fixtures/command_line.js';
 
-const tiny = ['bench', '--hidden', '256', '--intermediate', '512', '--experts', '8', '--top-k', '2', '--seconds', '0.05'];
+const tiny = [
+  'bench',
+  '--hidden',
+  '256',
+  '--intermediate',
+  '512',
+  '--experts',
+  '8',
+  '--top-k',
+  '2',
+  '--seconds',
+  '0.05',
+];
 
 test('bench gives checked times, rates and fractions of the machine’s own peak', async () => {
   const result = await nodeMoeJson<BenchResult>([
-    ...tiny, '--tokens', '1,64', '--weight-type', 'float32,bfloat16', '--event-loop', '0.3',
+    ...tiny,
+    '--tokens',
+    '1,64',
+    '--weight-type',
+    'float32,bfloat16',
+    '--event-loop',
+    '0.3',
   ]);
   expect(result.kernels).toMatch(/\w/);
   expect(result.machine.gflops).toBeGreaterThan(0);
@@ -36,14 +54,24 @@ test('bench gives checked times, rates and fractions of the machine’s own peak
 test('bench prints a table of times and fractions, and how late the event loop ran', async () => {
   const { code, stdout } = await nodeMoe([...tiny, '--tokens', '16', '--event-loop', '0.1']);
   expect(code).toBe(0);
-  expect(stdout).toMatch(/float32 +16 +[\d.]+ ms +[\d.]+ ms +[\d.]+ ms +[\d.]+ +[\d.]+ % +[\d.]+ +[\d.]+ %/);
+  expect(stdout).toMatch(
+    /float32 +16 +[\d.]+ ms +[\d.]+ ms +[\d.]+ ms +[\d.]+ +[\d.]+ % +[\d.]+ +[\d.]+ %/,
+  );
   expect(stdout).toContain('5 ms interval');
 });
 
 test('weights that cannot fit into memory are refused before they are made', async () => {
-  const { code, stderr } = await nodeMoe(['bench', '--shape', 'deepseek-v3', '--experts', '100000']);
+  const { code, stderr } = await nodeMoe([
+    'bench',
+    '--shape',
+    'deepseek-v3',
+    '--experts',
+    '100000',
+  ]);
   expect(code).toBe(1);
-  expect(stderr).toMatch(/Expected the weights \([\d.]+ TiB\) to fit .*`--experts` \(ERR_MOE_OUT_OF_MEMORY\)/);
+  expect(stderr).toMatch(
+    /Expected the weights \([\d.]+ TiB\) to fit .*`--experts` \(ERR_MOE_OUT_OF_MEMORY\)/,
+  );
 });
 
 test('quantiles are samples, and an outlier does not move the median', () => {

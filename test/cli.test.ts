@@ -9,22 +9,27 @@ import { temporaryFolder } from './fixtures/temporary_folder.js';
 
 const runArguments = ['run', tinyMixtral, '--input', activations];
 
-const runJson = (...options: string[]) => nodeMoeJson<{ layers: LayerRun[] }>([...runArguments, ...options]);
+const runJson = (...options: string[]) =>
+  nodeMoeJson<{ layers: LayerRun[] }>([...runArguments, ...options]);
 
 const recordedFile = () => SafetensorsFile.open(`${root}/${activations}`);
 
 test('help names the four commands, says what the exit codes mean and ends with 0', async () => {
   const { code, stdout } = await nodeMoe(['--help']);
   expect(code).toBe(0);
-  for (const command of ['devices', 'inspect', 'run', 'bench']) expect(stdout).toMatch(new RegExp(`^  ${command} `, 'm'));
+  for (const command of ['devices', 'inspect', 'run', 'bench'])
+    expect(stdout).toMatch(new RegExp(`^  ${command} `, 'm'));
   expect(stdout).toContain('Exit codes: 0 done, 1 failed, 2 wrong usage.');
 });
 
-test.each(['devices', 'inspect', 'run', 'bench'])('help of %s ends with 0 and names --json', async (command) => {
-  const { code, stdout } = await nodeMoe([command, '--help']);
-  expect(code).toBe(0);
-  expect(stdout).toContain('--json');
-});
+test.each(['devices', 'inspect', 'run', 'bench'])(
+  'help of %s ends with 0 and names --json',
+  async (command) => {
+    const { code, stdout } = await nodeMoe([command, '--help']);
+    expect(code).toBe(0);
+    expect(stdout).toContain('--json');
+  },
+);
 
 test('the version is the package’s', async () => {
   const { stdout } = await nodeMoe(['--version']);
@@ -35,10 +40,19 @@ test.each([
   [['spin'], "unknown command 'spin'"],
   [['run', tinyMixtral], "required option '--layer <numbers>' not specified"],
   [[...runArguments, '--layer', 'first'], 'Expected an integer of at least 0, got `first`'],
-  [[...runArguments, '--layer', '0', '--tokens', '9:3'], 'Expected two positions in order as in 0:96, got `9:3`'],
-  [[...runArguments, '--layer', '0', '--weight-type', 'float8'], 'Expected one of float32, bfloat16, float16, got `float8`'],
+  [
+    [...runArguments, '--layer', '0', '--tokens', '9:3'],
+    'Expected two positions in order as in 0:96, got `9:3`',
+  ],
+  [
+    [...runArguments, '--layer', '0', '--weight-type', 'float8'],
+    'Expected one of float32, bfloat16, float16, got `float8`',
+  ],
   [[...runArguments, '--layer', '0', '--set', 'capacity'], 'Expected name=value, got `capacity`'],
-  [[...runArguments, '--layer', '0', '--routing'], "writes to the file of '--output', which is missing"],
+  [
+    [...runArguments, '--layer', '0', '--routing'],
+    "writes to the file of '--output', which is missing",
+  ],
   [['bench', '--shape', 'gpt-5'], 'Allowed choices are bench-small'],
   [['bench', '--experts', '2', '--top-k', '4'], "option '--top-k' is 4, more than the 2 experts"],
   [['bench', '--peers', 'ggml:q9'], 'got `ggml:q9`'],
@@ -75,7 +89,10 @@ test('a truncated checkpoint is an error that names the file', async () => {
   const folder = await temporaryFolder();
   await cp(`${root}/${tinyMixtral}`, folder, { recursive: true });
   await truncate(join(folder, 'model.safetensors'), 100_000);
-  for (const command of [['inspect', folder], ['run', folder, '--layer', '0', '--input', activations]]) {
+  for (const command of [
+    ['inspect', folder],
+    ['run', folder, '--layer', '0', '--input', activations],
+  ]) {
     const { code, stderr } = await nodeMoe(command);
     expect(code).toBe(1);
     expect(stderr).toContain(join(folder, 'model.safetensors'));
@@ -86,13 +103,22 @@ test('a truncated checkpoint is an error that names the file', async () => {
 test('devices lists every backend, the CPU with kernels, threads and memory', async () => {
   const { host, backends } = await nodeMoeJson<{
     host: { threads: number };
-    backends: { name: string; available: boolean; reason?: string; devices?: Record<string, unknown>[] }[];
+    backends: {
+      name: string;
+      available: boolean;
+      reason?: string;
+      devices?: Record<string, unknown>[];
+    }[];
   }>(['devices']);
   expect(host.threads).toBeGreaterThan(0);
   expect(backends.map(({ name }) => name).sort()).toEqual(['ascend', 'cpu', 'cuda']);
   const cpu = backends.find(({ name }) => name === 'cpu');
-  expect(cpu?.devices?.[0]).toMatchObject({ kernels: expect.stringMatching(/\w/), threads: expect.any(Number) });
-  for (const { available, reason } of backends) expect(available || (reason ?? '').length > 0).toBe(true);
+  expect(cpu?.devices?.[0]).toMatchObject({
+    kernels: expect.stringMatching(/\w/),
+    threads: expect.any(Number),
+  });
+  for (const { available, reason } of backends)
+    expect(available || (reason ?? '').length > 0).toBe(true);
   const { stdout } = await nodeMoe(['devices']);
   expect(stdout).toMatch(/kernels {2}\S/);
 });
@@ -118,7 +144,15 @@ test('inspect gives the model’s type, sizes, config and the bytes of every MoE
 test('run on all layers gives the recorded outputs and experts', async () => {
   const { layers } = await runJson('--layer', 'all', '--expect');
   expect(layers.map(({ layer }) => layer)).toEqual([0, 1, 2, 3]);
-  for (const { tokens, expected, expertLoad, served, imbalance, droppedChoices, capacity } of layers) {
+  for (const {
+    tokens,
+    expected,
+    expertLoad,
+    served,
+    imbalance,
+    droppedChoices,
+    capacity,
+  } of layers) {
     expect(expected?.expertIdsIdentical).toBe(true);
     expect(expected?.maxAbsoluteError).toBeLessThan(1e-5);
     expect(expected?.relativeError).toBeLessThan(1e-5);
@@ -137,10 +171,21 @@ test('run writes output and routing under the names they are recorded by', async
     const { data } = await written.readTensor(`layers.${layer}.output`);
     const { data: expected } = await recorded.readTensor(`layers.${layer}.output`);
     expect(data.length).toBe(expected.length);
-    expect(data.every((value, i) => Math.abs(value - (expected[i] ?? Number.NaN)) <= 1e-5)).toBe(true);
-    expect(written.entry(`layers.${layer}.expert_ids`)).toMatchObject({ dtype: 'I32', shape: [192, 2] });
-    expect(written.entry(`layers.${layer}.expert_weights`)).toMatchObject({ dtype: 'F32', shape: [192, 2] });
-    expect(written.entry(`layers.${layer}.expert_load`)).toMatchObject({ dtype: 'U32', shape: [8] });
+    expect(data.every((value, i) => Math.abs(value - (expected[i] ?? Number.NaN)) <= 1e-5)).toBe(
+      true,
+    );
+    expect(written.entry(`layers.${layer}.expert_ids`)).toMatchObject({
+      dtype: 'I32',
+      shape: [192, 2],
+    });
+    expect(written.entry(`layers.${layer}.expert_weights`)).toMatchObject({
+      dtype: 'F32',
+      shape: [192, 2],
+    });
+    expect(written.entry(`layers.${layer}.expert_load`)).toMatchObject({
+      dtype: 'U32',
+      shape: [8],
+    });
   }
   expect(written.tensors.size).toBe(8);
 });
@@ -165,23 +210,35 @@ test('--set and --config change the routing as MindFormers’ options do', async
   const { layers: fromSettings } = await runJson('--layer', '0', ...settings);
   expect(fromFile[0]?.droppedChoices).toBeGreaterThan(0);
   expect(fromFile[0]?.capacity).toBeGreaterThan(0);
-  expect(Math.max(...(fromFile[0]?.expertLoad ?? []))).toBeLessThanOrEqual(fromFile[0]?.capacity ?? 0);
+  expect(Math.max(...(fromFile[0]?.expertLoad ?? []))).toBeLessThanOrEqual(
+    fromFile[0]?.capacity ?? 0,
+  );
   expect(fromSettings[0]?.expertLoad).toEqual(fromFile[0]?.expertLoad);
 });
 
 test('an unknown option of MoEConfig is refused by name', async () => {
-  const { code, stderr } = await nodeMoe([...runArguments, '--layer', '0', '--set', 'capacity_facto=1']);
+  const { code, stderr } = await nodeMoe([
+    ...runArguments,
+    '--layer',
+    '0',
+    '--set',
+    'capacity_facto=1',
+  ]);
   expect(code).toBe(1);
   expect(stderr).toMatch(/capacityFacto.*ERR_MOE_CONFIG/);
 });
 
 test('the table draws every expert’s load as a bar, the busiest one in full width', async () => {
-  const { stdout } = await nodeMoe([...runArguments, '--layer', '0', '--expect'], { NO_COLOR: '1' });
+  const { stdout } = await nodeMoe([...runArguments, '--layer', '0', '--expect'], {
+    NO_COLOR: '1',
+  });
   const rows = [...stdout.matchAll(/^ +(\d+) +(\d+) +[\d.]+ % +([█▏▎▍▌▋▊▉]*)$/gm)];
   expect(rows.map(([, expert]) => Number(expert))).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
   const busiest = Math.max(...rows.map(([, , load]) => Number(load)));
   for (const [, , load, bar] of rows) {
-    expect(bar?.length).toBe(Math.ceil((Math.round((Number(load) / busiest) * 32 * 8) || (Number(load) > 0 ? 1 : 0)) / 8));
+    expect(bar?.length).toBe(
+      Math.ceil((Math.round((Number(load) / busiest) * 32 * 8) || (Number(load) > 0 ? 1 : 0)) / 8),
+    );
   }
   expect(stdout).toContain('experts identical');
   expect(stdout).not.toContain('\x1b');
@@ -190,10 +247,20 @@ test('the table draws every expert’s load as a bar, the busiest one in full wi
 test('a 16-bit input of one tensor is taken whatever its name', async () => {
   const folder = await temporaryFolder();
   const { data } = await (await recordedFile()).readTensor('layers.0.input');
-  const bits = Uint16Array.from(new Uint32Array(data.buffer, data.byteOffset, data.length), (word) => word >>> 16);
-  await writeSafetensors(join(folder, 'x.safetensors'), { hidden: { dtype: 'BF16', shape: [192, 128], data: bits } });
+  const bits = Uint16Array.from(
+    new Uint32Array(data.buffer, data.byteOffset, data.length),
+    (word) => word >>> 16,
+  );
+  await writeSafetensors(join(folder, 'x.safetensors'), {
+    hidden: { dtype: 'BF16', shape: [192, 128], data: bits },
+  });
   const { layers } = await nodeMoeJson<{ layers: LayerRun[] }>([
-    'run', tinyMixtral, '--layer', '0', '--input', join(folder, 'x.safetensors'),
+    'run',
+    tinyMixtral,
+    '--layer',
+    '0',
+    '--input',
+    join(folder, 'x.safetensors'),
   ]);
   expect(layers[0]).toMatchObject({ input: 'hidden', tokens: 192, served: 384 });
 });
@@ -215,7 +282,13 @@ test('a checkpoint of one file runs where its config.json stands beside it', asy
   await copyFile(`${root}/${tinyMixtral}/model.safetensors`, join(folder, 'model.safetensors'));
   await copyFile(`${root}/${tinyMixtral}/config.json`, join(folder, 'config.json'));
   const { layers } = await nodeMoeJson<{ layers: LayerRun[] }>([
-    'run', join(folder, 'model.safetensors'), '--layer', '3', '--input', activations, '--expect',
+    'run',
+    join(folder, 'model.safetensors'),
+    '--layer',
+    '3',
+    '--input',
+    activations,
+    '--expect',
   ]);
   expect(layers[0]?.expected?.maxAbsoluteError).toBeLessThan(1e-5);
 });

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { floatValues } from '../src/cli/float_values.js';
 import { loadTable, summarize } from '../src/cli/expert_load.js';
+import { floatValues } from '../src/cli/float_values.js';
 import { bar, bytes, ranges, significant, table } from '../src/cli/text.js';
 
 test('a bar is drawn to an eighth of a character and never vanishes for what is not 0', () => {
@@ -13,7 +13,13 @@ test('a bar is drawn to an eighth of a character and never vanishes for what is 
 });
 
 test('a table aligns numbers to the right and text to the left', () => {
-  const text = table([{ title: 'name', align: 'left' }, { title: 'n' }], [['a', '1'], ['bcdef', '100']]);
+  const text = table(
+    [{ title: 'name', align: 'left' }, { title: 'n' }],
+    [
+      ['a', '1'],
+      ['bcdef', '100'],
+    ],
+  );
   expect(text).toBe('  name     n\n  a        1\n  bcdef  100');
 });
 
@@ -23,22 +29,52 @@ test('runs of numbers are written as ranges', () => {
 });
 
 test('numbers keep three significant digits', () => {
-  expect([0, 0.01234, 1.234, 12.34, 123.4, 12345.6].map(significant)).toEqual(['0', '0.0123', '1.23', '12.3', '123', '12346']);
+  expect([0, 0.01234, 1.234, 12.34, 123.4, 12345.6].map(significant)).toEqual([
+    '0',
+    '0.0123',
+    '1.23',
+    '12.3',
+    '123',
+    '12346',
+  ]);
 });
 
 test('bytes come in the unit that keeps them short', () => {
-  expect([0, 1023, 1024, 1536 * 1024, 20 * 2 ** 30].map(bytes)).toEqual(['0 B', '1023 B', '1.00 KiB', '1.50 MiB', '20.0 GiB']);
+  expect([0, 1023, 1024, 1536 * 1024, 20 * 2 ** 30].map(bytes)).toEqual([
+    '0 B',
+    '1023 B',
+    '1.00 KiB',
+    '1.50 MiB',
+    '20.0 GiB',
+  ]);
 });
 
 test('16-bit floats widen exactly, infinities and subnormals included', () => {
   const half = Uint16Array.of(0x3c00, 0xc000, 0x7bff, 0x0001, 0x7c00, 0x7e00);
-  expect([...floatValues({ dtype: 'float16', shape: [6], data: half })]).toEqual([1, -2, 65504, 2 ** -24, Infinity, NaN]);
+  expect([...floatValues({ dtype: 'float16', shape: [6], data: half })]).toEqual([
+    1,
+    -2,
+    65504,
+    2 ** -24,
+    Infinity,
+    NaN,
+  ]);
   const brain = Uint16Array.of(0x3f80, 0xc000, 0x0001, 0xff80);
-  expect([...floatValues({ dtype: 'bfloat16', shape: [4], data: brain })]).toEqual([1, -2, 2 ** -133, -Infinity]);
+  expect([...floatValues({ dtype: 'bfloat16', shape: [4], data: brain })]).toEqual([
+    1,
+    -2,
+    2 ** -133,
+    -Infinity,
+  ]);
 });
 
 test('the load’s summary names the busiest expert, the unused ones and the imbalance', () => {
-  expect(summarize([4, 0, 12, 0])).toEqual({ served: 16, imbalance: 3, busiest: 2, unused: [1, 3] });
+  expect(summarize([4, 0, 12, 0])).toEqual({
+    served: 16,
+    imbalance: 3,
+    busiest: 2,
+    unused: [1, 3],
+  });
   expect(summarize([0, 0])).toEqual({ served: 0, imbalance: 0, busiest: 0, unused: [0, 1] });
 });
 

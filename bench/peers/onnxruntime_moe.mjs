@@ -30,8 +30,22 @@ const { FLOAT, UINT8 } = TensorProto.DataType;
 
 /** How the operators hold weights: `pack` values of a row in one element, `encode`d. */
 const formats = {
-  f32: { operator: 'MoE', dtype: FLOAT, Array: Float32Array, pack: 1, encode: (values) => values[0] * scales.weight },
-  q8: { operator: 'QMoE', bits: 8, dtype: UINT8, Array: Uint8Array, pack: 1, scale: scales.weight, encode: ([a]) => a + 128 },
+  f32: {
+    operator: 'MoE',
+    dtype: FLOAT,
+    Array: Float32Array,
+    pack: 1,
+    encode: (values) => values[0] * scales.weight,
+  },
+  q8: {
+    operator: 'QMoE',
+    bits: 8,
+    dtype: UINT8,
+    Array: Uint8Array,
+    pack: 1,
+    scale: scales.weight,
+    encode: ([a]) => a + 128,
+  },
   q4: {
     operator: 'QMoE',
     bits: 4,
@@ -67,17 +81,27 @@ const gateUpRow = (expert, row) => ({
   seed: row % 2 === 0 ? seeds.gate : seeds.up,
   first: (expert * intermediate + (row >> 1)) * hidden,
 });
-const downRow = (expert, row) => ({ seed: seeds.down, first: (expert * hidden + row) * intermediate });
+const downRow = (expert, row) => ({
+  seed: seeds.down,
+  first: (expert * hidden + row) * intermediate,
+});
 
 function writeModel(folder) {
   // Weights go to files of their own: a protobuf message ends at 2 GiB.
   const initializer = (name, dims, dataType, data) => {
     writeFileSync(join(folder, name), new Uint8Array(data.buffer));
     const externalData = [{ key: 'location', value: name }];
-    return TensorProto.create({ name, dims, dataType, dataLocation: TensorProto.DataLocation.EXTERNAL, externalData });
+    return TensorProto.create({
+      name,
+      dims,
+      dataType,
+      dataLocation: TensorProto.DataLocation.EXTERNAL,
+      externalData,
+    });
   };
   const { operator, bits, dtype, pack, scale } = format;
-  const constant = (name, rows) => initializer(name, [experts, rows], FLOAT, new Float32Array(experts * rows).fill(scale));
+  const constant = (name, rows) =>
+    initializer(name, [experts, rows], FLOAT, new Float32Array(experts * rows).fill(scale));
   const quantised = operator === 'QMoE';
   // [H, E]: the operator takes logits, so the router is a product before it.
   const router = Float32Array.from({ length: hidden * experts }, (_, i) => {
@@ -96,7 +120,12 @@ function writeModel(folder) {
   ];
   const matrix = (name, columns) => ({
     name,
-    type: { tensorType: { elemType: FLOAT, shape: { dim: [{ dimParam: 'tokens' }, { dimValue: columns }] } } },
+    type: {
+      tensorType: {
+        elemType: FLOAT,
+        shape: { dim: [{ dimParam: 'tokens' }, { dimValue: columns }] },
+      },
+    },
   });
   const model = {
     irVersion: 9,
@@ -120,9 +149,21 @@ function writeModel(folder) {
       ],
       initializer: [
         initializer('router', [hidden, experts], FLOAT, router),
-        initializer('gateUp', [experts, 2 * intermediate, hidden / pack], dtype, weights(2 * intermediate, hidden, gateUpRow)),
-        initializer('down', [experts, hidden, intermediate / pack], dtype, weights(hidden, intermediate, downRow)),
-        ...(quantised ? [constant('gateUpScale', 2 * intermediate), constant('downScale', hidden)] : []),
+        initializer(
+          'gateUp',
+          [experts, 2 * intermediate, hidden / pack],
+          dtype,
+          weights(2 * intermediate, hidden, gateUpRow),
+        ),
+        initializer(
+          'down',
+          [experts, hidden, intermediate / pack],
+          dtype,
+          weights(hidden, intermediate, downRow),
+        ),
+        ...(quantised
+          ? [constant('gateUpScale', 2 * intermediate), constant('downScale', hidden)]
+          : []),
       ],
       input: [matrix('hidden', hidden)],
       output: [matrix('output', hidden)],
@@ -148,7 +189,10 @@ async function openSession() {
 }
 
 function inputOf(tokens) {
-  const data = Float32Array.from({ length: tokens * hidden }, (_, i) => at(seeds.hidden, i) * scales.hidden);
+  const data = Float32Array.from(
+    { length: tokens * hidden },
+    (_, i) => at(seeds.hidden, i) * scales.hidden,
+  );
   return new ort.Tensor('float32', data, [tokens, hidden]);
 }
 

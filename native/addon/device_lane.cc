@@ -13,12 +13,12 @@ namespace {
 
 constexpr size_t kNoLimit = SIZE_MAX;
 
-// Holds what must die on the lane until it does.
+// Holds what must die on the lane until it does, then itself.
 class ReleaseJob final : public Job {
  public:
   explicit ReleaseJob(std::shared_ptr<void> resource) : resource_(std::move(resource)) {}
-  void run() override { resource_.reset(); }
-  void withdraw(ErrorCode) override { resource_.reset(); }
+  void run() override { delete this; }
+  void withdraw(ErrorCode) override { delete this; }
 
  private:
   std::shared_ptr<void> resource_;
@@ -52,7 +52,7 @@ Backend& DeviceLane::backend() { return *device().backend; }
 Workspace& DeviceLane::workspace() { return device().workspace; }
 
 void DeviceLane::release(std::shared_ptr<void> resource) {
-  lane_.submit(std::make_shared<ReleaseJob>(std::move(resource)), kNoLimit);
+  lane_.submit(*new ReleaseJob(std::move(resource)), kNoLimit);
 }
 
 Registry& registry() {

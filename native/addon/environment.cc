@@ -44,13 +44,13 @@ Environment::Environment(Napi::Env env) : env_(env) {
 }
 
 void Environment::start(std::shared_ptr<EnvironmentJob> job, size_t max_waiting) {
-  job->device_->lane().submit(job, max_waiting);
+  job->device_->lane().submit(*job, max_waiting);
   if (pending_.empty()) napi_ref_threadsafe_function(env_, settle_);
   pending_.emplace(job.get(), job);
 }
 
 void Environment::run(std::shared_ptr<EnvironmentJob> job, size_t max_waiting) {
-  job->device_->lane().submit(job, max_waiting);
+  job->device_->lane().submit(*job, max_waiting);
   std::unique_lock lock(mutex_);
   for (;;) {
     const auto place = std::find(ended_.begin(), ended_.end(), job.get());

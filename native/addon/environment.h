@@ -16,7 +16,7 @@ class Environment;
 
 // A job whose end an environment waits for. Made, settled and destroyed on the JS thread, so that it may hold
 // references; only `work` runs on the lane.
-class EnvironmentJob : public Job, public std::enable_shared_from_this<EnvironmentJob> {
+class EnvironmentJob : public Job {
  public:
   EnvironmentJob(Environment& environment, std::shared_ptr<DeviceLane> device)
       : environment_(environment), device_(std::move(device)) {}
@@ -24,7 +24,7 @@ class EnvironmentJob : public Job, public std::enable_shared_from_this<Environme
   void run() final;
   void withdraw(ErrorCode reason) final;
   // Ends the job with `reason` if it still waits.
-  bool withdraw_if_waiting(ErrorCode reason) { return device_->lane().withdraw(shared_from_this(), reason); }
+  bool withdraw_if_waiting(ErrorCode reason) { return device_->lane().withdraw(*this, reason); }
   // The same, or asks it to stop if it runs.
   void cancel(ErrorCode reason);
 

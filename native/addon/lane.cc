@@ -23,45 +23,45 @@ Lane::~Lane() {
   thread_.join();
 }
 
-void Lane::submit(std::shared_ptr<Job> job, size_t max_waiting) {
+void Lane::submit(Job& job, size_t max_waiting) {
   {
     const std::lock_guard lock(mutex_);
     if (jobs_.size() >= max_waiting)
       throw Error(ErrorCode::kQueueFull, "Expected at most " + std::to_string(max_waiting) +
                                              " calls to wait on the device (`maxQueue`), and they all wait");
-    jobs_.push_back(std::move(job));
+    jobs_.push_back(&job);
     waiting_.store(jobs_.size(), std::memory_order_release);
   }
   ready_.notify_one();
 }
 
-bool Lane::withdraw(const std::shared_ptr<Job>& job, ErrorCode reason) {
+bool Lane::withdraw(Job& job, ErrorCode reason) {
   {
     const std::lock_guard lock(mutex_);
-    const auto place = std::find(jobs_.begin(), jobs_.end(), job);
+    const auto place = std::find(jobs_.begin(), jobs_.end(), &job);
     if (place == jobs_.end()) return false;
     jobs_.erase(place);
     waiting_.store(jobs_.size(), std::memory_order_release);
   }
-  job->withdraw(reason);
+  job.withdraw(reason);
   return true;
 }
 
-std::shared_ptr<Job> Lane::next() {
+Job* Lane::next() {
   const auto deadline = std::chrono::steady_clock::now() + kSpin;
   while (waiting_.load(std::memory_order_acquire) == 0 && std::chrono::steady_clock::now() < deadline) {
   }
   std::unique_lock lock(mutex_);
   ready_.wait(lock, [this] { return closing_ || !jobs_.empty(); });
   if (jobs_.empty()) return nullptr;
-  auto job = std::move(jobs_.front());
+  Job* const job = jobs_.front();
   jobs_.pop_front();
   waiting_.store(jobs_.size(), std::memory_order_release);
   return job;
 }
 
 void Lane::loop() {
-  while (const auto job = next()) job->run();
+  while (Job* const job = next()) job->run();
 }
 
 }  // namespace moe

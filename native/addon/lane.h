@@ -4,7 +4,6 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
-#include <memory>
 #include <mutex>
 #include <stop_token>
 #include <thread>
@@ -13,7 +12,8 @@
 
 namespace moe {
 
-// Something to run on a lane. Exactly one of `run` and `withdraw` is called, once.
+// Something to run on a lane. Exactly one of `run` and `withdraw` is called, once; the lane does not own the job and
+// does not touch it after that call, which may end its life.
 class Job {
  public:
   virtual ~Job() = default;
@@ -33,17 +33,17 @@ class Lane {
   Lane(const Lane&) = delete;
 
   // Throws kQueueFull when `max_waiting` jobs already wait.
-  void submit(std::shared_ptr<Job> job, size_t max_waiting);
+  void submit(Job& job, size_t max_waiting);
   // Takes the job out of the queue and withdraws it. False when it does not wait (any more).
-  bool withdraw(const std::shared_ptr<Job>& job, ErrorCode reason);
+  bool withdraw(Job& job, ErrorCode reason);
 
  private:
   void loop();
-  std::shared_ptr<Job> next();
+  Job* next();
 
   std::mutex mutex_;
   std::condition_variable ready_;
-  std::deque<std::shared_ptr<Job>> jobs_;
+  std::deque<Job*> jobs_;
   std::atomic<size_t> waiting_{0};
   bool closing_ = false;
   std::thread thread_;

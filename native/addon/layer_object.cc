@@ -77,7 +77,10 @@ Napi::Value LayerObject::forward(const Napi::CallbackInfo& info) {
 }
 
 void LayerObject::forward_sync(const Napi::CallbackInfo& info) {
-  guarded(info.Env(), [&] { Environment::of(info.Env()).run(job_for(info), live_->max_waiting); });
+  guarded(info.Env(), [&] {
+    const auto job = job_for(info);
+    Environment::of(info.Env()).run(job, live_->max_waiting);
+  });
 }
 
 Napi::Value LayerObject::close(const Napi::CallbackInfo& info) {

@@ -50,8 +50,10 @@ export class Recording {
     const { dtype, shape } = this.#file.entry(name);
     const { buffer } = await this.#file.readBytes(name);
     const { begin, end } = this.#within(name, shape[0] ?? 0, range);
-    if (dtype === 'I64') return Array.from(new BigInt64Array(buffer), Number).slice(begin * width, end * width);
-    if (dtype === 'I32') return Array.from(new Int32Array(buffer)).slice(begin * width, end * width);
+    if (dtype === 'I64')
+      return Array.from(new BigInt64Array(buffer), Number).slice(begin * width, end * width);
+    if (dtype === 'I32')
+      return Array.from(new Int32Array(buffer)).slice(begin * width, end * width);
     throw this.#error(name, 'to have type I32 or I64', dtype);
   }
 
@@ -65,17 +67,28 @@ export class Recording {
       throw this.#error(name, `to have the shape [tokens, ${width}]`, shapeText(shape));
   }
 
-  #within(name: string, tokens: number, { begin, end = tokens }: TokenRange): { begin: number; end: number } {
+  #within(
+    name: string,
+    tokens: number,
+    { begin, end = tokens }: TokenRange,
+  ): { begin: number; end: number } {
     if (begin <= end && end <= tokens) return { begin, end };
     throw this.#error(name, `to have tokens ${begin}:${end}`, `${tokens} tokens`);
   }
 
   #error(name: string, expected: string, got: string): MoEError {
-    return new MoEError('ERR_MOE_SHAPE', `Expected ${tensorIn(this.path, name)} ${expected}, got ${got}`);
+    return new MoEError(
+      'ERR_MOE_SHAPE',
+      `Expected ${tensorIn(this.path, name)} ${expected}, got ${got}`,
+    );
   }
 }
 
 /** Name of what was recorded at a layer. In `pattern`, `{layer}` stands for the layer's number. */
-export function layerTensor(role: string, layer: number, pattern = `layers.{layer}.${role}`): string {
+export function layerTensor(
+  role: string,
+  layer: number,
+  pattern = `layers.{layer}.${role}`,
+): string {
   return pattern.replaceAll('{layer}', String(layer));
 }

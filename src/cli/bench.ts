@@ -1,20 +1,14 @@
 import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { DeviceName } from '../devices.js';
+import { type WeightType, weightTypes } from '../layer/options.js';
 import { integer, integers, oneOf, positive } from './arguments.js';
-import { benchReport } from './bench/report.js';
-import { runBench } from './bench/run_bench.js';
 import type { PeerChoice } from './bench/peer.js';
 import { type PeerName, peerTypes } from './bench/peer_install.js';
+import { benchReport } from './bench/report.js';
+import { runBench } from './bench/run_bench.js';
 import { type ShapeName, shapeNames, shapes } from './bench/shapes.js';
-import {
-  type DeviceName,
-  deviceOption,
-  jsonOption,
-  print,
-  threadsOption,
-  type WeightType,
-  weightTypes,
-} from './options.js';
+import { deviceOption, jsonOption, print, threadsOption } from './options.js';
 
 interface BenchOptions {
   shape: ShapeName;
@@ -35,31 +29,58 @@ interface BenchOptions {
 export function addBench(program: Command): void {
   program
     .command('bench')
-    .description("times one layer with made-up weights, next to this machine's own limits and to other packages")
-    .addOption(new Option('--shape <name>', "a published model's layer").choices(shapeNames).default('bench-small'))
-    .addOption(new Option('--hidden <n>', 'hidden size, instead of the one of the shape').argParser(integer(1)))
+    .description(
+      "times one layer with made-up weights, next to this machine's own limits and to other packages",
+    )
+    .addOption(
+      new Option('--shape <name>', "a published model's layer")
+        .choices(shapeNames)
+        .default('bench-small'),
+    )
+    .addOption(
+      new Option('--hidden <n>', 'hidden size, instead of the one of the shape').argParser(
+        integer(1),
+      ),
+    )
     .addOption(new Option('--intermediate <n>', 'intermediate size').argParser(integer(1)))
     .addOption(new Option('--experts <n>', 'experts').argParser(integer(1)))
     .addOption(new Option('--top-k <n>', 'experts per token').argParser(integer(1)))
-    .addOption(list('--tokens <list>', 'batch sizes').argParser(integers(1)).default([1, 8, 32, 128, 512], '1,8,32,128,512'))
     .addOption(
-      list('--weight-type <list>', `${weightTypes.join(', ')}`).argParser(oneOf(weightTypes)).default(['float32'], 'float32'),
+      list('--tokens <list>', 'batch sizes')
+        .argParser(integers(1))
+        .default([1, 8, 32, 128, 512], '1,8,32,128,512'),
+    )
+    .addOption(
+      list('--weight-type <list>', `${weightTypes.join(', ')}`)
+        .argParser(oneOf(weightTypes))
+        .default(['float32'], 'float32'),
     )
     .addOption(deviceOption())
     .addOption(threadsOption())
-    .addOption(new Option('--seconds <n>', 'time for each contestant and batch size').argParser(positive).default(1))
     .addOption(
-      new Option('--event-loop <seconds>', 'length of the forward that the event loop is watched during; 0: none')
+      new Option('--seconds <n>', 'time for each contestant and batch size')
+        .argParser(positive)
+        .default(1),
+    )
+    .addOption(
+      new Option(
+        '--event-loop <seconds>',
+        'length of the forward that the event loop is watched during; 0: none',
+      )
         .argParser((text) => (text === '0' ? 0 : positive(text)))
         .default(2),
     )
     .addOption(
-      new Option('--peers [list]', 'compare with other packages: name:type, ... (default: both, in the type nearest)').argParser(
-        peerChoices,
-      ),
+      new Option(
+        '--peers [list]',
+        'compare with other packages: name:type, ... (default: both, in the type nearest)',
+      ).argParser(peerChoices),
     )
     .addOption(jsonOption())
-    .addHelpText('after', `\nPeers: ${peerHelp()}. They are installed into bench/peers when first asked for.`)
+    .addHelpText(
+      'after',
+      `\nPeers: ${peerHelp()}. They are installed into bench/peers when first asked for.`,
+    )
     .action(async (options: BenchOptions, command: Command) => {
       const named = shapes[options.shape];
       const shape = {
@@ -69,7 +90,9 @@ export function addBench(program: Command): void {
         numExpertsChosen: options.topK ?? named.numExpertsChosen,
       };
       if (shape.numExpertsChosen > shape.expertNum)
-        command.error(`error: option '--top-k' is ${shape.numExpertsChosen}, more than the ${shape.expertNum} experts`);
+        command.error(
+          `error: option '--top-k' is ${shape.numExpertsChosen}, more than the ${shape.expertNum} experts`,
+        );
       const result = await runBench({
         shape,
         tokens: options.tokens,
@@ -91,7 +114,9 @@ function list(flags: string, description: string): Option {
 function peerChoices(text: string): PeerChoice[] {
   return text.split(',').map((choice) => {
     const [name = '', type = ''] = choice.trim().split(':');
-    const known: readonly string[] | undefined = Object.hasOwn(peerTypes, name) ? peerTypes[name as PeerName] : undefined;
+    const known: readonly string[] | undefined = Object.hasOwn(peerTypes, name)
+      ? peerTypes[name as PeerName]
+      : undefined;
     if (known?.includes(type) !== true)
       throw new InvalidArgumentError(`Expected name:type of ${peerHelp()}, got \`${choice}\`.`);
     return { name: name as PeerName, type };

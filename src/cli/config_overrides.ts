@@ -28,7 +28,8 @@ export async function configOverrides(
 async function readOptions(path: string): Promise<Setting[]> {
   const document: unknown = parse(await readFile(path, 'utf8'));
   const options = isObject(document) ? (document['moe_config'] ?? document) : document;
-  if (!isObject(options)) throw new ConfigError(`Expected ${path} to hold MoEConfig options, got ${typeof options}`);
+  if (!isObject(options))
+    throw new ConfigError(`Expected ${path} to hold MoEConfig options, got ${typeof options}`);
   return Object.entries(options);
 }
 

@@ -11,7 +11,9 @@ export function addDevices(program: Command): void {
     .addOption(jsonOption())
     .action(({ json }: { json?: true }) => {
       const backends = devices();
-      print(json, { host: host(), backends }, () => [...backends.map(describe), describeHost()].join('\n\n'));
+      print(json, { host: host(), backends }, () =>
+        [...backends.map(describe), describeHost()].join('\n\n'),
+      );
     });
 }
 
@@ -30,7 +32,10 @@ function describe(info: DeviceInfo): string {
   if (!info.available) return `${bold(info.name)}\n  not available: ${info.reason}`;
   const blocks = info.devices.map((device) =>
     facts([
-      ['device', `${info.name}:${device.index}  ${device.name}${device.emulated ? ' (emulated)' : ''}`],
+      [
+        'device',
+        `${info.name}:${device.index}  ${device.name}${device.emulated ? ' (emulated)' : ''}`,
+      ],
       ['kernels', device.kernels],
       ['threads', String(device.threads)],
       ['memory', bytes(device.memoryBytes)],

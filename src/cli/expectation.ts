@@ -24,8 +24,7 @@ export function compare(
   let norm = 0;
   floatValues(expected).forEach((value, i) => {
     const difference = Math.abs((output[i] ?? Number.NaN) - value);
-    // Written so that NaN is kept.
-    largest = difference <= largest ? largest : difference;
+    largest = Math.max(largest, difference);
     squares += difference ** 2;
     norm += value ** 2;
   });

@@ -30,14 +30,21 @@ export function loadTable(expertLoad: readonly number[]): string {
   const most = Math.max(...expertLoad, 1);
   const all = expertLoad.map((load, expert) => ({ expert, load }));
   const few = all.length <= shownExperts;
-  const shown = few ? all : all.toSorted((a, b) => b.load - a.load || a.expert - b.expert).slice(0, shownExperts);
+  const shown = few
+    ? all
+    : all.toSorted((a, b) => b.load - a.load || a.expert - b.expert).slice(0, shownExperts);
   const rows = shown.map(({ expert, load }) => [
     String(expert),
     String(load),
     percent(served === 0 ? 0 : load / served),
     bar(load / most, barWidth),
   ]);
-  const columns = [{ title: 'expert' }, { title: 'load' }, { title: 'share' }, { title: '', align: 'left' as const }];
+  const columns = [
+    { title: 'expert' },
+    { title: 'load' },
+    { title: 'share' },
+    { title: '', align: 'left' as const },
+  ];
   const text = table(columns, rows);
   if (few) return text;
   const rest = served - shown.reduce((sum, { load }) => sum + load, 0);

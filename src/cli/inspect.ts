@@ -30,7 +30,9 @@ interface Inspection {
 export function addInspect(program: Command): void {
   program
     .command('inspect')
-    .description('what a checkpoint holds: model type, config, MoE layers, types and sizes. Reads no weights')
+    .description(
+      'what a checkpoint holds: model type, config, MoE layers, types and sizes. Reads no weights',
+    )
     .argument('<checkpoint>', 'a folder with config.json, or a .safetensors file')
     .addOption(jsonOption())
     .action(async (path: string, { json }: { json?: true }) => {
@@ -70,8 +72,14 @@ async function inspect(path: string): Promise<Inspection> {
   }
 }
 
-async function layerFacts(files: TensorFiles, layer: number, names: readonly string[]): Promise<LayerFacts> {
-  const entries = await Promise.all(names.map(async (name) => (await files.fileOf(name)).entry(name)));
+async function layerFacts(
+  files: TensorFiles,
+  layer: number,
+  names: readonly string[],
+): Promise<LayerFacts> {
+  const entries = await Promise.all(
+    names.map(async (name) => (await files.fileOf(name)).entry(name)),
+  );
   return {
     layer,
     tensors: entries.length,
@@ -87,7 +95,10 @@ function describe(inspection: Inspection): string {
     bold(inspection.checkpoint),
     facts([
       ['model type', inspection.modelType],
-      ['MoE layers', `${layers.length} (${ranges(layers.map(({ layer }) => layer))}), ${bytes(total)}`],
+      [
+        'MoE layers',
+        `${layers.length} (${ranges(layers.map(({ layer }) => layer))}), ${bytes(total)}`,
+      ],
       ['hidden size', String(inspection.hiddenSize)],
       ['intermediate size', String(inspection.intermediateSize)],
       ['activation', inspection.activation],

@@ -16,7 +16,9 @@ function createProgram(): Command {
     .version(version)
     .option('--verbose', 'print the stack of an error')
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(`node-moe: ${oneLine(text.replace(/^error: /, ''))}\n`) })
+    .configureOutput({
+      outputError: (text, write) => write(`node-moe: ${oneLine(text.replace(/^error: /, ''))}\n`),
+    })
     .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 wrong usage.');
   addDevices(program);
   addInspect(program);
@@ -34,7 +36,8 @@ async function main(): Promise<number> {
   } catch (error) {
     // commander has printed its message, or the help it was asked for.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    const verbose = program.opts<{ verbose?: true }>().verbose === true || process.env['DEBUG'] !== undefined;
+    const verbose =
+      program.opts<{ verbose?: true }>().verbose === true || process.env['DEBUG'] !== undefined;
     process.stderr.write(`node-moe: ${describe(error, verbose)}\n`);
     return 1;
   }

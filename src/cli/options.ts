@@ -10,13 +10,6 @@ export const deviceOption = () =>
 export const threadsOption = () =>
   new Option('--threads <n>', 'threads of the device (default: all)').argParser(integer(1));
 
-export const weightTypes = ['float32', 'bfloat16', 'float16'] as const;
-
-export type WeightType = (typeof weightTypes)[number];
-
-/** The name the user gives; what it may be is checked where the layer is made. */
-export type DeviceName = 'auto' | 'cpu' | 'cuda' | `cuda:${number}` | 'ascend' | `ascend:${number}`;
-
 /** Prints a result: a JSON document, or what a person reads. */
 export function print(json: boolean | undefined, document: unknown, text: () => string): void {
   process.stdout.write(`${json === true ? JSON.stringify(document, null, 2) : text()}\n`);

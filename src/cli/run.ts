@@ -1,19 +1,12 @@
 import { type Command, Option } from 'commander';
 import { MoECheckpoint } from '../checkpoint.js';
+import type { DeviceName } from '../devices.js';
+import { type WeightType, weightTypes } from '../layer/options.js';
 import { type TensorToWrite, writeSafetensors } from '../safetensors/write.js';
 import { Recording, type TokenRange } from './activations.js';
 import { integers, oneOf, range } from './arguments.js';
 import { configOverrides, type Setting, setting } from './config_overrides.js';
-import {
-  type DeviceName,
-  deviceOption,
-  interruptSignal,
-  jsonOption,
-  print,
-  threadsOption,
-  type WeightType,
-  weightTypes,
-} from './options.js';
+import { deviceOption, interruptSignal, jsonOption, print, threadsOption } from './options.js';
 import { type LayerRun, runLayer } from './run_layer.js';
 import { describeRun } from './run_report.js';
 
@@ -36,31 +29,56 @@ interface RunOptions {
 export function addRun(program: Command): void {
   program
     .command('run')
-    .description('runs MoE layers of a checkpoint on recorded activations and shows how the tokens were routed')
+    .description(
+      'runs MoE layers of a checkpoint on recorded activations and shows how the tokens were routed',
+    )
     .argument('<checkpoint>', 'a folder with config.json, or a .safetensors file')
     .addOption(
       new Option('--layer <numbers>', 'the layer, several separated by commas, or all')
         .argParser((text) => (text === 'all' ? text : integers(0)(text)))
         .makeOptionMandatory(),
     )
-    .requiredOption('--input <file>', 'a .safetensors file with what enters the layers, [tokens, hidden]')
-    .option('--tensor <name>', 'the input; {layer} stands for the number (default: layers.{layer}.input)')
+    .requiredOption(
+      '--input <file>',
+      'a .safetensors file with what enters the layers, [tokens, hidden]',
+    )
+    .option(
+      '--tensor <name>',
+      'the input; {layer} stands for the number (default: layers.{layer}.input)',
+    )
     .option('--output <file>', 'write the results as layers.{layer}.output')
     .option('--routing', 'write .expert_ids, .expert_weights and .expert_load too')
-    .option('--expect [name]', 'compare with a recorded output in the input file (default: layers.{layer}.output)')
-    .addOption(new Option('--tokens <begin:end>', 'only these tokens of the input').argParser(range))
+    .option(
+      '--expect [name]',
+      'compare with a recorded output in the input file (default: layers.{layer}.output)',
+    )
+    .addOption(
+      new Option('--tokens <begin:end>', 'only these tokens of the input').argParser(range),
+    )
     .addOption(new Option('--weight-type <type>', weightTypeHelp).argParser(oneOf(weightTypes)))
     .addOption(deviceOption())
     .addOption(threadsOption())
-    .option('--config <file>', 'MoEConfig options in MindFormers YAML or JSON, instead of those of the checkpoint')
-    .addOption(new Option('--set <name=value>', 'one MoEConfig option, as capacity_factor=1.5; repeatable').argParser(setting))
+    .option(
+      '--config <file>',
+      'MoEConfig options in MindFormers YAML or JSON, instead of those of the checkpoint',
+    )
+    .addOption(
+      new Option(
+        '--set <name=value>',
+        'one MoEConfig option, as capacity_factor=1.5; repeatable',
+      ).argParser(setting),
+    )
     .addOption(jsonOption())
     .action(async (path: string, options: RunOptions, command: Command) => {
       if (options.routing && options.output === undefined)
-        command.error('error: option \'--routing\' writes to the file of \'--output\', which is missing');
+        command.error(
+          "error: option '--routing' writes to the file of '--output', which is missing",
+        );
       const layers = await run(path, options);
-      print(options.json, { checkpoint: path, input: options.input, layers: layers.map(document) }, () =>
-        describeRun(path, layers, options.output),
+      print(
+        options.json,
+        { checkpoint: path, input: options.input, layers: layers.map(document) },
+        () => describeRun(path, layers, options.output),
       );
     });
 }
@@ -100,12 +118,29 @@ async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
 
 async function write(path: string, runs: readonly LayerRun[], routing: boolean): Promise<void> {
   const tensors: Record<string, TensorToWrite> = {};
-  for (const { layer, tokens, output, expertIds, expertWeights, expertLoad, hiddenSize, numExpertsChosen } of runs) {
+  for (const {
+    layer,
+    tokens,
+    output,
+    expertIds,
+    expertWeights,
+    expertLoad,
+    hiddenSize,
+    numExpertsChosen,
+  } of runs) {
     const prefix = `layers.${layer}`;
     tensors[`${prefix}.output`] = { dtype: 'F32', shape: [tokens, hiddenSize], data: output };
     if (!routing) continue;
-    tensors[`${prefix}.expert_ids`] = { dtype: 'I32', shape: [tokens, numExpertsChosen], data: expertIds };
-    tensors[`${prefix}.expert_weights`] = { dtype: 'F32', shape: [tokens, numExpertsChosen], data: expertWeights };
+    tensors[`${prefix}.expert_ids`] = {
+      dtype: 'I32',
+      shape: [tokens, numExpertsChosen],
+      data: expertIds,
+    };
+    tensors[`${prefix}.expert_weights`] = {
+      dtype: 'F32',
+      shape: [tokens, numExpertsChosen],
+      data: expertWeights,
+    };
     const load = Uint32Array.from(expertLoad);
     tensors[`${prefix}.expert_load`] = { dtype: 'U32', shape: [load.length], data: load };
   }

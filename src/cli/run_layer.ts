@@ -1,10 +1,10 @@
 import type { MoECheckpoint } from '../checkpoint.js';
 import type { MoEConfigOptions } from '../config.js';
-import type { MoELayer } from '../layer.js';
+import type { DeviceName } from '../devices.js';
+import type { MoELayer, Routing, WeightType } from '../layer.js';
 import { layerTensor, type Recording, type TokenRange } from './activations.js';
 import { type Comparison, compare } from './expectation.js';
 import { type LoadSummary, summarize } from './expert_load.js';
-import type { DeviceName, WeightType } from './options.js';
 import { ProgressLine } from './progress.js';
 
 export interface LayerRunOptions {
@@ -70,7 +70,7 @@ export async function runLayer(
     const forwardStart = performance.now();
     const result = await layer.forward(hidden, { routing: true, signal: options.load.signal });
     const forwardMilliseconds = performance.now() - forwardStart;
-    const { expertIds, weights } = result.routing;
+    const { expertIds, weights } = result.routing as Routing;
     const expertLoad = Array.from(result.expertLoad);
     return {
       layer: number,
@@ -92,7 +92,14 @@ export async function runLayer(
       auxLoss: result.auxLoss,
       zLoss: result.zLoss,
       ...(options.expected !== undefined && {
-        expected: await compareWithRecorded(recording, layer, number, result.output, expertIds, options),
+        expected: await compareWithRecorded(
+          recording,
+          layer,
+          number,
+          result.output,
+          expertIds,
+          options,
+        ),
       }),
       output: result.output,
       expertIds,

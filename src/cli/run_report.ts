@@ -4,7 +4,11 @@ import type { LayerRun } from './run_layer.js';
 import { bold, bytes, counted, errorText, facts, milliseconds, significant } from './text.js';
 
 /** What `run` tells a person. */
-export function describeRun(checkpoint: string, runs: readonly LayerRun[], output: string | undefined): string {
+export function describeRun(
+  checkpoint: string,
+  runs: readonly LayerRun[],
+  output: string | undefined,
+): string {
   const parts = [bold(checkpoint), ...runs.map(describeLayer)];
   if (output !== undefined) parts.push(`written: ${output}`);
   return parts.join('\n\n');
@@ -13,8 +17,14 @@ export function describeRun(checkpoint: string, runs: readonly LayerRun[], outpu
 function describeLayer(run: LayerRun): string {
   const choices = run.tokens * run.numExpertsChosen;
   const lines: [string, string][] = [
-    ['experts', `${run.expertNum}, ${run.numExpertsChosen} per token; ${bytes(run.weightBytes)} as ${run.weightType}`],
-    ['run', `${counted(run.tokens, 'token')} in ${milliseconds(run.forwardMilliseconds)} on ${run.device}`],
+    [
+      'experts',
+      `${run.expertNum}, ${run.numExpertsChosen} per token; ${bytes(run.weightBytes)} as ${run.weightType}`,
+    ],
+    [
+      'run',
+      `${counted(run.tokens, 'token')} in ${milliseconds(run.forwardMilliseconds)} on ${run.device}`,
+    ],
     ['imbalance', `${significant(run.imbalance)} (busiest expert ${run.busiest} over the mean)`],
     ['unused', unusedText(run.unused)],
     ['dropped', `${run.droppedChoices} of ${choices} choices; ${capacityText(run.capacity)}`],
@@ -28,8 +38,14 @@ function capacityText(capacity: number | null): string {
   return capacity === null ? 'dropless' : `capacity ${capacity} per expert`;
 }
 
-function comparisonText({ tensor, maxAbsoluteError, relativeError, expertIdsIdentical }: Comparison): string {
-  if (maxAbsoluteError === null || relativeError === null) return `${tensor}: not comparable, not all are numbers`;
+function comparisonText({
+  tensor,
+  maxAbsoluteError,
+  relativeError,
+  expertIdsIdentical,
+}: Comparison): string {
+  if (maxAbsoluteError === null || relativeError === null)
+    return `${tensor}: not comparable, not all are numbers`;
   const error = `largest error ${errorText(maxAbsoluteError)}, relative ${errorText(relativeError)}`;
   if (expertIdsIdentical === null) return `${tensor}: ${error}`;
   return `${tensor}: ${error}, experts ${expertIdsIdentical ? 'identical' : 'DIFFERENT'}`;

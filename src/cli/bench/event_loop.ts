@@ -41,5 +41,11 @@ export async function measureEventLoop(
     for (let call = 0; call < calls; call++) await layer.forward(hidden, { out });
   });
   const peer = peers.find(({ name }) => name === 'onnxruntime-node');
-  return { tokens, calls, idle, nodeMoe, ...(peer && { onnxruntimeNode: await peer.lateness(tokens) }) };
+  return {
+    tokens,
+    calls,
+    idle,
+    nodeMoe,
+    ...(peer && { onnxruntimeNode: await peer.lateness(tokens) }),
+  };
 }

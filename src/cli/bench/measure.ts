@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MoEError } from '../../errors.js';
-import type { MoELayer } from '../../layer.js';
-import type { WeightType } from '../options.js';
+import type { MoELayer, WeightType } from '../../layer.js';
 import type { Peer } from './peer.js';
 import { type ReferenceRow, referenceRows, relativeError } from './reference.js';
 import { type Spread, spread, timeCalls } from './samples.js';
@@ -64,7 +63,10 @@ export async function measureCase(options: MeasureOptions): Promise<Case> {
 
   const reference = referenceRows(tokens, shape);
   const { expertLoad } = await call();
-  const error = relativeError(reference, (token, column) => out[token * shape.hiddenSize + column] ?? Number.NaN);
+  const error = relativeError(
+    reference,
+    (token, column) => out[token * shape.hiddenSize + column] ?? Number.NaN,
+  );
   if (!(error <= tolerance))
     throw new MoEError(
       'ERR_MOE_INTERNAL',
@@ -97,15 +99,26 @@ export async function measureCase(options: MeasureOptions): Promise<Case> {
       type,
       version,
       ...measurement(theirs[i] ?? [], peerErrors[i] ?? Number.NaN, tokens, shape),
-      ratio: spread(ours.map((turn, round) => median(theirs[i]?.[round] ?? []) / median(turn))).median,
+      ratio: spread(ours.map((turn, round) => median(theirs[i]?.[round] ?? []) / median(turn)))
+        .median,
     })),
   };
 }
 
-function measurement(turns: readonly number[][], error: number, tokens: number, shape: Shape): Measurement {
+function measurement(
+  turns: readonly number[][],
+  error: number,
+  tokens: number,
+  shape: Shape,
+): Measurement {
   const samples = turns.flat();
   const milliseconds = spread(samples);
-  return { milliseconds, samples: samples.length, gflops: flops(tokens, shape) / milliseconds.median / 1e6, error };
+  return {
+    milliseconds,
+    samples: samples.length,
+    gflops: flops(tokens, shape) / milliseconds.median / 1e6,
+    error,
+  };
 }
 
 function median(samples: readonly number[]): number {
@@ -124,9 +137,16 @@ function bytesMoved({ shape, weightType, tokens }: MeasureOptions, activeExperts
   return experts + 4 * shape.hiddenSize * (shape.expertNum + 2 * tokens);
 }
 
-async function peerError(peer: Peer, tokens: number, reference: readonly ReferenceRow[]): Promise<number> {
+async function peerError(
+  peer: Peer,
+  tokens: number,
+  reference: readonly ReferenceRow[],
+): Promise<number> {
   const { first, last } = await peer.rows(tokens);
-  return relativeError(reference, (token, column) => (token === 0 ? first : last)[column] ?? Number.NaN);
+  return relativeError(
+    reference,
+    (token, column) => (token === 0 ? first : last)[column] ?? Number.NaN,
+  );
 }
 
 async function inTurn<T, R>(items: readonly T[], use: (item: T) => Promise<R>): Promise<R[]> {

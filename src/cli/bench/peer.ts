@@ -20,14 +20,28 @@ export class Peer {
   readonly #answers: AsyncIterator<string>;
   #stderr = '';
 
-  private constructor({ name, type }: PeerChoice, program: PeerProgram, shape: Shape, threads: number) {
+  private constructor(
+    { name, type }: PeerChoice,
+    program: PeerProgram,
+    shape: Shape,
+    threads: number,
+  ) {
     this.name = name;
     this.type = type;
     this.version = program.version;
-    const sizes = [shape.hiddenSize, shape.intermediateSize, shape.expertNum, shape.numExpertsChosen];
-    this.#process = spawn(program.command, [...program.arguments, ...sizes.map(String), type, String(threads)], {
-      env: { ...process.env, ...program.environment },
-    });
+    const sizes = [
+      shape.hiddenSize,
+      shape.intermediateSize,
+      shape.expertNum,
+      shape.numExpertsChosen,
+    ];
+    this.#process = spawn(
+      program.command,
+      [...program.arguments, ...sizes.map(String), type, String(threads)],
+      {
+        env: { ...process.env, ...program.environment },
+      },
+    );
     this.#process.stderr.on('data', (text) => {
       this.#stderr = (this.#stderr + text).slice(-2000);
     });
@@ -40,7 +54,12 @@ export class Peer {
   }
 
   /** Starts a peer and waits until its weights are made. */
-  static async start(choice: PeerChoice, program: PeerProgram, shape: Shape, threads: number): Promise<Peer> {
+  static async start(
+    choice: PeerChoice,
+    program: PeerProgram,
+    shape: Shape,
+    threads: number,
+  ): Promise<Peer> {
     const peer = new Peer(choice, program, shape, threads);
     await peer.#answer();
     return peer;
@@ -59,7 +78,10 @@ export class Peer {
 
   /** How late the peer's own event loop ran while it worked. Only for peers that run in Node. */
   async lateness(tokens: number): Promise<Lateness> {
-    const answer = await this.#ask<{ milliseconds: number[]; callMilliseconds: number }>('lateness', tokens);
+    const answer = await this.#ask<{ milliseconds: number[]; callMilliseconds: number }>(
+      'lateness',
+      tokens,
+    );
     return summarizeLateness(answer.milliseconds, answer.callMilliseconds);
   }
 
@@ -76,7 +98,8 @@ export class Peer {
   async #answer<T>(): Promise<T> {
     const { value, done } = await this.#answers.next();
     if (done !== true) return JSON.parse(value) as T;
-    if (this.#process.exitCode === null && this.#process.signalCode === null) await once(this.#process, 'close');
+    if (this.#process.exitCode === null && this.#process.signalCode === null)
+      await once(this.#process, 'close');
     const reason = this.#stderr.trim().split('\n').at(-1) || 'its end';
     throw new Error(`Expected an answer from ${this.name} ${this.type}, got ${reason}`);
   }

@@ -30,27 +30,48 @@ const execute = promisify(execFile);
  */
 export async function preparePeer(name: PeerName): Promise<PeerProgram> {
   if (!existsSync(`${folder}package.json`))
-    throw new Error(`Expected the programs of the peers in ${folder}, got no such folder: take the whole package`);
+    throw new Error(
+      `Expected the programs of the peers in ${folder}, got no such folder: take the whole package`,
+    );
   return name === 'ggml' ? prepareGgml() : prepareOnnxruntime();
 }
 
 async function prepareOnnxruntime(): Promise<PeerProgram> {
   const version = await installed('onnxruntime-node');
   await installed('onnx-proto');
-  return { command: process.execPath, arguments: [`${folder}onnxruntime_moe.mjs`], environment: {}, version };
+  return {
+    command: process.execPath,
+    arguments: [`${folder}onnxruntime_moe.mjs`],
+    environment: {},
+    version,
+  };
 }
 
 async function prepareGgml(): Promise<PeerProgram> {
   const platform = `${process.platform}-${process.arch}`;
   if (platform !== 'linux-x64' && platform !== 'linux-arm64')
-    throw new Error(`Expected linux-x64 or linux-arm64 for ggml, got ${platform}: leave it out, --peers onnxruntime-node:f32`);
+    throw new Error(
+      `Expected linux-x64 or linux-arm64 for ggml, got ${platform}: leave it out, --peers onnxruntime-node:f32`,
+    );
   const version = await installed(`@node-llama-cpp/${platform}`);
   const libraries = `${folder}node_modules/@node-llama-cpp/${platform}/bins/${platform}`;
   const source = `${folder}ggml_moe.cpp`;
   const program = `${folder}node_modules/.bin/ggml_moe`;
   if (!existsSync(program) || statSync(program).mtimeMs < statSync(source).mtimeMs)
-    await step('compile ggml_moe.cpp', process.env['CXX'] ?? 'g++', ['-O2', '-std=c++20', '-o', program, source, '-ldl']);
-  return { command: program, arguments: [libraries], environment: { LD_LIBRARY_PATH: libraries }, version };
+    await step('compile ggml_moe.cpp', process.env['CXX'] ?? 'g++', [
+      '-O2',
+      '-std=c++20',
+      '-o',
+      program,
+      source,
+      '-ldl',
+    ]);
+  return {
+    command: program,
+    arguments: [libraries],
+    environment: { LD_LIBRARY_PATH: libraries },
+    version,
+  };
 }
 
 /** The version of a package in bench/peers, all of them installed when this one is not there. */
@@ -59,17 +80,30 @@ async function installed(packageName: string): Promise<string> {
   if (!existsSync(manifest)) {
     process.stderr.write(`node-moe: installing the peers into ${folder} (about 370 MB)\n`);
     // Install scripts would download GPU libraries; the CPU binaries are in the packages.
-    await step('install the peers', 'npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--no-package-lock']);
+    await step('install the peers', 'npm', [
+      'install',
+      '--ignore-scripts',
+      '--no-audit',
+      '--no-fund',
+      '--no-package-lock',
+    ]);
   }
   return (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version;
 }
 
 async function step(what: string, command: string, args: string[]): Promise<void> {
   try {
-    await execute(command, args, { cwd: folder, shell: process.platform === 'win32', maxBuffer: 2 ** 26 });
+    await execute(command, args, {
+      cwd: folder,
+      shell: process.platform === 'win32',
+      maxBuffer: 2 ** 26,
+    });
   } catch (cause) {
     const { stderr = '', message } = cause as Error & { stderr?: string };
     const reason = stderr.split('\n').find((line) => /error/i.test(line)) ?? message;
-    throw new Error(`Expected \`${command} ${args.join(' ')}\` in ${folder} to ${what}, got: ${reason.trim()}`, { cause });
+    throw new Error(
+      `Expected \`${command} ${args.join(' ')}\` in ${folder} to ${what}, got: ${reason.trim()}`,
+      { cause },
+    );
   }
 }

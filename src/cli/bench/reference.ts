@@ -29,9 +29,7 @@ export function relativeError(
   let size = 0;
   for (const { token, elements } of reference)
     for (const { column, value: expected } of elements) {
-      const distance = Math.abs(elementAt(token, column) - expected);
-      // Written so that NaN is kept.
-      difference = distance <= difference ? difference : distance;
+      difference = Math.max(difference, Math.abs(elementAt(token, column) - expected));
       size = Math.max(size, Math.abs(expected));
     }
   return difference / size;
@@ -40,7 +38,9 @@ export function relativeError(
 /** The layer as it is defined: softmax over all experts, the top ones renormalised, SwiGLU, weighted sum. */
 function referenceRow(token: number, shape: Shape): ReferenceRow {
   const { hiddenSize, intermediateSize, expertNum, numExpertsChosen } = shape;
-  const hidden = Float64Array.from({ length: hiddenSize }, (_, i) => value('hidden', token * hiddenSize + i));
+  const hidden = Float64Array.from({ length: hiddenSize }, (_, i) =>
+    value('hidden', token * hiddenSize + i),
+  );
   const dot = (kind: Kind, row: number, by: Float64Array) =>
     by.reduce((sum, element, i) => sum + element * value(kind, row * by.length + i), 0);
 
@@ -51,7 +51,9 @@ function referenceRow(token: number, shape: Shape): ReferenceRow {
   const exponentials = chosen.map((expert) => Math.exp(logits[expert] ?? 0));
   const sum = exponentials.reduce((total, exponential) => total + exponential, 0);
 
-  const columns = Array.from({ length: checkedColumns }, (_, i) => Math.floor((i * hiddenSize) / checkedColumns));
+  const columns = Array.from({ length: checkedColumns }, (_, i) =>
+    Math.floor((i * hiddenSize) / checkedColumns),
+  );
   const elements = [...new Set(columns)].map((column) => ({ column, value: 0 }));
   chosen.forEach((expert, choice) => {
     const inner = Float64Array.from({ length: intermediateSize }, (_, i) => {
@@ -60,7 +62,8 @@ function referenceRow(token: number, shape: Shape): ReferenceRow {
       return (gate / (1 + Math.exp(-gate))) * dot('up', row, hidden);
     });
     const weight = (exponentials[choice] ?? 0) / sum;
-    for (const element of elements) element.value += weight * dot('down', expert * hiddenSize + element.column, inner);
+    for (const element of elements)
+      element.value += weight * dot('down', expert * hiddenSize + element.column, inner);
   });
   return { token, elements };
 }

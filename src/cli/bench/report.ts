@@ -1,4 +1,13 @@
-import { bold, type Column, counted, facts, milliseconds, percent, significant, table } from '../text.js';
+import {
+  bold,
+  type Column,
+  counted,
+  facts,
+  milliseconds,
+  percent,
+  significant,
+  table,
+} from '../text.js';
 import type { EventLoop } from './event_loop.js';
 import type { Lateness } from './lateness.js';
 import type { BenchResult } from './run_bench.js';
@@ -7,15 +16,21 @@ import type { BenchResult } from './run_bench.js';
 export function benchReport(result: BenchResult): string {
   const { shape, machine } = result;
   const parts = [
-    bold(`${shape.expertNum} experts, ${shape.numExpertsChosen} per token, ${shape.hiddenSize} x ${shape.intermediateSize}`),
+    bold(
+      `${shape.expertNum} experts, ${shape.numExpertsChosen} per token, ${shape.hiddenSize} x ${shape.intermediateSize}`,
+    ),
     facts([
       ['device', `${result.device}, ${result.kernels}, ${counted(result.threads, 'thread')}`],
-      ['machine', `${significant(machine.gflops)} GFLOP/s, ${significant(machine.gigabytesPerSecond)} GB/s: the best seen in this run`],
+      [
+        'machine',
+        `${significant(machine.gflops)} GFLOP/s, ${significant(machine.gigabytesPerSecond)} GB/s: the best seen in this run`,
+      ],
     ]),
     '',
     caseTable(result),
   ];
-  if (result.cases.some(({ peers }) => peers.length > 0)) parts.push('', bold('Peers'), peerTable(result));
+  if (result.cases.some(({ peers }) => peers.length > 0))
+    parts.push('', bold('Peers'), peerTable(result));
   if (result.eventLoop !== undefined) parts.push('', ...eventLoopText(result.eventLoop));
   return parts.join('\n');
 }
@@ -87,6 +102,7 @@ function eventLoopText({ tokens, calls, idle, nodeMoe, onnxruntimeNode }: EventL
     ...[p50, p99, max].map(milliseconds),
   ];
   const rows = [row('nothing', idle), row(`node-moe, ${batch}`, nodeMoe)];
-  if (onnxruntimeNode !== undefined) rows.push(row(`onnxruntime-node, 1 call of ${counted(tokens, 'token')}`, onnxruntimeNode));
+  if (onnxruntimeNode !== undefined)
+    rows.push(row(`onnxruntime-node, 1 call of ${counted(tokens, 'token')}`, onnxruntimeNode));
   return [bold('How late a 5 ms interval of the same process ran meanwhile'), table(columns, rows)];
 }

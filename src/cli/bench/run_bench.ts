@@ -1,7 +1,8 @@
+import type { DeviceName } from '../../devices.js';
 import { MoEError } from '../../errors.js';
-import { MoELayer } from '../../layer.js';
+import { MoELayer, type WeightType } from '../../layer.js';
 import { loadNative, type NativeMachinePeak } from '../../native.js';
-import { type DeviceName, interruptSignal, type WeightType } from '../options.js';
+import { interruptSignal } from '../options.js';
 import { ProgressLine } from '../progress.js';
 import { bytes } from '../text.js';
 import { type EventLoop, measureEventLoop } from './event_loop.js';
@@ -78,21 +79,40 @@ class Bench {
 
   /** Measures every batch size with one type of weights, and the event loop with the first type. */
   async measure(weightType: WeightType): Promise<void> {
-    const { shape, threads, tokens: batches, seconds, eventLoopSeconds, weightTypes } = this.#settings;
+    const {
+      shape,
+      threads,
+      tokens: batches,
+      seconds,
+      eventLoopSeconds,
+      weightTypes,
+    } = this.#settings;
     const layer = await createLayer(this.#settings, weightType, this.#signal);
-    const peers = await this.#startPeers(weightType);
     this.#device = layer.device;
+    const peers: Peer[] = [];
     try {
+      for (const choice of choicesFor(this.#settings, weightType)) {
+        const program = this.#programs.get(choice.name);
+        if (program !== undefined) peers.push(await Peer.start(choice, program, shape, threads));
+      }
       for (const tokens of batches) {
         this.#progress.update(this.#cases.length, batches.length * weightTypes.length);
         this.#signal.throwIfAborted();
         const onRound = () => this.#measureMachine(threads);
-        this.#cases.push(await measureCase({ shape, layer, weightType, peers, tokens, seconds, onRound }));
+        this.#cases.push(
+          await measureCase({ shape, layer, weightType, peers, tokens, seconds, onRound }),
+        );
       }
       const last = this.#cases.at(-1);
       if (eventLoopSeconds === 0 || this.#eventLoop !== undefined || last === undefined) return;
       const tokensPerSecond = (last.tokens / last.nodeMoe.milliseconds.median) * 1e3;
-      this.#eventLoop = await measureEventLoop(layer, peers, shape, tokensPerSecond, eventLoopSeconds);
+      this.#eventLoop = await measureEventLoop(
+        layer,
+        peers,
+        shape,
+        tokensPerSecond,
+        eventLoopSeconds,
+      );
     } finally {
       for (const peer of peers) peer.close();
       await layer.close();
@@ -134,16 +154,6 @@ class Bench {
       gigabytesPerSecond: Math.max(this.#machine.gigabytesPerSecond, now.gigabytesPerSecond),
     };
   }
-
-  async #startPeers(weightType: WeightType): Promise<Peer[]> {
-    const { shape, threads } = this.#settings;
-    const peers: Peer[] = [];
-    for (const choice of choicesFor(this.#settings, weightType)) {
-      const program = this.#programs.get(choice.name);
-      if (program !== undefined) peers.push(await Peer.start(choice, program, shape, threads));
-    }
-    return peers;
-  }
 }
 
 /** The types of the peers' weights that come nearest to ours. onnxruntime-node's CPU provider has no 16-bit one. */
@@ -165,11 +175,16 @@ function choicesFor({ peers }: BenchSettings, weightType: WeightType): readonly 
 async function preparePeers(settings: BenchSettings): Promise<Map<PeerName, PeerProgram>> {
   const programs = new Map<PeerName, PeerProgram>();
   const choices = settings.weightTypes.flatMap((weightType) => choicesFor(settings, weightType));
-  for (const { name } of choices) if (!programs.has(name)) programs.set(name, await preparePeer(name));
+  for (const { name } of choices)
+    if (!programs.has(name)) programs.set(name, await preparePeer(name));
   return programs;
 }
 
-function createLayer(settings: BenchSettings, weightType: WeightType, signal: AbortSignal): Promise<MoELayer> {
+function createLayer(
+  settings: BenchSettings,
+  weightType: WeightType,
+  signal: AbortSignal,
+): Promise<MoELayer> {
   const { shape, device, threads } = settings;
   signal.throwIfAborted();
   return MoELayer.create({

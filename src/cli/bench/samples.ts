@@ -6,7 +6,11 @@ export interface Spread {
 }
 
 export function spread(samples: readonly number[]): Spread {
-  return { median: quantile(samples, 0.5), p10: quantile(samples, 0.1), p90: quantile(samples, 0.9) };
+  return {
+    median: quantile(samples, 0.5),
+    p10: quantile(samples, 0.1),
+    p90: quantile(samples, 0.9),
+  };
 }
 
 /** The sample below which the fraction `q` of all lies; NaN without samples. */

@@ -26,6 +26,11 @@ export function expertElements({ hiddenSize, intermediateSize, expertNum }: Shap
   return 3 * expertNum * intermediateSize * hiddenSize;
 }
 
-function shape(hiddenSize: number, intermediateSize: number, expertNum: number, numExpertsChosen: number): Shape {
+function shape(
+  hiddenSize: number,
+  intermediateSize: number,
+  expertNum: number,
+  numExpertsChosen: number,
+): Shape {
   return { hiddenSize, intermediateSize, expertNum, numExpertsChosen };
 }

@@ -37,13 +37,17 @@ export function value(kind: Kind, index: number): number {
 
 /** `tokens` rows of input, `[T, H]`. */
 export function syntheticHidden(tokens: number, { hiddenSize }: Shape): Float32Array {
-  const first = Float32Array.from({ length: Math.min(tokens * hiddenSize, period) }, (_, i) => value('hidden', i));
+  const first = Float32Array.from({ length: Math.min(tokens * hiddenSize, period) }, (_, i) =>
+    value('hidden', i),
+  );
   return repeat(new Float32Array(tokens * hiddenSize), first);
 }
 
 /** A layer's weights: the router as float32, the experts as bfloat16, which keeps them small until they are packed. */
 export function syntheticWeights({ hiddenSize, intermediateSize, expertNum }: Shape): LayerWeights {
-  const router = Float32Array.from({ length: expertNum * hiddenSize }, (_, i) => value('router', i));
+  const router = Float32Array.from({ length: expertNum * hiddenSize }, (_, i) =>
+    value('router', i),
+  );
   return {
     router: { dtype: 'float32', shape: [expertNum, hiddenSize], data: router },
     gate: bfloat16Tensor('gate', [expertNum, intermediateSize, hiddenSize]),

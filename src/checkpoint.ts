@@ -1,0 +1,236 @@
+import { join } from 'node:path';
+import { describe, expectKnownNames } from './checks.js';
+import { huggingFaceSizes } from './config/hugging_face.js';
+import { MoEConfig } from './config.js';
+import { CheckpointError, ClosedError, ConfigError, fromNative } from './errors.js';
+import type { LayerSizes } from './families/family.js';
+import { type FoundLayer, type FoundLayers, findLayers } from './families/find_layers.js';
+import { LayerTensors, type StoredTensor } from './families/layer_tensors.js';
+import type { Activation, LayerParts, WeightType } from './layer/options.js';
+import { createFromViews, type LoadOptions, type MoELayer } from './layer.js';
+import { loadNative, type NativeFile } from './native.js';
+import { kindOf, readText } from './safetensors/disk.js';
+import { changed, type SafetensorsFile } from './safetensors/file.js';
+import { TensorFiles } from './safetensors/tensor_files.js';
+
+const maxConfigBytes = 16 << 20;
+
+const loadOptionNames: readonly (keyof LoadOptions)[] = [
+  'layer',
+  'device',
+  'weightType',
+  'threads',
+  'maxQueue',
+  'config',
+  'onProgress',
+  'signal',
+];
+
+/** What a checkpoint says of all its MoE layers. */
+interface Description extends LayerSizes {
+  modelType: string;
+  config: MoEConfig;
+  activation: Activation;
+  weightType: WeightType;
+  /** Whether `config` is the model's own, or only what the tensors' shapes tell. */
+  described: boolean;
+}
+
+/**
+ * A checkpoint with MoE layers: a folder or a `.safetensors` file, one file or several with an index. Opening reads
+ * headers only; loading a layer maps its files and reads that layer.
+ *
+ * ```ts
+ * await using checkpoint = await MoECheckpoint.open('checkpoints/mixtral-8x7b');
+ * const layer = await checkpoint.load(checkpoint.layers[0]);
+ * ```
+ */
+export class MoECheckpoint implements AsyncDisposable {
+  readonly path: string;
+  /** `model_type` of `config.json`; the family of tensor names where there is no `config.json`. */
+  readonly modelType: string;
+  /** How the layers route. Without a `config.json` only what the tensors' shapes tell: the rest goes into `load`. */
+  readonly config: MoEConfig;
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly activation: Activation;
+  /** The type the experts are stored in. */
+  readonly weightType: WeightType;
+  /** Numbers of the MoE layers, ascending. */
+  readonly layers: readonly number[];
+
+  readonly #files: TensorFiles;
+  readonly #found: FoundLayers;
+  readonly #description: Description;
+  readonly #mapped = new Map<string, NativeFile>();
+  #closed = false;
+
+  private constructor(path: string, files: TensorFiles, found: FoundLayers, description: Description) {
+    this.path = path;
+    this.modelType = description.modelType;
+    this.config = description.config;
+    this.hiddenSize = description.hiddenSize;
+    this.intermediateSize = description.intermediateSize;
+    this.activation = description.activation;
+    this.weightType = description.weightType;
+    this.layers = Object.freeze([...found.layers.keys()]);
+    this.#files = files;
+    this.#found = found;
+    this.#description = description;
+  }
+
+  /**
+   * @param path a folder with `model.safetensors` or `model.safetensors.index.json`, or one of those files; `config.json`
+   *   is looked for beside them
+   * @throws `CheckpointError` naming file and tensor, `ConfigError` for a `config.json` that does not describe the model
+   */
+  static async open(path: string): Promise<MoECheckpoint> {
+    const files = await TensorFiles.open(path);
+    const found = findLayers(path, files.names);
+    const tensors = await readable(path, files, found);
+    return new MoECheckpoint(path, files, found, await describeModel(files, found, tensors));
+  }
+
+  /**
+   * Loads one MoE layer.
+   *
+   * @param layer its number; may be left out where the checkpoint has one MoE layer
+   * @throws `ConfigError` for a number that is no MoE layer's or a config that does not fit, `CheckpointError` for tensors
+   *   that are missing or of a wrong shape or type, `ClosedError` after `close`
+   */
+  async load(layer?: number, options: LoadOptions = {}): Promise<MoELayer> {
+    expectKnownNames('load', options, loadOptionNames);
+    const number = this.#numberOf(layer ?? options.layer);
+    options.signal?.throwIfAborted();
+    const { config: changes, layer: _, weightType, ...passedOn } = options;
+    const config = changes === undefined ? this.config : this.config.with(changes);
+    const { hiddenSize, intermediateSize, sharedSize, activation, described } = this.#description;
+    if (!described && changes?.numExpertsChosen === undefined)
+      throw new ConfigError(
+        `Expected \`config.numExpertsChosen\`: ${this.path} has no config.json that says how many experts a token takes`,
+      );
+    this.#expectSizes(config);
+
+    const found = this.#found.layers.get(number) as FoundLayer;
+    const stored = await storedTensors(this.#files, found);
+    this.#expectOpen();
+    const tensors = new LayerTensors(found.prefix, stored, (file) => this.#map(file));
+    const views = this.#found.family.views(tensors, this.#description);
+    tensors.expectAllRead();
+    const parts: LayerParts = {
+      config,
+      hiddenSize,
+      intermediateSize,
+      sharedSize,
+      activation,
+      weightType: weightType ?? this.weightType,
+      views,
+    };
+    return createFromViews({ ...parts, ...passedOn });
+  }
+
+  /** Unmaps the files. Layers that were loaded stay usable. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const file of this.#mapped.values()) file.close();
+    this.#mapped.clear();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #numberOf(layer: number | undefined): number {
+    const [first] = this.layers;
+    if (layer === undefined && this.layers.length === 1 && first !== undefined) return first;
+    if (layer !== undefined && this.layers.includes(layer)) return layer;
+    throw new ConfigError(
+      `Expected \`layer\` to be one of the MoE layers ${this.layers.join(', ')}, got ${describe(layer)}`,
+    );
+  }
+
+  /** A config may change how a layer routes, not what its weights are. */
+  #expectSizes(config: MoEConfig): void {
+    const { expertNum, intermediateSize, sharedSize } = this.#description;
+    if (config.expertNum !== expertNum)
+      throw new ConfigError(
+        `Expected \`config.expertNum\` to be the checkpoint's ${expertNum}, got ${describe(config.expertNum)}`,
+      );
+    if (Math.round(config.sharedExpertNum * intermediateSize) !== sharedSize)
+      throw new ConfigError(
+        `Expected \`config.sharedExpertNum\` to be the checkpoint's ${sharedSize / intermediateSize}, got ` +
+          describe(config.sharedExpertNum),
+      );
+  }
+
+  #expectOpen(): void {
+    if (this.#closed) throw new ClosedError(`The checkpoint ${this.path} is closed`);
+  }
+
+  #map({ path, byteLength }: SafetensorsFile): NativeFile {
+    const known = this.#mapped.get(path);
+    if (known !== undefined) return known;
+    try {
+      const file = loadNative().mapFile(path);
+      this.#mapped.set(path, file);
+      if (file.byteLength !== byteLength) throw changed(path, byteLength, file.byteLength);
+      return file;
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+}
+
+/** The tensors of a layer by their names inside it. Opens the files they are in. */
+async function storedTensors(files: TensorFiles, { prefix, names }: FoundLayer): Promise<Map<string, StoredTensor>> {
+  const stored = new Map<string, StoredTensor>();
+  for (const name of names) {
+    const file = await files.fileOf(prefix + name);
+    stored.set(name, { file, entry: file.entry(prefix + name) });
+  }
+  return stored;
+}
+
+/** The tensors of the first layer whose files are there: one layer's shards are enough to open a checkpoint. */
+async function readable(path: string, files: TensorFiles, found: FoundLayers): Promise<LayerTensors> {
+  let first: FoundLayer | undefined;
+  for (const layer of found.layers.values()) {
+    first ??= layer;
+    if (await files.present(layer.names.map((name) => layer.prefix + name))) {
+      first = layer;
+      break;
+    }
+  }
+  if (first === undefined) throw new CheckpointError(`Expected ${path} to hold an MoE layer, got none`);
+  const unmapped = (): never => {
+    throw new CheckpointError('A checkpoint is described without reading its weights');
+  };
+  return new LayerTensors(first.prefix, await storedTensors(files, first), unmapped);
+}
+
+async function describeModel(files: TensorFiles, { family }: FoundLayers, tensors: LayerTensors): Promise<Description> {
+  const measured = family.measure(tensors);
+  const path = join(files.folder, 'config.json');
+  if ((await kindOf(path)) !== 'file') {
+    const { expertNum, intermediateSize, sharedSize } = measured;
+    const config = new MoEConfig({ expertNum, sharedExpertNum: sharedSize / intermediateSize });
+    return { ...measured, modelType: family.name, config, described: false };
+  }
+  const parsed = parseConfig(path, await readText(path, maxConfigBytes));
+  const { modelType, hiddenSize, intermediateSize, sharedSize, activation } = huggingFaceSizes(parsed);
+  const config = MoEConfig.fromHuggingFace(parsed);
+  const sizes = { expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize };
+  return { ...sizes, modelType, config, activation, weightType: measured.weightType, described: true };
+}
+
+function parseConfig(path: string, text: string): object {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (cause) {
+    throw new CheckpointError(`Expected ${path} to be JSON: ${(cause as Error).message}`, { cause });
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+    throw new CheckpointError(`Expected ${path} to hold an object, got ${describe(parsed)}`);
+  return parsed;
+}
