@@ -189,7 +189,7 @@ describe('forward', () => {
     const resizable = new Float32Array(new Resizable(128, { maxByteLength: 256 }));
     await expect(layer.forward(resizable)).rejects.toThrow(/`hidden` .*fixed length/);
     const detached = randomValues(32, 6);
-    structuredClone(detached.buffer, { transfer: [detached.buffer] });
+    structuredClone(detached.buffer, { transfer: [detached.buffer as ArrayBuffer] });
     await expect(layer.forward(detached)).rejects.toThrow(/`hidden`.*detached/);
     await expect(layer.forward(new Float32Array(33))).rejects.toThrow(/multiple of hiddenSize 32, got 33/);
     await expect(layer.forward(new Float32Array(32), { out: new Float32Array(31) })).rejects.toThrow(/`out` to hold 32/);
