@@ -103,7 +103,9 @@ lines.push(
   '',
   right
     ? bold(`All ${whole.length} layers give the recorded results.`)
-    : bold(`Expected a relative error of at most ${tolerance} against the recorded output and the same experts.`),
+    : bold(
+        `Expected a relative error of at most ${tolerance} against the recorded output and the same experts.`,
+      ),
   '',
   'Next:',
   `  node dist/cli/main.js run ${checkpoint} --layer 0 --input ${activations} --set routing_policy=TopkRouterV1 --set capacity_factor=1.1`,

@@ -29,11 +29,16 @@ export class Totals {
 
 /** Adds what ctest wrote with --output-junit. */
 export function countCtest(totals, suite, xml) {
-  const cases = [...xml.matchAll(/<testcase name="([^"]*)"[^>]*status="([^"]*)"[^>]*?(?:\/>|>([\s\S]*?)<\/testcase>)/g)];
+  const cases = [
+    ...xml.matchAll(
+      /<testcase name="([^"]*)"[^>]*status="([^"]*)"[^>]*?(?:\/>|>([\s\S]*?)<\/testcase>)/g,
+    ),
+  ];
   if (cases.length === 0) return totals.fail(suite, 'ran no test');
   for (const [, name, status, body = ''] of cases) {
     if (status === 'run') totals.pass(suite);
-    else if (status === 'notrun' || status === 'disabled') totals.skip(`${suite} ${name}`, skipReason(body));
+    else if (status === 'notrun' || status === 'disabled')
+      totals.skip(`${suite} ${name}`, skipReason(body));
     else totals.fail(`${suite} ${name}`, status);
   }
 }
@@ -48,7 +53,8 @@ export function countVitest(totals, suite, { testResults = [] }) {
   if (testResults.length === 0) return totals.fail(suite, 'ran no test');
   for (const file of testResults) {
     const name = file.name.replace(`${process.cwd()}/`, '');
-    if (file.assertionResults.length === 0 && file.status === 'failed') totals.fail(name, file.message || 'did not load');
+    if (file.assertionResults.length === 0 && file.status === 'failed')
+      totals.fail(name, file.message || 'did not load');
     for (const { status, fullName, meta } of file.assertionResults) {
       if (status === 'passed') totals.pass(suite);
       else if (status === 'failed') totals.fail(name, fullName);

@@ -24,13 +24,37 @@ function run(command, args, env = {}) {
 function nativeTests(name, folder, options = []) {
   const jobs = String(availableParallelism());
   const built =
-    run('cmake', ['-S', '.', '-B', folder, '-G', 'Ninja', '-DMOE_ADDON=OFF', '-DMOE_TESTS=ON', '-DMOE_WERROR=ON', ...options]) &&
-    run('cmake', ['--build', folder, '-j', jobs]);
+    run('cmake', [
+      '-S',
+      '.',
+      '-B',
+      folder,
+      '-G',
+      'Ninja',
+      '-DMOE_ADDON=OFF',
+      '-DMOE_TESTS=ON',
+      '-DMOE_WERROR=ON',
+      ...options,
+    ]) && run('cmake', ['--build', folder, '-j', jobs]);
   if (!built) return totals.fail(name, 'did not build');
   const report = `${process.cwd()}/${reports}/${name}.xml`;
-  run('ctest', ['--test-dir', folder, '-j', jobs, '--output-on-failure', '--timeout', '300', '--output-junit', report], {
-    CTEST_OUTPUT_ON_FAILURE: '1',
-  });
+  run(
+    'ctest',
+    [
+      '--test-dir',
+      folder,
+      '-j',
+      jobs,
+      '--output-on-failure',
+      '--timeout',
+      '300',
+      '--output-junit',
+      report,
+    ],
+    {
+      CTEST_OUTPUT_ON_FAILURE: '1',
+    },
+  );
   if (!existsSync(report)) return totals.fail(name, 'wrote no report');
   countCtest(totals, name, readFileSync(report, 'utf8'));
 }
@@ -40,16 +64,28 @@ function has(command) {
 }
 
 nativeTests('native', 'build/test');
-if (process.arch !== 'x64') totals.skip('aarch64', 'this machine is not x86-64: the native tests ran on it as they are');
-else if (!has('aarch64-linux-gnu-g++')) totals.skip('aarch64', 'no aarch64-linux-gnu-g++ (Debian: g++-aarch64-linux-gnu)');
+if (process.arch !== 'x64')
+  totals.skip('aarch64', 'this machine is not x86-64: the native tests ran on it as they are');
+else if (!has('aarch64-linux-gnu-g++'))
+  totals.skip('aarch64', 'no aarch64-linux-gnu-g++ (Debian: g++-aarch64-linux-gnu)');
 else if (!has('qemu-aarch64')) totals.skip('aarch64', 'no qemu-aarch64 (Debian: qemu-user)');
-else nativeTests('aarch64', 'build/test-aarch64', [`-DCMAKE_TOOLCHAIN_FILE=${process.cwd()}/scripts/aarch64.cmake`]);
+else
+  nativeTests('aarch64', 'build/test-aarch64', [
+    `-DCMAKE_TOOLCHAIN_FILE=${process.cwd()}/scripts/aarch64.cmake`,
+  ]);
 
 if (run('npx', ['--no-install', 'tsc', '--noEmit', '-p', 'test'])) totals.pass('types');
 else totals.fail('types', 'the tests do not type-check');
 
 const report = `${reports}/vitest.json`;
-run('npx', ['--no-install', 'vitest', 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`]);
+run('npx', [
+  '--no-install',
+  'vitest',
+  'run',
+  '--reporter=default',
+  '--reporter=json',
+  `--outputFile.json=${report}`,
+]);
 if (existsSync(report)) countVitest(totals, 'vitest', JSON.parse(readFileSync(report, 'utf8')));
 else totals.fail('vitest', 'wrote no report');
 

@@ -65,7 +65,12 @@ export class MoECheckpoint implements AsyncDisposable {
   readonly #mapped = new Map<string, NativeFile>();
   #closed = false;
 
-  private constructor(path: string, files: TensorFiles, found: FoundLayers, description: Description) {
+  private constructor(
+    path: string,
+    files: TensorFiles,
+    found: FoundLayers,
+    description: Description,
+  ) {
     this.path = path;
     this.modelType = description.modelType;
     this.config = description.config;
@@ -182,7 +187,10 @@ export class MoECheckpoint implements AsyncDisposable {
 }
 
 /** The tensors of a layer by their names inside it. Opens the files they are in. */
-async function storedTensors(files: TensorFiles, { prefix, names }: FoundLayer): Promise<Map<string, StoredTensor>> {
+async function storedTensors(
+  files: TensorFiles,
+  { prefix, names }: FoundLayer,
+): Promise<Map<string, StoredTensor>> {
   const stored = new Map<string, StoredTensor>();
   for (const name of names) {
     const file = await files.fileOf(prefix + name);
@@ -192,7 +200,11 @@ async function storedTensors(files: TensorFiles, { prefix, names }: FoundLayer):
 }
 
 /** The tensors of the first layer whose files are there: one layer's shards are enough to open a checkpoint. */
-async function readable(path: string, files: TensorFiles, found: FoundLayers): Promise<LayerTensors> {
+async function readable(
+  path: string,
+  files: TensorFiles,
+  found: FoundLayers,
+): Promise<LayerTensors> {
   let first: FoundLayer | undefined;
   for (const layer of found.layers.values()) {
     first ??= layer;
@@ -201,14 +213,19 @@ async function readable(path: string, files: TensorFiles, found: FoundLayers): P
       break;
     }
   }
-  if (first === undefined) throw new CheckpointError(`Expected ${path} to hold an MoE layer, got none`);
+  if (first === undefined)
+    throw new CheckpointError(`Expected ${path} to hold an MoE layer, got none`);
   const unmapped = (): never => {
     throw new CheckpointError('A checkpoint is described without reading its weights');
   };
   return new LayerTensors(first.prefix, await storedTensors(files, first), unmapped);
 }
 
-async function describeModel(files: TensorFiles, { family }: FoundLayers, tensors: LayerTensors): Promise<Description> {
+async function describeModel(
+  files: TensorFiles,
+  { family }: FoundLayers,
+  tensors: LayerTensors,
+): Promise<Description> {
   const measured = family.measure(tensors);
   const path = join(files.folder, 'config.json');
   if ((await kindOf(path)) !== 'file') {
@@ -217,10 +234,18 @@ async function describeModel(files: TensorFiles, { family }: FoundLayers, tensor
     return { ...measured, modelType: family.name, config, described: false };
   }
   const parsed = parseConfig(path, await readText(path, maxConfigBytes));
-  const { modelType, hiddenSize, intermediateSize, sharedSize, activation } = huggingFaceSizes(parsed);
+  const { modelType, hiddenSize, intermediateSize, sharedSize, activation } =
+    huggingFaceSizes(parsed);
   const config = MoEConfig.fromHuggingFace(parsed);
   const sizes = { expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize };
-  return { ...sizes, modelType, config, activation, weightType: measured.weightType, described: true };
+  return {
+    ...sizes,
+    modelType,
+    config,
+    activation,
+    weightType: measured.weightType,
+    described: true,
+  };
 }
 
 function parseConfig(path: string, text: string): object {
@@ -228,7 +253,9 @@ function parseConfig(path: string, text: string): object {
   try {
     parsed = JSON.parse(text);
   } catch (cause) {
-    throw new CheckpointError(`Expected ${path} to be JSON: ${(cause as Error).message}`, { cause });
+    throw new CheckpointError(`Expected ${path} to be JSON: ${(cause as Error).message}`, {
+      cause,
+    });
   }
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
     throw new CheckpointError(`Expected ${path} to hold an object, got ${describe(parsed)}`);

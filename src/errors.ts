@@ -59,7 +59,9 @@ export class ClosedError extends MoEError {
   }
 }
 
-const classes: Partial<Record<MoEErrorCode, new (message: string, options?: ErrorOptions) => MoEError>> = {
+const classes: Partial<
+  Record<MoEErrorCode, new (message: string, options?: ErrorOptions) => MoEError>
+> = {
   ERR_MOE_CONFIG: ConfigError,
   ERR_MOE_SHAPE: ShapeError,
   ERR_MOE_CHECKPOINT: CheckpointError,

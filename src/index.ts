@@ -7,7 +7,13 @@ export {
   type RoutingPolicy,
   type TopkMethod,
 } from './config.js';
-export { type BackendName, type Device, type DeviceInfo, type DeviceName, devices } from './devices.js';
+export {
+  type BackendName,
+  type Device,
+  type DeviceInfo,
+  type DeviceName,
+  devices,
+} from './devices.js';
 export {
   CheckpointError,
   ClosedError,

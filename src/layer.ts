@@ -1,9 +1,16 @@
 import { expectKnownNames } from './checks.js';
-import type { MoEConfig, MoEConfigOptions } from './config.js';
 import { toNativeConfig } from './config/native.js';
+import type { MoEConfig, MoEConfigOptions } from './config.js';
 import { type DeviceName, deviceText, resolveDevice } from './devices.js';
 import { fromNative, ShapeError } from './errors.js';
-import { type Activation, checkParts, type LayerOptions, type LayerParts, partsOf, type WeightType } from './layer/options.js';
+import {
+  type Activation,
+  checkParts,
+  type LayerOptions,
+  type LayerParts,
+  partsOf,
+  type WeightType,
+} from './layer/options.js';
 import { expectArray, expectFixedMemory, expectTensor } from './layer/tensor_views.js';
 import { loadNative, type NativeCall, type NativeLayer } from './native.js';
 import type { Tensor } from './weights.js';
@@ -115,7 +122,8 @@ export class MoELayer implements AsyncDisposable {
     const device = resolveDevice(parts.device);
     const binding = loadNative();
     const cancellation = new binding.Cancellation();
-    const { hiddenSize, intermediateSize, sharedSize, activation, weightType, views, onProgress } = parts;
+    const { hiddenSize, intermediateSize, sharedSize, activation, weightType, views, onProgress } =
+      parts;
     const sizes = { hiddenSize, intermediateSize, sharedSize, activation, weightType };
     const spec = { moe: toNativeConfig(config), ...sizes, threads, maxQueue };
     const created = () =>
@@ -137,7 +145,10 @@ export class MoELayer implements AsyncDisposable {
     options: ForwardOptions & { routing: true },
   ): Promise<ForwardResult & { routing: Routing }>;
   forward(hidden: Float32Array | Tensor, options?: ForwardOptions): Promise<ForwardResult>;
-  async forward(hidden: Float32Array | Tensor, options: ForwardOptions = {}): Promise<ForwardResult> {
+  async forward(
+    hidden: Float32Array | Tensor,
+    options: ForwardOptions = {},
+  ): Promise<ForwardResult> {
     const call = this.#call(hidden, options);
     const { signal } = options;
     if (signal === undefined) {
@@ -145,7 +156,11 @@ export class MoELayer implements AsyncDisposable {
     } else {
       const cancellation = new (loadNative().Cancellation)();
       const cancellable = { ...call, cancellation };
-      await settled(() => this.#native.forward(cancellable), signal, () => cancellation.cancel());
+      await settled(
+        () => this.#native.forward(cancellable),
+        signal,
+        () => cancellation.cancel(),
+      );
     }
     return resultOf(call);
   }
@@ -192,7 +207,9 @@ export class MoELayer implements AsyncDisposable {
       return { hidden, dtype: 'float32', tokens: hidden.length / H };
     }
     if (hidden === null || typeof hidden !== 'object' || !Array.isArray(hidden.shape))
-      throw new ShapeError(`Expected \`hidden\` to be a Float32Array or a tensor [T, ${H}], got \`${String(hidden)}\``);
+      throw new ShapeError(
+        `Expected \`hidden\` to be a Float32Array or a tensor [T, ${H}], got \`${String(hidden)}\``,
+      );
     const tokens = hidden.shape[0] ?? 0;
     expectTensor('hidden', hidden, [tokens, H]);
     return { hidden: hidden.data, dtype: hidden.dtype, tokens };
@@ -212,7 +229,9 @@ export class MoELayer implements AsyncDisposable {
     if (out !== undefined) {
       expectArray('out', 'float32', out);
       if (out.length !== values)
-        throw new ShapeError(`Expected \`out\` to hold ${values} values like \`hidden\`, got ${out.length}`);
+        throw new ShapeError(
+          `Expected \`out\` to hold ${values} values like \`hidden\`, got ${out.length}`,
+        );
     }
     return {
       ...input,
@@ -245,14 +264,19 @@ function resultOf({ output, expertLoad, totals, expertIds, weights }: FullCall):
 }
 
 /** A native call's outcome, its errors as this package's classes and an abort as the signal's reason. */
-async function settled<T>(start: () => Promise<T>, signal?: AbortSignal, cancel?: () => void): Promise<T> {
+async function settled<T>(
+  start: () => Promise<T>,
+  signal?: AbortSignal,
+  cancel?: () => void,
+): Promise<T> {
   signal?.throwIfAborted();
   try {
     const pending = start();
     if (cancel) signal?.addEventListener('abort', cancel, { once: true });
     return await pending;
   } catch (error) {
-    if (signal?.aborted && (error as { code?: unknown }).code === 'ERR_MOE_ABORTED') throw signal.reason;
+    if (signal?.aborted && (error as { code?: unknown }).code === 'ERR_MOE_ABORTED')
+      throw signal.reason;
     throw fromNative(error);
   } finally {
     if (cancel) signal?.removeEventListener('abort', cancel);

@@ -30,11 +30,23 @@ export const cases: readonly Case[] = [
   { ...small, name: 'sizes below a vector', H: 3, I: 1, E: 3 },
   { ...small, name: 'sizes above a panel', T: 40, H: 130, I: 70, E: 4 },
   { ...small, name: 'every expert chosen', E: 5, K: 5 },
-  { ...small, name: 'an expert nobody chooses', T: 2, E: 16, K: 1, config: { normTopkProb: false } },
+  {
+    ...small,
+    name: 'an expert nobody chooses',
+    T: 2,
+    E: 16,
+    K: 1,
+    config: { normTopkProb: false },
+  },
   { ...small, name: 'many experts, many choices', T: 3, H: 8, I: 4, E: 512, K: 64 },
   { ...small, name: 'V1 with overflow', T: 40, config: { ...v1 } },
   { ...small, name: 'V1 with K = 1', K: 1, T: 25, config: { ...v1 } },
-  { ...small, name: 'V1 in groups, the last one short', T: 23, config: { ...v1, expertGroupSize: 10 } },
+  {
+    ...small,
+    name: 'V1 in groups, the last one short',
+    T: 23,
+    config: { ...v1, expertGroupSize: 10 },
+  },
   { ...small, name: 'V2 kdrop', T: 40, config: { ...capacity } },
   { ...small, name: 'V2 sdrop', T: 40, config: { ...capacity, enableSdrop: true } },
   {
@@ -43,7 +55,11 @@ export const cases: readonly Case[] = [
     T: 31,
     config: { ...capacity, compCommParallel: true, compCommParallelDegree: 4 },
   },
-  { ...small, name: 'sigmoid scores', config: { useGatingSigmoid: true, routedScalingFactor: 2.5 } },
+  {
+    ...small,
+    name: 'sigmoid scores',
+    config: { useGatingSigmoid: true, routedScalingFactor: 2.5 },
+  },
   {
     ...small,
     name: 'limited groups',
@@ -62,10 +78,20 @@ export const cases: readonly Case[] = [
     ...small,
     name: 'losses',
     T: 30,
-    config: { auxLossTypes: ['expert', 'device', 'comm'], auxLossFactors: [0.1, 0.2, 0.3], expertGroupSize: 3, zLossFactor: 0.01 },
+    config: {
+      auxLossTypes: ['expert', 'device', 'comm'],
+      auxLossFactors: [0.1, 0.2, 0.3],
+      expertGroupSize: 3,
+      zLossFactor: 0.01,
+    },
   },
   ...(['swiglu_oai', 'geglu', 'gelu', 'gelu_tanh', 'relu', 'silu'] as const).map(
-    (activation): Case => ({ ...small, name: `${activation} with biases`, activation, biases: true }),
+    (activation): Case => ({
+      ...small,
+      name: `${activation} with biases`,
+      activation,
+      biases: true,
+    }),
   ),
   { ...small, name: 'shared expert', shared: { experts: 1, gated: false } },
   { ...small, name: 'two gated shared experts', shared: { experts: 2, gated: true } },
@@ -85,17 +111,35 @@ export function toBits(dtype: 'bfloat16' | 'float16', value: number): number {
   const floor = Math.floor(scaled);
   const rest = scaled - floor;
   const mantissa = floor + (rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? 1 : 0);
-  return (value < 0 ? 0x8000 : 0) | (mantissa < 1024 && exponent === -14 ? mantissa : ((exponent + 14) << 10) + mantissa);
+  return (
+    (value < 0 ? 0x8000 : 0) |
+    (mantissa < 1024 && exponent === -14 ? mantissa : ((exponent + 14) << 10) + mantissa)
+  );
 }
 
 export function rounded(tensor: Tensor, dtype: DType): Tensor {
   if (dtype === 'float32') return tensor;
-  return { dtype, shape: tensor.shape, data: Uint16Array.from(tensor.data, (value) => toBits(dtype, value)) };
+  return {
+    dtype,
+    shape: tensor.shape,
+    data: Uint16Array.from(tensor.data, (value) => toBits(dtype, value)),
+  };
 }
 
 /** Options of the case's layer with float32 weights, and its batch. */
 export function seeded(shape: Case): { options: LayerOptions; hidden: Float32Array } {
-  const { T, H, I, E, K, config = {}, activation = 'swiglu', biases = false, shared, seed = 1 } = shape;
+  const {
+    T,
+    H,
+    I,
+    E,
+    K,
+    config = {},
+    activation = 'swiglu',
+    biases = false,
+    shared,
+    seed = 1,
+  } = shape;
   let index = 0;
   const tensor = (...sizes: number[]): Tensor => {
     const count = sizes.reduce((product, size) => product * size, 1);
@@ -105,7 +149,9 @@ export function seeded(shape: Case): { options: LayerOptions; hidden: Float32Arr
   const gated = activation === 'swiglu' || activation === 'swiglu_oai' || activation === 'geglu';
   const S = (shared?.experts ?? 0) * I;
   const dropless = { routingPolicy: 'TopkRouterV2', capacityFactor: -1 } as const;
-  const sharing = shared ? { sharedExpertNum: shared.experts, useSharedExpertGating: shared.gated } : {};
+  const sharing = shared
+    ? { sharedExpertNum: shared.experts, useSharedExpertGating: shared.gated }
+    : {};
   const options: LayerOptions = {
     config: { expertNum: E, numExpertsChosen: K, ...dropless, ...sharing, ...config },
     hiddenSize: H,
@@ -138,13 +184,20 @@ export function randomCase(seed: number): Case {
   const pick = <T>(values: readonly T[]) => values[between(0, values.length - 1)] as T;
   const E = between(2, 12);
   const K = between(1, E);
-  const policy = pick([{}, { ...v1, capacityFactor: 1 + next() }, { ...capacity, capacityFactor: 0.5 + next() }]);
-  const v2 = 'routingPolicy' in policy && policy.routingPolicy === 'TopkRouterV1' ? {} : {
-    useGatingSigmoid: next() < 0.5,
-    normTopkProb: next() < 0.5,
-    routedScalingFactor: pick([1, 2.5]),
-    enableSdrop: 'capacityFactor' in policy && next() < 0.5,
-  };
+  const policy = pick([
+    {},
+    { ...v1, capacityFactor: 1 + next() },
+    { ...capacity, capacityFactor: 0.5 + next() },
+  ]);
+  const v2 =
+    'routingPolicy' in policy && policy.routingPolicy === 'TopkRouterV1'
+      ? {}
+      : {
+          useGatingSigmoid: next() < 0.5,
+          normTopkProb: next() < 0.5,
+          routedScalingFactor: pick([1, 2.5]),
+          enableSdrop: 'capacityFactor' in policy && next() < 0.5,
+        };
   return {
     name: `random case ${seed}`,
     T: between(1, 24),

@@ -6,6 +6,7 @@ import { SafetensorsFile } from '../src/safetensors/file.js';
 import { writeSafetensors } from '../src/safetensors/write.js';
 import { activations, nodeMoe, nodeMoeJson, root, tinyMixtral } from './fixtures/command_line.js';
 import { temporaryFolder } from './fixtures/temporary_folder.js';
+import { relativeError } from './reference/layer.js';
 
 const runArguments = ['run', tinyMixtral, '--input', activations];
 
@@ -154,7 +155,6 @@ test('run on all layers gives the recorded outputs and experts', async () => {
     capacity,
   } of layers) {
     expect(expected?.expertIdsIdentical).toBe(true);
-    expect(expected?.maxAbsoluteError).toBeLessThan(1e-5);
     expect(expected?.relativeError).toBeLessThan(1e-5);
     expect([tokens, served, droppedChoices, capacity]).toEqual([192, 384, 0, null]);
     expect(expertLoad.reduce((sum, load) => sum + load, 0)).toBe(384);
@@ -171,9 +171,7 @@ test('run writes output and routing under the names they are recorded by', async
     const { data } = await written.readTensor(`layers.${layer}.output`);
     const { data: expected } = await recorded.readTensor(`layers.${layer}.output`);
     expect(data.length).toBe(expected.length);
-    expect(data.every((value, i) => Math.abs(value - (expected[i] ?? Number.NaN)) <= 1e-5)).toBe(
-      true,
-    );
+    expect(relativeError(data, [...expected]) <= 1e-5).toBe(true);
     expect(written.entry(`layers.${layer}.expert_ids`)).toMatchObject({
       dtype: 'I32',
       shape: [192, 2],
@@ -194,7 +192,7 @@ test('the loads of two ranges of tokens add up to the load of all', async () => 
   const loads = await Promise.all(
     [[], ['--tokens', '0:96'], ['--tokens', '96:']].map(async (range) => {
       const { layers } = await runJson('--layer', '2', '--expect', ...range);
-      expect(layers[0]?.expected?.maxAbsoluteError).toBeLessThan(1e-5);
+      expect(layers[0]?.expected?.relativeError).toBeLessThan(1e-5);
       return layers[0]?.expertLoad ?? [];
     }),
   );
@@ -204,9 +202,9 @@ test('the loads of two ranges of tokens add up to the load of all', async () => 
 
 test('--set and --config change the routing as MindFormers’ options do', async () => {
   const path = join(await temporaryFolder(), 'moe.yaml');
-  await writeFile(path, 'moe_config:\n  routing_policy: TopkRouterV1\n  capacity_factor: 0.5\n');
+  await writeFile(path, 'moe_config:\n  routing_policy: TopkRouterV2\n  capacity_factor: 0.5\n');
   const { layers: fromFile } = await runJson('--layer', '0', '--config', path);
-  const settings = ['--set', 'routing_policy=TopkRouterV1', '--set', 'capacityFactor=0.5'];
+  const settings = ['--set', 'routing_policy=TopkRouterV2', '--set', 'capacityFactor=0.5'];
   const { layers: fromSettings } = await runJson('--layer', '0', ...settings);
   expect(fromFile[0]?.droppedChoices).toBeGreaterThan(0);
   expect(fromFile[0]?.capacity).toBeGreaterThan(0);
@@ -290,5 +288,5 @@ test('a checkpoint of one file runs where its config.json stands beside it', asy
     activations,
     '--expect',
   ]);
-  expect(layers[0]?.expected?.maxAbsoluteError).toBeLessThan(1e-5);
+  expect(layers[0]?.expected?.relativeError).toBeLessThan(1e-5);
 });

@@ -9,7 +9,12 @@ const kernels = cpu?.available ? (cpu.devices[0]?.kernels ?? '') : '';
 const names = [...new Set(kernels.match(/avx512|avx2|baseline|neon/g))];
 
 test.each(names)('%s passes the numerical tests', { timeout: 120_000 }, async (isa) => {
-  const args = ['node_modules/vitest/vitest.mjs', 'run', 'test/numerics.test.ts', '--reporter=json'];
+  const args = [
+    'node_modules/vitest/vitest.mjs',
+    'run',
+    'test/numerics.test.ts',
+    '--reporter=json',
+  ];
   const { stdout } = await promisify(execFile)(process.execPath, args, {
     env: { ...process.env, MOE_CPU_ISA: isa },
     maxBuffer: 1 << 26,

@@ -32,19 +32,39 @@ describe('create', () => {
   test('shows what was chosen', async () => {
     const layer = await create({ ...smallLayer(), device: 'cpu', weightType: 'bfloat16' });
     expect(layer.config).toBeInstanceOf(MoEConfig);
-    expect(layer).toMatchObject({ hiddenSize: 32, intermediateSize: 24, activation: 'swiglu', device: 'cpu' });
+    expect(layer).toMatchObject({
+      hiddenSize: 32,
+      intermediateSize: 24,
+      activation: 'swiglu',
+      device: 'cpu',
+    });
     expect(layer.weightType).toBe('bfloat16');
     expect(layer.weightBytes).toBeGreaterThanOrEqual(8 * 3 * 32 * 24 * 2);
   });
 
   test.each<[string, (options: LayerOptions) => unknown, new (...args: never[]) => Error, RegExp]>([
-    ['an unknown option', (o) => ({ ...o, hidenSize: 3 }), ConfigError, /did you mean `hiddenSize`/],
-    ['no hidden size', (o) => ({ ...o, hiddenSize: 0 }), ConfigError, /`hiddenSize` to be an integer/],
+    [
+      'an unknown option',
+      (o) => ({ ...o, hidenSize: 3 }),
+      ConfigError,
+      /did you mean `hiddenSize`/,
+    ],
+    [
+      'no hidden size',
+      (o) => ({ ...o, hiddenSize: 0 }),
+      ConfigError,
+      /`hiddenSize` to be an integer/,
+    ],
     ['an unknown activation', (o) => ({ ...o, activation: 'swish' }), ConfigError, /`activation`/],
     ['an unknown weight type', (o) => ({ ...o, weightType: 'int3' }), ConfigError, /`weightType`/],
     ['an unknown device', (o) => ({ ...o, device: 'tpu' }), ConfigError, /`device`.*got `tpu`/],
     ['no threads', (o) => ({ ...o, threads: 0 }), ConfigError, /`threads`/],
-    ['a missing gate', (o) => ({ ...o, weights: { ...o.weights, gate: undefined } }), ShapeError, /`weights\.gate`/],
+    [
+      'a missing gate',
+      (o) => ({ ...o, weights: { ...o.weights, gate: undefined } }),
+      ShapeError,
+      /`weights\.gate`/,
+    ],
     [
       'a gate without use for it',
       (o) => ({ ...o, activation: 'relu' }),
@@ -59,7 +79,10 @@ describe('create', () => {
     ],
     [
       'a weight that is too short',
-      (o) => ({ ...o, weights: { ...o.weights, up: float32Tensor(new Float32Array(5), [8, 24, 32]) } }),
+      (o) => ({
+        ...o,
+        weights: { ...o.weights, up: float32Tensor(new Float32Array(5), [8, 24, 32]) },
+      }),
       ShapeError,
       /`weights\.up` of shape \[8, 24, 32\] to hold 6144 values, got 5/,
     ],
@@ -71,7 +94,10 @@ describe('create', () => {
     ],
     [
       'a shared expert that the config does not have',
-      (o) => ({ ...o, weights: { ...o.weights, shared: { up: o.weights.up, down: o.weights.down } } }),
+      (o) => ({
+        ...o,
+        weights: { ...o.weights, shared: { up: o.weights.up, down: o.weights.down } },
+      }),
       ConfigError,
       /`sharedExpertNum` is 0/,
     ],
@@ -100,7 +126,9 @@ describe('create', () => {
   });
 
   test('a device that is not there is an error with its reason, never another device', async () => {
-    const failure = await MoELayer.create({ ...smallLayer(), device: 'cuda:3' }).catch((error) => error);
+    const failure = await MoELayer.create({ ...smallLayer(), device: 'cuda:3' }).catch(
+      (error) => error,
+    );
     expect(failure).toBeInstanceOf(DeviceError);
     expect(failure.code).toBe('ERR_MOE_DEVICE_UNAVAILABLE');
     expect(failure.message).toMatch(/cuda/);
@@ -128,7 +156,9 @@ describe('forward', () => {
   test('returns what routing was asked for, and the load that goes with it', async () => {
     const layer = await create();
     const hidden = randomValues(5 * 32, 2);
-    const { routing, expertLoad, capacity, droppedChoices } = await layer.forward(hidden, { routing: true });
+    const { routing, expertLoad, capacity, droppedChoices } = await layer.forward(hidden, {
+      routing: true,
+    });
     const load = new Array(8).fill(0);
     for (const id of routing?.expertIds ?? []) load[id] += 1;
     expect([...expertLoad]).toEqual(load);
@@ -158,22 +188,31 @@ describe('forward', () => {
   });
 
   test.each<[string, (values: Float32Array) => Float32Array]>([
-    ['a view into the middle of a buffer', (values) => {
-      const wide = new Float32Array(values.length + 7);
-      wide.set(values, 5);
-      return wide.subarray(5, 5 + values.length);
-    }],
-    ['shared memory', (values) => {
-      const shared = new Float32Array(new SharedArrayBuffer(values.byteLength));
-      shared.set(values);
-      return shared;
-    }],
-    ["a Buffer's memory", (values) => {
-      const buffer = Buffer.alloc(values.byteLength);
-      const view = new Float32Array(buffer.buffer, buffer.byteOffset, values.length);
-      view.set(values);
-      return view;
-    }],
+    [
+      'a view into the middle of a buffer',
+      (values) => {
+        const wide = new Float32Array(values.length + 7);
+        wide.set(values, 5);
+        return wide.subarray(5, 5 + values.length);
+      },
+    ],
+    [
+      'shared memory',
+      (values) => {
+        const shared = new Float32Array(new SharedArrayBuffer(values.byteLength));
+        shared.set(values);
+        return shared;
+      },
+    ],
+    [
+      "a Buffer's memory",
+      (values) => {
+        const buffer = Buffer.alloc(values.byteLength);
+        const view = new Float32Array(buffer.buffer, buffer.byteOffset, values.length);
+        view.set(values);
+        return view;
+      },
+    ],
   ])('reads and writes %s', async (_, place) => {
     const layer = await create();
     const hidden = randomValues(3 * 32, 5);
@@ -185,22 +224,35 @@ describe('forward', () => {
 
   test('refuses memory that can move, has gone, or does not fit', async () => {
     const layer = await create();
-    const Resizable = ArrayBuffer as unknown as new (bytes: number, options: { maxByteLength: number }) => ArrayBuffer;
+    const Resizable = ArrayBuffer as unknown as new (
+      bytes: number,
+      options: { maxByteLength: number },
+    ) => ArrayBuffer;
     const resizable = new Float32Array(new Resizable(128, { maxByteLength: 256 }));
     await expect(layer.forward(resizable)).rejects.toThrow(/`hidden` .*fixed length/);
     const detached = randomValues(32, 6);
     structuredClone(detached.buffer, { transfer: [detached.buffer as ArrayBuffer] });
     await expect(layer.forward(detached)).rejects.toThrow(/`hidden`.*detached/);
-    await expect(layer.forward(new Float32Array(33))).rejects.toThrow(/multiple of hiddenSize 32, got 33/);
-    await expect(layer.forward(new Float32Array(32), { out: new Float32Array(31) })).rejects.toThrow(/`out` to hold 32/);
+    await expect(layer.forward(new Float32Array(33))).rejects.toThrow(
+      /multiple of hiddenSize 32, got 33/,
+    );
+    await expect(
+      layer.forward(new Float32Array(32), { out: new Float32Array(31) }),
+    ).rejects.toThrow(/`out` to hold 32/);
     await expect(layer.forward([1, 2] as never)).rejects.toBeInstanceOf(ShapeError);
-    await expect(layer.forward(new Float32Array(32), { rooting: true } as never)).rejects.toThrow(/did you mean `routing`/);
+    await expect(layer.forward(new Float32Array(32), { rooting: true } as never)).rejects.toThrow(
+      /did you mean `routing`/,
+    );
   });
 
   test('one failing call rejects alone', async () => {
     const layer = await create();
     const hidden = randomValues(2 * 32, 9);
-    const calls = [layer.forward(hidden), layer.forward(new Float32Array(5)), layer.forward(hidden)];
+    const calls = [
+      layer.forward(hidden),
+      layer.forward(new Float32Array(5)),
+      layer.forward(hidden),
+    ];
     const outcomes = await Promise.allSettled(calls);
     expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
   });
@@ -334,10 +386,17 @@ describe('close', () => {
 
 describe('one expert', () => {
   test('is a plain feed-forward layer that needs no router', async () => {
-    const options = smallLayer({ E: 1, K: 1, config: { capacityFactor: 1.1, routingPolicy: 'TopkRouterV1' } });
+    const options = smallLayer({
+      E: 1,
+      K: 1,
+      config: { capacityFactor: 1.1, routingPolicy: 'TopkRouterV1' },
+    });
     const { router: _, ...weights } = options.weights;
     const layer = await create({ ...options, weights });
-    const { routing, auxLoss, capacity, expertLoad } = await layer.forward(randomValues(3 * 32, 1), { routing: true });
+    const { routing, auxLoss, capacity, expertLoad } = await layer.forward(
+      randomValues(3 * 32, 1),
+      { routing: true },
+    );
     expect([...(routing?.weights ?? [])]).toEqual([1, 1, 1]);
     expect([...expertLoad]).toEqual([3]);
     expect({ auxLoss, capacity }).toEqual({ auxLoss: 0, capacity: null });

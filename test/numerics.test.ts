@@ -13,7 +13,12 @@ function withWeights(options: LayerOptions, change: (tensor: Tensor) => Tensor):
     up: change(up),
     down: change(down),
     ...(shared && {
-      shared: { ...shared, ...(shared.gate && { gate: change(shared.gate) }), up: change(shared.up), down: change(shared.down) },
+      shared: {
+        ...shared,
+        ...(shared.gate && { gate: change(shared.gate) }),
+        up: change(shared.up),
+        down: change(shared.down),
+      },
     }),
   };
   return { ...options, weights: { ...options.weights, ...changed } };
@@ -64,7 +69,15 @@ describe('against the float64 reference', () => {
 });
 
 describe('bit for bit', () => {
-  const shape: Case = { name: 'odd', T: 37, H: 70, I: 45, E: 9, K: 3, shared: { experts: 1, gated: true } };
+  const shape: Case = {
+    name: 'odd',
+    T: 37,
+    H: 70,
+    I: 45,
+    E: 9,
+    K: 3,
+    shared: { experts: 1, gated: true },
+  };
   const { options, hidden } = seeded(shape);
   const H = shape.H;
 
@@ -81,7 +94,12 @@ describe('bit for bit', () => {
         }
       }
       for (const threads of [1, 3, 5]) {
-        await using other = await MoELayer.create({ ...options, device: 'cpu', weightType, threads });
+        await using other = await MoELayer.create({
+          ...options,
+          device: 'cpu',
+          weightType,
+          threads,
+        });
         expect((await other.forward(hidden)).output).toEqual(output);
       }
     },
@@ -99,7 +117,9 @@ describe('bit for bit', () => {
       if (t === 3 || t === 9) expect(token.every(Number.isNaN)).toBe(true);
       else expect(token).toEqual(output.slice(t * H, (t + 1) * H));
     }
-    expect(result.expertLoad.reduce((a, b) => a + b)).toBe(expertLoad.reduce((a, b) => a + b) - 2 * shape.K);
+    expect(result.expertLoad.reduce((a, b) => a + b)).toBe(
+      expertLoad.reduce((a, b) => a + b) - 2 * shape.K,
+    );
     expect([...result.routing.expertIds.slice(9, 12)]).toEqual([-1, -1, -1]);
   });
 
@@ -107,7 +127,10 @@ describe('bit for bit', () => {
     await using layer = await MoELayer.create({ ...options, device: 'cpu' });
     const values = randomValues(4 * H, 3);
     const batch = rounded({ dtype: 'float32', shape: [4, H], data: values }, 'bfloat16');
-    const widened = Float32Array.from(batch.data, (bits) => new Float32Array(Uint32Array.of(bits << 16).buffer)[0] as number);
+    const widened = Float32Array.from(
+      batch.data,
+      (bits) => new Float32Array(Uint32Array.of(bits << 16).buffer)[0] as number,
+    );
     expect((await layer.forward(batch)).output).toEqual((await layer.forward(widened)).output);
   });
 });
@@ -119,7 +142,9 @@ describe('a trained model', () => {
     const ids = await recorded.readBytes(`layers.${number}.expert_ids`);
     await using layer = await MoELayer.load('test/data/tiny-mixtral', { layer: number });
     const { output, routing } = await layer.forward(await read('input'), { routing: true });
-    expect([...routing.expertIds]).toEqual([...new BigInt64Array(ids.buffer, ids.byteOffset, ids.byteLength / 8)].map(Number));
+    expect([...routing.expertIds]).toEqual(
+      [...new BigInt64Array(ids.buffer, ids.byteOffset, ids.byteLength / 8)].map(Number),
+    );
     expect(relativeError(output, [...(await read('output')).data]) <= 1e-5).toBe(true);
   });
 });

@@ -31,10 +31,16 @@ export interface FusedNames {
 }
 
 /** All experts in two tensors, the I gate features of each before its I up features. */
-export function fusedExperts(tensors: LayerTensors, names: FusedNames, sizes: LayerSizes): ExpertView[] {
+export function fusedExperts(
+  tensors: LayerTensors,
+  names: FusedNames,
+  sizes: LayerSizes,
+): ExpertView[] {
   const { expertNum: E, hiddenSize: H, intermediateSize: I } = sizes;
   const { transposed } = names;
-  const gateUp = transposed ? tensors.block(names.gateUp, E, H, 2 * I) : tensors.block(names.gateUp, E, 2 * I, H);
+  const gateUp = transposed
+    ? tensors.block(names.gateUp, E, H, 2 * I)
+    : tensors.block(names.gateUp, E, 2 * I, H);
   const down = transposed ? tensors.block(names.down, E, I, H) : tensors.block(names.down, E, H, I);
   const half = {
     outFeatures: I,

@@ -33,13 +33,17 @@ export interface FoundLayers {
 export function findLayers(path: string, names: Iterable<string>): FoundLayers {
   const stacks = stacksOf(names);
   const found = [...stacks.entries()].flatMap(([root, stack]) =>
-    families.map((family) => ({ root, family, layers: layersOf(family, stack) })).filter(({ layers }) => layers.size > 0),
+    families
+      .map((family) => ({ root, family, layers: layersOf(family, stack) }))
+      .filter(({ layers }) => layers.size > 0),
   );
   const chosen = found.length === 1 ? found[0] : found.find(({ root }) => root === 'model.');
   if (chosen !== undefined) return chosen;
   const routers = families.flatMap((family) => family.routers).join(', ');
   if (found.length === 0)
-    throw new CheckpointError(`Expected ${path} to hold layers with a router (${routers}), got none`);
+    throw new CheckpointError(
+      `Expected ${path} to hold layers with a router (${routers}), got none`,
+    );
   const several = found.map(({ root, family }) => `"${root}" (${family.name})`).join(', ');
   throw new CheckpointError(`Expected ${path} to hold one stack of MoE layers, got ${several}`);
 }

@@ -16,7 +16,14 @@ export const gptOss: Family = {
     const [expertNum, hiddenSize] = tensors.shape(router, 2) as [number, number];
     const [, intermediateSize] = tensors.shape(downName, 3) as [number, number, number];
     const weightType = tensors.dtype(downName);
-    return { expertNum, hiddenSize, intermediateSize, sharedSize: 0, weightType, activation: 'swiglu_oai' };
+    return {
+      expertNum,
+      hiddenSize,
+      intermediateSize,
+      sharedSize: 0,
+      weightType,
+      activation: 'swiglu_oai',
+    };
   },
 
   views(tensors, { expertNum: E, hiddenSize: H, intermediateSize: I }) {
@@ -31,7 +38,13 @@ export const gptOss: Family = {
       experts: Array.from({ length: E }, (_, expert) => ({
         gate: gateUp.matrix({ ...column, first: expert * H * 2 * I }),
         up: gateUp.matrix({ ...column, first: expert * H * 2 * I + 1 }),
-        down: down.matrix({ outFeatures: H, inFeatures: I, first: expert * I * H, outStride: 1, inStride: H }),
+        down: down.matrix({
+          outFeatures: H,
+          inFeatures: I,
+          first: expert * I * H,
+          outStride: 1,
+          inStride: H,
+        }),
         gateBias: gateUpBias.vector({ size: I, first: expert * 2 * I, stride: 2 }),
         upBias: gateUpBias.vector({ size: I, first: expert * 2 * I + 1, stride: 2 }),
         downBias: downBias.vector({ size: H, first: expert * H }),

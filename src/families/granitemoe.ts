@@ -17,7 +17,14 @@ export const granitemoe: Family = {
     const [expertNum, hiddenSize] = tensors.shape(router, 2) as [number, number];
     const [, , intermediateSize] = tensors.shape(names.down, 3) as [number, number, number];
     const weightType = tensors.dtype(names.down);
-    return { expertNum, hiddenSize, intermediateSize, sharedSize: 0, weightType, activation: 'swiglu' };
+    return {
+      expertNum,
+      hiddenSize,
+      intermediateSize,
+      sharedSize: 0,
+      weightType,
+      activation: 'swiglu',
+    };
   },
 
   views(tensors, sizes) {

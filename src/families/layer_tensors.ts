@@ -115,7 +115,9 @@ export class LayerTensors {
     const tensor = this.#tensors.get(name);
     if (tensor !== undefined) return tensor;
     const [other] = this.#tensors.values();
-    throw new CheckpointError(`Expected ${tensorIn(other?.file.path ?? 'the checkpoint', this.#prefix + name)}, got none`);
+    throw new CheckpointError(
+      `Expected ${tensorIn(other?.file.path ?? 'the checkpoint', this.#prefix + name)}, got none`,
+    );
   }
 
   #describe(name: string): string {
@@ -156,7 +158,15 @@ export class Block {
   }
 
   /** `first`: the element at 0, counted in elements. */
-  vector({ size, first = 0, stride = 1 }: { size: number; first?: number; stride?: number }): VectorView {
+  vector({
+    size,
+    first = 0,
+    stride = 1,
+  }: {
+    size: number;
+    first?: number;
+    stride?: number;
+  }): VectorView {
     return { ...this.#at(first), size, stride };
   }
 

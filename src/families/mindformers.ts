@@ -45,7 +45,10 @@ export const mindformers: Family = {
         ? plainExperts(tensors, `${module}ffn.`, sizes)
         : gatedExperts(tensors, `${module}ffn.`, sizes),
     };
-    const bias = tensors.find(`${module}router.router.topk_bias`, `${module}router.e_score_correction_bias`);
+    const bias = tensors.find(
+      `${module}router.router.topk_bias`,
+      `${module}router.e_score_correction_bias`,
+    );
     if (tensors.has(bias)) views.routerCorrectionBias = tensors.vector(bias, expertNum);
     if (sharedSize > 0) views.shared = gatedExpert(tensors, sharedNames, hiddenSize, sharedSize);
     if (tensors.has(sharedRouter)) views.sharedRouter = tensors.matrix(sharedRouter, 1, hiddenSize);
@@ -65,9 +68,21 @@ function plainExperts(tensors: LayerTensors, ffn: string, sizes: LayerSizes): Ex
   const projection = tensors.block(`${ffn}projection.weight`, E, I, H);
   const projectionBias = tensors.block(`${ffn}projection.bias`, E, H);
   return Array.from({ length: E }, (_, expert) => ({
-    up: mapping.matrix({ outFeatures: I, inFeatures: H, first: expert * H * I, outStride: 1, inStride: I }),
+    up: mapping.matrix({
+      outFeatures: I,
+      inFeatures: H,
+      first: expert * H * I,
+      outStride: 1,
+      inStride: I,
+    }),
     upBias: mappingBias.vector({ size: I, first: expert * I }),
-    down: projection.matrix({ outFeatures: H, inFeatures: I, first: expert * I * H, outStride: 1, inStride: H }),
+    down: projection.matrix({
+      outFeatures: H,
+      inFeatures: I,
+      first: expert * I * H,
+      outStride: 1,
+      inStride: H,
+    }),
     downBias: projectionBias.vector({ size: H, first: expert * H }),
   }));
 }
@@ -88,10 +103,15 @@ function gatedExperts(tensors: LayerTensors, ffn: string, sizes: LayerSizes): Ex
       ? tensors.block(name, E, inFeatures, outFeatures)
       : tensors.block(name, E, outFeatures, inFeatures);
     const strides = transposed ? { outStride: 1, inStride: outFeatures } : {};
-    return (expert: number) => block.matrix({ outFeatures, inFeatures, first: expert * I * H, ...strides });
+    return (expert: number) =>
+      block.matrix({ outFeatures, inFeatures, first: expert * I * H, ...strides });
   };
   const gate = stacked(`${ffn}w1.weight`, I, H);
   const up = stacked(`${ffn}w3.weight`, I, H);
   const down = stacked(`${ffn}w2.weight`, H, I);
-  return Array.from({ length: E }, (_, expert) => ({ gate: gate(expert), up: up(expert), down: down(expert) }));
+  return Array.from({ length: E }, (_, expert) => ({
+    gate: gate(expert),
+    up: up(expert),
+    down: down(expert),
+  }));
 }

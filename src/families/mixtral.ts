@@ -17,7 +17,14 @@ export const mixtral: Family = {
     const [expertNum, hiddenSize] = tensors.shape(router, 2) as [number, number];
     const [intermediateSize] = tensors.shape(namesOf(0).up, 2) as [number, number];
     const weightType = tensors.dtype(namesOf(0).up);
-    return { expertNum, hiddenSize, intermediateSize, sharedSize: 0, weightType, activation: 'swiglu' };
+    return {
+      expertNum,
+      hiddenSize,
+      intermediateSize,
+      sharedSize: 0,
+      weightType,
+      activation: 'swiglu',
+    };
   },
 
   views(tensors, { expertNum, hiddenSize, intermediateSize }) {

@@ -30,7 +30,11 @@ export const projections: Family = {
     const sizes = { expertNum, hiddenSize, sharedSize, activation: 'swiglu' as const };
     if (tensors.has(gateUp)) {
       const [, a, b] = tensors.shape(down, 3) as [number, number, number];
-      return { ...sizes, intermediateSize: a === hiddenSize ? b : a, weightType: tensors.dtype(down) };
+      return {
+        ...sizes,
+        intermediateSize: a === hiddenSize ? b : a,
+        weightType: tensors.dtype(down),
+      };
     }
     const up = projectionsOf('experts.0').up;
     const [intermediateSize] = tensors.shape(up, 2) as [number, number];
@@ -47,8 +51,10 @@ export const projections: Family = {
             gatedExpert(tensors, projectionsOf(`experts.${expert}`), hiddenSize, intermediateSize),
           ),
     };
-    if (tensors.has(correctionBias)) views.routerCorrectionBias = tensors.vector(correctionBias, expertNum);
-    if (sharedSize > 0) views.shared = gatedExpert(tensors, sharedNames(tensors), hiddenSize, sharedSize);
+    if (tensors.has(correctionBias))
+      views.routerCorrectionBias = tensors.vector(correctionBias, expertNum);
+    if (sharedSize > 0)
+      views.shared = gatedExpert(tensors, sharedNames(tensors), hiddenSize, sharedSize);
     if (tensors.has(sharedRouter)) views.sharedRouter = tensors.matrix(sharedRouter, 1, hiddenSize);
     return views;
   },
@@ -64,7 +70,11 @@ function sharedNames(tensors: LayerTensors): ExpertNames {
  * Which way round the fused tensors stand. Both shapes decide: `2I = H` leaves `gate_up_proj` open and `I = H` leaves
  * `down_proj` open, but never both.
  */
-function fusedNames(tensors: LayerTensors, hiddenSize: number, intermediateSize: number): FusedNames {
+function fusedNames(
+  tensors: LayerTensors,
+  hiddenSize: number,
+  intermediateSize: number,
+): FusedNames {
   const [, inner] = tensors.shape(gateUp, 3) as [number, number, number];
   const [, back] = tensors.shape(down, 3) as [number, number, number];
   return { gateUp, down, transposed: inner === hiddenSize && back === intermediateSize };

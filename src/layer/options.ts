@@ -1,13 +1,27 @@
-import { expectInteger, expectKnownNames, expectObject, expectOneOf, unexpected } from '../checks.js';
-import { MoEConfig, type MoEConfigOptions } from '../config.js';
+import {
+  expectInteger,
+  expectKnownNames,
+  expectObject,
+  expectOneOf,
+  unexpected,
+} from '../checks.js';
 import { defaults } from '../config/fields.js';
+import { MoEConfig, type MoEConfigOptions } from '../config.js';
 import type { DeviceName } from '../devices.js';
 import { ConfigError, ShapeError } from '../errors.js';
 import type { DType, LayerWeights, LayerWeightViews } from '../weights.js';
 import { viewsOf } from './tensor_views.js';
 
 /** What an expert computes; the last four have no gate: `down(act(up(x)))`. */
-export const activations = ['swiglu', 'swiglu_oai', 'geglu', 'gelu', 'gelu_tanh', 'relu', 'silu'] as const;
+export const activations = [
+  'swiglu',
+  'swiglu_oai',
+  'geglu',
+  'gelu',
+  'gelu_tanh',
+  'relu',
+  'silu',
+] as const;
 export type Activation = (typeof activations)[number];
 
 /** How experts are held. */
@@ -72,12 +86,22 @@ const maxSize = 2 ** 30;
 export function partsOf(options: LayerOptions): LayerParts {
   expectObject('options', options);
   expectKnownNames('MoELayer.create', options, optionNames);
-  const { hiddenSize, intermediateSize, weights, activation = 'swiglu', device, threads, maxQueue } = options;
-  const config = options.config instanceof MoEConfig ? options.config : new MoEConfig(options.config);
+  const {
+    hiddenSize,
+    intermediateSize,
+    weights,
+    activation = 'swiglu',
+    device,
+    threads,
+    maxQueue,
+  } = options;
+  const config =
+    options.config instanceof MoEConfig ? options.config : new MoEConfig(options.config);
   expectInteger('hiddenSize', hiddenSize, 1, maxSize);
   expectInteger('intermediateSize', intermediateSize, 1, maxSize);
   expectOneOf('activation', activation, activations);
-  if (weights === null || typeof weights !== 'object') throw unexpected('weights', 'an object of tensors', weights);
+  if (weights === null || typeof weights !== 'object')
+    throw unexpected('weights', 'an object of tensors', weights);
 
   const sharedSize = sharedSizeOf(config, intermediateSize, weights);
   const sizes = { expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize };
@@ -99,16 +123,31 @@ function sharedSizeOf(config: MoEConfig, intermediateSize: number, weights: Laye
 }
 
 /** Refuses parts whose config and weights do not mean the same layer, wherever they come from. */
-export function checkParts({ config, intermediateSize, weightType, views, threads, maxQueue }: LayerParts): void {
+export function checkParts({
+  config,
+  intermediateSize,
+  weightType,
+  views,
+  threads,
+  maxQueue,
+}: LayerParts): void {
   expectOneOf('weightType', weightType, weightTypes);
   if (threads !== undefined) expectInteger('threads', threads, 1, 4096);
   if (maxQueue !== undefined) expectInteger('maxQueue', maxQueue, 1);
   const { moeIntermediateSize } = config;
-  if (moeIntermediateSize !== defaults.moeIntermediateSize && moeIntermediateSize !== intermediateSize)
+  if (
+    moeIntermediateSize !== defaults.moeIntermediateSize &&
+    moeIntermediateSize !== intermediateSize
+  )
     throw new ConfigError(
       `Expected \`moeIntermediateSize\` to be the layer's intermediateSize ${intermediateSize}, got \`${moeIntermediateSize}\``,
     );
-  expectTogether('weights.shared.router', views.sharedRouter, 'useSharedExpertGating', config.useSharedExpertGating);
+  expectTogether(
+    'weights.shared.router',
+    views.sharedRouter,
+    'useSharedExpertGating',
+    config.useSharedExpertGating,
+  );
   expectTogether(
     'weights.routerCorrectionBias',
     views.routerCorrectionBias,
@@ -118,6 +157,8 @@ export function checkParts({ config, intermediateSize, weightType, views, thread
 }
 
 function expectTogether(weight: string, view: unknown, field: string, asked: boolean): void {
-  if (asked && view === undefined) throw new ShapeError(`Expected \`${weight}\`: \`${field}\` is true`);
-  if (!asked && view !== undefined) throw new ConfigError(`Expected no \`${weight}\`: \`${field}\` is false`);
+  if (asked && view === undefined)
+    throw new ShapeError(`Expected \`${weight}\`: \`${field}\` is true`);
+  if (!asked && view !== undefined)
+    throw new ConfigError(`Expected no \`${weight}\`: \`${field}\` is false`);
 }

@@ -32,7 +32,8 @@ export function expectArray(name: string, dtype: unknown, array: unknown): void 
     dtype === 'float32'
       ? ['Float32Array', array instanceof Float32Array]
       : ['Uint16Array', array instanceof Uint16Array];
-  if (!fits) throw new ShapeError(`Expected \`${name}\` to be a ${kind} for ${dtype}, got ${kindOf(array)}`);
+  if (!fits)
+    throw new ShapeError(`Expected \`${name}\` to be a ${kind} for ${dtype}, got ${kindOf(array)}`);
   expectFixedMemory(name, array as Float32Array | Uint16Array);
 }
 
@@ -40,7 +41,9 @@ export function expectArray(name: string, dtype: unknown, array: unknown): void 
 export function expectFixedMemory(name: string, array: Float32Array | Uint16Array): void {
   const buffer = array.buffer as { resizable?: boolean; growable?: boolean; detached?: boolean };
   if (buffer.resizable === true || buffer.growable === true)
-    throw new ShapeError(`Expected \`${name}\` to stand in a buffer of fixed length, got a resizable one`);
+    throw new ShapeError(
+      `Expected \`${name}\` to stand in a buffer of fixed length, got a resizable one`,
+    );
   if (buffer.detached === true)
     throw new ShapeError(`Expected \`${name}\` to have its memory, got a detached buffer`);
 }
@@ -51,10 +54,16 @@ function kindOf(value: unknown): string {
 }
 
 /** Throws `ShapeError` unless the tensor has exactly this shape and an array that fills it. */
-export function expectTensor(name: string, tensor: Tensor | undefined, shape: readonly number[]): Tensor {
+export function expectTensor(
+  name: string,
+  tensor: Tensor | undefined,
+  shape: readonly number[],
+): Tensor {
   const wanted = `[${shape.join(', ')}]`;
   if (tensor === undefined || tensor === null || typeof tensor !== 'object')
-    throw new ShapeError(`Expected \`${name}\` to be a tensor of shape ${wanted}, got \`${String(tensor)}\``);
+    throw new ShapeError(
+      `Expected \`${name}\` to be a tensor of shape ${wanted}, got \`${String(tensor)}\``,
+    );
   expectArray(name, tensor.dtype, tensor.data);
   const given = Array.isArray(tensor.shape) ? tensor.shape : [];
   if (given.length !== shape.length || given.some((size, axis) => size !== shape[axis]))
@@ -72,14 +81,21 @@ export function expectTensor(name: string, tensor: Tensor | undefined, shape: re
  *
  * @throws `ShapeError` naming the first tensor that is missing, unexpected, or of a wrong shape or type
  */
-export function viewsOf(weights: LayerWeights, sizes: WeightSizes, gated: boolean): LayerWeightViews {
+export function viewsOf(
+  weights: LayerWeights,
+  sizes: WeightSizes,
+  gated: boolean,
+): LayerWeightViews {
   const { expertNum: E, hiddenSize: H, intermediateSize: I, sharedSize: S } = sizes;
   if (!gated && (weights.gate !== undefined || weights.gateBias !== undefined))
     throw new ShapeError('Expected no `weights.gate`: the activation has no gate');
   const gate = gated ? expectTensor('weights.gate', weights.gate, [E, I, H]) : undefined;
   const up = expectTensor('weights.up', weights.up, [E, I, H]);
   const down = expectTensor('weights.down', weights.down, [E, H, I]);
-  for (const [name, tensor] of [['gate', gate], ['down', down]] as const)
+  for (const [name, tensor] of [
+    ['gate', gate],
+    ['down', down],
+  ] as const)
     if (tensor !== undefined && tensor.dtype !== up.dtype)
       throw new ShapeError(
         `Expected \`weights.${name}\` to be ${up.dtype} like \`weights.up\`, got ${tensor.dtype}`,
@@ -88,16 +104,23 @@ export function viewsOf(weights: LayerWeights, sizes: WeightSizes, gated: boolea
     const tensor = weights[name];
     return tensor === undefined ? undefined : expectTensor(`weights.${name}`, tensor, [E, width]);
   };
-  const [gateBias, upBias, downBias] = [bias('gateBias', I), bias('upBias', I), bias('downBias', H)];
+  const [gateBias, upBias, downBias] = [
+    bias('gateBias', I),
+    bias('upBias', I),
+    bias('downBias', H),
+  ];
 
-  const experts = Array.from({ length: E }, (_, expert): ExpertView => ({
-    ...(gate && { gate: matrixOf(gate, I, H, expert) }),
-    up: matrixOf(up, I, H, expert),
-    down: matrixOf(down, H, I, expert),
-    ...(gateBias && { gateBias: vectorOf(gateBias, I, expert) }),
-    ...(upBias && { upBias: vectorOf(upBias, I, expert) }),
-    ...(downBias && { downBias: vectorOf(downBias, H, expert) }),
-  }));
+  const experts = Array.from(
+    { length: E },
+    (_, expert): ExpertView => ({
+      ...(gate && { gate: matrixOf(gate, I, H, expert) }),
+      up: matrixOf(up, I, H, expert),
+      down: matrixOf(down, H, I, expert),
+      ...(gateBias && { gateBias: vectorOf(gateBias, I, expert) }),
+      ...(upBias && { upBias: vectorOf(upBias, I, expert) }),
+      ...(downBias && { downBias: vectorOf(downBias, H, expert) }),
+    }),
+  );
   const perExpert = (name: 'routerBias' | 'routerCorrectionBias') => {
     const tensor = weights[name];
     return tensor && { [name]: vectorOf(expectTensor(`weights.${name}`, tensor, [E]), E, 0) };
@@ -121,7 +144,12 @@ function sharedViews(
 ): Pick<LayerWeightViews, 'shared' | 'sharedRouter'> {
   if (shared === undefined) return {};
   const tensor = (name: 'gate' | 'up' | 'down' | 'router', rows: number, columns: number) =>
-    matrixOf(expectTensor(`weights.shared.${name}`, shared[name], [rows, columns]), rows, columns, 0);
+    matrixOf(
+      expectTensor(`weights.shared.${name}`, shared[name], [rows, columns]),
+      rows,
+      columns,
+      0,
+    );
   if (!gated && shared.gate !== undefined)
     throw new ShapeError('Expected no `weights.shared.gate`: the activation has no gate');
   return {
@@ -135,7 +163,12 @@ function sharedViews(
 }
 
 /** Matrix `index` of a tensor of consecutive row-major matrices. */
-function matrixOf(tensor: Tensor, outFeatures: number, inFeatures: number, index: number): MatrixView {
+function matrixOf(
+  tensor: Tensor,
+  outFeatures: number,
+  inFeatures: number,
+  index: number,
+): MatrixView {
   const byteOffset = index * outFeatures * inFeatures * bytesOf[tensor.dtype];
   const { data: source, dtype } = tensor;
   return { source, byteOffset, dtype, outFeatures, inFeatures, outStride: inFeatures, inStride: 1 };

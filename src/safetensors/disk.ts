@@ -5,7 +5,10 @@ import { CheckpointError } from '../errors.js';
 const readBytes = 2 ** 30;
 
 /** Opens a file for `use` and closes it afterwards. Every failure of the file system becomes a `CheckpointError`. */
-export async function withFile<T>(path: string, use: (handle: FileHandle, byteLength: number) => Promise<T>): Promise<T> {
+export async function withFile<T>(
+  path: string,
+  use: (handle: FileHandle, byteLength: number) => Promise<T>,
+): Promise<T> {
   const handle = await openFile(path);
   try {
     return await use(handle, (await handle.stat()).size);
@@ -17,13 +20,20 @@ export async function withFile<T>(path: string, use: (handle: FileHandle, byteLe
 }
 
 /** Bytes [offset, offset + length) of an open file. */
-export async function readAt(handle: FileHandle, path: string, offset: number, length: number): Promise<Uint8Array> {
+export async function readAt(
+  handle: FileHandle,
+  path: string,
+  offset: number,
+  length: number,
+): Promise<Uint8Array> {
   const bytes = new Uint8Array(length);
   for (let done = 0; done < length; ) {
     const wanted = Math.min(length - done, readBytes);
     const { bytesRead } = await handle.read(bytes, done, wanted, offset + done);
     if (bytesRead === 0)
-      throw new CheckpointError(`Expected ${path} to have ${offset + length} bytes, got ${offset + done}: it was cut`);
+      throw new CheckpointError(
+        `Expected ${path} to have ${offset + length} bytes, got ${offset + done}: it was cut`,
+      );
     done += bytesRead;
   }
   return bytes;
@@ -33,7 +43,9 @@ export async function readAt(handle: FileHandle, path: string, offset: number, l
 export function readText(path: string, maxBytes: number): Promise<string> {
   return withFile(path, async (handle, byteLength) => {
     if (byteLength > maxBytes)
-      throw new CheckpointError(`Expected ${path} to have at most ${maxBytes} bytes, got ${byteLength}`);
+      throw new CheckpointError(
+        `Expected ${path} to have at most ${maxBytes} bytes, got ${byteLength}`,
+      );
     return new TextDecoder().decode(await readAt(handle, path, 0, byteLength));
   });
 }
@@ -56,7 +68,9 @@ async function openFile(path: string): Promise<FileHandle> {
     // Asked before opening: opening a named pipe would wait for a writer.
     const found = await stat(path);
     if (!found.isFile())
-      throw new CheckpointError(`Expected ${path} to be a file, got ${found.isDirectory() ? 'a folder' : 'a device'}`);
+      throw new CheckpointError(
+        `Expected ${path} to be a file, got ${found.isDirectory() ? 'a folder' : 'a device'}`,
+      );
     return await open(path);
   } catch (error) {
     throw asCheckpointError(path, error);
@@ -66,5 +80,7 @@ async function openFile(path: string): Promise<FileHandle> {
 function asCheckpointError(path: string, error: unknown): CheckpointError {
   if (error instanceof CheckpointError) return error;
   const reason = error instanceof Error ? error.message : String(error);
-  return new CheckpointError(`Expected ${path} to be a readable file, got: ${reason}`, { cause: error });
+  return new CheckpointError(`Expected ${path} to be a readable file, got: ${reason}`, {
+    cause: error,
+  });
 }

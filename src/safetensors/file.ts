@@ -2,7 +2,13 @@ import { CheckpointError } from '../errors.js';
 import type { Tensor } from '../weights.js';
 import { readAt, withFile } from './disk.js';
 import { floatType } from './dtype.js';
-import { lengthBytes, parseHeader, parseHeaderLength, type TensorEntry, tensorIn } from './header.js';
+import {
+  lengthBytes,
+  parseHeader,
+  parseHeaderLength,
+  type TensorEntry,
+  tensorIn,
+} from './header.js';
 
 /**
  * One safetensors file. Opening it reads and checks the header; tensors are read when asked for.
@@ -37,7 +43,11 @@ export class SafetensorsFile {
     return withFile(path, async (handle, byteLength) => {
       const start = await readAt(handle, path, 0, Math.min(lengthBytes, byteLength));
       const headerBytes = parseHeaderLength(path, start, byteLength);
-      const header = parseHeader(path, await readAt(handle, path, lengthBytes, headerBytes), byteLength);
+      const header = parseHeader(
+        path,
+        await readAt(handle, path, lengthBytes, headerBytes),
+        byteLength,
+      );
       return new SafetensorsFile(path, byteLength, header.tensors, header.metadata);
     });
   }
@@ -45,7 +55,8 @@ export class SafetensorsFile {
   /** What the header says about a tensor. Throws `CheckpointError` when there is none of that name. */
   entry(name: string): TensorEntry {
     const entry = this.tensors.get(name);
-    if (entry === undefined) throw new CheckpointError(`Expected ${tensorIn(this.path, name)}, got none of that name`);
+    if (entry === undefined)
+      throw new CheckpointError(`Expected ${tensorIn(this.path, name)}, got none of that name`);
     return entry;
   }
 
@@ -67,7 +78,11 @@ export class SafetensorsFile {
         `Expected ${tensorIn(this.path, name)} to have type F32, BF16 or F16, got ${entry.dtype}`,
       );
     const { buffer } = await this.readBytes(name);
-    return { dtype, shape: entry.shape, data: dtype === 'float32' ? new Float32Array(buffer) : new Uint16Array(buffer) };
+    return {
+      dtype,
+      shape: entry.shape,
+      data: dtype === 'float32' ? new Float32Array(buffer) : new Uint16Array(buffer),
+    };
   }
 }
 

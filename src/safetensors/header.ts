@@ -29,11 +29,14 @@ export interface SafetensorsHeader {
 /** Reads the header's length from a file's first bytes. Throws `CheckpointError` when the header cannot be inside. */
 export function parseHeaderLength(path: string, start: Uint8Array, fileBytes: number): number {
   if (start.byteLength < lengthBytes)
-    throw new CheckpointError(`Expected ${path} to be a safetensors file of at least 8 bytes, got ${fileBytes} bytes`);
+    throw new CheckpointError(
+      `Expected ${path} to be a safetensors file of at least 8 bytes, got ${fileBytes} bytes`,
+    );
   const length = new DataView(start.buffer, start.byteOffset).getBigUint64(0, true);
   const limit = Math.min(maxHeaderBytes, fileBytes - lengthBytes);
   if (length < 2n || length > BigInt(limit)) {
-    const reason = limit < maxHeaderBytes ? `the file has ${fileBytes} bytes` : 'longer headers are refused';
+    const reason =
+      limit < maxHeaderBytes ? `the file has ${fileBytes} bytes` : 'longer headers are refused';
     throw new CheckpointError(
       `Expected the header of ${path} to have 2 to ${limit} bytes (${reason}), got a length of ${length}`,
     );
@@ -48,9 +51,15 @@ export function parseHeaderLength(path: string, start: Uint8Array, fileBytes: nu
  * @param header the header's JSON text as UTF-8, without the length before it
  * @param fileBytes length of the whole file
  */
-export function parseHeader(path: string, header: Uint8Array, fileBytes: number): SafetensorsHeader {
+export function parseHeader(
+  path: string,
+  header: Uint8Array,
+  fileBytes: number,
+): SafetensorsHeader {
   if (header[0] !== 0x7b)
-    throw new CheckpointError(`Expected the header of ${path} to begin with "{", got byte ${header[0]}`);
+    throw new CheckpointError(
+      `Expected the header of ${path} to begin with "{", got byte ${header[0]}`,
+    );
   let subject = `the header of ${path}`;
   const reader = new JsonReader(decodeUtf8(path, header), (expected, got) => {
     return new CheckpointError(`Expected ${subject} to have ${expected}, got ${got}`);
@@ -59,7 +68,8 @@ export function parseHeader(path: string, header: Uint8Array, fileBytes: number)
   const entries: TensorEntry[] = [];
   const metadata = new Map<string, string>();
   reader.object((name) => {
-    if (name === '__metadata__') return reader.object((key) => void metadata.set(key, reader.string()));
+    if (name === '__metadata__')
+      return reader.object((key) => void metadata.set(key, reader.string()));
     subject = tensorIn(path, name);
     entries.push(readEntry(reader, subject, name, dataStart, fileBytes));
     subject = `the header of ${path}`;
@@ -79,7 +89,9 @@ function decodeUtf8(path: string, header: Uint8Array): string {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(header);
   } catch (cause) {
-    throw new CheckpointError(`Expected the header of ${path} to be UTF-8 text, got other bytes`, { cause });
+    throw new CheckpointError(`Expected the header of ${path} to be UTF-8 text, got other bytes`, {
+      cause,
+    });
   }
 }
 
@@ -104,25 +116,42 @@ function readEntry(
   if (dtype === undefined) throw fail('the field dtype', 'none');
   if (shape === undefined) throw fail('the field shape', 'none');
   if (offsets === undefined) throw fail('the field data_offsets', 'none');
-  if (!dtypeNames.includes(dtype)) throw fail(`one of the types ${dtypeNames.join(', ')}`, quote(dtype));
+  if (!dtypeNames.includes(dtype))
+    throw fail(`one of the types ${dtypeNames.join(', ')}`, quote(dtype));
 
   const [begin, end] = offsets;
   const dataBytes = fileBytes - dataStart;
-  if (offsets.length !== 2 || begin === undefined || end === undefined || begin > end || end > dataBytes)
+  if (
+    offsets.length !== 2 ||
+    begin === undefined ||
+    end === undefined ||
+    begin > end ||
+    end > dataBytes
+  )
     throw fail(`two data_offsets in order, from 0 to ${dataBytes}`, shapeText(offsets));
   const bytes = tensorBytes(dtype, shape);
-  if (bytes === undefined) throw fail('a size in whole bytes below 2^53', `${dtype} of shape ${shapeText(shape)}`);
+  if (bytes === undefined)
+    throw fail('a size in whole bytes below 2^53', `${dtype} of shape ${shapeText(shape)}`);
   if (bytes !== end - begin)
-    throw fail(`${bytes} bytes of data (${dtype}, shape ${shapeText(shape)})`, `${end - begin} (data_offsets)`);
+    throw fail(
+      `${bytes} bytes of data (${dtype}, shape ${shapeText(shape)})`,
+      `${end - begin} (data_offsets)`,
+    );
   return { name, dtype, shape, byteOffset: dataStart + begin, byteLength: bytes };
 }
 
 /** Entries come sorted by offset. */
-function checkCoverage(path: string, entries: readonly TensorEntry[], dataStart: number, fileBytes: number): void {
+function checkCoverage(
+  path: string,
+  entries: readonly TensorEntry[],
+  dataStart: number,
+  fileBytes: number,
+): void {
   let covered = dataStart;
   for (const { name, byteOffset, byteLength } of entries) {
     if (byteOffset !== covered) {
-      const kind = byteOffset < covered ? 'an overlap with the tensor before it' : 'a hole before it';
+      const kind =
+        byteOffset < covered ? 'an overlap with the tensor before it' : 'a hole before it';
       throw new CheckpointError(
         `Expected ${tensorIn(path, name)} to begin at data offset ${covered - dataStart}, ` +
           `got ${byteOffset - dataStart}: ${kind}`,

@@ -13,7 +13,8 @@ const maxIndexBytes = 100_000_000;
  * @returns the file name of each tensor
  */
 export async function readIndex(path: string): Promise<ReadonlyMap<string, string>> {
-  const fail = (expected: string, got: string) => new CheckpointError(`Expected ${path} to have ${expected}, got ${got}`);
+  const fail = (expected: string, got: string) =>
+    new CheckpointError(`Expected ${path} to have ${expected}, got ${got}`);
   const reader = new JsonReader(await readText(path, maxIndexBytes), fail);
   const table = new Map<string, string>();
   let weightMap: Map<string, string> | undefined;
@@ -29,7 +30,8 @@ export async function readIndex(path: string): Promise<ReadonlyMap<string, strin
   const fileOf = weightMap ?? table;
   if (fileOf.size === 0) throw fail('a weight_map that names the file of each tensor', 'none');
   for (const [tensor, file] of fileOf)
-    if (!isBareName(file)) throw fail(`the name of a file beside it for tensor ${quote(tensor)}`, quote(file));
+    if (!isBareName(file))
+      throw fail(`the name of a file beside it for tensor ${quote(tensor)}`, quote(file));
   return fileOf;
 }
 

@@ -49,7 +49,8 @@ export class JsonReader {
     const start = this.#at;
     if (this.#text[start] !== '"') throw this.#unexpected('a string');
     let end = start + 1;
-    while (end < this.#text.length && this.#text[end] !== '"') end += this.#text[end] === '\\' ? 2 : 1;
+    while (end < this.#text.length && this.#text[end] !== '"')
+      end += this.#text[end] === '\\' ? 2 : 1;
     this.#at = end + 1;
     try {
       return JSON.parse(this.#text.slice(start, end + 1)) as string;
@@ -83,7 +84,8 @@ export class JsonReader {
     if (next === '{') this.object(() => this.skip(depth + 1));
     else if (next === '[') this.array(() => this.skip(depth + 1));
     else if (next === '"') this.string();
-    else if (this.#match(number) === undefined && this.#match(word) === undefined) throw this.#unexpected('a value');
+    else if (this.#match(number) === undefined && this.#match(word) === undefined)
+      throw this.#unexpected('a value');
   }
 
   /** The next character that is not space, or '' at the end. */
@@ -122,7 +124,10 @@ export class JsonReader {
   #unexpected(expected: string): Error {
     this.#skipSpace();
     const got = this.#text.slice(this.#at, this.#at + 24);
-    return this.#fail(`${expected} at character ${this.#at}`, got === '' ? 'the end of the text' : quote(got));
+    return this.#fail(
+      `${expected} at character ${this.#at}`,
+      got === '' ? 'the end of the text' : quote(got),
+    );
   }
 }
 

@@ -32,7 +32,10 @@ export class TensorFiles {
     if (list.endsWith('.json')) return new TensorFiles(list, await readIndex(list));
     const file = await SafetensorsFile.open(list);
     const name = basename(list);
-    const files = new TensorFiles(list, new Map([...file.tensors.keys()].map((tensor) => [tensor, name])));
+    const files = new TensorFiles(
+      list,
+      new Map([...file.tensors.keys()].map((tensor) => [tensor, name])),
+    );
     files.#opened.set(join(files.folder, name), Promise.resolve(file));
     return files;
   }
@@ -66,13 +69,16 @@ export class TensorFiles {
 
   async #open(path: string, name: string): Promise<SafetensorsFile> {
     if ((await kindOf(path)) === 'missing')
-      throw new CheckpointError(`Expected ${tensorIn(path, name)}, as ${this.#list} says, got no such file`);
+      throw new CheckpointError(
+        `Expected ${tensorIn(path, name)}, as ${this.#list} says, got no such file`,
+      );
     return SafetensorsFile.open(path);
   }
 
   #pathOf(name: string): string {
     const file = this.#fileOf.get(name);
-    if (file === undefined) throw new CheckpointError(`Expected ${tensorIn(this.#list, name)}, got none of that name`);
+    if (file === undefined)
+      throw new CheckpointError(`Expected ${tensorIn(this.#list, name)}, got none of that name`);
     return join(this.folder, file);
   }
 }
@@ -80,6 +86,9 @@ export class TensorFiles {
 /** The file of a checkpoint folder that lists its tensors. */
 async function findList(folder: string): Promise<string> {
   const names = [singleName, ...indexNames];
-  for (const name of names) if ((await kindOf(join(folder, name))) !== 'missing') return join(folder, name);
-  throw new CheckpointError(`Expected ${folder} to hold ${names.join(', ')}, got a folder with none of them`);
+  for (const name of names)
+    if ((await kindOf(join(folder, name))) !== 'missing') return join(folder, name);
+  throw new CheckpointError(
+    `Expected ${folder} to hold ${names.join(', ')}, got a folder with none of them`,
+  );
 }

@@ -32,7 +32,9 @@ export function encodeSafetensors(
   metadata?: Readonly<Record<string, string>>,
 ): Uint8Array[] {
   const ordered = Object.entries(tensors).sort(([, a], [, b]) => elementBytes(b) - elementBytes(a));
-  const header = new Map<string, unknown>(metadata === undefined ? [] : [['__metadata__', metadata]]);
+  const header = new Map<string, unknown>(
+    metadata === undefined ? [] : [['__metadata__', metadata]],
+  );
   const chunks: Uint8Array[] = [];
   let offset = 0;
   for (const [name, { dtype, shape, data }] of ordered) {

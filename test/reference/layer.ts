@@ -8,25 +8,31 @@ export interface ReferenceResult extends ReferenceRouting {
 }
 
 /** A value of a 16-bit type, or a float32. */
-export function valueOf(dtype: Tensor['dtype'], stored: number): number {
+export function floatOf(dtype: Tensor['dtype'], stored: number): number {
   if (dtype === 'float32') return stored;
   const sign = stored & 0x8000 ? -1 : 1;
-  if (dtype === 'bfloat16') return new Float32Array(Uint32Array.of(stored << 16).buffer)[0] as number;
+  if (dtype === 'bfloat16')
+    return new Float32Array(Uint32Array.of(stored << 16).buffer)[0] as number;
   const exponent = (stored >> 10) & 31;
   const mantissa = stored & 1023;
   if (exponent === 31) return mantissa ? Number.NaN : sign * Infinity;
-  return sign * (exponent === 0 ? mantissa * 2 ** -24 : (1 + mantissa / 1024) * 2 ** (exponent - 15));
+  return (
+    sign * (exponent === 0 ? mantissa * 2 ** -24 : (1 + mantissa / 1024) * 2 ** (exponent - 15))
+  );
 }
 
 /** Row `index` of a tensor seen as rows of `width` values. */
 function row(tensor: Tensor, index: number, width: number): number[] {
-  return Array.from({ length: width }, (_, i) => valueOf(tensor.dtype, tensor.data[index * width + i] as number));
+  return Array.from({ length: width }, (_, i) =>
+    floatOf(tensor.dtype, tensor.data[index * width + i] as number),
+  );
 }
 
 const dot = (a: readonly number[], b: readonly number[]) =>
   a.reduce((total, value, i) => total + value * (b[i] as number), 0);
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
-const geluTanh = (x: number) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+const geluTanh = (x: number) =>
+  0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
 const gelu = (x: number) => 0.5 * x * (1 + erf(x / Math.SQRT2));
 
 /** By its series, or its continued fraction where the series cancels. */
@@ -68,10 +74,16 @@ function activate(activation: Activation, gate: number, up: number): number {
 }
 
 /** options: those of `MoELayer.create`. hidden: `[T, H]`. */
-export function layerReference(config: MoEConfig, options: LayerOptions, hidden: Float32Array): ReferenceResult {
+export function layerReference(
+  config: MoEConfig,
+  options: LayerOptions,
+  hidden: Float32Array,
+): ReferenceResult {
   const { hiddenSize: H, intermediateSize: I, weights, activation = 'swiglu' } = options;
   const E = config.expertNum;
-  const tokens = Array.from({ length: hidden.length / H }, (_, t) => [...hidden.subarray(t * H, (t + 1) * H)]);
+  const tokens = Array.from({ length: hidden.length / H }, (_, t) => [
+    ...hidden.subarray(t * H, (t + 1) * H),
+  ]);
   const router = Array.from({ length: E }, (_, e) => row(weights.router as Tensor, e, H));
   const bias = weights.routerBias ? row(weights.routerBias, 0, E) : new Array<number>(E).fill(0);
   const routing = routeReference(
@@ -86,12 +98,21 @@ export function layerReference(config: MoEConfig, options: LayerOptions, hidden:
     width: number,
   ) => {
     const at = (tensor: Tensor | undefined, i: number, size: number) =>
-      tensor ? valueOf(tensor.dtype, tensor.data[expert * size + i] as number) : 0;
+      tensor ? floatOf(tensor.dtype, tensor.data[expert * size + i] as number) : 0;
     const inner = Array.from({ length: width }, (_, i) => {
-      const gate = from.gate ? dot(x, row(from.gate, expert * width + i, H)) + at(from.gateBias, i, width) : 0;
-      return activate(activation, gate, dot(x, row(from.up, expert * width + i, H)) + at(from.upBias, i, width));
+      const gate = from.gate
+        ? dot(x, row(from.gate, expert * width + i, H)) + at(from.gateBias, i, width)
+        : 0;
+      return activate(
+        activation,
+        gate,
+        dot(x, row(from.up, expert * width + i, H)) + at(from.upBias, i, width),
+      );
     });
-    return Array.from({ length: H }, (_, h) => dot(inner, row(from.down, expert * H + h, width)) + at(from.downBias, h, H));
+    return Array.from(
+      { length: H },
+      (_, h) => dot(inner, row(from.down, expert * H + h, width)) + at(from.downBias, h, H),
+    );
   };
 
   const { shared } = weights;

@@ -26,7 +26,10 @@ export function softmax(logits: readonly number[]): number[] {
 }
 
 function argmax(values: readonly number[]): number {
-  return values.reduce((best, value, index) => (value > (values[best] as number) ? index : best), 0);
+  return values.reduce(
+    (best, value, index) => (value > (values[best] as number) ? index : best),
+    0,
+  );
 }
 
 /** The K largest, the lower index first among equals. */
@@ -39,18 +42,26 @@ function topK(values: readonly number[], k: number): number[] {
 /** The gap between neighbours down to the first value that a top-k leaves, as a share of the larger one. */
 function marginOf(values: readonly number[], k: number): number {
   const sorted = [...values].sort((a, b) => b - a).slice(0, k + 1);
-  return Math.min(...sorted.slice(1).map((value, i) => 1 - value / (sorted[i] as number)), Infinity);
+  return Math.min(
+    ...sorted.slice(1).map((value, i) => 1 - value / (sorted[i] as number)),
+    Infinity,
+  );
 }
 
 /** logits: `[T][E]`, finite. */
 export function routeReference(config: MoEConfig, logits: readonly number[][]): ReferenceRouting {
-  const groupSize = (!config.auxLossTypes?.includes('device') && config.expertGroupSize) || Math.max(logits.length, 1);
+  const groupSize =
+    (!config.auxLossTypes?.includes('device') && config.expertGroupSize) ||
+    Math.max(logits.length, 1);
   const groups: number[][][] = [];
-  for (let start = 0; start < logits.length; start += groupSize) groups.push(logits.slice(start, start + groupSize));
+  for (let start = 0; start < logits.length; start += groupSize)
+    groups.push(logits.slice(start, start + groupSize));
   const route = config.routingPolicy === 'TopkRouterV1' ? routeV1 : routeV2;
   const parts = groups.map((group) => route(config, group));
-  const mean = (of: (part: GroupRouting) => number) => (parts.length === 0 ? 0 : sum(parts.map(of)) / parts.length);
-  const fullGroup = config.expertGroupSize && !config.auxLossTypes?.includes('device') ? groupSize : logits.length;
+  const mean = (of: (part: GroupRouting) => number) =>
+    parts.length === 0 ? 0 : sum(parts.map(of)) / parts.length;
+  const fullGroup =
+    config.expertGroupSize && !config.auxLossTypes?.includes('device') ? groupSize : logits.length;
   return {
     expertIds: parts.flatMap((part) => part.expertIds),
     weights: parts.flatMap((part) => part.weights),
@@ -93,7 +104,9 @@ function routeV1(config: MoEConfig, logits: readonly number[][]): GroupRouting {
   let loss = 0;
   let margin = Infinity;
   for (let round = 0; round < K; round++) {
-    const left = probabilities.map((p, t) => p.map((value, e) => value * (1 - (kept[t]?.[e] as number))));
+    const left = probabilities.map((p, t) =>
+      p.map((value, e) => value * (1 - (kept[t]?.[e] as number))),
+    );
     const choices = left.map(argmax);
     for (const values of left) margin = Math.min(margin, marginOf(values, 1));
     const shares = left.map((p) => p.map((value) => value / (sum(p) + 1e-9)));
@@ -139,7 +152,9 @@ function routeV2(config: MoEConfig, logits: readonly number[][]): GroupRouting {
   const expertIds = chosen.map((experts) => [...experts]);
   const capacity = capacityOf(config, logits.length);
   if (capacity !== null) {
-    const slots = chosen.flatMap((_, t) => Array.from({ length: K }, (_, choice) => [t, choice] as const));
+    const slots = chosen.flatMap((_, t) =>
+      Array.from({ length: K }, (_, choice) => [t, choice] as const),
+    );
     if (!config.enableSdrop) slots.sort((a, b) => a[1] - b[1] || a[0] - b[0]);
     const count = new Array<number>(E).fill(0);
     for (const [t, choice] of slots) {
@@ -165,22 +180,39 @@ function maskGroups(config: MoEConfig, row: readonly number[]): number[] {
     const sorted = row.slice(group * size, (group + 1) * size).sort((a, b) => b - a);
     return config.topkMethod === 'noaux_tc' ? sum(sorted.slice(0, 2)) : (sorted[0] as number);
   });
-  const smallest = [...groupScores].sort((a, b) => b - a)[(config.topkGroup as number) - 1] as number;
-  return row.map((score, e) => ((groupScores[Math.floor(e / size)] as number) >= smallest ? score : 0));
+  const smallest = [...groupScores].sort((a, b) => b - a)[
+    (config.topkGroup as number) - 1
+  ] as number;
+  return row.map((score, e) =>
+    (groupScores[Math.floor(e / size)] as number) >= smallest ? score : 0,
+  );
 }
 
 /** factor * E^2 * the mean over groups of experts of (mean score * share of the choices). */
-function auxLossV2(config: MoEConfig, scores: readonly number[][], chosen: readonly number[][]): number {
+function auxLossV2(
+  config: MoEConfig,
+  scores: readonly number[][],
+  chosen: readonly number[][],
+): number {
   const { expertNum: E, numExpertsChosen: K } = config;
-  const shares = config.useGatingSigmoid ? scores.map((row) => row.map((s) => s / (sum(row) + 1e-9))) : scores;
-  const P = Array.from({ length: E }, (_, e) => sum(shares.map((row) => row[e] as number)) / shares.length);
-  const f = Array.from({ length: E }, (_, e) => chosen.flat().filter((id) => id === e).length / (K * chosen.length));
+  const shares = config.useGatingSigmoid
+    ? scores.map((row) => row.map((s) => s / (sum(row) + 1e-9)))
+    : scores;
+  const P = Array.from(
+    { length: E },
+    (_, e) => sum(shares.map((row) => row[e] as number)) / shares.length,
+  );
+  const f = Array.from(
+    { length: E },
+    (_, e) => chosen.flat().filter((id) => id === e).length / (K * chosen.length),
+  );
   const groupsOf = { expert: E, device: config.expertGroupSize ?? 1, comm: 1 };
   return sum(
     (config.auxLossTypes ?? []).map((type, index) => {
       const groups = groupsOf[type];
       const size = E / groups;
-      const mean = (values: readonly number[], g: number) => sum(values.slice(g * size, (g + 1) * size)) / size;
+      const mean = (values: readonly number[], g: number) =>
+        sum(values.slice(g * size, (g + 1) * size)) / size;
       const products = Array.from({ length: groups }, (_, g) => mean(P, g) * mean(f, g));
       return ((config.auxLossFactors?.[index] as number) * E * E * sum(products)) / groups;
     }),

@@ -28,8 +28,16 @@ test('what is written is read back, each tensor at a multiple of its element siz
     expect(file.entry(name).byteOffset % data.BYTES_PER_ELEMENT).toBe(0);
     expect(Buffer.from(await file.readBytes(name))).toEqual(Buffer.from(data.buffer));
   }
-  expect(await file.readTensor('hidden')).toEqual({ dtype: 'float32', shape: [2, 2], data: tensors.hidden.data });
-  expect(await file.readTensor('half')).toEqual({ dtype: 'bfloat16', shape: [1, 2], data: tensors.half.data });
+  expect(await file.readTensor('hidden')).toEqual({
+    dtype: 'float32',
+    shape: [2, 2],
+    data: tensors.hidden.data,
+  });
+  expect(await file.readTensor('half')).toEqual({
+    dtype: 'bfloat16',
+    shape: [1, 2],
+    data: tensors.half.data,
+  });
 });
 
 test('a tensor whose bytes do not fit its shape is not written', () => {
@@ -48,7 +56,9 @@ test('a file cut anywhere is refused', async () => {
   const path = await writeTemporary(bytes);
   for (let size = bytes.byteLength - 1; size >= 0; size -= size > 24 ? 7 : 1) {
     await truncate(path, size);
-    await expect(SafetensorsFile.open(path), `${size} bytes`).rejects.toBeInstanceOf(CheckpointError);
+    await expect(SafetensorsFile.open(path), `${size} bytes`).rejects.toBeInstanceOf(
+      CheckpointError,
+    );
   }
 });
 
@@ -64,7 +74,12 @@ test('a path that cannot be read as a file is a CheckpointError that names it', 
   await mkdir(join(folder, 'folder.safetensors'));
   await writeFile(join(folder, 'secret.safetensors'), whole());
   await chmod(join(folder, 'secret.safetensors'), 0);
-  const paths = ['missing.safetensors', 'folder.safetensors', 'x\0y.safetensors', 'folder.safetensors/x'];
+  const paths = [
+    'missing.safetensors',
+    'folder.safetensors',
+    'x\0y.safetensors',
+    'folder.safetensors/x',
+  ];
   if (process.getuid?.() !== 0) paths.push('secret.safetensors');
   for (const name of paths) {
     const opening = SafetensorsFile.open(join(folder, name));

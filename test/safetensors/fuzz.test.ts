@@ -36,12 +36,18 @@ function randomOf(state: number) {
   };
 }
 
-test(`only CheckpointErrors come out of ${seconds} s of damaged headers (seed ${seed})`, { timeout: (seconds + 30) * 1000 }, () => {
+test(`only CheckpointErrors come out of ${seconds} s of damaged headers (seed ${seed})`, {
+  timeout: (seconds + 30) * 1000,
+}, () => {
   const random = randomOf(seed);
   const valid = Buffer.concat(
     encodeSafetensors(
       {
-        'model.layers.0.mlp.gate.weight': { dtype: 'BF16', shape: [2, 3], data: new Uint16Array(6) },
+        'model.layers.0.mlp.gate.weight': {
+          dtype: 'BF16',
+          shape: [2, 3],
+          data: new Uint16Array(6),
+        },
         b: { dtype: 'F32', shape: [2], data: new Float32Array(2) },
         'c\u00e9': { dtype: 'U8', shape: [0, 4], data: new Uint8Array(0) },
       },
@@ -56,11 +62,15 @@ test(`only CheckpointErrors come out of ${seconds} s of damaged headers (seed ${
     try {
       const length = parseHeaderLength('x', bytes.subarray(0, 8), bytes.byteLength);
       const { tensors } = parseHeader('x', bytes.subarray(8, 8 + length), bytes.byteLength);
-      const covered = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 8 + length);
+      const covered = [...tensors.values()].reduce(
+        (sum, { byteLength }) => sum + byteLength,
+        8 + length,
+      );
       expect(covered).toBe(bytes.byteLength);
       accepted++;
     } catch (error) {
-      if (!(error instanceof CheckpointError)) throw new Error(`seed ${seed}: ${bytes.toString('latin1')}`, { cause: error });
+      if (!(error instanceof CheckpointError))
+        throw new Error(`seed ${seed}: ${bytes.toString('latin1')}`, { cause: error });
       expect(error.message.length).toBeLessThan(2000);
       refused++;
     }
@@ -75,7 +85,10 @@ function mutate(valid: Buffer, random: (n: number) => number): Buffer {
   let bytes = Buffer.from(valid);
   const header = bytes.readUInt8(0) + 8;
   for (let rounds = 1 + random(4); rounds > 0; rounds--) {
-    const at = random(2) === 0 ? random(bytes.byteLength + 1) : random(Math.min(header, bytes.byteLength) + 1);
+    const at =
+      random(2) === 0
+        ? random(bytes.byteLength + 1)
+        : random(Math.min(header, bytes.byteLength) + 1);
     const length = random(12);
     const before = bytes.subarray(0, at);
     switch (random(5)) {
@@ -83,7 +96,11 @@ function mutate(valid: Buffer, random: (n: number) => number): Buffer {
         if (at < bytes.byteLength) bytes[at] = random(256);
         break;
       case 1:
-        bytes = Buffer.concat([before, Buffer.from(pieces[random(pieces.length)] ?? ''), bytes.subarray(at)]);
+        bytes = Buffer.concat([
+          before,
+          Buffer.from(pieces[random(pieces.length)] ?? ''),
+          bytes.subarray(at),
+        ]);
         break;
       case 2:
         bytes = Buffer.concat([before, bytes.subarray(at + length)]);
@@ -95,7 +112,8 @@ function mutate(valid: Buffer, random: (n: number) => number): Buffer {
         bytes = Buffer.from(bytes.subarray(0, Math.max(0, bytes.byteLength - random(20))));
     }
     // Without a matching length most mutations would stop at it.
-    if (random(3) > 0 && bytes.byteLength >= 8) bytes.writeBigUInt64LE(BigInt(Math.max(0, bytes.byteLength - 20)), 0);
+    if (random(3) > 0 && bytes.byteLength >= 8)
+      bytes.writeBigUInt64LE(BigInt(Math.max(0, bytes.byteLength - 20)), 0);
   }
   return bytes;
 }

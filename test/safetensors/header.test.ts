@@ -3,7 +3,11 @@ import { CheckpointError } from '../../src/errors.js';
 import { parseHeader, parseHeaderLength } from '../../src/safetensors/header.js';
 import { fileBytes } from '../fixtures/safetensors_bytes.js';
 
-const f32 = (shape: unknown, data_offsets: unknown, dtype: unknown = 'F32') => ({ dtype, shape, data_offsets });
+const f32 = (shape: unknown, data_offsets: unknown, dtype: unknown = 'F32') => ({
+  dtype,
+  shape,
+  data_offsets,
+});
 
 function parse(bytes: Uint8Array) {
   const length = parseHeaderLength('x.safetensors', bytes.subarray(0, 8), bytes.byteLength);
@@ -23,7 +27,10 @@ function failure(bytes: Uint8Array): string {
 
 describe('a header in order', () => {
   test('gives every tensor its type, shape and place in the file', () => {
-    const bytes = fileBytes({ b: f32([2, 1], [4, 8], 'BF16'), a: f32([], [0, 4]), c: f32([0, 7], [8, 8], 'I64') }, 8);
+    const bytes = fileBytes(
+      { b: f32([2, 1], [4, 8], 'BF16'), a: f32([], [0, 4]), c: f32([0, 7], [8, 8], 'I64') },
+      8,
+    );
     const { tensors } = parse(bytes);
     const dataStart = bytes.byteLength - 8;
     expect([...tensors.values()]).toEqual([
@@ -46,24 +53,31 @@ describe('a header in order', () => {
   });
 
   test('may name tensors like the members of every object', () => {
-    const header = '{"__proto__":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"constructor":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}';
+    const header =
+      '{"__proto__":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"constructor":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}';
     const { tensors } = parse(fileBytes(header, 2));
     expect([...tensors.keys()]).toEqual(['__proto__', 'constructor']);
     expect(Object.hasOwn(Object.prototype, 'dtype')).toBe(false);
   });
 
   test('counts types narrower than a byte', () => {
-    expect(parse(fileBytes({ a: f32([4, 2], [0, 4], 'F4') }, 4)).tensors.get('a')?.byteLength).toBe(4);
+    expect(parse(fileBytes({ a: f32([4, 2], [0, 4], 'F4') }, 4)).tensors.get('a')?.byteLength).toBe(
+      4,
+    );
   });
 });
 
 describe('a header length', () => {
-  test.each([0n, 1n, 3n, 100_000_001n, 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n])('of %s is refused', (length) => {
-    expect(failure(fileBytes('{}', 0, length))).toContain(`got a length of ${length}`);
-  });
+  test.each([0n, 1n, 3n, 100_000_001n, 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n])(
+    'of %s is refused',
+    (length) => {
+      expect(failure(fileBytes('{}', 0, length))).toContain(`got a length of ${length}`);
+    },
+  );
 
   test('is refused in a file too short to hold one', () => {
-    for (let size = 0; size < 8; size++) expect(failure(new Uint8Array(size))).toContain(`got ${size} bytes`);
+    for (let size = 0; size < 8; size++)
+      expect(failure(new Uint8Array(size))).toContain(`got ${size} bytes`);
   });
 });
 
@@ -77,8 +91,16 @@ describe('a header text', () => {
     ['a comma too many', '{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},}', 'a string'],
     ['an unknown escape', '{"\\q":1}', 'a string at character 1'],
     ['a line break in a name', '{"a\nb":1}', 'a string at character 1'],
-    ['a name twice', '{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"\\u0061":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', 'the key "a" once'],
-    ['a field twice', '{"a":{"dtype":"U8","dtype":"I8","shape":[1],"data_offsets":[0,1]}}', 'the key "dtype" once'],
+    [
+      'a name twice',
+      '{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"\\u0061":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}',
+      'the key "a" once',
+    ],
+    [
+      'a field twice',
+      '{"a":{"dtype":"U8","dtype":"I8","shape":[1],"data_offsets":[0,1]}}',
+      'the key "dtype" once',
+    ],
     ['metadata that is no text', '{"__metadata__":{"a":1}}', 'a string'],
     ['metadata that is no object', '{"__metadata__":"a"}', '"{"'],
     ['a number for a tensor', '{"a":1}', '"{"'],
@@ -101,7 +123,11 @@ describe('a tensor', () => {
     ['no dtype', text('"shape":[1],"data_offsets":[0,4]'), 'the field dtype'],
     ['no shape', text('"dtype":"F32","data_offsets":[0,4]'), 'the field shape'],
     ['no data_offsets', text('"dtype":"F32","shape":[1]'), 'the field data_offsets'],
-    ['an unknown field', text('"dtype":"F32","shape":[1],"data_offsets":[0,4],"strides":[1]'), 'got "strides"'],
+    [
+      'an unknown field',
+      text('"dtype":"F32","shape":[1],"data_offsets":[0,4],"strides":[1]'),
+      'got "strides"',
+    ],
     ['an unknown type', { a: f32([1], [0, 4], 'F33') }, 'got "F33"'],
     ['a type that every object has', { a: f32([1], [0, 4], 'constructor') }, 'got "constructor"'],
     ['a number as type', { a: f32([1], [0, 4], 32) }, 'a string'],

@@ -56,7 +56,9 @@ test("MindFormers' table of names is read", async () => {
 });
 
 test('a tensor that the index promises and the file does not hold is named', async () => {
-  const files = await TensorFiles.open(await sharded({ weight_map: { ...weight_map, c: 'two.safetensors' } }));
+  const files = await TensorFiles.open(
+    await sharded({ weight_map: { ...weight_map, c: 'two.safetensors' } }),
+  );
   await expect(files.fileOf('c')).rejects.toThrow(/tensor "c" in .*two.safetensors, got none/);
   await expect(files.fileOf('d')).rejects.toThrow(/tensor "d" in .*index.json, got none/);
 });
@@ -85,7 +87,11 @@ test.each([
   ['with an empty table', '{"weight_map":{}}', 'a weight_map'],
   ['with a table that is none', '{"weight_map":3}', '"{"'],
   ['with a number for a file', '{"weight_map":{"a":1}}', 'a string'],
-  ['with a tensor twice', '{"weight_map":{"a":"one.safetensors","a":"two.safetensors"}}', 'the key "a" once'],
+  [
+    'with a tensor twice',
+    '{"weight_map":{"a":"one.safetensors","a":"two.safetensors"}}',
+    'the key "a" once',
+  ],
   ['nested without end', `{"x":${'['.repeat(50_000)}`, 'at most 16 levels'],
 ])('an index that is %s is refused', async (_, text, message) => {
   const folder = await sharded(text);
@@ -98,6 +104,8 @@ test.each([
 test('a folder without weights, and a path with nothing, are refused', async () => {
   const folder = await temporaryFolder();
   await mkdir(join(folder, 'empty'));
-  await expect(TensorFiles.open(join(folder, 'empty'))).rejects.toThrow('to hold model.safetensors');
+  await expect(TensorFiles.open(join(folder, 'empty'))).rejects.toThrow(
+    'to hold model.safetensors',
+  );
   await expect(TensorFiles.open(join(folder, 'none'))).rejects.toBeInstanceOf(CheckpointError);
 });

@@ -31,10 +31,20 @@ export interface SmallSizes {
 }
 
 /** Options of a dropless SwiGLU layer with random float32 weights. */
-export function smallLayer({ E = 8, K = 2, H = 32, I = 24, config = {}, seed = 1 }: SmallSizes = {}): LayerOptions {
+export function smallLayer({
+  E = 8,
+  K = 2,
+  H = 32,
+  I = 24,
+  config = {},
+  seed = 1,
+}: SmallSizes = {}): LayerOptions {
   const tensor = (index: number, ...shape: number[]) => {
     const count = shape.reduce((product, size) => product * size, 1);
-    return float32Tensor(randomValues(count, seed * 100 + index, 1 / Math.sqrt(shape.at(-1) ?? 1)), shape);
+    return float32Tensor(
+      randomValues(count, seed * 100 + index, 1 / Math.sqrt(shape.at(-1) ?? 1)),
+      shape,
+    );
   };
   const weights: LayerWeights = {
     router: tensor(1, E, H),

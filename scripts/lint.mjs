@@ -1,0 +1,30 @@
+// Formatter and linter of both languages. `--fix` formats.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+
+const fix = process.argv.includes('--fix');
+let failed = false;
+
+function run(name, command, args) {
+  const { status, error } = spawnSync(command, args, { stdio: 'inherit' });
+  if (error?.code === 'ENOENT') console.error(`${name}: ${command} is missing: run \`make lint\``);
+  else console.log(`${name}: ${status === 0 ? 'clean' : 'FAILED'}`);
+  if (status !== 0) failed = true;
+}
+
+function sources(folder) {
+  return readdirSync(folder, { recursive: true })
+    .filter((file) => /\.(h|cc|cpp)$/.test(file))
+    .map((file) => `${folder}/${file}`);
+}
+
+run('biome', 'npx', ['--no-install', 'biome', 'check', ...(fix ? ['--write'] : []), '.']);
+run('types', 'npx', ['--no-install', 'tsc', '--noEmit', '-p', '.']);
+run('types of the tests', 'npx', ['--no-install', 'tsc', '--noEmit', '-p', 'test']);
+const format = fix ? ['-i'] : ['--dry-run', '-Werror'];
+run('clang-format', 'clang-format', [...format, ...sources('native'), ...sources('test/native')]);
+if (!existsSync('build/lint/compile_commands.json'))
+  run('cmake', 'cmake', ['-S', '.', '-B', 'build/lint', '-G', 'Ninja', '-DMOE_OUT=build/lint/out']);
+const tidy = sources('native').filter((file) => file.endsWith('.cc') && !file.includes('/isa/'));
+run('clang-tidy', 'clang-tidy', ['--quiet', '-p', 'build/lint', ...tidy]);
+process.exitCode = failed ? 1 : 0;

@@ -1,0 +1,82 @@
+// Layers made, run and dropped; thousands of calls at once; closing with calls in flight. Resident memory must stay flat.
+// usage: node --expose-gc scripts/stress.mjs [--scale 1]   (after `make build`)
+import { MoELayer } from '../dist/index.js';
+
+const at = process.argv.indexOf('--scale');
+const scale = at < 0 ? 1 : Number(process.argv[at + 1]);
+const times = (count) => Math.max(1, Math.round(count * scale));
+const [E, K, H, I] = [8, 2, 64, 48];
+const random = (count) => Float32Array.from({ length: count }, () => Math.random() - 0.5);
+const tensor = (...shape) => ({
+  dtype: 'float32',
+  shape,
+  data: random(shape.reduce((product, size) => product * size, 1)),
+});
+const options = {
+  config: { expertNum: E, numExpertsChosen: K, routingPolicy: 'TopkRouterV2', capacityFactor: -1 },
+  hiddenSize: H,
+  intermediateSize: I,
+  maxQueue: 100_000,
+  weights: {
+    router: tensor(E, H),
+    gate: tensor(E, I, H),
+    up: tensor(E, I, H),
+    down: tensor(E, H, I),
+  },
+};
+const hidden = random(4 * H);
+
+async function createRunDrop(count) {
+  for (let i = 0; i < count; i++) {
+    const layer = await MoELayer.create(options);
+    await layer.forward(hidden);
+    if (i % 2 === 0) await layer.close();
+    if (i % 50 === 0) await collect();
+  }
+}
+
+async function manyCalls(count) {
+  await using layer = await MoELayer.create(options);
+  const { output } = await layer.forward(hidden);
+  const results = await Promise.all(Array.from({ length: count }, () => layer.forward(hidden)));
+  for (const result of results)
+    if (!result.output.every((value, i) => value === output[i])) throw new Error('a call differs');
+}
+
+async function closeInFlight(count) {
+  for (let i = 0; i < count; i++) {
+    const layer = await MoELayer.create(options);
+    const calls = Array.from({ length: 20 }, () => layer.forward(hidden).catch(({ code }) => code));
+    await layer.close();
+    const outcomes = await Promise.all(calls);
+    const wrong = outcomes.find((o) => typeof o === 'string' && o !== 'ERR_MOE_CLOSED');
+    if (wrong !== undefined) throw new Error(`a call ended with ${wrong}`);
+  }
+}
+
+async function collect() {
+  globalThis.gc?.();
+  await new Promise((resolve) => setTimeout(resolve, 10));
+}
+
+async function residentMiB() {
+  for (let i = 0; i < 5; i++) await collect();
+  return process.memoryUsage().rss / 2 ** 20;
+}
+
+async function round(factor) {
+  await createRunDrop(times(1000 * factor));
+  await manyCalls(times(10_000 * factor));
+  await closeInFlight(times(100 * factor));
+}
+
+const bound = 32; // MiB: what allocators keep after a first round, far below one leaked layer per iteration
+await round(0.2);
+const before = await residentMiB();
+await round(1);
+const after = await residentMiB();
+const growth = after - before;
+console.log(
+  `resident ${before.toFixed(1)} MiB, then ${after.toFixed(1)} MiB: grew by ${growth.toFixed(1)} of at most ${bound}`,
+);
+process.exitCode = growth <= bound ? 0 : 1;
