@@ -36,11 +36,12 @@ async function createRunDrop(count) {
 }
 
 async function manyCalls(count) {
-  await using layer = await MoELayer.create(options);
+  const layer = await MoELayer.create(options);
   const { output } = await layer.forward(hidden);
   const results = await Promise.all(Array.from({ length: count }, () => layer.forward(hidden)));
   for (const result of results)
     if (!result.output.every((value, i) => value === output[i])) throw new Error('a call differs');
+  await layer.close();
 }
 
 async function closeInFlight(count) {
@@ -64,17 +65,16 @@ async function residentMiB() {
   return process.memoryUsage().rss / 2 ** 20;
 }
 
-async function round(factor) {
-  await createRunDrop(times(1000 * factor));
-  await manyCalls(times(10_000 * factor));
-  await closeInFlight(times(100 * factor));
+async function round() {
+  await createRunDrop(times(1000));
+  await manyCalls(times(10_000));
+  await closeInFlight(times(100));
+  return residentMiB();
 }
 
-const bound = 32; // MiB: what allocators keep after a first round, far below one leaked layer per iteration
-await round(0.2);
-const before = await residentMiB();
-await round(1);
-const after = await residentMiB();
+const bound = 16; // MiB, far below one leaked layer per iteration
+const before = await round(); // the first round grows heaps and pools to what the work takes
+const after = await round();
 const growth = after - before;
 console.log(
   `resident ${before.toFixed(1)} MiB, then ${after.toFixed(1)} MiB: grew by ${growth.toFixed(1)} of at most ${bound}`,

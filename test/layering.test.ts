@@ -1,0 +1,69 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import { describe, expect, test } from 'vitest';
+
+const root = join(import.meta.dirname, '..');
+
+function filesIn(folder: string, ending: RegExp): string[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((file) => ending.test(file))
+    .map((file) => `${folder}/${file}`);
+}
+
+const textOf = (file: string) => readFileSync(join(root, file), 'utf8');
+const standard = /^<[a-z_]+>$/;
+const system =
+  /^<(dlfcn|fcntl|unistd|sched|sys\/(mman|stat|syscall|sysinfo)|linux\/futex|linux\/perf_event|cpuid)\.h>$/;
+const intrinsics = /^<(immintrin|emmintrin|arm_neon)\.h>$/;
+
+/** What a file of each native folder may include; the first folder that fits counts. */
+const native: [folder: string, allowed: RegExp[]][] = [
+  ['native/cpu/kernels/', [/^"cpu\/kernels\//, /^MOE_VEC$/, /^<(cstddef|cstdint)>$/, intrinsics]],
+  ['native/cpu/isa/', [/^"cpu\/(kernels\/|kernels\.h)/]],
+  ['native/cpu/', [/^"(cpu|core)\//, standard, system]],
+  ['native/core/', [/^"core\//, standard, system]],
+  ['native/addon/napi_setup.h', [/^<napi\.h>$/]],
+  [
+    'native/addon/',
+    [/^"(addon|core)\//, /^"cpu\/(cpu_backend|machine_peak)\.h"$/, standard, system],
+  ],
+];
+
+describe('the layering of docs/architecture.md holds', () => {
+  const files = filesIn('native', /\.(h|cc)$/);
+
+  test('there are native files', () => expect(files.length).toBeGreaterThan(40));
+
+  test.each(files)('%s', (file) => {
+    const [, allowed] = native.find(([folder]) => file.startsWith(folder)) ?? [];
+    const includes = [...textOf(file).matchAll(/^\s*#\s*include\s+(\S+)/gm)].map(
+      ([, what]) => what ?? '',
+    );
+    expect(allowed).toBeDefined();
+    expect(includes.filter((what) => !allowed?.some((pattern) => pattern.test(what)))).toEqual([]);
+  });
+
+  test.each(filesIn('src', /\.ts$/))('%s', (file) => {
+    const imports = [...textOf(file).matchAll(/(?:from|import)\s*\(?'([^']+)'/g)].map(
+      ([, what]) => what ?? '',
+    );
+    const outside = imports.filter((what) => !what.startsWith('.') && !what.startsWith('node:'));
+    const mayImport = file.startsWith('src/cli/')
+      ? ['commander', 'yaml']
+      : file.startsWith('src/config/')
+        ? ['yaml']
+        : [];
+    expect(outside.filter((what) => !mayImport.includes(what))).toEqual([]);
+    const inside = imports
+      .filter((what) => what.startsWith('.'))
+      .map((what) => normalize(join(dirname(file), what)));
+    expect(inside.filter((what) => !what.startsWith('src/'))).toEqual([]);
+    if (!file.startsWith('src/cli/'))
+      expect(inside.filter((what) => what.startsWith('src/cli/'))).toEqual([]);
+    if (file !== 'src/native.ts') expect(textOf(file)).not.toMatch(/\.node['"]|node-gyp-build/);
+  });
+
+  test.each([...files, ...filesIn('src', /\.ts$/)])('%s has at most 400 lines', (file) => {
+    expect(textOf(file).split('\n').length - 1).toBeLessThanOrEqual(400);
+  });
+});
