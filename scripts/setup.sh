@@ -55,8 +55,9 @@ if ! command -v node >/dev/null 2>&1; then
   exit 1
 fi
 
-# npm ci when the lock file is newer than what was installed from it. The addon is built by the build step, not here.
+# What the lock file says, when it is newer than what was installed from it. Not `npm ci`: that refuses the lock file on
+# registries that lack another platform's optional binaries. The addon is built by the build step, not here.
 if [[ ! -e node_modules/.package-lock.json || package-lock.json -nt node_modules/.package-lock.json ]]; then
-  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+  npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error
   touch node_modules/.package-lock.json
 fi
