@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { describe, expectKnownNames } from './checks.js';
 import { huggingFaceSizes } from './config/hugging_face.js';
-import { MoEConfig } from './config.js';
+import { MoEConfig, type MoEConfigOptions } from './config.js';
 import { CheckpointError, ClosedError, ConfigError, fromNative } from './errors.js';
 import type { LayerSizes } from './families/family.js';
 import { type FoundLayer, type FoundLayers, findLayers } from './families/find_layers.js';
@@ -108,7 +108,7 @@ export class MoECheckpoint implements AsyncDisposable {
     const number = this.#numberOf(layer ?? options.layer);
     options.signal?.throwIfAborted();
     const { config: changes, layer: _, weightType, ...passedOn } = options;
-    const config = changes === undefined ? this.config : this.config.with(changes);
+    const config = changes === undefined ? this.config : withChanges(this.config, changes);
     const { hiddenSize, intermediateSize, sharedSize, activation, described } = this.#description;
     if (!described && changes?.numExpertsChosen === undefined)
       throw new ConfigError(
@@ -234,6 +234,13 @@ async function describeModel(
     return { ...measured, modelType: family.name, config, described: false };
   }
   const parsed = parseConfig(path, await readText(path, maxConfigBytes));
+  if (isMindFormers(parsed))
+    return {
+      ...measured,
+      modelType: family.name,
+      config: MoEConfig.parse(parsed),
+      described: true,
+    };
   const { modelType, hiddenSize, intermediateSize, sharedSize, activation } =
     huggingFaceSizes(parsed);
   const config = MoEConfig.fromHuggingFace(parsed);
@@ -246,6 +253,20 @@ async function describeModel(
     weightType: measured.weightType,
     described: true,
   };
+}
+
+/**
+ * The changed config. What a model's own code adds to `TopkRouterV2` is no choice of the user's, so it does not stand in
+ * the way of `TopkRouterV1`.
+ */
+function withChanges(config: MoEConfig, changes: Partial<MoEConfigOptions>): MoEConfig {
+  const plain = { normTopkEpsilon: undefined, excludeMaskedGroups: undefined };
+  return config.with({ ...(changes.routingPolicy === 'TopkRouterV1' && plain), ...changes });
+}
+
+/** A MindFormers config says nothing of sizes: those are the tensors'. */
+function isMindFormers(config: object): boolean {
+  return 'moe_config' in config || !('model_type' in config);
 }
 
 function parseConfig(path: string, text: string): object {
