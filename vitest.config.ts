@@ -2,7 +2,6 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    globalSetup: ['test/fixtures/build_dist.ts'],
     pool: 'forks',
     maxWorkers: 2,
     include: ['test/**/*.test.ts'],

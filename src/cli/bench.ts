@@ -6,6 +6,7 @@ import { integer, integers, oneOf, positive } from './arguments.js';
 import type { PeerChoice } from './bench/peer.js';
 import { type PeerName, peerTypes } from './bench/peer_install.js';
 import { benchReport } from './bench/report.js';
+import { runBench } from './bench/run_bench.js';
 import { type ShapeName, shapeNames, shapes } from './bench/shapes.js';
 import { deviceOption, jsonOption, print, threadsOption } from './options.js';
 
@@ -92,8 +93,6 @@ export function addBench(program: Command): void {
         command.error(
           `error: option '--top-k' is ${shape.numExpertsChosen}, more than the ${shape.expertNum} experts`,
         );
-      // Loaded here: making the values to compute with takes longer than the other commands do.
-      const { runBench } = await import('./bench/run_bench.js');
       const result = await runBench({
         shape,
         tokens: options.tokens,

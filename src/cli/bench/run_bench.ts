@@ -13,7 +13,7 @@ import { type PeerName, type PeerProgram, preparePeer } from './peer_install.js'
 import { expertElements, type Shape } from './shapes.js';
 import { syntheticWeights } from './synthetic.js';
 
-/** Time given to each of the two rates of the machine; they are measured before every case and at the end. */
+/** Time given to one measurement of the machine's peak; one is made in every round of every case. */
 const peakSeconds = 0.1;
 
 export interface BenchSettings {
@@ -57,11 +57,10 @@ export async function runBench(settings: BenchSettings): Promise<BenchResult> {
   const bench = new Bench(settings, programs, await busyFraction());
   try {
     for (const weightType of settings.weightTypes) await bench.measure(weightType);
-    await bench.measureMachine();
-    return bench.result();
   } finally {
     bench.end();
   }
+  return bench.result();
 }
 
 /** What one run gathers. */
@@ -108,8 +107,10 @@ class Bench {
       for (const tokens of batches) {
         this.#progress.update(this.#cases.length, batches.length * weightTypes.length);
         this.#signal.throwIfAborted();
-        await this.measureMachine();
-        this.#cases.push(await measureCase({ shape, layer, weightType, peers, tokens, seconds }));
+        const onRound = () => this.#measureMachine(threads);
+        this.#cases.push(
+          await measureCase({ shape, layer, weightType, peers, tokens, seconds, onRound }),
+        );
       }
       const last = this.#cases.at(-1);
       if (eventLoopSeconds === 0 || this.#eventLoop !== undefined || last === undefined) return;
@@ -155,8 +156,8 @@ class Bench {
   }
 
   /** Keeps the best of what was seen: it is the machine's limit that counts. */
-  async measureMachine(): Promise<void> {
-    const now = await loadNative().measureMachinePeak(this.#settings.threads, peakSeconds);
+  async #measureMachine(threads: number): Promise<void> {
+    const now = await loadNative().measureMachinePeak(threads, peakSeconds);
     this.#machine = {
       threads: now.threads,
       gflops: Math.max(this.#machine.gflops, now.gflops),
