@@ -30,8 +30,6 @@ test('bench gives checked times, rates and fractions of the machine’s own peak
     '0.3',
   ]);
   expect(result.kernels).toMatch(/\w/);
-  expect(result.busyFraction).toBeGreaterThanOrEqual(0);
-  expect(result.busyFraction).toBeLessThanOrEqual(1);
   expect(result.machine.gflops).toBeGreaterThan(0);
   expect(result.machine.gigabytesPerSecond).toBeGreaterThan(0);
   const keys = result.cases.map(({ weightType, tokens }) => `${weightType} ${tokens}`);

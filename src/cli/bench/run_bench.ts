@@ -5,7 +5,6 @@ import { loadNative, type NativeMachinePeak } from '../../native.js';
 import { interruptSignal } from '../options.js';
 import { ProgressLine } from '../progress.js';
 import { bytes } from '../text.js';
-import { busyFraction } from './busy.js';
 import { type EventLoop, measureEventLoop } from './event_loop.js';
 import { type Case, measureCase } from './measure.js';
 import { Peer, type PeerChoice } from './peer.js';
@@ -43,8 +42,6 @@ export interface BenchResult {
   device: string;
   kernels: string;
   threads: number;
-  /** The part of the processors that other programs used when the run began. */
-  busyFraction: number;
   /** The machine's own limits: the best seen in this run. */
   machine: NativeMachinePeak;
   cases: (Case & { nodeMoe: Fractions })[];
@@ -54,7 +51,7 @@ export interface BenchResult {
 export async function runBench(settings: BenchSettings): Promise<BenchResult> {
   checkMemory(settings);
   const programs = await preparePeers(settings);
-  const bench = new Bench(settings, programs, await busyFraction());
+  const bench = new Bench(settings, programs);
   try {
     for (const weightType of settings.weightTypes) await bench.measure(weightType);
   } finally {
@@ -70,17 +67,11 @@ class Bench {
   readonly #progress = new ProgressLine('measuring');
   readonly #signal = interruptSignal();
   readonly #cases: Case[] = [];
-  readonly #busyFraction: number;
   #machine: NativeMachinePeak;
   #device = '';
   #eventLoop: EventLoop | undefined;
 
-  constructor(
-    settings: BenchSettings,
-    programs: ReadonlyMap<PeerName, PeerProgram>,
-    busyFraction: number,
-  ) {
-    this.#busyFraction = busyFraction;
+  constructor(settings: BenchSettings, programs: ReadonlyMap<PeerName, PeerProgram>) {
     this.#settings = settings;
     this.#programs = programs;
     this.#machine = { threads: settings.threads, gflops: 0, gigabytesPerSecond: 0 };
@@ -148,7 +139,6 @@ class Bench {
       device: this.#device,
       kernels: kernelsOf(this.#device),
       threads,
-      busyFraction: this.#busyFraction,
       machine: this.#machine,
       cases,
       ...(this.#eventLoop && { eventLoop: this.#eventLoop }),
