@@ -52,7 +52,7 @@ async function readTexts() {
 }
 
 const isRight = ({ relativeError, expertIdsIdentical }) =>
-  relativeError <= tolerance && expertIdsIdentical === true;
+  relativeError !== null && relativeError <= tolerance && expertIdsIdentical === true;
 
 function verdict({ layer, expected }) {
   const { maxAbsoluteError, relativeError, expertIdsIdentical } = expected;
