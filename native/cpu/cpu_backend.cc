@@ -1,7 +1,7 @@
 #include "cpu/cpu_backend.h"
 
 #include <algorithm>
-#include <cmath>
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -34,16 +34,23 @@ int64_t grain_for(int64_t floats_per_item) {
 
 const CpuLayer& as_cpu(const PreparedLayer& layer) { return static_cast<const CpuLayer&>(layer); }
 
+bool all_finite(const float* values, int64_t count) {
+  constexpr int32_t kMagnitude = 0x7fffffff, kInfinity = 0x7f800000;
+  int32_t largest = 0;
+  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::bit_cast<int32_t>(values[i]) & kMagnitude);
+  return largest < kInfinity;
+}
+
 // The only expert takes every token whose values are finite, with weight 1.
-void route_to_only_expert(Matrix hidden, const Routing& out) {
-  *out.expert_load = 0;
-  for (int64_t token = 0; token < hidden.rows; ++token) {
-    const float* const row = hidden.data + token * hidden.cols;
-    const bool finite = std::all_of(row, row + hidden.cols, [](float value) { return std::isfinite(value); });
-    out.experts[token] = finite ? 0 : -1;
-    out.weights[token] = finite ? 1.0f : std::numeric_limits<float>::quiet_NaN();
-    *out.expert_load += finite;
-  }
+void route_to_only_expert(Matrix hidden, ThreadPool::Team& team, const Routing& out) {
+  team.parallel_for(hidden.rows, grain_for(hidden.cols), [&](int64_t begin, int64_t end) {
+    for (int64_t token = begin; token < end; ++token) {
+      const bool finite = all_finite(hidden.data + token * hidden.cols, hidden.cols);
+      out.experts[token] = finite ? 0 : -1;
+      out.weights[token] = finite ? 1.0f : std::numeric_limits<float>::quiet_NaN();
+    }
+  });
+  *out.expert_load = static_cast<uint32_t>(std::count(out.experts, out.experts + hidden.rows, 0));
   *out.totals = {.aux_loss = 0, .z_loss = 0, .dropped_choices = 0, .capacity = -1};
 }
 
@@ -90,10 +97,10 @@ std::unique_ptr<PreparedLayer> CpuBackend::prepare(const LayerSpec& spec, const 
 
 void CpuBackend::route(const PreparedLayer& layer, Matrix hidden, const Routing& out) {
   const CpuLayer& cpu = as_cpu(layer);
-  if (!cpu.router) return route_to_only_expert(hidden, out);
+  ThreadPool::Team team = team_of(cpu);
+  if (!cpu.router) return route_to_only_expert(hidden, team, out);
   const size_t values = hidden.rows * cpu.router->columns();
   float* const logits = logits_.reserve_as<float>(values);
-  ThreadPool::Team team = team_of(cpu);
   project(*cpu.router, hidden, logits, team);
   cpu.choose->route({logits, values}, hidden.rows, team, out);
 }

@@ -7,8 +7,10 @@
 namespace moe::cpu {
 namespace {
 
-// A task should take about this long: much longer than handing it out, much shorter than a call.
+// A task should take about this long: much longer than handing it out, much shorter than a call. It takes less where
+// there would be too few tasks for the threads, but not so little that waking a thread costs more.
 constexpr double kTaskSeconds = 20e-6;
+constexpr double kLeastTaskSeconds = 5e-6;
 // Rough rates of one core, to turn work into time.
 constexpr double kFlopsPerSecond = 80e9;
 constexpr double kBytesPerSecond = 10e9;
@@ -89,10 +91,12 @@ int64_t GroupedGemm::panels_per_task(const PackedMatrices& weights, int threads)
   const double panel_flops = 2.0 * rows * static_cast<double>(weights.depth() * kernels_.panel_columns);
   const double panel_seconds =
       std::max(panel_flops / kFlopsPerSecond, static_cast<double>(weights.panel_bytes()) / kBytesPerSecond);
-  int64_t panels = 1 + static_cast<int64_t>(kTaskSeconds / panel_seconds);
+  const auto panels_for = [&](double seconds) { return 1 + static_cast<int64_t>(seconds / panel_seconds); };
+  int64_t panels = panels_for(kTaskSeconds);
   if (rows <= kPanelsTogether) panels = divide_up(panels, kPanelsTogether) * kPanelsTogether;
   const int64_t total = static_cast<int64_t>(chunks_.size()) * weights.num_panels();
-  return std::clamp<int64_t>(total / (kTasksPerThread * threads), 1, std::min(panels, weights.num_panels()));
+  const int64_t even_share = std::max(panels_for(kLeastTaskSeconds), total / (kTasksPerThread * threads));
+  return std::min({panels, even_share, weights.num_panels()});
 }
 
 void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, Epilogue epilogue, float* output,

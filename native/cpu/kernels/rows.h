@@ -18,10 +18,14 @@ inline Vec load_part(const float* from, int64_t count) {
 }
 
 inline void pack_rows(const PackTask& task) {
-  for (int64_t i = 0; i < task.rows; ++i) {
-    const int64_t token = task.slot_of_row ? task.slot_of_row[i] / task.fan_out : task.first_token + i;
-    const float* const row = task.hidden + token * task.depth;
-    for (int64_t k = 0; k < task.depth; ++k) task.tile[k * task.rows + i] = row[k];
+  constexpr int64_t kBlock = 128;  // what a block touches of the tile stays in L1
+  for (int64_t block = 0; block < task.depth; block += kBlock) {
+    const int64_t end = block + kBlock < task.depth ? block + kBlock : task.depth;
+    for (int64_t i = 0; i < task.rows; ++i) {
+      const int64_t token = task.slot_of_row ? task.slot_of_row[i] / task.fan_out : task.first_token + i;
+      const float* const row = task.hidden + token * task.depth;
+      for (int64_t k = block; k < end; ++k) task.tile[k * task.rows + i] = row[k];
+    }
   }
 }
 

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
+#include <cstdlib>
 #include <string>
 
 #include "core/error.h"
@@ -43,6 +43,16 @@ TEST(Plugin, DescribesOneDevice) {
   EXPECT_GT(devices[0].memory_bytes, 0u);
   EXPECT_NE(plugin().open(0), nullptr);
   EXPECT_THROW(plugin().open(1), Error);
+}
+
+TEST(Plugin, SaysWhyAForcedSetCannotBeUsed) {
+  const char* const before = std::getenv("MOE_CPU_ISA");
+  const std::string restored = before ? before : "";
+  setenv("MOE_CPU_ISA", "sse9", 1);
+  EXPECT_NE(plugin().why_unavailable().find("sse9"), std::string::npos);
+  EXPECT_THROW(plugin().open(0), Error);
+  setenv("MOE_CPU_ISA", restored.c_str(), 1);
+  EXPECT_EQ(plugin().why_unavailable(), "");
 }
 
 TEST(MachinePeak, MeasuresBothRates) {
