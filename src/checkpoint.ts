@@ -7,10 +7,11 @@ import type { LayerSizes } from './families/family.js';
 import { type FoundLayer, type FoundLayers, findLayers } from './families/find_layers.js';
 import { LayerTensors, type StoredTensor } from './families/layer_tensors.js';
 import type { Activation, LayerParts, WeightType } from './layer/options.js';
-import { createFromViews, type LoadOptions, type MoELayer } from './layer.js';
+import { type LoadOptions, MoELayer } from './layer.js';
 import { loadNative, type NativeFile } from './native.js';
 import { kindOf, readText } from './safetensors/disk.js';
 import { changed, type SafetensorsFile } from './safetensors/file.js';
+import type { TensorEntry } from './safetensors/header.js';
 import { TensorFiles } from './safetensors/tensor_files.js';
 
 const maxConfigBytes = 16 << 20;
@@ -131,7 +132,19 @@ export class MoECheckpoint implements AsyncDisposable {
       weightType: weightType ?? this.weightType,
       views,
     };
-    return createFromViews({ ...parts, ...passedOn });
+    return MoELayer.fromParts({ ...parts, ...passedOn });
+  }
+
+  /** @internal How the tensors are named. */
+  get family(): string {
+    return this.#found.family.name;
+  }
+
+  /** @internal What the headers say of an MoE layer's tensors. */
+  async tensorsOf(layer: number): Promise<TensorEntry[]> {
+    const found = this.#found.layers.get(this.#numberOf(layer)) as FoundLayer;
+    const stored = await storedTensors(this.#files, found);
+    return [...stored.values()].map(({ entry }) => entry);
   }
 
   /** Unmaps the files. Layers that were loaded stay usable. */

@@ -1,26 +1,13 @@
 import { unexpected } from './checks.js';
 import { fromNative } from './errors.js';
-import { loadNative, type NativeDevice } from './native.js';
+import { type NativeDevice as Device, loadNative } from './native.js';
+
+export type { NativeDevice as Device } from './native.js';
 
 export type BackendName = 'ascend' | 'cuda' | 'cpu';
 
 /** A device as options name it: a family, or one device of a family by its index. */
 export type DeviceName = 'auto' | 'cpu' | 'cuda' | 'ascend' | `cuda:${number}` | `ascend:${number}`;
-
-/** One piece of hardware. */
-export interface Device {
-  /** The N of `cuda:N`. */
-  index: number;
-  name: string;
-  /** Which kernels were chosen, and from what. */
-  kernels: string;
-  /** Threads that work on a layer; 0 where the word has no meaning. */
-  threads: number;
-  /** 0 when unknown. */
-  memoryBytes: number;
-  /** True for a stand-in that computes on the CPU what the device would. */
-  emulated: boolean;
-}
 
 /** A family of devices: available with its devices, or not and why. */
 export type DeviceInfo =
@@ -32,9 +19,7 @@ export function devices(): DeviceInfo[] {
   return loadNative()
     .devices()
     .map(({ name, reason, devices }) =>
-      reason === ''
-        ? { name, available: true, devices: devices satisfies NativeDevice[] }
-        : { name, available: false, reason },
+      reason === '' ? { name, available: true, devices } : { name, available: false, reason },
     );
 }
 

@@ -179,7 +179,8 @@ export class MoELayer implements AsyncDisposable {
 
   /** The router's choices, capacity applied, without running any expert. */
   async route(hidden: Float32Array | Tensor): Promise<Routing> {
-    const call = { ...this.#input(hidden), ...this.#routing(hidden) };
+    const input = this.#input(hidden);
+    const call = { ...input, ...this.#routing(input.tokens) };
     await settled(() => this.#native.forward(call));
     return { expertIds: call.expertIds, weights: call.weights };
   }
@@ -215,9 +216,8 @@ export class MoELayer implements AsyncDisposable {
     return { hidden: hidden.data, dtype: hidden.dtype, tokens };
   }
 
-  #routing(hidden: Float32Array | Tensor): Routing {
-    const values = hidden instanceof Float32Array ? hidden.length : hidden.data.length;
-    const slots = (values / this.hiddenSize) * this.config.numExpertsChosen;
+  #routing(tokens: number): Routing {
+    const slots = tokens * this.config.numExpertsChosen;
     return { expertIds: new Int32Array(slots), weights: new Float32Array(slots) };
   }
 
@@ -225,7 +225,7 @@ export class MoELayer implements AsyncDisposable {
     expectKnownNames('forward', options, forwardOptionNames);
     const input = this.#input(hidden);
     const values = input.tokens * this.hiddenSize;
-    const { out = new Float32Array(values) } = options;
+    const { out } = options;
     if (out !== undefined) {
       expectArray('out', 'float32', out);
       if (out.length !== values)
@@ -235,17 +235,12 @@ export class MoELayer implements AsyncDisposable {
     }
     return {
       ...input,
-      output: out,
+      output: out ?? new Float32Array(values),
       expertLoad: new Uint32Array(this.config.expertNum),
       totals: new Float64Array(4),
-      ...(options.routing === true && this.#routing(hidden)),
+      ...(options.routing === true && this.#routing(input.tokens)),
     };
   }
-}
-
-/** @internal As `MoELayer.create`, with weights that may stand in mapped files. */
-export function createFromViews(parts: LayerParts): Promise<MoELayer> {
-  return MoELayer.fromParts(parts);
 }
 
 type FullCall = NativeCall & Required<Pick<NativeCall, 'output' | 'expertLoad' | 'totals'>>;

@@ -80,12 +80,18 @@ export interface NativeLayer {
   close(): Promise<void>;
 }
 
+/** One piece of hardware. */
 export interface NativeDevice {
+  /** The N of `cuda:N`. */
   index: number;
   name: string;
+  /** Which kernels were chosen, and from what. */
   kernels: string;
+  /** Threads that work on a layer; 0 where the word has no meaning. */
   threads: number;
+  /** 0 when unknown. */
   memoryBytes: number;
+  /** True for a stand-in that computes on the CPU what the device would. */
   emulated: boolean;
 }
 

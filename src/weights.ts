@@ -3,6 +3,13 @@ import type { NativeFile } from './native.js';
 /** Element types of weights and activations. 16-bit floats travel as their bits in a `Uint16Array`. */
 export type DType = 'float32' | 'bfloat16' | 'float16';
 
+/** Bytes of one element. */
+export const elementBytes: Readonly<Record<DType, number>> = {
+  float32: 4,
+  bfloat16: 2,
+  float16: 2,
+};
+
 /** A dense, row-major array in memory. */
 export interface Tensor {
   dtype: DType;

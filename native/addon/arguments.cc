@@ -1,5 +1,6 @@
 #include "addon/arguments.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -86,9 +87,11 @@ Borrowed read_source(Napi::Object view, std::vector<std::shared_ptr<MappedFile>>
   const Napi::Value source = view.Get("source");
   Borrowed memory;
   if (const auto file = FileObject::from(source)) {
-    file->expect_unshortened();
+    if (std::find(files.begin(), files.end(), file) == files.end()) {
+      file->expect_unshortened();
+      files.push_back(file);
+    }
     memory = {const_cast<uint8_t*>(file->data()), file->size()};
-    if (files.empty() || files.back() != file) files.push_back(file);
   } else if (source.IsTypedArray()) {
     const auto array = source.As<Napi::TypedArray>();
     const size_t length = array.ElementLength();

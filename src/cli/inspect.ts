@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
 import { MoECheckpoint } from '../checkpoint.js';
-import { findLayers } from '../families/find_layers.js';
-import { TensorFiles } from '../safetensors/tensor_files.js';
+import type { TensorEntry } from '../safetensors/header.js';
 import { jsonOption, print } from './options.js';
 import { bold, bytes, facts, ranges, table } from './text.js';
 
@@ -44,13 +43,11 @@ export function addInspect(program: Command): void {
 async function inspect(path: string): Promise<Inspection> {
   const checkpoint = await MoECheckpoint.open(path);
   try {
-    const files = await TensorFiles.open(path);
-    const { family, layers } = findLayers(path, files.names);
     const { modelType, hiddenSize, intermediateSize, activation, weightType, config } = checkpoint;
     return {
       checkpoint: path,
       modelType,
-      family: family.name,
+      family: checkpoint.family,
       hiddenSize,
       intermediateSize,
       activation,
@@ -58,12 +55,8 @@ async function inspect(path: string): Promise<Inspection> {
       config: config.toJSON(),
       diagnostics: [...config.diagnostics],
       layers: await Promise.all(
-        [...layers].map(([layer, { prefix, names }]) =>
-          layerFacts(
-            files,
-            layer,
-            names.map((name) => prefix + name),
-          ),
+        checkpoint.layers.map(async (layer) =>
+          layerFacts(layer, await checkpoint.tensorsOf(layer)),
         ),
       ),
     };
@@ -72,14 +65,7 @@ async function inspect(path: string): Promise<Inspection> {
   }
 }
 
-async function layerFacts(
-  files: TensorFiles,
-  layer: number,
-  names: readonly string[],
-): Promise<LayerFacts> {
-  const entries = await Promise.all(
-    names.map(async (name) => (await files.fileOf(name)).entry(name)),
-  );
+function layerFacts(layer: number, entries: readonly TensorEntry[]): LayerFacts {
   return {
     layer,
     tensors: entries.length,

@@ -1,8 +1,6 @@
-import type { NativeLayerSpec } from '../native.js';
+import type { Activation } from '../layer/options.js';
 import type { DType, LayerWeightViews } from '../weights.js';
 import type { LayerTensors } from './layer_tensors.js';
-
-export type Activation = NativeLayerSpec['activation'];
 
 /** The sizes that a layer's tensors must have. */
 export interface LayerSizes {

@@ -3,7 +3,13 @@ import type { NativeFile } from '../native.js';
 import { floatType } from '../safetensors/dtype.js';
 import type { SafetensorsFile } from '../safetensors/file.js';
 import { shapeText, type TensorEntry, tensorIn } from '../safetensors/header.js';
-import type { DType, MatrixView, VectorView, WeightSource } from '../weights.js';
+import {
+  type DType,
+  elementBytes,
+  type MatrixView,
+  type VectorView,
+  type WeightSource,
+} from '../weights.js';
 
 /** A tensor of a checkpoint: what its header says, and the file that holds it. */
 export interface StoredTensor {
@@ -134,7 +140,7 @@ export class Block {
 
   constructor(file: NativeFile, byteOffset: number, byteLength: number, dtype: DType) {
     this.#dtype = dtype;
-    if (byteOffset % elementBytes(dtype) === 0) {
+    if (byteOffset % elementBytes[dtype] === 0) {
       this.#source = file;
       this.#byteOffset = byteOffset;
     } else {
@@ -171,11 +177,7 @@ export class Block {
   }
 
   #at(element: number): { source: WeightSource; byteOffset: number; dtype: DType } {
-    const byteOffset = this.#byteOffset + element * elementBytes(this.#dtype);
+    const byteOffset = this.#byteOffset + element * elementBytes[this.#dtype];
     return { source: this.#source, byteOffset, dtype: this.#dtype };
   }
-}
-
-function elementBytes(dtype: DType): number {
-  return dtype === 'float32' ? 4 : 2;
 }

@@ -1,12 +1,12 @@
 import { ShapeError } from '../errors.js';
-import type {
-  DType,
-  ExpertView,
-  LayerWeights,
-  LayerWeightViews,
-  MatrixView,
-  Tensor,
-  VectorView,
+import {
+  type ExpertView,
+  elementBytes,
+  type LayerWeights,
+  type LayerWeightViews,
+  type MatrixView,
+  type Tensor,
+  type VectorView,
 } from '../weights.js';
 
 /** E, H and I of a layer, and the width of its shared expert (0 without one). */
@@ -16,8 +16,6 @@ export interface WeightSizes {
   intermediateSize: number;
   sharedSize: number;
 }
-
-const bytesOf: Record<DType, number> = { float32: 4, bfloat16: 2, float16: 2 };
 
 /**
  * Throws `ShapeError` unless `array` is of the kind its dtype asks for and its memory stays where it is: native code
@@ -169,12 +167,12 @@ function matrixOf(
   inFeatures: number,
   index: number,
 ): MatrixView {
-  const byteOffset = index * outFeatures * inFeatures * bytesOf[tensor.dtype];
+  const byteOffset = index * outFeatures * inFeatures * elementBytes[tensor.dtype];
   const { data: source, dtype } = tensor;
   return { source, byteOffset, dtype, outFeatures, inFeatures, outStride: inFeatures, inStride: 1 };
 }
 
 function vectorOf(tensor: Tensor, size: number, index: number): VectorView {
-  const byteOffset = index * size * bytesOf[tensor.dtype];
+  const byteOffset = index * size * elementBytes[tensor.dtype];
   return { source: tensor.data, byteOffset, dtype: tensor.dtype, size, stride: 1 };
 }
