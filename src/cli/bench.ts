@@ -6,7 +6,6 @@ import { integer, integers, oneOf, positive } from './arguments.js';
 import type { PeerChoice } from './bench/peer.js';
 import { type PeerName, peerTypes } from './bench/peer_install.js';
 import { benchReport } from './bench/report.js';
-import { runBench } from './bench/run_bench.js';
 import { type ShapeName, shapeNames, shapes } from './bench/shapes.js';
 import { deviceOption, jsonOption, print, threadsOption } from './options.js';
 
@@ -93,6 +92,7 @@ export function addBench(program: Command): void {
         command.error(
           `error: option '--top-k' is ${shape.numExpertsChosen}, more than the ${shape.expertNum} experts`,
         );
+      const { runBench } = await import('./bench/run_bench.js'); // makes a million values when loaded
       const result = await runBench({
         shape,
         tokens: options.tokens,

@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { InvalidArgumentError } from 'commander';
 import { parse } from 'yaml';
+import { expectObject } from '../checks.js';
+import { parseText } from '../config/parse_text.js';
 import type { MoEConfigOptions } from '../config.js';
-import { ConfigError } from '../errors.js';
 
 export type Setting = readonly [name: string, value: unknown];
 
@@ -26,15 +27,10 @@ export async function configOverrides(
 }
 
 async function readOptions(path: string): Promise<Setting[]> {
-  const document: unknown = parse(await readFile(path, 'utf8'));
-  const options = isObject(document) ? (document['moe_config'] ?? document) : document;
-  if (!isObject(options))
-    throw new ConfigError(`Expected ${path} to hold MoEConfig options, got ${typeof options}`);
+  const document = parseText(await readFile(path, 'utf8'));
+  const options = document['moe_config'] ?? document;
+  expectObject('moe_config', options);
   return Object.entries(options);
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** `capacity_factor` as `capacityFactor`. */
