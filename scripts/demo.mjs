@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { bar, bold, dim, errorText, significant } from '../dist/cli/text.js';
 import { SafetensorsFile } from '../dist/safetensors/file.js';
 
-/** Largest absolute error of an output element, and tokens of each text, as test/data/tiny-mixtral/README.md says. */
+/** Largest relative error of an output (norm over norm), and tokens of each text, as test/data/tiny-mixtral/README.md says. */
 const tolerance = 1e-5;
 const texts = [
   { name: 'Bible', tokens: [0, 96] },

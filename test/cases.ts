@@ -1,5 +1,6 @@
 // The layers that everything is checked on.
 import type { Activation, DType, LayerOptions, MoEConfigOptions, Tensor } from '../src/index.js';
+import { toBits } from './support/floats.js';
 import { float32Tensor, generator, randomValues } from './support/layers.js';
 
 export interface Case {
@@ -98,24 +99,6 @@ export const cases: readonly Case[] = [
   { ...small, name: 'bfloat16 weights', T: 9, H: 130, I: 70, weightType: 'bfloat16' },
   { ...small, name: 'float16 weights', T: 9, H: 130, I: 70, weightType: 'float16' },
 ];
-
-/** A value's nearest bfloat16 (ties to even) or float16 bits. */
-export function toBits(dtype: 'bfloat16' | 'float16', value: number): number {
-  if (dtype === 'bfloat16') {
-    const bits = new Uint32Array(Float32Array.of(value).buffer)[0] as number;
-    return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
-  }
-  const magnitude = Math.abs(value);
-  const exponent = Math.max(Math.floor(Math.log2(magnitude || 1)), -14);
-  const scaled = magnitude / 2 ** (exponent - 10);
-  const floor = Math.floor(scaled);
-  const rest = scaled - floor;
-  const mantissa = floor + (rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? 1 : 0);
-  return (
-    (value < 0 ? 0x8000 : 0) |
-    (mantissa < 1024 && exponent === -14 ? mantissa : ((exponent + 14) << 10) + mantissa)
-  );
-}
 
 export function rounded(tensor: Tensor, dtype: DType): Tensor {
   if (dtype === 'float32') return tensor;

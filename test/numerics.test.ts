@@ -3,6 +3,7 @@ import { type LayerOptions, MoELayer, type Tensor } from '../src/index.js';
 import { SafetensorsFile } from '../src/safetensors/file.js';
 import { type Case, cases, randomCase, rounded, seeded } from './cases.js';
 import { layerReference, relativeError } from './reference/layer.js';
+import { floatOf } from './support/floats.js';
 import { randomValues } from './support/layers.js';
 
 /** Every weight of the experts in another type. */
@@ -127,10 +128,7 @@ describe('bit for bit', () => {
     await using layer = await MoELayer.create({ ...options, device: 'cpu' });
     const values = randomValues(4 * H, 3);
     const batch = rounded({ dtype: 'float32', shape: [4, H], data: values }, 'bfloat16');
-    const widened = Float32Array.from(
-      batch.data,
-      (bits) => new Float32Array(Uint32Array.of(bits << 16).buffer)[0] as number,
-    );
+    const widened = Float32Array.from(batch.data, (bits) => floatOf('bfloat16', bits));
     expect((await layer.forward(batch)).output).toEqual((await layer.forward(widened)).output);
   });
 });

@@ -1,19 +1,9 @@
 import type { MoEConfigOptions } from '../../src/config.js';
-
-/** Random numbers in [0, 1) that depend on the seed alone (mulberry32). */
-function randomNumbers(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let bits = Math.imul(state ^ (state >>> 15), state | 1);
-    bits ^= bits + Math.imul(bits ^ (bits >>> 7), bits | 61);
-    return ((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+import { generator } from '../support/layers.js';
 
 /** Options that a MoEConfig takes, all of the fields varied. */
 export function randomOptions(seed: number): MoEConfigOptions {
-  const random = randomNumbers(seed);
+  const random = generator(seed);
   const integer = (min: number, max: number) => min + Math.floor(random() * (max - min + 1));
   const flag = () => random() < 0.5;
   const nGroup = 2 ** integer(0, 3);

@@ -1,24 +1,11 @@
 // A whole MoE layer in float64, as plainly as it can be written.
 import type { Activation, LayerOptions, MoEConfig, Tensor } from '../../src/index.js';
+import { floatOf } from '../support/floats.js';
 import { type ReferenceRouting, routeReference } from './routing.js';
 
 export interface ReferenceResult extends ReferenceRouting {
   /** `[T][H]`. */
   output: number[][];
-}
-
-/** A value of a 16-bit type, or a float32. */
-export function floatOf(dtype: Tensor['dtype'], stored: number): number {
-  if (dtype === 'float32') return stored;
-  const sign = stored & 0x8000 ? -1 : 1;
-  if (dtype === 'bfloat16')
-    return new Float32Array(Uint32Array.of(stored << 16).buffer)[0] as number;
-  const exponent = (stored >> 10) & 31;
-  const mantissa = stored & 1023;
-  if (exponent === 31) return mantissa ? Number.NaN : sign * Infinity;
-  return (
-    sign * (exponent === 0 ? mantissa * 2 ** -24 : (1 + mantissa / 1024) * 2 ** (exponent - 15))
-  );
 }
 
 /** Row `index` of a tensor seen as rows of `width` values. */
