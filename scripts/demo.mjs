@@ -5,8 +5,13 @@ import { fileURLToPath } from 'node:url';
 import { bar, bold, dim, errorText, significant } from '../dist/cli/text.js';
 import { SafetensorsFile } from '../dist/safetensors/file.js';
 
-/** Largest relative error of an output (norm over norm), and tokens of each text, as test/data/tiny-mixtral/README.md says. */
+/**
+ * Largest error of an output, relative to its norm. The absolute error is printed and not judged: it grows with the
+ * outputs, and where they reach 27, as in layer 3, plain float32 sums are off by 1.3e-5.
+ */
 const tolerance = 1e-5;
+
+/** The tokens of each text, as test/data/tiny-mixtral/README.md says. */
 const texts = [
   { name: 'Bible', tokens: [0, 96] },
   { name: 'Python', tokens: [96, 192] },
@@ -55,14 +60,14 @@ const isRight = ({ relativeError, expertIdsIdentical }) =>
   relativeError !== null && relativeError <= tolerance && expertIdsIdentical === true;
 
 function verdict({ layer, expected }) {
-  const { maxAbsoluteError, relativeError, expertIdsIdentical } = expected;
+  const { maxAbsoluteError, maxAbsoluteExpected, relativeError, expertIdsIdentical } = expected;
   const error = (value) => (value === null ? 'not a number' : errorText(value));
   const facts = [
-    `largest error ${error(maxAbsoluteError)}`,
+    `largest error ${error(maxAbsoluteError)} on values up to ${significant(maxAbsoluteExpected)}`,
     `relative ${error(relativeError)}`,
     `expert ids ${expertIdsIdentical ? 'identical' : 'DIFFERENT'}`,
   ];
-  return `${bold(`Layer ${layer}`)}   ${facts.join('   ')}   ${isRight({ ...expected }) ? 'ok' : 'WRONG'}`;
+  return `${bold(`Layer ${layer}`)}   ${facts.join('   ')}   ${isRight(expected) ? 'ok' : 'WRONG'}`;
 }
 
 /** The load of every expert in the two texts, side by side. */

@@ -156,6 +156,8 @@ test('run on all layers gives the recorded outputs and experts', async () => {
   } of layers) {
     expect(expected?.expertIdsIdentical).toBe(true);
     expect(expected?.relativeError).toBeLessThan(1e-5);
+    const { maxAbsoluteError, maxAbsoluteExpected } = expected ?? {};
+    expect(maxAbsoluteError).toBeLessThan(2e-6 * (maxAbsoluteExpected ?? 0));
     expect([tokens, served, droppedChoices, capacity]).toEqual([192, 384, 0, null]);
     expect(expertLoad.reduce((sum, load) => sum + load, 0)).toBe(384);
     expect(imbalance).toBeCloseTo((Math.max(...expertLoad) * 8) / 384, 10);

@@ -41,12 +41,13 @@ function capacityText(capacity: number | null): string {
 function comparisonText({
   tensor,
   maxAbsoluteError,
+  maxAbsoluteExpected,
   relativeError,
   expertIdsIdentical,
 }: Comparison): string {
   if (maxAbsoluteError === null || relativeError === null)
     return `${tensor}: not comparable, not all are numbers`;
-  const error = `largest error ${errorText(maxAbsoluteError)}, relative ${errorText(relativeError)}`;
+  const error = `largest error ${errorText(maxAbsoluteError)} on values up to ${significant(maxAbsoluteExpected)}, relative ${errorText(relativeError)}`;
   if (expertIdsIdentical === null) return `${tensor}: ${error}`;
   return `${tensor}: ${error}, experts ${expertIdsIdentical ? 'identical' : 'DIFFERENT'}`;
 }

@@ -50,8 +50,6 @@ export interface MeasureOptions {
   tokens: number;
   /** For each contestant, over all rounds. */
   seconds: number;
-  /** Measures the machine itself; called once a round. */
-  onRound: () => Promise<void>;
 }
 
 /** Checks every contestant's result, then times them in turns. */
@@ -77,7 +75,6 @@ export async function measureCase(options: MeasureOptions): Promise<Case> {
   const ours: number[][] = [];
   const theirs: number[][][] = peers.map(() => []);
   for (let round = 0; round < rounds; round++) {
-    await options.onRound();
     await sleep(pauseMilliseconds);
     ours.push(await timeCalls(call, seconds / rounds));
     for (const [i, peer] of peers.entries()) {

@@ -12,6 +12,9 @@ import type { EventLoop } from './event_loop.js';
 import type { Lateness } from './lateness.js';
 import type { BenchResult } from './run_bench.js';
 
+/** From this part of the processors on, other programs are said to disturb. */
+const disturbing = 0.1;
+
 /** What `bench` tells a person. */
 export function benchReport(result: BenchResult): string {
   const { shape, machine } = result;
@@ -32,6 +35,12 @@ export function benchReport(result: BenchResult): string {
   if (result.cases.some(({ peers }) => peers.length > 0))
     parts.push('', bold('Peers'), peerTable(result));
   if (result.eventLoop !== undefined) parts.push('', ...eventLoopText(result.eventLoop));
+  if (result.busyFraction > disturbing)
+    parts.push(
+      '',
+      `note: other programs used ${percent(result.busyFraction)} of the processors when this run began: times are too long, ` +
+        'and those of packages whose threads wait spinning most of all',
+    );
   return parts.join('\n');
 }
 

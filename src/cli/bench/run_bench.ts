@@ -5,6 +5,7 @@ import { loadNative, type NativeMachinePeak } from '../../native.js';
 import { interruptSignal } from '../options.js';
 import { ProgressLine } from '../progress.js';
 import { bytes } from '../text.js';
+import { busyFraction } from './busy.js';
 import { type EventLoop, measureEventLoop } from './event_loop.js';
 import { type Case, measureCase } from './measure.js';
 import { Peer, type PeerChoice } from './peer.js';
@@ -12,7 +13,7 @@ import { type PeerName, type PeerProgram, preparePeer } from './peer_install.js'
 import { expertElements, type Shape } from './shapes.js';
 import { syntheticWeights } from './synthetic.js';
 
-/** Time given to one measurement of the machine's peak; one is made in every round of every case. */
+/** Time given to each of the two rates of the machine; they are measured before every case and at the end. */
 const peakSeconds = 0.1;
 
 export interface BenchSettings {
@@ -42,6 +43,8 @@ export interface BenchResult {
   device: string;
   kernels: string;
   threads: number;
+  /** The part of the processors that other programs used when the run began. */
+  busyFraction: number;
   /** The machine's own limits: the best seen in this run. */
   machine: NativeMachinePeak;
   cases: (Case & { nodeMoe: Fractions })[];
@@ -51,13 +54,14 @@ export interface BenchResult {
 export async function runBench(settings: BenchSettings): Promise<BenchResult> {
   checkMemory(settings);
   const programs = await preparePeers(settings);
-  const bench = new Bench(settings, programs);
+  const bench = new Bench(settings, programs, await busyFraction());
   try {
     for (const weightType of settings.weightTypes) await bench.measure(weightType);
+    await bench.measureMachine();
+    return bench.result();
   } finally {
     bench.end();
   }
-  return bench.result();
 }
 
 /** What one run gathers. */
@@ -67,11 +71,17 @@ class Bench {
   readonly #progress = new ProgressLine('measuring');
   readonly #signal = interruptSignal();
   readonly #cases: Case[] = [];
+  readonly #busyFraction: number;
   #machine: NativeMachinePeak;
   #device = '';
   #eventLoop: EventLoop | undefined;
 
-  constructor(settings: BenchSettings, programs: ReadonlyMap<PeerName, PeerProgram>) {
+  constructor(
+    settings: BenchSettings,
+    programs: ReadonlyMap<PeerName, PeerProgram>,
+    busyFraction: number,
+  ) {
+    this.#busyFraction = busyFraction;
     this.#settings = settings;
     this.#programs = programs;
     this.#machine = { threads: settings.threads, gflops: 0, gigabytesPerSecond: 0 };
@@ -98,10 +108,8 @@ class Bench {
       for (const tokens of batches) {
         this.#progress.update(this.#cases.length, batches.length * weightTypes.length);
         this.#signal.throwIfAborted();
-        const onRound = () => this.#measureMachine(threads);
-        this.#cases.push(
-          await measureCase({ shape, layer, weightType, peers, tokens, seconds, onRound }),
-        );
+        await this.measureMachine();
+        this.#cases.push(await measureCase({ shape, layer, weightType, peers, tokens, seconds }));
       }
       const last = this.#cases.at(-1);
       if (eventLoopSeconds === 0 || this.#eventLoop !== undefined || last === undefined) return;
@@ -139,6 +147,7 @@ class Bench {
       device: this.#device,
       kernels: kernelsOf(this.#device),
       threads,
+      busyFraction: this.#busyFraction,
       machine: this.#machine,
       cases,
       ...(this.#eventLoop && { eventLoop: this.#eventLoop }),
@@ -146,8 +155,8 @@ class Bench {
   }
 
   /** Keeps the best of what was seen: it is the machine's limit that counts. */
-  async #measureMachine(threads: number): Promise<void> {
-    const now = await loadNative().measureMachinePeak(threads, peakSeconds);
+  async measureMachine(): Promise<void> {
+    const now = await loadNative().measureMachinePeak(this.#settings.threads, peakSeconds);
     this.#machine = {
       threads: now.threads,
       gflops: Math.max(this.#machine.gflops, now.gflops),
