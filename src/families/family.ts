@@ -28,3 +28,23 @@ export interface Family {
   /** Views of every weight. Throws `CheckpointError`, naming tensor and file, where a shape does not fit the sizes. */
   views(tensors: LayerTensors, sizes: LayerSizes): LayerWeightViews;
 }
+
+/** Where a family says how wide an expert is: a dimension of one of its tensors, whose type is that of the experts. */
+export interface WidthAt {
+  name: string;
+  rank: number;
+  axis: number;
+}
+
+/** Measures a layer without a shared expert. The router is `[E, H]`. */
+export function measureRouted(
+  tensors: LayerTensors,
+  router: string,
+  { name, rank, axis }: WidthAt,
+  activation: Activation,
+): LayerMeasure {
+  const [expertNum, hiddenSize] = tensors.shape(router, 2) as [number, number];
+  const intermediateSize = tensors.shape(name, rank)[axis] as number;
+  const weightType = tensors.dtype(name);
+  return { expertNum, hiddenSize, intermediateSize, sharedSize: 0, weightType, activation };
+}

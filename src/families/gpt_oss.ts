@@ -1,4 +1,4 @@
-import type { Family } from './family.js';
+import { type Family, measureRouted } from './family.js';
 
 const router = 'mlp.router.weight';
 const gateUpName = 'mlp.experts.gate_up_proj';
@@ -12,19 +12,8 @@ export const gptOss: Family = {
   name: 'gpt_oss',
   routers: [router],
 
-  measure(tensors) {
-    const [expertNum, hiddenSize] = tensors.shape(router, 2) as [number, number];
-    const [, intermediateSize] = tensors.shape(downName, 3) as [number, number, number];
-    const weightType = tensors.dtype(downName);
-    return {
-      expertNum,
-      hiddenSize,
-      intermediateSize,
-      sharedSize: 0,
-      weightType,
-      activation: 'swiglu_oai',
-    };
-  },
+  measure: (tensors) =>
+    measureRouted(tensors, router, { name: downName, rank: 3, axis: 1 }, 'swiglu_oai'),
 
   views(tensors, { expertNum: E, hiddenSize: H, intermediateSize: I }) {
     const gateUp = tensors.block(gateUpName, E, H, 2 * I);

@@ -1,5 +1,5 @@
 import { fusedExperts } from './experts.js';
-import type { Family } from './family.js';
+import { type Family, measureRouted } from './family.js';
 
 const router = 'block_sparse_moe.router.layer.weight';
 const names = {
@@ -13,19 +13,8 @@ export const granitemoe: Family = {
   name: 'granitemoe',
   routers: [router],
 
-  measure(tensors) {
-    const [expertNum, hiddenSize] = tensors.shape(router, 2) as [number, number];
-    const [, , intermediateSize] = tensors.shape(names.down, 3) as [number, number, number];
-    const weightType = tensors.dtype(names.down);
-    return {
-      expertNum,
-      hiddenSize,
-      intermediateSize,
-      sharedSize: 0,
-      weightType,
-      activation: 'swiglu',
-    };
-  },
+  measure: (tensors) =>
+    measureRouted(tensors, router, { name: names.down, rank: 3, axis: 2 }, 'swiglu'),
 
   views(tensors, sizes) {
     return {

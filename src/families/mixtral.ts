@@ -1,5 +1,5 @@
 import { gatedExpert } from './experts.js';
-import type { Family } from './family.js';
+import { type Family, measureRouted } from './family.js';
 
 const router = 'block_sparse_moe.gate.weight';
 const namesOf = (expert: number) => ({
@@ -13,19 +13,8 @@ export const mixtral: Family = {
   name: 'mixtral',
   routers: [router],
 
-  measure(tensors) {
-    const [expertNum, hiddenSize] = tensors.shape(router, 2) as [number, number];
-    const [intermediateSize] = tensors.shape(namesOf(0).up, 2) as [number, number];
-    const weightType = tensors.dtype(namesOf(0).up);
-    return {
-      expertNum,
-      hiddenSize,
-      intermediateSize,
-      sharedSize: 0,
-      weightType,
-      activation: 'swiglu',
-    };
-  },
+  measure: (tensors) =>
+    measureRouted(tensors, router, { name: namesOf(0).up, rank: 2, axis: 0 }, 'swiglu'),
 
   views(tensors, { expertNum, hiddenSize, intermediateSize }) {
     return {
