@@ -43,13 +43,13 @@ Environment::Environment(Napi::Env env) : env_(env) {
       env, [](void* self) { static_cast<Environment*>(self)->shut_down(); }, this);
 }
 
-void Environment::start(std::shared_ptr<EnvironmentJob> job, size_t max_waiting) {
+void Environment::start(const std::shared_ptr<EnvironmentJob>& job, size_t max_waiting) {
   job->device_->lane().submit(*job, max_waiting);
   if (pending_.empty()) napi_ref_threadsafe_function(env_, settle_);
   pending_.emplace(job.get(), job);
 }
 
-void Environment::run(std::shared_ptr<EnvironmentJob> job, size_t max_waiting) {
+void Environment::run(const std::shared_ptr<EnvironmentJob>& job, size_t max_waiting) {
   job->device_->lane().submit(*job, max_waiting);
   std::unique_lock lock(mutex_);
   for (;;) {

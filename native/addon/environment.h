@@ -55,9 +55,9 @@ class Environment {
   static Environment& of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
   // Queues the job; it is settled by the event loop, which stays alive until then. Throws kQueueFull.
-  void start(std::shared_ptr<EnvironmentJob> job, size_t max_waiting);
+  void start(const std::shared_ptr<EnvironmentJob>& job, size_t max_waiting);
   // Queues the job and blocks until it has ended; rethrows its error. It is not settled.
-  void run(std::shared_ptr<EnvironmentJob> job, size_t max_waiting);
+  void run(const std::shared_ptr<EnvironmentJob>& job, size_t max_waiting);
 
   Napi::FunctionReference file_constructor, layer_constructor, cancellation_constructor;
 

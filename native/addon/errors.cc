@@ -29,7 +29,7 @@ Napi::Array error_code_list(Napi::Env env) {
   return list;
 }
 
-Napi::Error to_js(Napi::Env env, std::exception_ptr error) {
+Napi::Error to_js(Napi::Env env, const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
   } catch (const Error& known) {

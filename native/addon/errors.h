@@ -14,7 +14,7 @@ const char* code_text(ErrorCode code);
 Napi::Array error_code_list(Napi::Env env);
 
 // An Error whose `code` is the text of the native code; anything but moe::Error and bad_alloc is ERR_MOE_INTERNAL.
-Napi::Error to_js(Napi::Env env, std::exception_ptr error);
+Napi::Error to_js(Napi::Env env, const std::exception_ptr& error);
 
 // Runs a function called from JavaScript: what it throws natively is thrown in JavaScript.
 template <class Body>
