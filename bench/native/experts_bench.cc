@@ -90,7 +90,7 @@ void run_experts(benchmark::State& state, DType type) {
     const auto start = std::chrono::steady_clock::now();
     backend().plan(experts.data(), kExperts, plan);
     backend().run_experts(prepared, in, plan, row_matrix, {});
-    backend().combine(row_matrix, routing, plan, {nullptr, tokens, kHidden}, out);
+    backend().combine(prepared, row_matrix, routing, plan, {nullptr, tokens, kHidden}, out);
     benchmark::DoNotOptimize(output.data());
     times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     // Other experts next time, as many: weights that were just read would come from the cache.

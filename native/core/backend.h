@@ -63,7 +63,7 @@ class Backend {
 
   // Packs the weights. `host` is read until this returns and not after. A stop request ends it with kAborted.
   virtual std::unique_ptr<PreparedLayer> prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
-                                                 std::stop_token stop) = 0;
+                                                 const std::stop_token& stop) = 0;
 
   // Stages. Each enqueues its work and may return before it is done. `hidden` is [tokens, H].
   virtual void route(const PreparedLayer& layer, Matrix hidden, const Routing& out) = 0;
@@ -71,11 +71,12 @@ class Backend {
   // Row r of `out` ([slots, H], the planned rows are written) is expert_of(r)(hidden[slot_of_row[r] / fan_out]).
   // A stop request ends it with kAborted at the next block of an expert.
   virtual void run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
-                           std::stop_token stop) = 0;
+                           const std::stop_token& stop) = 0;
   // The always-on expert's output for every token, gate applied, into `out` [tokens, H].
-  virtual void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, std::stop_token stop) = 0;
+  virtual void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) = 0;
   // out[t] = sum over choices in slot order of weight * row, then + shared[t] where shared.data is not null.
-  virtual void combine(Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared, Matrix out) = 0;
+  virtual void combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan,
+                       Matrix shared, Matrix out) = 0;
 
   // The only call that waits. Failures of earlier stages surface here at the latest.
   virtual void synchronize() = 0;

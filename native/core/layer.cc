@@ -30,14 +30,14 @@ Workspace::Workspace(Backend& backend)
       expert_offsets(backend) {}
 
 Layer::Layer(Backend& backend, const LayerSpec& spec, const LayerWeights& weights, Progress progress,
-             std::stop_token stop)
+             const std::stop_token& stop)
     : backend_(backend), spec_(spec) {
   check_weights(spec, weights);
   prepared_ = backend.prepare(spec, weights, progress, stop);
 }
 
 void Layer::forward(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
-                    std::stop_token stop) const {
+                    const std::stop_token& stop) const {
   const int64_t tokens = batch.tokens, hidden_size = spec_.hidden_size, values = tokens * hidden_size;
   const int32_t num_experts = spec_.moe.expert_num, top_k = spec_.moe.num_experts_chosen;
   const int64_t slots = tokens * top_k;
@@ -63,7 +63,7 @@ void Layer::forward(Workspace& workspace, const HostBatch& batch, const ForwardO
       shared.data = workspace.shared.reserve<float>(values);
       backend_.run_shared(*prepared_, hidden, shared, stop);
     }
-    backend_.combine(rows, routing, plan, shared, output);
+    backend_.combine(*prepared_, rows, routing, plan, shared, output);
     backend_.download(out.output, output.data, values * sizeof(float));
   }
 

@@ -39,10 +39,12 @@ struct ForwardOutput {
 class Layer {
  public:
   // Checks that the weights fit the spec (kShape names the one that does not), then packs them.
-  Layer(Backend& backend, const LayerSpec& spec, const LayerWeights& weights, Progress progress, std::stop_token stop);
+  Layer(Backend& backend, const LayerSpec& spec, const LayerWeights& weights, Progress progress,
+        const std::stop_token& stop);
 
   // Routes the batch and, if an output is asked for, runs the experts. Blocks until the results are in place.
-  void forward(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out, std::stop_token stop) const;
+  void forward(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
+               const std::stop_token& stop) const;
 
   const LayerSpec& spec() const { return spec_; }
   size_t weight_bytes() const { return prepared_->weight_bytes(); }

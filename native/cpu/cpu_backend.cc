@@ -90,7 +90,7 @@ void CpuBackend::download(void* host, const void* device, size_t bytes) {
 }
 
 std::unique_ptr<PreparedLayer> CpuBackend::prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
-                                                   std::stop_token stop) {
+                                                   const std::stop_token& stop) {
   ThreadPool::Team team = pool_.team(threads_);
   return std::make_unique<CpuLayer>(kernels_, spec, host, team, progress, stop);
 }
@@ -101,7 +101,7 @@ void CpuBackend::route(const PreparedLayer& layer, Matrix hidden, const Routing&
   if (!cpu.router) return route_to_only_expert(hidden, team, out);
   const size_t values = hidden.rows * cpu.router->columns();
   float* const logits = logits_.reserve_as<float>(values);
-  project(*cpu.router, hidden, logits, team);
+  gemm_.multiply(*cpu.router, gather_all(hidden, team, {}), Epilogue::kNone, logits, team, {});
   cpu.choose->route({logits, values}, hidden.rows, team, out);
 }
 
@@ -110,30 +110,31 @@ void CpuBackend::plan(const int32_t* experts, int32_t num_experts, const Dispatc
 }
 
 void CpuBackend::run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
-                             std::stop_token stop) {
+                             const std::stop_token& stop) {
   const CpuLayer& cpu = as_cpu(layer);
   ThreadPool::Team team = team_of(cpu);
   gemm_.set_rows({plan.expert_offsets, plan.slot_of_row, plan.fan_out}, cpu.experts.up.matrices());
-  run(cpu.experts, cpu.spec.activation, hidden.data, out.data, team, stop);
+  run(cpu.experts, cpu.spec.activation, gather(hidden.data, hidden.cols, team, stop), out.data, team, stop);
 }
 
-void CpuBackend::run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, std::stop_token stop) {
+void CpuBackend::run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) {
   const CpuLayer& cpu = as_cpu(layer);
   ThreadPool::Team team = team_of(cpu);
-  set_all_tokens(hidden.rows);
-  run(*cpu.shared, cpu.spec.activation, hidden.data, out.data, team, stop);
+  const float* const tiles = gather_all(hidden, team, stop);
+  run(*cpu.shared, cpu.spec.activation, tiles, out.data, team, stop);
   if (!cpu.shared_router) return;
 
   float* const logits = logits_.reserve_as<float>(hidden.rows);
-  project(*cpu.shared_router, hidden, logits, team);
+  gemm_.multiply(*cpu.shared_router, tiles, Epilogue::kNone, logits, team, stop);
   team.parallel_for(hidden.rows, grain_for(hidden.cols), [&](int64_t begin, int64_t end) {
     kernels_.scale_by_sigmoid(out.data + begin * out.cols, logits + begin, end - begin, out.cols);
   });
 }
 
-void CpuBackend::combine(Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared, Matrix out) {
+void CpuBackend::combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan,
+                         Matrix shared, Matrix out) {
   const int64_t fan_out = plan.fan_out;
-  ThreadPool::Team team = pool_.team(threads_);
+  ThreadPool::Team team = team_of(as_cpu(layer));
   team.parallel_for(out.rows, grain_for(out.cols * fan_out), [&](int64_t begin, int64_t end) {
     kernels_.combine({.rows = rows.data,
                       .row_of_slot = plan.row_of_slot + begin * fan_out,
@@ -150,25 +151,24 @@ ThreadPool::Team CpuBackend::team_of(const CpuLayer& layer) {
   return pool_.team(layer.spec.threads > 0 ? layer.spec.threads : threads_);
 }
 
-void CpuBackend::set_all_tokens(int64_t tokens) {
-  all_tokens_[1] = static_cast<int32_t>(tokens);
-  gemm_.set_rows({.offsets = all_tokens_, .slot_of_row = nullptr, .fan_out = 1}, 1);
+const float* CpuBackend::gather(const float* hidden, int64_t depth, ThreadPool::Team& team,
+                                const std::stop_token& stop) {
+  float* const tiles = tiles_.reserve_as<float>(gemm_.num_rows() * depth);
+  gemm_.gather(hidden, depth, tiles, team, stop);
+  return tiles;
 }
 
-void CpuBackend::run(const PackedExperts& experts, Activation activation, const float* hidden, float* out,
-                     ThreadPool::Team& team, std::stop_token stop) {
-  float* const tiles = tiles_.reserve_as<float>(gemm_.num_rows() * experts.up.depth());
+const float* CpuBackend::gather_all(Matrix hidden, ThreadPool::Team& team, const std::stop_token& stop) {
+  all_tokens_[1] = static_cast<int32_t>(hidden.rows);
+  gemm_.set_rows({.offsets = all_tokens_, .slot_of_row = nullptr, .fan_out = 1}, 1);
+  return gather(hidden.data, hidden.cols, team, stop);
+}
+
+void CpuBackend::run(const PackedExperts& experts, Activation activation, const float* tiles, float* out,
+                     ThreadPool::Team& team, const std::stop_token& stop) {
   float* const intermediate = intermediate_.reserve_as<float>(gemm_.num_rows() * experts.up.columns());
-  gemm_.gather(hidden, experts.up.depth(), tiles, team, stop);
   gemm_.multiply(experts.up, tiles, epilogue_of(activation), intermediate, team, stop);
   gemm_.multiply(experts.down, intermediate, Epilogue::kNone, out, team, stop);
-}
-
-void CpuBackend::project(const PackedMatrices& matrix, Matrix hidden, float* out, ThreadPool::Team& team) {
-  set_all_tokens(hidden.rows);
-  float* const tiles = tiles_.reserve_as<float>(hidden.rows * hidden.cols);
-  gemm_.gather(hidden.data, hidden.cols, tiles, team, {});
-  gemm_.multiply(matrix, tiles, Epilogue::kNone, out, team, {});
 }
 
 const Plugin& plugin() {

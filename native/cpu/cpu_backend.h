@@ -25,25 +25,26 @@ class CpuBackend final : public Backend {
   void download(void* host, const void* device, size_t bytes) override;
 
   std::unique_ptr<PreparedLayer> prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
-                                         std::stop_token stop) override;
+                                         const std::stop_token& stop) override;
 
   void route(const PreparedLayer& layer, Matrix hidden, const Routing& out) override;
   void plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) override;
   void run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
-                   std::stop_token stop) override;
-  void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, std::stop_token stop) override;
-  void combine(Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared, Matrix out) override;
+                   const std::stop_token& stop) override;
+  void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) override;
+  void combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared,
+               Matrix out) override;
   void synchronize() override {}
 
  private:
   ThreadPool::Team team_of(const CpuLayer& layer);
-  // The rows of gemm_ become all tokens, for one expert.
-  void set_all_tokens(int64_t tokens);
-  // down(activation(up(row))) for each row; the rows are those set in gemm_.
-  void run(const PackedExperts& experts, Activation activation, const float* hidden, float* out, ThreadPool::Team& team,
-           std::stop_token stop);
-  // hidden [tokens, H] * matrix: [tokens, columns].
-  void project(const PackedMatrices& matrix, Matrix hidden, float* out, ThreadPool::Team& team);
+  // The rows set in gemm_ are gathered from hidden [.., depth]: in tile form, valid until the next call.
+  const float* gather(const float* hidden, int64_t depth, ThreadPool::Team& team, const std::stop_token& stop);
+  // The rows become all tokens, for one expert, and are gathered.
+  const float* gather_all(Matrix hidden, ThreadPool::Team& team, const std::stop_token& stop);
+  // down(activation(up(row))) for each row.
+  void run(const PackedExperts& experts, Activation activation, const float* tiles, float* out, ThreadPool::Team& team,
+           const std::stop_token& stop);
 
   const Kernels& kernels_;
   const int threads_;

@@ -61,7 +61,7 @@ void GroupedGemm::set_rows(const RowsByExpert& rows, int64_t experts) {
 }
 
 void GroupedGemm::gather(const float* input, int64_t depth, float* tiles, ThreadPool::Team& team,
-                         std::stop_token stop) const {
+                         const std::stop_token& stop) const {
   if (chunks_.empty()) return;
   constexpr int64_t kGrainFloats = 16384;
   const int64_t count = chunks_.back().tiles_before + chunks_.back().num_tiles;
@@ -100,7 +100,7 @@ int64_t GroupedGemm::panels_per_task(const PackedMatrices& weights, int threads)
 }
 
 void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, Epilogue epilogue, float* output,
-                           ThreadPool::Team& team, std::stop_token stop) {
+                           ThreadPool::Team& team, const std::stop_token& stop) {
   if (chunks_.empty()) return;
   float* const scratch = scratch_.reserve_as<float>(team.threads() * kernels_.scratch_floats);
   const auto gemm = kernels_.gemm[static_cast<size_t>(weights.type())];

@@ -30,12 +30,13 @@ class GroupedGemm {
   int64_t num_rows() const { return num_rows_; }
 
   // Gathers input rows [.., depth] into `tiles` [rows, depth], in tile form.
-  void gather(const float* input, int64_t depth, float* tiles, ThreadPool::Team& team, std::stop_token stop) const;
+  void gather(const float* input, int64_t depth, float* tiles, ThreadPool::Team& team,
+              const std::stop_token& stop) const;
 
   // output = epilogue(tiles * weights + bias): rows in row-major order without an activation, tile form with one.
   // tiles: [rows, depth] in tile form. output: [rows, columns].
   void multiply(const PackedMatrices& weights, const float* tiles, Epilogue epilogue, float* output,
-                ThreadPool::Team& team, std::stop_token stop);
+                ThreadPool::Team& team, const std::stop_token& stop);
 
  private:
   // Some consecutive tiles of one expert.

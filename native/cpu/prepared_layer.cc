@@ -75,7 +75,7 @@ std::vector<float> to_floats(const WeightVector& vector) {
 }  // namespace
 
 CpuLayer::CpuLayer(const Kernels& kernels, const LayerSpec& layer_spec, const LayerWeights& host,
-                   ThreadPool::Team& team, Progress progress, std::stop_token stop)
+                   ThreadPool::Team& team, Progress progress, const std::stop_token& stop)
     : spec(layer_spec), experts(allocate_experts(kernels, spec, spec.moe.expert_num, spec.intermediate_size)) {
   if (host.shared) shared = allocate_experts(kernels, spec, 1, spec.shared_size);
   ExpertProgress counted(spec.moe.expert_num + (host.shared ? 1 : 0), progress);

@@ -19,7 +19,7 @@ class CpuLayer final : public PreparedLayer {
  public:
   // Packs in parallel over experts and panels. Throws kOutOfMemory, or kAborted on a stop request.
   CpuLayer(const Kernels& kernels, const LayerSpec& spec, const LayerWeights& host, ThreadPool::Team& team,
-           Progress progress, std::stop_token stop);
+           Progress progress, const std::stop_token& stop);
 
   size_t weight_bytes() const override;
 

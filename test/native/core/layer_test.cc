@@ -26,7 +26,7 @@ class CountingBackend final : public HostBackend {
     HostBackend::deallocate(memory);
   }
   void run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
-                   std::stop_token stop) override {
+                   const std::stop_token& stop) override {
     ++expert_runs;
     HostBackend::run_experts(layer, hidden, plan, out, stop);
   }

@@ -38,7 +38,7 @@ inline std::unique_ptr<PreparedLayer> prepare(Backend& backend, const RandomLaye
 // plan, run_experts, combine: [tokens, H]. `shared` is added when it is not empty.
 inline std::vector<float> run_experts(Backend& backend, const PreparedLayer& prepared, const LayerSpec& spec,
                                       std::vector<float> hidden, Choices choices, std::vector<float> shared = {},
-                                      std::stop_token stop = {}) {
+                                      const std::stop_token& stop = {}) {
   const int64_t tokens = choices.tokens(), width = spec.hidden_size;
   const auto slots = static_cast<int64_t>(choices.experts.size());
   std::vector<int32_t> slot_of_row(slots), row_of_slot(slots), offsets(spec.moe.expert_num + 1);
@@ -52,7 +52,7 @@ inline std::vector<float> run_experts(Backend& backend, const PreparedLayer& pre
   const Matrix row_matrix{rows.data(), slots, width};
   backend.plan(choices.experts.data(), spec.moe.expert_num, plan);
   backend.run_experts(prepared, in, plan, row_matrix, stop);
-  backend.combine(row_matrix, routing, plan, {shared.empty() ? nullptr : shared.data(), tokens, width}, out);
+  backend.combine(prepared, row_matrix, routing, plan, {shared.empty() ? nullptr : shared.data(), tokens, width}, out);
   backend.synchronize();
   return output;
 }

@@ -37,7 +37,7 @@ class FakeBackend final : public HostBackend {
     HostBackend::download(host, device, bytes);
   }
   std::unique_ptr<PreparedLayer> prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
-                                         std::stop_token stop) override {
+                                         const std::stop_token& stop) override {
     fail_if_told("prepare");
     return HostBackend::prepare(spec, host, progress, stop);
   }
@@ -50,17 +50,18 @@ class FakeBackend final : public HostBackend {
     HostBackend::plan(experts, num_experts, out);
   }
   void run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
-                   std::stop_token stop) override {
+                   const std::stop_token& stop) override {
     fail_if_told("run_experts");
     HostBackend::run_experts(layer, hidden, plan, out, stop);
   }
-  void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, std::stop_token stop) override {
+  void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) override {
     fail_if_told("run_shared");
     HostBackend::run_shared(layer, hidden, out, stop);
   }
-  void combine(Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared, Matrix out) override {
+  void combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared,
+               Matrix out) override {
     fail_if_told("combine");
-    HostBackend::combine(rows, routing, plan, shared, out);
+    HostBackend::combine(layer, rows, routing, plan, shared, out);
   }
   void synchronize() override { fail_if_told("synchronize"); }
 };

@@ -140,7 +140,7 @@ void HostBackend::download(void* host, const void* device, size_t bytes) {
 }
 
 std::unique_ptr<PreparedLayer> HostBackend::prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
-                                                    std::stop_token stop) {
+                                                    const std::stop_token& stop) {
   auto layer = std::make_unique<HostLayer>(spec.moe, read_vector(host.correction_bias));
   layer->spec = spec;
   layer->router_weight = read_matrix(host.router);
@@ -184,7 +184,7 @@ void HostBackend::plan(const int32_t* experts, int32_t num_experts, const Dispat
 }
 
 void HostBackend::run_experts(const PreparedLayer& prepared, Matrix hidden, const DispatchPlan& plan, Matrix out,
-                              std::stop_token stop) {
+                              const std::stop_token& stop) {
   const HostLayer& layer = as_host(prepared);
   for (size_t expert = 0; expert < layer.experts.size(); ++expert) {
     stop_if_requested(stop);
@@ -194,7 +194,7 @@ void HostBackend::run_experts(const PreparedLayer& prepared, Matrix hidden, cons
   }
 }
 
-void HostBackend::run_shared(const PreparedLayer& prepared, Matrix hidden, Matrix out, std::stop_token stop) {
+void HostBackend::run_shared(const PreparedLayer& prepared, Matrix hidden, Matrix out, const std::stop_token& stop) {
   const HostLayer& layer = as_host(prepared);
   stop_if_requested(stop);
   for (int64_t token = 0; token < hidden.rows; ++token) {
@@ -208,7 +208,8 @@ void HostBackend::run_shared(const PreparedLayer& prepared, Matrix hidden, Matri
   }
 }
 
-void HostBackend::combine(Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared, Matrix out) {
+void HostBackend::combine(const PreparedLayer&, Matrix rows, const Routing& routing, const DispatchPlan& plan,
+                          Matrix shared, Matrix out) {
   for (int64_t token = 0; token < out.rows; ++token)
     for (int64_t i = 0; i < out.cols; ++i) {
       float sum = 0.0f;

@@ -11,13 +11,14 @@ class HostBackend : public Backend {
   void upload(void* device, const void* host, size_t bytes) override;
   void download(void* host, const void* device, size_t bytes) override;
   std::unique_ptr<PreparedLayer> prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
-                                         std::stop_token stop) override;
+                                         const std::stop_token& stop) override;
   void route(const PreparedLayer& layer, Matrix hidden, const Routing& out) override;
   void plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) override;
   void run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
-                   std::stop_token stop) override;
-  void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, std::stop_token stop) override;
-  void combine(Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared, Matrix out) override;
+                   const std::stop_token& stop) override;
+  void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) override;
+  void combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared,
+               Matrix out) override;
   void synchronize() override {}
 };
 
