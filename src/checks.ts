@@ -32,6 +32,7 @@ export interface NumberRange {
   above?: number;
   atLeast?: number;
   below?: number;
+  atMost?: number;
 }
 
 /** Throws `ConfigError` unless `value` is a finite number in the range. */
@@ -40,13 +41,15 @@ export function expectNumber(
   value: unknown,
   range: NumberRange = {},
 ): asserts value is number {
-  const { above = -Infinity, atLeast = -Infinity, below = Infinity } = range;
+  const { above = -Infinity, atLeast = -Infinity, below = Infinity, atMost = Infinity } = range;
   const number = value as number;
-  if (Number.isFinite(value) && number > above && number >= atLeast && number < below) return;
+  const inside = number > above && number >= atLeast && number < below && number <= atMost;
+  if (Number.isFinite(value) && inside) return;
   const bounds = [
     ...(range.above === undefined ? [] : [`above ${range.above}`]),
     ...(range.atLeast === undefined ? [] : [`of at least ${range.atLeast}`]),
     ...(range.below === undefined ? [] : [`below ${range.below}`]),
+    ...(range.atMost === undefined ? [] : [`of at most ${range.atMost}`]),
   ];
   throw unexpected(name, ['a finite number', bounds.join(' and ')].join(' ').trimEnd(), value);
 }

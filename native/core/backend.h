@@ -17,7 +17,7 @@ struct RoutingTotals {
   double aux_loss;
   double z_loss;
   int64_t dropped_choices;  // (token, choice) pairs cut by capacity
-  int64_t capacity;         // slots per expert and group; -1 when dropless
+  int64_t capacity;         // slots per expert and group (of the first, where the last is shorter); -1 when dropless
 };
 
 // Where `route` writes, on the device. A choice that capacity dropped has expert -1 and weight 0. A token whose logits

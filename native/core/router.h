@@ -22,7 +22,8 @@ class Router {
   //
   // A token with a logit that is NaN or +infinity, or with all -infinity, gets expert -1 and weight NaN in all choices;
   // it takes no slot and counts in no total. A single -infinity switches an expert off for the token: its score is 0.
-  // The losses are means over the routable tokens of a group, averaged over groups.
+  // The auxiliary loss is a mean over the routable tokens of a group, averaged over groups; the z-loss is a mean over
+  // all routable tokens.
   void route(std::span<const float> logits, int64_t tokens, Executor& executor, const Routing& out);
 
  private:

@@ -14,10 +14,11 @@ struct TokenGroup {
 };
 
 // Consecutive tokens in groups of tokens_per_group, the last of which may be shorter; 0 makes one group of all.
+// full_size() is that of the first group.
 class TokenGroups {
  public:
   TokenGroups(int64_t tokens, int64_t tokens_per_group)
-      : tokens_(tokens), full_size_(tokens_per_group > 0 ? tokens_per_group : tokens) {}
+      : tokens_(tokens), full_size_(tokens_per_group > 0 && tokens_per_group < tokens ? tokens_per_group : tokens) {}
 
   int64_t full_size() const { return full_size_; }
   int64_t count() const { return tokens_ == 0 ? 0 : (tokens_ - 1) / full_size_ + 1; }

@@ -31,14 +31,13 @@ void TopkRouterV2::route(const float* logits, int64_t tokens, Executor& executor
   *out.totals = {0.0, 0.0, 0, capacity_v2(config_, groups.full_size())};
 
   choose(logits, tokens, executor, out);
+  if (config_.z_loss_factor != 0.0) out.totals->z_loss = z_loss(tokens, out);
+  double loss = 0.0;
   for (int64_t index = 0; index < groups.count(); ++index) {
-    add_losses(groups[index], executor, out);
+    if (!config_.aux_losses.empty()) loss += balance_loss(groups[index], executor, out);
     out.totals->dropped_choices += place(groups[index], out);
   }
-  if (tokens > 0) {
-    out.totals->aux_loss /= static_cast<double>(groups.count());
-    out.totals->z_loss /= static_cast<double>(groups.count());
-  }
+  if (tokens > 0) out.totals->aux_loss = loss / static_cast<double>(groups.count());
 }
 
 void TopkRouterV2::choose(const float* logits, int64_t tokens, Executor& executor, const Routing& out) {
@@ -107,23 +106,25 @@ void TopkRouterV2::choose_for(int64_t token, const float* logits, float* scratch
     top_k(scores, num_experts, top, loss_choices_.data() + token * top, loss_scores_.data() + token * top);
 }
 
-// Adds the group's losses to the totals, before any of its choices is dropped.
-void TopkRouterV2::add_losses(TokenGroup group, Executor& executor, const Routing& out) {
-  if (config_.aux_losses.empty() && config_.z_loss_factor == 0.0) return;
+// factor * mean over the routable tokens of logsumexp(logits)^2.
+double TopkRouterV2::z_loss(int64_t tokens, const Routing& out) const {
   int64_t routable = 0;
   double squares = 0.0;
-  for (int64_t token = group.begin; token < group.end; ++token) {
+  for (int64_t token = 0; token < tokens; ++token) {
     if (!is_routable(out, token, config_.num_experts_chosen)) continue;
     ++routable;
-    if (config_.z_loss_factor != 0.0) squares += squared_logsumexp_[token];
+    squares += squared_logsumexp_[token];
   }
-  if (routable == 0) return;
-  out.totals->z_loss += config_.z_loss_factor * squares / static_cast<double>(routable);
-  if (!config_.aux_losses.empty()) out.totals->aux_loss += balance_loss(group, routable, executor, out);
+  return routable == 0 ? 0.0 : config_.z_loss_factor * squares / static_cast<double>(routable);
 }
 
-double TopkRouterV2::balance_loss(TokenGroup group, int64_t routable, Executor& executor, const Routing& out) {
+// The group's balance losses, over its choices before any is dropped.
+double TopkRouterV2::balance_loss(TokenGroup group, Executor& executor, const Routing& out) {
   const int32_t num_experts = config_.expert_num, top = config_.num_experts_chosen;
+  int64_t routable = 0;
+  for (int64_t token = group.begin; token < group.end; ++token) routable += is_routable(out, token, top);
+  if (routable == 0) return 0.0;
+
   const int64_t stride = padded_row(num_experts);
   const int32_t* const choices = loss_has_own_choices() ? loss_choices_.data() : out.experts;
   double* const score_totals = grow(score_totals_, stride);

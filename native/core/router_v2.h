@@ -24,8 +24,8 @@ class TopkRouterV2 {
  private:
   void choose(const float* logits, int64_t tokens, Executor& executor, const Routing& out);
   void choose_for(int64_t token, const float* logits, float* scratch, const Routing& out);
-  void add_losses(TokenGroup group, Executor& executor, const Routing& out);
-  double balance_loss(TokenGroup group, int64_t routable, Executor& executor, const Routing& out);
+  double z_loss(int64_t tokens, const Routing& out) const;
+  double balance_loss(TokenGroup group, Executor& executor, const Routing& out);
   int64_t place(TokenGroup group, const Routing& out);
 
   bool ranks_differ_from_scores() const { return config_.balance_via_topk_bias || limits_groups_; }

@@ -1,47 +1,91 @@
 import { defaults, type MoEConfigFields } from './fields.js';
 
+type Sentence = [applies: boolean, sentence: string];
+
+/** Fields that have no effect where there is only one expert. */
+const choosing = [
+  'capacityFactor',
+  'auxLossFactor',
+  'expertGroupSize',
+  'routingPolicy',
+  'useGatingSigmoid',
+  'normTopkProb',
+  'normTopkEpsilon',
+  'routedScalingFactor',
+  'enableSdrop',
+  'auxLossTypes',
+  'zLossFactor',
+] as const satisfies readonly (keyof MoEConfigFields)[];
+
 /** One sentence for each field that differs from its default and changes nothing next to the others. */
 export function diagnose(config: MoEConfigFields): string[] {
-  const isV2 = config.routingPolicy === 'TopkRouterV2';
-  const isDropless = isV2 && config.capacityFactor <= 0;
-  const hasLosses = !isV2 || (config.auxLossTypes ?? []).length > 0 || config.zLossFactor !== 0;
-  const normalises = config.normTopkProb && config.numExpertsChosen > 1;
+  const sentences = [
+    ...betweenRanks(config),
+    ...(config.expertNum === 1 ? withOneExpert(config) : amongExperts(config)),
+  ];
+  return sentences.filter(([applies]) => applies).map(([, sentence]) => sentence);
+}
 
-  const sentences: [applies: boolean, sentence: string][] = [
+const isV2 = (config: MoEConfigFields) => config.routingPolicy === 'TopkRouterV2';
+const isDropless = (config: MoEConfigFields) => isV2(config) && config.capacityFactor <= 0;
+
+function betweenRanks(config: MoEConfigFields): Sentence[] {
+  const rounds = isV2(config) && !isDropless(config) && config.expertNum > 1;
+  return [
     [
       config.groupWiseA2a,
       '`groupWiseA2a` changes how ranks exchange rows, never the result, and needs model parallelism.',
     ],
     [
-      config.compCommParallel && isV2 && !isDropless,
+      config.compCommParallel && rounds,
       '`compCommParallel` only rounds capacity up to a multiple of `compCommParallelDegree` in a single process.',
     ],
     [
-      config.compCommParallel && (!isV2 || isDropless),
+      config.compCommParallel && !rounds,
       '`compCommParallel` overlaps communication and experts, never changes the result, and needs several processes.',
     ],
     [
       !config.compCommParallel && config.compCommParallelDegree !== defaults.compCommParallelDegree,
       '`compCommParallelDegree` has an effect only with `compCommParallel`.',
     ],
+  ];
+}
+
+function withOneExpert(config: MoEConfigFields): Sentence[] {
+  return choosing.map((name) => [
+    config[name] !== defaults[name],
+    `\`${name}\` has no effect with one expert: the layer is a plain feed-forward layer then.`,
+  ]);
+}
+
+function amongExperts(config: MoEConfigFields): Sentence[] {
+  const chooseSeveral = config.numExpertsChosen > 1;
+  const hasLosses =
+    !isV2(config) || (config.auxLossTypes ?? []).length > 0 || config.zLossFactor !== 0;
+  return [
     [
-      isV2 && config.auxLossFactor !== defaults.auxLossFactor,
+      isV2(config) && config.auxLossFactor !== defaults.auxLossFactor,
       "`auxLossFactor` has an effect only with routingPolicy 'TopkRouterV1'; 'TopkRouterV2' has `auxLossFactors`.",
     ],
     [
-      config.expertGroupSize !== null && isDropless && !hasLosses,
+      config.expertGroupSize !== null && isDropless(config) && !hasLosses,
       '`expertGroupSize` has no effect without a capacity or a loss.',
     ],
     [
-      config.enableSdrop && isDropless,
+      config.enableSdrop && isDropless(config),
       '`enableSdrop` has no effect when `capacityFactor` lets no choice be dropped.',
     ],
     [
-      !config.normTopkProb && config.numExpertsChosen === 1,
+      config.enableSdrop && !isDropless(config) && !chooseSeveral,
+      '`enableSdrop` has no effect when a token chooses one expert.',
+    ],
+    [
+      !config.normTopkProb && !chooseSeveral,
       '`normTopkProb` has no effect when a token chooses one expert.',
     ],
     [
-      config.normTopkEpsilon !== defaults.normTopkEpsilon && !normalises,
+      config.normTopkEpsilon !== defaults.normTopkEpsilon &&
+        !(config.normTopkProb && chooseSeveral),
       '`normTopkEpsilon` has no effect when weights are not normalised.',
     ],
     [
@@ -49,5 +93,4 @@ export function diagnose(config: MoEConfigFields): string[] {
       '`topkMethod` has no effect when `topkGroup` keeps all of the `nGroup` groups.',
     ],
   ];
-  return sentences.filter(([applies]) => applies).map(([, sentence]) => sentence);
 }

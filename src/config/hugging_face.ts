@@ -5,9 +5,6 @@ import type { MoEConfigFields } from './fields.js';
 import { type HuggingFaceFamily, huggingFaceFamilies } from './hugging_face_families.js';
 import { HuggingFaceKeys } from './hugging_face_keys.js';
 
-/** Far above every model; a damaged config must not exhaust memory. */
-const maxLayers = 10_000;
-
 /** The sizes around a model's MoE layers. */
 export interface HuggingFaceSizes {
   /** `model_type`. */
@@ -18,10 +15,6 @@ export interface HuggingFaceSizes {
   /** Width of the always-on expert, 0 without one. */
   sharedSize: number;
   activation: NativeLayerSpec['activation'];
-  /** Layers of the model. */
-  numLayers: number;
-  /** Numbers of those that have experts, ascending. */
-  moeLayers: number[];
 }
 
 /**
@@ -31,17 +24,12 @@ export interface HuggingFaceSizes {
  */
 export function huggingFaceSizes(config: object): HuggingFaceSizes {
   const { modelType, family, keys } = read(config);
-  const numLayers = keys.count('num_hidden_layers', undefined, 1, maxLayers);
   return {
     modelType,
     hiddenSize: keys.count('hidden_size'),
     intermediateSize: keys.count(family.width),
     sharedSize: family.sharedSize(keys),
     activation: activationOf(modelType, keys),
-    numLayers,
-    moeLayers: Array.from({ length: numLayers }, (_, layer) => layer).filter((layer) =>
-      family.hasExperts(keys, layer),
-    ),
   };
 }
 

@@ -9,11 +9,9 @@ export interface HuggingFaceFamily {
   sharedSize(keys: HuggingFaceKeys): number;
   /** What differs from softmax scores, all experts open, weights divided by their exact sum. */
   routing(keys: HuggingFaceKeys): Partial<MoEConfigFields>;
-  hasExperts(keys: HuggingFaceKeys, layer: number): boolean;
 }
 
 const none = () => 0;
-const always = () => true;
 
 /** What divides the weights in code that adds nothing to their sum. */
 const exactSum = { normTopkProb: true, normTopkEpsilon: 0 };
@@ -24,7 +22,6 @@ const mixtral: HuggingFaceFamily = {
   width: 'intermediate_size',
   sharedSize: none,
   routing: () => exactSum,
-  hasExperts: always,
 };
 
 const olmoe: HuggingFaceFamily = {
@@ -32,15 +29,11 @@ const olmoe: HuggingFaceFamily = {
   width: 'intermediate_size',
   sharedSize: none,
   routing: (keys) => normalisedIf(keys.flag('norm_topk_prob', false)),
-  hasExperts: always,
 };
 
 const qwen3: HuggingFaceFamily = {
   ...olmoe,
   width: 'moe_intermediate_size',
-  hasExperts: (keys, layer) =>
-    !keys.counts('mlp_only_layers').includes(layer) &&
-    (layer + 1) % keys.count('decoder_sparse_step', 1) === 0,
 };
 
 const qwen2: HuggingFaceFamily = {
@@ -49,21 +42,18 @@ const qwen2: HuggingFaceFamily = {
   routing: (keys) => ({ ...qwen3.routing(keys), useSharedExpertGating: true }),
 };
 
-/** `firstDense`: the class's default of `first_k_dense_replace`. */
-function deepseek(firstDense: number, numShared: number): Omit<HuggingFaceFamily, 'routing'> {
+/** `numShared`: the class's default of `n_shared_experts`. */
+function deepseek(numShared: number): Omit<HuggingFaceFamily, 'routing'> {
   return {
     experts: 'n_routed_experts',
     width: 'moe_intermediate_size',
     sharedSize: (keys) =>
       keys.countOrNone('n_shared_experts', numShared) * keys.count('moe_intermediate_size'),
-    hasExperts: (keys, layer) =>
-      layer >= keys.count('first_k_dense_replace', firstDense, 0) &&
-      layer % keys.count('moe_layer_freq', 1) === 0,
   };
 }
 
 const deepseekV2: HuggingFaceFamily = {
-  ...deepseek(0, 2),
+  ...deepseek(2),
   routing(keys) {
     keys.only('scoring_func', 'softmax', 'deepseek_v2 scores by softmax');
     keys.only('norm_topk_prob', false, "Transformers ignores it and the model's own code does not");
@@ -78,14 +68,13 @@ const deepseekV2: HuggingFaceFamily = {
 
 /** Sigmoid scores, a bias for the choice, the sum of a group's two best. */
 function deepseekV3(byDefault: {
-  firstDense: number;
   numShared: number;
   groups?: number;
   normalised: boolean;
   scaling: number;
 }): HuggingFaceFamily {
   return {
-    ...deepseek(byDefault.firstDense, byDefault.numShared),
+    ...deepseek(byDefault.numShared),
     routing(keys) {
       keys.oneOf('scoring_func', ['sigmoid', 'noaux_tc'], 'sigmoid'); // dots1 writes noaux_tc and means the same
       keys.only('topk_method', 'noaux_tc', 'models of this type choose by score and bias');
@@ -121,12 +110,9 @@ export const huggingFaceFamilies: ReadonlyMap<string, HuggingFaceFamily> = new M
   ['qwen3_moe', qwen3],
   ['olmoe', olmoe],
   ['deepseek_v2', deepseekV2],
-  ['deepseek_v3', deepseekV3({ firstDense: 3, numShared: 1, normalised: true, scaling: 2.5 })],
-  [
-    'glm4_moe',
-    deepseekV3({ firstDense: 1, numShared: 1, groups: 1, normalised: true, scaling: 1 }),
-  ],
-  ['dots1', deepseekV3({ firstDense: 0, numShared: 0, groups: 1, normalised: false, scaling: 1 })],
+  ['deepseek_v3', deepseekV3({ numShared: 1, normalised: true, scaling: 2.5 })],
+  ['glm4_moe', deepseekV3({ numShared: 1, groups: 1, normalised: true, scaling: 1 })],
+  ['dots1', deepseekV3({ numShared: 0, groups: 1, normalised: false, scaling: 1 })],
   ['gpt_oss', mixtral],
   ['granitemoe', mixtral],
 ]);

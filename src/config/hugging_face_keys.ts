@@ -50,13 +50,6 @@ export class HuggingFaceKeys {
     return value;
   }
 
-  counts(key: string): readonly number[] {
-    const value = this.#value(key, []);
-    if (!Array.isArray(value)) throw unexpected(key, 'a list of layer numbers', value);
-    for (const [index, element] of value.entries()) expectInteger(`${key}[${index}]`, element, 0);
-    return value as number[];
-  }
-
   /** Throws `ConfigError` unless the key is absent or has the one value that is supported. */
   only(key: string, supported: unknown, reason: string): void {
     const value = this.#value(key, supported);

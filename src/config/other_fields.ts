@@ -1,15 +1,13 @@
 import { expectBoolean, expectInteger, expectNumber, expectOneOf, unexpected } from '../checks.js';
 import type { MoEConfigFields } from './fields.js';
 
+type RoutingFields = Pick<MoEConfigFields, 'routingPolicy' | 'capacityFactor' | 'expertNum'>;
+
 /** A field of MindFormers' MoEConfig that this package has no field for. */
 interface OtherField {
   readonly default: unknown;
   /** Throws `ConfigError` for a value of the wrong type, and for one that would change what a layer computes. */
-  check(
-    name: string,
-    value: unknown,
-    routing: Pick<MoEConfigFields, 'routingPolicy' | 'capacityFactor'>,
-  ): void;
+  check(name: string, value: unknown, routing: RoutingFields): void;
   /** Why other values than the default change nothing here: continues "`name` ". */
   readonly note: string;
 }
@@ -44,12 +42,12 @@ const otherFields: Readonly<Record<string, OtherField>> = {
   update_step: { default: 10000, check: positiveCount, note: training },
   hot_expert_num: {
     default: 0,
-    check: anyCount,
+    check: (name, value, { expertNum }) => expectInteger(name, value, 0, expertNum),
     note: 'has an effect only with `enable_cold_hot_expert`.',
   },
   cold_token_percent: {
     default: 1,
-    check: (name, value) => expectNumber(name, value, { above: 0 }),
+    check: (name, value) => expectNumber(name, value, { above: 0, atMost: 1 }),
     note: 'has an effect only with `enable_cold_hot_expert`.',
   },
   moe_module_name: { default: '', check: expectString, note: training },
@@ -122,7 +120,7 @@ export const otherFieldNames: readonly string[] = Object.keys(otherFields);
  */
 export function checkOtherFields(
   given: ReadonlyMap<string, unknown>,
-  routing: Pick<MoEConfigFields, 'routingPolicy' | 'capacityFactor'>,
+  routing: RoutingFields,
 ): string[] {
   const notes: string[] = [];
   for (const [name, value] of given) {

@@ -13,6 +13,7 @@ test.each<[options: MoEConfigOptions, field: string]>([
   [{ ...v2, auxLossFactor: 0.1 }, 'auxLossFactor'],
   [{ ...dropless, expertGroupSize: 16 }, 'expertGroupSize'],
   [{ ...dropless, enableSdrop: true }, 'enableSdrop'],
+  [{ ...v2, numExpertsChosen: 1, enableSdrop: true }, 'enableSdrop'],
   [{ ...v2, numExpertsChosen: 1, normTopkProb: false }, 'normTopkProb'],
   [{ ...v2, normTopkProb: false, normTopkEpsilon: 0 }, 'normTopkEpsilon'],
   [{ ...v2, topkMethod: 'noaux_tc', nGroup: 2, topkGroup: 2 }, 'topkMethod'],
@@ -20,6 +21,20 @@ test.each<[options: MoEConfigOptions, field: string]>([
   const { diagnostics } = new MoEConfig(options);
   expect(diagnostics).toHaveLength(1);
   expect(diagnostics[0]).toMatch(new RegExp(`^\`${field}\` .*\\.$`));
+});
+
+test.each<[options: MoEConfigOptions, fields: string[]]>([
+  [
+    { routingPolicy: 'TopkRouterV2', routedScalingFactor: 2 },
+    ['routingPolicy', 'routedScalingFactor'],
+  ],
+  [
+    { capacityFactor: 2, auxLossFactor: 0.3, expertGroupSize: 4 },
+    ['capacityFactor', 'auxLossFactor', 'expertGroupSize'],
+  ],
+])('%j: one expert makes all of them idle', (options, fields) => {
+  const { diagnostics } = new MoEConfig(options);
+  expect(new Set(diagnostics.map((sentence) => sentence.split('`')[1]))).toEqual(new Set(fields));
 });
 
 test.each<MoEConfigOptions>([

@@ -15,9 +15,6 @@ import {
   qwen3,
 } from './model_configs.js';
 
-const range = (first: number, end: number) =>
-  Array.from({ length: end - first }, (_, index) => first + index);
-
 const models: { config: { model_type: string }; options: MoEConfigOptions; sizes: object }[] = [
   {
     config: mixtral,
@@ -26,8 +23,6 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       hiddenSize: 4096,
       intermediateSize: 14336,
       sharedSize: 0,
-      numLayers: 32,
-      moeLayers: range(0, 32),
     },
   },
   {
@@ -44,8 +39,6 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       hiddenSize: 2048,
       intermediateSize: 1408,
       sharedSize: 5632,
-      numLayers: 24,
-      moeLayers: range(0, 24),
     },
   },
   {
@@ -55,8 +48,6 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       hiddenSize: 2048,
       intermediateSize: 768,
       sharedSize: 0,
-      numLayers: 48,
-      moeLayers: range(0, 48),
     },
   },
   {
@@ -66,8 +57,6 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       hiddenSize: 2048,
       intermediateSize: 1024,
       sharedSize: 0,
-      numLayers: 16,
-      moeLayers: range(0, 16),
     },
   },
   {
@@ -87,8 +76,6 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       hiddenSize: 5120,
       intermediateSize: 1536,
       sharedSize: 3072,
-      numLayers: 60,
-      moeLayers: range(1, 60),
     },
   },
   {
@@ -111,8 +98,6 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       hiddenSize: 7168,
       intermediateSize: 2048,
       sharedSize: 2048,
-      numLayers: 61,
-      moeLayers: range(3, 61),
     },
   },
   {
@@ -130,8 +115,6 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       hiddenSize: 4096,
       intermediateSize: 1408,
       sharedSize: 1408,
-      numLayers: 46,
-      moeLayers: range(1, 46),
     },
   },
   {
@@ -150,8 +133,6 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       hiddenSize: 4096,
       intermediateSize: 1408,
       sharedSize: 2816,
-      numLayers: 62,
-      moeLayers: range(1, 62),
     },
   },
   {
@@ -162,8 +143,6 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       intermediateSize: 2880,
       sharedSize: 0,
       activation: 'swiglu_oai',
-      numLayers: 24,
-      moeLayers: range(0, 24),
     },
   },
   {
@@ -173,8 +152,6 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       hiddenSize: 1536,
       intermediateSize: 512,
       sharedSize: 0,
-      numLayers: 32,
-      moeLayers: range(0, 32),
     },
   },
 ];
@@ -202,25 +179,6 @@ describe.each(models)('$config.model_type', ({ config, options, sizes }) => {
     expect(() => MoEConfig.fromHuggingFace(rest)).toThrow(
       new ConfigError(`Expected the key \`${key}\` in the model's config, got none`),
     );
-  });
-});
-
-describe('which layers have experts', () => {
-  const layers = (config: object) => huggingFaceSizes(config).moeLayers;
-
-  test('decoder_sparse_step and mlp_only_layers', () => {
-    expect(
-      layers({ ...qwen3, num_hidden_layers: 8, decoder_sparse_step: 2, mlp_only_layers: [3] }),
-    ).toEqual([1, 5, 7]);
-    expect(layers({ ...qwen3, num_hidden_layers: 2, mlp_only_layers: null })).toEqual([0, 1]);
-  });
-
-  test('first_k_dense_replace and moe_layer_freq', () => {
-    expect(
-      layers({ ...deepseekV2, num_hidden_layers: 8, first_k_dense_replace: 2, moe_layer_freq: 2 }),
-    ).toEqual([2, 4, 6]);
-    const { first_k_dense_replace: _, ...byDefault } = deepseekV3;
-    expect(layers({ ...byDefault, num_hidden_layers: 5 })).toEqual([3, 4]);
   });
 });
 
@@ -294,18 +252,6 @@ test.each<[config: object, message: string]>([
     "Expected `hidden_act` to be 'silu' or 'swish' or 'gelu', got `relu6`",
   ],
   [{ ...gptOss, swiglu_limit: 10 }, 'Expected `swiglu_limit` to be 7'],
-  [
-    { ...mixtral, num_hidden_layers: 1e9 },
-    'Expected `num_hidden_layers` to be an integer from 1 to 10000',
-  ],
-  [
-    { ...qwen3, mlp_only_layers: [1, 'two'] },
-    'Expected `mlp_only_layers[1]` to be an integer of at least 0',
-  ],
-  [
-    { ...qwen3, mlp_only_layers: 3 },
-    'Expected `mlp_only_layers` to be a list of layer numbers, got `3`',
-  ],
 ])('sizes of %j are refused', (config, message) => {
   expect(() => huggingFaceSizes(config)).toThrow(ConfigError);
   expect(() => huggingFaceSizes(config)).toThrow(message);

@@ -298,7 +298,7 @@ describe("MindFormers' fields without a place here", () => {
     ['dispatch_global_max_bs', 256],
     ['ep_extend_tp', false],
   ])('%s %s is noted', (name, value) => {
-    const { diagnostics } = MoEConfig.parse({ [name]: value });
+    const { diagnostics } = MoEConfig.parse({ expert_num: 8, [name]: value });
     expect(diagnostics).toHaveLength(1);
     expect(diagnostics[0]).toMatch(new RegExp(`^\`${name}\` .*\\.$`));
   });
@@ -314,12 +314,14 @@ describe("MindFormers' fields without a place here", () => {
     ['expert_model_parallel', 2, 'experts are split like the rest of the model'],
     ['use_gmm', true, "`routing_policy` 'TopkRouterV2' with `capacity_factor` -1"],
     ['save_token_distribution', 'yes', 'to be true or false'],
-    ['hot_expert_num', -1, 'to be an integer of at least 0'],
-    ['cold_token_percent', 0, 'to be a finite number above 0'],
+    ['hot_expert_num', -1, 'to be an integer from 0 to 8'],
+    ['hot_expert_num', 9, 'to be an integer from 0 to 8'],
+    ['cold_token_percent', 0, 'to be a finite number above 0 and of at most 1'],
+    ['cold_token_percent', 5, 'of at most 1'],
     ['moe_module_name', 5, 'to be a string'],
     ['first_k_dense_replace', 'all', 'to be an integer of at least 0'],
   ])('%s %s is refused', (name, value, reason) => {
-    const message = refusal({ [name]: value });
+    const message = refusal({ expert_num: 8, [name]: value });
     expect(message).toContain(`Expected \`${name}\` to be`);
     expect(message).toContain(reason);
   });

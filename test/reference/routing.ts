@@ -60,8 +60,6 @@ export function routeReference(config: MoEConfig, logits: readonly number[][]): 
   const parts = groups.map((group) => route(config, group));
   const mean = (of: (part: GroupRouting) => number) =>
     parts.length === 0 ? 0 : sum(parts.map(of)) / parts.length;
-  const fullGroup =
-    config.expertGroupSize && !config.auxLossTypes?.includes('device') ? groupSize : logits.length;
   return {
     expertIds: parts.flatMap((part) => part.expertIds),
     weights: parts.flatMap((part) => part.weights),
@@ -69,9 +67,9 @@ export function routeReference(config: MoEConfig, logits: readonly number[][]): 
       sum(parts.map((part) => part.expertIds.flat().filter((id) => id === expert).length)),
     ),
     droppedChoices: sum(parts.map((part) => part.expertIds.flat().filter((id) => id < 0).length)),
-    capacity: capacityOf(config, fullGroup),
+    capacity: capacityOf(config, groups[0]?.length ?? 0),
     auxLoss: mean((part) => part.auxLoss),
-    zLoss: mean((part) => part.zLoss),
+    zLoss: zLossOf(config, logits),
     margin: Math.min(Infinity, ...parts.map((part) => part.margin)),
   };
 }
@@ -80,7 +78,6 @@ interface GroupRouting {
   expertIds: number[][];
   weights: number[][];
   auxLoss: number;
-  zLoss: number;
   margin: number;
 }
 
@@ -129,7 +126,7 @@ function routeV1(config: MoEConfig, logits: readonly number[][]): GroupRouting {
     });
   }
   const normalised = weights.map((w) => w.map((value) => value / (sum(w) + 1e-9)));
-  return { expertIds, weights: normalised, auxLoss: config.auxLossFactor * loss, zLoss: 0, margin };
+  return { expertIds, weights: normalised, auxLoss: config.auxLossFactor * loss, margin };
 }
 
 function routeV2(config: MoEConfig, logits: readonly number[][]): GroupRouting {
@@ -167,9 +164,13 @@ function routeV2(config: MoEConfig, logits: readonly number[][]): GroupRouting {
       }
     }
   }
+  return { expertIds, weights, auxLoss: auxLossV2(config, scores, chosen), margin };
+}
+
+/** factor * the mean over all tokens of logsumexp^2. */
+function zLossOf(config: MoEConfig, logits: readonly number[][]): number {
   const squares = logits.map((row) => Math.log(sum(row.map(Math.exp))) ** 2);
-  const zLoss = (config.zLossFactor * sum(squares)) / logits.length;
-  return { expertIds, weights, auxLoss: auxLossV2(config, scores, chosen), zLoss, margin };
+  return squares.length === 0 ? 0 : (config.zLossFactor * sum(squares)) / squares.length;
 }
 
 /** Scores with those of all but the best groups set to 0. */

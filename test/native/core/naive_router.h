@@ -96,7 +96,7 @@ inline double naive_v1_group(const MoEConfig& config, const Rows& softmaxes, con
 inline RoutingResult naive_v1(const MoEConfig& config, const std::vector<float>& logits) {
   const int32_t E = config.expert_num, K = config.num_experts_chosen;
   const auto tokens = static_cast<int64_t>(logits.size()) / E;
-  const int64_t n = config.tokens_per_group > 0 ? config.tokens_per_group : tokens;
+  const int64_t n = config.tokens_per_group > 0 ? std::min(config.tokens_per_group, tokens) : tokens;
   RoutingResult out(tokens, E, K);
   out.expert_load.assign(E, 0);
   out.totals = {0.0, 0.0, 0, static_cast<int64_t>(std::ceil(double(K) * double(n) * config.capacity_factor / E))};
@@ -193,18 +193,19 @@ inline int64_t naive_v2_capacity(const MoEConfig& config, int64_t n) {
 inline RoutingResult naive_v2(const MoEConfig& config, const std::vector<float>& logits, std::span<const float> bias) {
   const int32_t E = config.expert_num, K = config.num_experts_chosen;
   const auto tokens = static_cast<int64_t>(logits.size()) / E;
-  const int64_t full = config.tokens_per_group > 0 ? config.tokens_per_group : tokens;
+  const int64_t full = config.tokens_per_group > 0 ? std::min(config.tokens_per_group, tokens) : tokens;
   RoutingResult out(tokens, E, K);
   out.expert_load.assign(E, 0);
   std::fill(out.experts.begin(), out.experts.end(), -1);
   std::fill(out.weights.begin(), out.weights.end(), NAN);
   out.totals = {0.0, 0.0, 0, naive_v2_capacity(config, full)};
+  double squares = 0.0, finite_in_all = 0.0;
   const auto groups = static_cast<double>((tokens + full - 1) / std::max<int64_t>(full, 1));
 
   for (int64_t first = 0; first < tokens; first += full) {
     const int64_t end = std::min(first + full, tokens), capacity = naive_v2_capacity(config, end - first);
     std::vector<double> score_means(E, 0.0), vote_shares(E, 0.0);
-    double squares = 0.0, finite = 0.0;
+    double finite = 0.0;
     std::vector<std::pair<int64_t, int64_t>> order;  // (token, choice)
     for (int64_t t = first; t < end; ++t) {
       const std::span<const float> row(logits.data() + t * E, E);
@@ -221,7 +222,7 @@ inline RoutingResult naive_v2(const MoEConfig& config, const std::vector<float>&
       }
     }
     if (finite == 0.0) continue;
-    out.totals.z_loss += config.z_loss_factor * squares / finite / groups;
+    finite_in_all += finite;
     for (const AuxLoss& aux : config.aux_losses) {
       const int32_t size = E / aux.expert_groups;
       double sum = 0.0;
@@ -250,6 +251,7 @@ inline RoutingResult naive_v2(const MoEConfig& config, const std::vector<float>&
       }
     }
   }
+  if (finite_in_all > 0.0) out.totals.z_loss = config.z_loss_factor * squares / finite_in_all;
   return out;
 }
 

@@ -195,6 +195,25 @@ TEST(RouterV2, TakesTheZLossOfLargeLogitsWithoutOverflow) {
   expect_near(run_router(config, {1000, 1000}).totals.z_loss, 0.5 * logsumexp * logsumexp, 1e-7, "z_loss");
 }
 
+TEST(RouterV2, TakesTheZLossOverAllTokensHoweverGroupsCutThem) {
+  MoEConfig config = v2(2, 1);
+  config.z_loss_factor = 1.0;
+  config.tokens_per_group = 2;
+  const auto square = [](double first) {
+    const double logsumexp = std::log(std::exp(first) + 1.0);
+    return logsumexp * logsumexp;
+  };
+  expect_near(run_router(config, {1, 0, 1, 0, 3, 0}).totals.z_loss, (2 * square(1) + square(3)) / 3, 1e-6, "z_loss");
+}
+
+TEST(RouterV2, GivesTheCapacityOfTheFirstGroup) {
+  MoEConfig config = v2(2, 1, 1.0);
+  config.tokens_per_group = 100;
+  EXPECT_EQ(run_router(config, {1, 0, 1, 0, 1, 0}).totals.capacity, 2);
+  config.tokens_per_group = 2;
+  EXPECT_EQ(run_router(config, {1, 0, 1, 0, 1, 0}).totals.capacity, 1);
+}
+
 TEST(RouterV2, RoutesAnEmptyBatch) {
   MoEConfig config = v2(4, 2, 1.0);
   config.aux_losses = {{0.1, 4}};
@@ -206,7 +225,7 @@ TEST(RouterV2, RoutesAnEmptyBatch) {
   EXPECT_EQ(result.totals.aux_loss, 0.0);
   EXPECT_EQ(result.totals.z_loss, 0.0);
   EXPECT_EQ(result.totals.dropped_choices, 0);
-  EXPECT_EQ(result.totals.capacity, 8) << "ceil(4.5), rounded up to a multiple of 4";
+  EXPECT_EQ(result.totals.capacity, 0);
 }
 
 }  // namespace
