@@ -2,17 +2,18 @@ import { join } from 'node:path';
 import { describe, expectKnownNames } from './checks.js';
 import { huggingFaceSizes } from './config/hugging_face.js';
 import { MoEConfig, type MoEConfigOptions } from './config.js';
-import { CheckpointError, ClosedError, ConfigError, fromNative } from './errors.js';
-import type { LayerSizes } from './families/family.js';
+import { CheckpointError, ClosedError, ConfigError, fromNative, ShapeError } from './errors.js';
+import type { Family, LayerSizes } from './families/family.js';
 import { type FoundLayer, type FoundLayers, findLayers } from './families/find_layers.js';
 import { LayerTensors, type StoredTensor } from './families/layer_tensors.js';
 import type { Activation, LayerParts, WeightType } from './layer/options.js';
 import { type LoadOptions, MoELayer } from './layer.js';
 import { loadNative, type NativeFile } from './native.js';
 import { kindOf, readText } from './safetensors/disk.js';
-import { changed, type SafetensorsFile } from './safetensors/file.js';
+import type { SafetensorsFile } from './safetensors/file.js';
 import type { TensorEntry } from './safetensors/header.js';
 import { TensorFiles } from './safetensors/tensor_files.js';
+import { storedType } from './weights.js';
 
 const maxConfigBytes = 16 << 20;
 
@@ -55,7 +56,7 @@ export class MoECheckpoint implements AsyncDisposable {
   readonly hiddenSize: number;
   readonly intermediateSize: number;
   readonly activation: Activation;
-  /** The type the experts are stored in. */
+  /** The type that the experts are stored in, as the first layer tells. */
   readonly weightType: WeightType;
   /** Numbers of the MoE layers, ascending. */
   readonly layers: readonly number[];
@@ -106,6 +107,10 @@ export class MoECheckpoint implements AsyncDisposable {
    */
   async load(layer?: number, options: LoadOptions = {}): Promise<MoELayer> {
     expectKnownNames('load', options, loadOptionNames);
+    if (layer !== undefined && options.layer !== undefined && layer !== options.layer)
+      throw new ConfigError(
+        `Expected \`layer\` to be given once, got ${describe(layer)} and ${describe(options.layer)}`,
+      );
     const number = this.#numberOf(layer ?? options.layer);
     options.signal?.throwIfAborted();
     const { config: changes, layer: _, weightType, ...passedOn } = options;
@@ -121,7 +126,7 @@ export class MoECheckpoint implements AsyncDisposable {
     const stored = await storedTensors(this.#files, found);
     this.#expectOpen();
     const tensors = new LayerTensors(found.prefix, stored, (file) => this.#map(file));
-    const views = this.#found.family.views(tensors, this.#description);
+    const views = this.#found.family.views(tensors, this.#description, config);
     tensors.expectAllRead();
     const parts: LayerParts = {
       config,
@@ -129,10 +134,17 @@ export class MoECheckpoint implements AsyncDisposable {
       intermediateSize,
       sharedSize,
       activation,
-      weightType: weightType ?? this.weightType,
+      weightType: weightType ?? storedType(views),
       views,
     };
-    return MoELayer.fromParts({ ...parts, ...passedOn });
+    try {
+      return await MoELayer.fromParts({ ...parts, ...passedOn });
+    } catch (error) {
+      if (!(error instanceof ShapeError)) throw error;
+      throw new CheckpointError(`Layer ${number} of ${this.path}: ${error.message}`, {
+        cause: error,
+      });
+    }
   }
 
   /** @internal How the tensors are named. */
@@ -185,13 +197,13 @@ export class MoECheckpoint implements AsyncDisposable {
     if (this.#closed) throw new ClosedError(`The checkpoint ${this.path} is closed`);
   }
 
-  #map({ path, byteLength }: SafetensorsFile): NativeFile {
-    const known = this.#mapped.get(path);
+  #map(stored: SafetensorsFile): NativeFile {
+    const known = this.#mapped.get(stored.path);
     if (known !== undefined) return known;
     try {
-      const file = loadNative().mapFile(path);
-      this.#mapped.set(path, file);
-      if (file.byteLength !== byteLength) throw changed(path, byteLength, file.byteLength);
+      const file = loadNative().mapFile(stored.path);
+      stored.expectSame(file.identity);
+      this.#mapped.set(stored.path, file);
       return file;
     } catch (error) {
       throw fromNative(error);
@@ -241,31 +253,36 @@ async function describeModel(
 ): Promise<Description> {
   const measured = family.measure(tensors);
   const path = join(files.folder, 'config.json');
-  if ((await kindOf(path)) !== 'file') {
+  if ((await kindOf(path)) === 'missing') {
     const { expertNum, intermediateSize, sharedSize } = measured;
     const config = new MoEConfig({ expertNum, sharedExpertNum: sharedSize / intermediateSize });
     return { ...measured, modelType: family.name, config, described: false };
   }
   const parsed = parseConfig(path, await readText(path, maxConfigBytes));
-  if (isMindFormers(parsed))
-    return {
-      ...measured,
-      modelType: family.name,
-      config: MoEConfig.parse(parsed),
-      described: true,
-    };
+  try {
+    return { ...measured, ...describedBy(parsed, family), described: true };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    throw new ConfigError(`${path}: ${error.message}`, { cause: error });
+  }
+}
+
+/** What a `config.json` says beyond, or instead of, the tensors. */
+function describedBy(
+  parsed: object,
+  { name, modelTypes }: Family,
+): Pick<Description, 'modelType' | 'config'> & Partial<Description> {
+  if (isMindFormers(parsed)) return { modelType: name, config: MoEConfig.parse(parsed) };
   const { modelType, hiddenSize, intermediateSize, sharedSize, activation } =
     huggingFaceSizes(parsed);
+  if (modelTypes !== undefined && !modelTypes.includes(modelType))
+    throw new ConfigError(
+      `Expected \`model_type\` to be one whose experts are stored as those of ${name} (${modelTypes.join(', ')}), ` +
+        `got ${describe(modelType)}`,
+    );
   const config = MoEConfig.fromHuggingFace(parsed);
   const sizes = { expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize };
-  return {
-    ...sizes,
-    modelType,
-    config,
-    activation,
-    weightType: measured.weightType,
-    described: true,
-  };
+  return { ...sizes, modelType, config, activation };
 }
 
 /**

@@ -78,6 +78,15 @@ export interface ExpertView {
   downBias?: VectorView;
 }
 
+/** The type a layer's experts are given in, the always-on one included; float32 where they are of several types. */
+export function storedType({ experts, shared }: LayerWeightViews): DType {
+  const types = new Set<DType>();
+  for (const { gate, up, down } of shared === undefined ? experts : [...experts, shared])
+    for (const matrix of [gate, up, down]) if (matrix !== undefined) types.add(matrix.dtype);
+  const [type] = types;
+  return type !== undefined && types.size === 1 ? type : 'float32';
+}
+
 /** A layer's weights where they stand: what `MoELayer` hands to the native side. */
 export interface LayerWeightViews {
   /** Absent when there is one expert. */

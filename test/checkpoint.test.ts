@@ -1,4 +1,5 @@
-import { copyFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { copyFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
@@ -10,6 +11,7 @@ import {
   MoELayer,
   type Tensor,
 } from '../src/index.js';
+import type { TensorToWrite } from '../src/safetensors/write.js';
 import type { Dense, DenseExpert, DenseLayer } from './fixtures/dense_layer.js';
 import { type ModelFixture, modelFixtures } from './fixtures/families.js';
 import { temporaryFolder } from './fixtures/temporary_folder.js';
@@ -141,6 +143,27 @@ describe('loading', () => {
     );
   });
 
+  test('each layer is held in the type it is stored in, float32 where there are several', async () => {
+    const model = modelFixtures[0] as ModelFixture;
+    let encoded = 0;
+    const encode: ModelFixture['encode'] = (layer) => {
+      if (encoded++ === 0) return model.encode(layer, 'bfloat16');
+      const name = 'block_sparse_moe.experts.2.w3.weight';
+      const wide = model.encode(layer, 'float32')[name] as TensorToWrite;
+      return { ...model.encode(layer, 'float16'), [name]: wide };
+    };
+    const { folder } = await writeModel({ ...model, encode });
+    await using checkpoint = await MoECheckpoint.open(folder);
+    await using first = await checkpoint.load(0);
+    await using second = await checkpoint.load(1);
+    expect([checkpoint, first, second].map(({ weightType }) => weightType)).toEqual([
+      'bfloat16',
+      'bfloat16',
+      'float32',
+    ]);
+    await expect(checkpoint.load(0, { layer: 1 })).rejects.toThrow(/`layer` to be given once/);
+  });
+
   test('a closed checkpoint loads nothing', async () => {
     const checkpoint = await MoECheckpoint.open(tiny);
     await checkpoint.close();
@@ -184,6 +207,79 @@ describe('damage', () => {
     const failure = await checkpoint.load(0).catch((error) => error);
     expect(failure).toBeInstanceOf(CheckpointError);
     expect(failure.message).toContain('model.safetensors');
+  });
+
+  test('a file that another one replaced after it was opened is refused, again and again', async () => {
+    const { folder } = await writeModel(model);
+    const other = await writeModel(model); // as long, with the same contents
+    await using checkpoint = await MoECheckpoint.open(folder);
+    await rename(join(other.folder, 'model.safetensors'), join(folder, 'model.safetensors'));
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const failure = await checkpoint.load(0).catch((error) => error);
+      expect(failure).toBeInstanceOf(CheckpointError);
+      expect(failure.message).toMatch(/model\.safetensors to be as it was when it was opened/);
+    }
+  });
+
+  test('a named pipe in place of a file is an error, not a wait without end', async () => {
+    const { folder } = await writeModel(model);
+    await using checkpoint = await MoECheckpoint.open(folder);
+    await rm(join(folder, 'model.safetensors'));
+    execFileSync('mkfifo', [join(folder, 'model.safetensors')]);
+    await expect(checkpoint.load(0)).rejects.toThrow(/not a regular file/);
+  });
+
+  test('a file cut short while its load waits behind a long call is an error, not a crash', async () => {
+    const { folder } = await writeModel(model);
+    const H = 512;
+    const weights = {
+      up: float32Tensor(randomValues(H * H, 1), [1, H, H]),
+      down: float32Tensor(randomValues(H * H, 2), [1, H, H]),
+    };
+    await using busy = await MoELayer.create({
+      config: { expertNum: 1 },
+      activation: 'relu',
+      hiddenSize: H,
+      intermediateSize: H,
+      weights,
+      threads: 1,
+    });
+    await using checkpoint = await MoECheckpoint.open(folder);
+    const long = busy.forward(new Float32Array(20_000 * H));
+    const load = checkpoint.load(0).catch((error) => error);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await truncate(join(folder, 'model.safetensors'), 600);
+    const failure = await load;
+    await long;
+    expect(failure).toBeInstanceOf(CheckpointError);
+    expect(failure.message).toMatch(/model\.safetensors.*has 600 now/);
+  });
+
+  test('a config.json of a model whose experts are stored otherwise is refused by name', async () => {
+    const gptOss = modelFixtures.find(({ name }) => name === 'gpt_oss') as ModelFixture;
+    const { folder } = await writeModel(model);
+    await writeFile(join(folder, 'config.json'), JSON.stringify(gptOss.config));
+    await expect(MoECheckpoint.open(folder)).rejects.toThrow(
+      /config\.json: Expected `model_type` .* \(mixtral\), got `gpt_oss`/,
+    );
+  });
+
+  test('a tensor that the config asks for is named where it is missing', async () => {
+    for (const [name, missing] of [
+      ['deepseek_v3', 'mlp.gate.e_score_correction_bias'],
+      ['qwen2_moe', 'mlp.shared_expert_gate.weight'],
+      ['qwen2_moe', 'mlp.shared_expert.up_proj.weight'],
+    ] as const) {
+      const model = modelFixtures.find((fixture) => fixture.name === name) as ModelFixture;
+      const encode: ModelFixture['encode'] = (layer, dtype) => {
+        const { [missing]: _, ...rest } = model.encode(layer, dtype);
+        return rest;
+      };
+      const { folder } = await writeModel({ ...model, encode });
+      const failure = await MoELayer.load(folder, { layer: 1 }).catch((error) => error);
+      expect(failure).toBeInstanceOf(CheckpointError);
+      expect(failure.message).toContain(missing);
+    }
   });
 
   test('a config that does not fit the tensors names tensor, file and both shapes', async () => {

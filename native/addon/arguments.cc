@@ -75,7 +75,7 @@ MoEConfig read_config(Napi::Object from) {
   config.norm_topk_epsilon = read_number(from, "normTopkEpsilon");
   config.routed_scaling_factor = read_number(from, "routedScalingFactor");
   config.enable_sdrop = read_flag(from, "enableSdrop");
-  config.capacity_multiple = static_cast<int32_t>(read_integer(from, "capacityMultiple", 1, kMaxSize));
+  config.capacity_multiple = static_cast<int32_t>(read_integer(from, "capacityMultiple", 1, INT32_MAX));
   config.aux_losses = read_aux_losses(from, config.expert_num);
   config.z_loss_factor = read_number(from, "zLossFactor");
   return config;
@@ -87,10 +87,7 @@ Borrowed read_source(Napi::Object view, std::vector<std::shared_ptr<MappedFile>>
   const Napi::Value source = view.Get("source");
   Borrowed memory;
   if (const auto file = FileObject::from(source)) {
-    if (std::find(files.begin(), files.end(), file) == files.end()) {
-      file->expect_unshortened();
-      files.push_back(file);
-    }
+    if (std::find(files.begin(), files.end(), file) == files.end()) files.push_back(file);
     memory = {const_cast<uint8_t*>(file->data()), file->size()};
   } else if (source.IsTypedArray()) {
     const auto array = source.As<Napi::TypedArray>();

@@ -47,6 +47,7 @@ class CreateJob final : public EnvironmentJob {
 
  private:
   void work() override {
+    for (const auto& file : arguments_.files) file->expect_unshortened();
     const auto progress = [this](int64_t done, int64_t total) {
       done_ = done;
       total_ = total;

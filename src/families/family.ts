@@ -1,3 +1,4 @@
+import type { MoEConfig } from '../config.js';
 import type { Activation } from '../layer/options.js';
 import type { DType, LayerWeightViews } from '../weights.js';
 import type { LayerTensors } from './layer_tensors.js';
@@ -21,12 +22,19 @@ export interface LayerMeasure extends LayerSizes {
 /** How a family of models names an MoE layer's tensors and lays them out. The model type says how the layer routes. */
 export interface Family {
   readonly name: string;
+  /** `model_type`s whose layers are stored like this; absent: any. */
+  readonly modelTypes?: readonly string[];
   /** Names of the router's weight inside a layer. A layer is an MoE layer of this family when it has one of them. */
   readonly routers: readonly string[];
   /** Reads sizes and type off the tensors' shapes. Throws `CheckpointError` where they cannot be told. */
   measure(tensors: LayerTensors): LayerMeasure;
-  /** Views of every weight. Throws `CheckpointError`, naming tensor and file, where a shape does not fit the sizes. */
-  views(tensors: LayerTensors, sizes: LayerSizes): LayerWeightViews;
+  /**
+   * Views of every weight.
+   *
+   * @throws `CheckpointError` naming tensor and file, where a shape does not fit the sizes or a tensor that the config
+   *   asks for is missing
+   */
+  views(tensors: LayerTensors, sizes: LayerSizes, config: MoEConfig): LayerWeightViews;
 }
 
 /** Where a family says how wide an expert is: a dimension of one of its tensors, whose type is that of the experts. */

@@ -10,6 +10,7 @@ const downName = 'mlp.experts.down_proj';
  */
 export const gptOss: Family = {
   name: 'gpt_oss',
+  modelTypes: ['gpt_oss'],
   routers: [router],
 
   measure: (tensors) =>

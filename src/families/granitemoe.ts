@@ -11,6 +11,7 @@ const names = {
 /** GraniteMoE: all experts in two tensors, `[E, 2I, H]` with the gate first and `[E, H, I]`. */
 export const granitemoe: Family = {
   name: 'granitemoe',
+  modelTypes: ['granitemoe'],
   routers: [router],
 
   measure: (tensors) =>

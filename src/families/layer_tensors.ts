@@ -81,7 +81,7 @@ export class LayerTensors {
     return weightType;
   }
 
-  /** A tensor of exactly this shape, to be viewed. Dimensions of size 1 in front of or between the others do not count. */
+  /** A tensor of exactly this shape, to be viewed. Dimensions of size 1 do not count. */
   block(name: string, ...shape: number[]): Block {
     const { entry, file } = this.#get(name);
     const given = entry.shape.filter((size) => size !== 1);

@@ -36,7 +36,7 @@ export const mindformers: Family = {
     };
   },
 
-  views(tensors, sizes) {
+  views(tensors, sizes, config) {
     const { expertNum, hiddenSize, sharedSize } = sizes;
     const module = moduleOf(tensors);
     const views: LayerWeightViews = {
@@ -49,9 +49,11 @@ export const mindformers: Family = {
       `${module}router.router.topk_bias`,
       `${module}router.e_score_correction_bias`,
     );
-    if (tensors.has(bias)) views.routerCorrectionBias = tensors.vector(bias, expertNum);
+    if (config.balanceViaTopkBias || tensors.has(bias))
+      views.routerCorrectionBias = tensors.vector(bias, expertNum);
     if (sharedSize > 0) views.shared = gatedExpert(tensors, sharedNames, hiddenSize, sharedSize);
-    if (tensors.has(sharedRouter)) views.sharedRouter = tensors.matrix(sharedRouter, 1, hiddenSize);
+    if (config.useSharedExpertGating || tensors.has(sharedRouter))
+      views.sharedRouter = tensors.matrix(sharedRouter, 1, hiddenSize);
     return views;
   },
 };

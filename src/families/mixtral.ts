@@ -11,6 +11,7 @@ const namesOf = (expert: number) => ({
 /** Mixtral: three tensors per expert under `block_sparse_moe`. */
 export const mixtral: Family = {
   name: 'mixtral',
+  modelTypes: ['mixtral'],
   routers: [router],
 
   measure: (tensors) =>

@@ -21,12 +21,17 @@ const projectionsOf = (expert: string): ExpertNames => ({
  */
 export const projections: Family = {
   name: 'gate_proj, up_proj, down_proj',
+  // Mixtral too: newer Transformers keep it like this.
+  modelTypes: [
+    ...['mixtral', 'qwen2_moe', 'qwen3_moe', 'olmoe'],
+    ...['deepseek_v2', 'deepseek_v3', 'glm4_moe', 'dots1'],
+  ],
   routers: [router],
 
   measure(tensors) {
     const [expertNum, hiddenSize] = tensors.shape(router, 2) as [number, number];
-    const shared = sharedNames(tensors);
-    const sharedSize = tensors.has(shared.up) ? (tensors.shape(shared.up, 2)[0] as number) : 0;
+    const { up: sharedUp } = sharedNames(tensors);
+    const sharedSize = tensors.has(sharedUp) ? (tensors.shape(sharedUp, 2)[0] as number) : 0;
     const sizes = { expertNum, hiddenSize, sharedSize, activation: 'swiglu' as const };
     if (tensors.has(gateUp)) {
       const [, a, b] = tensors.shape(down, 3) as [number, number, number];
@@ -41,7 +46,7 @@ export const projections: Family = {
     return { ...sizes, intermediateSize, weightType: tensors.dtype(up) };
   },
 
-  views(tensors, sizes) {
+  views(tensors, sizes, config) {
     const { expertNum, hiddenSize, intermediateSize, sharedSize } = sizes;
     const views: LayerWeightViews = {
       router: tensors.matrix(router, expertNum, hiddenSize),
@@ -51,11 +56,12 @@ export const projections: Family = {
             gatedExpert(tensors, projectionsOf(`experts.${expert}`), hiddenSize, intermediateSize),
           ),
     };
-    if (tensors.has(correctionBias))
+    if (config.balanceViaTopkBias || tensors.has(correctionBias))
       views.routerCorrectionBias = tensors.vector(correctionBias, expertNum);
     if (sharedSize > 0)
       views.shared = gatedExpert(tensors, sharedNames(tensors), hiddenSize, sharedSize);
-    if (tensors.has(sharedRouter)) views.sharedRouter = tensors.matrix(sharedRouter, 1, hiddenSize);
+    if (config.useSharedExpertGating || tensors.has(sharedRouter))
+      views.sharedRouter = tensors.matrix(sharedRouter, 1, hiddenSize);
     return views;
   },
 };
@@ -63,7 +69,9 @@ export const projections: Family = {
 /** Qwen has one shared expert, DeepSeek calls several side by side `shared_experts`. */
 function sharedNames(tensors: LayerTensors): ExpertNames {
   const one = projectionsOf('shared_expert');
-  return tensors.has(one.up) ? one : projectionsOf('shared_experts');
+  return Object.values(one).some((name) => tensors.has(name))
+    ? one
+    : projectionsOf('shared_experts');
 }
 
 /**

@@ -9,7 +9,7 @@ import { defaults } from '../config/fields.js';
 import { MoEConfig, type MoEConfigOptions } from '../config.js';
 import type { DeviceName } from '../devices.js';
 import { ConfigError, ShapeError } from '../errors.js';
-import type { DType, LayerWeights, LayerWeightViews } from '../weights.js';
+import { type DType, type LayerWeights, type LayerWeightViews, storedType } from '../weights.js';
 import { viewsOf } from './tensor_views.js';
 
 /** What an expert computes; the last four have no gate: `down(act(up(x)))`. */
@@ -39,7 +39,10 @@ export interface LayerOptions {
   weights: LayerWeights;
   /** Defaults to `'auto'`: the first available of ascend, cuda, cpu. */
   device?: DeviceName | undefined;
-  /** How experts are held; defaults to the type they are given in. The router is always float32. */
+  /**
+   * How experts are held; defaults to the type they are given in, to float32 where an always-on expert has another. The
+   * router is always float32.
+   */
   weightType?: WeightType | undefined;
   /** At most this many threads work on the layer. Defaults to all that the process may use. */
   threads?: number | undefined;
@@ -106,7 +109,7 @@ export function partsOf(options: LayerOptions): LayerParts {
   const sharedSize = sharedSizeOf(config, intermediateSize, weights);
   const sizes = { expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize };
   const views = viewsOf(weights, sizes, isGated(activation));
-  const weightType = options.weightType ?? weights.up.dtype;
+  const weightType = options.weightType ?? storedType(views);
   const parts = { config, hiddenSize, intermediateSize, sharedSize, activation, weightType, views };
   return { ...parts, device, threads, maxQueue };
 }

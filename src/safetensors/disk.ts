@@ -4,14 +4,22 @@ import { CheckpointError } from '../errors.js';
 /** Most bytes one read call is asked for: the kernel's own limit is just below 2^31. */
 const readBytes = 2 ** 30;
 
+/** Which file stands at a path, and in which state: another file or other contents make another identity. */
+export interface FileState {
+  byteLength: number;
+  identity: string;
+}
+
 /** Opens a file for `use` and closes it afterwards. Every failure of the file system becomes a `CheckpointError`. */
 export async function withFile<T>(
   path: string,
-  use: (handle: FileHandle, byteLength: number) => Promise<T>,
+  use: (handle: FileHandle, state: FileState) => Promise<T>,
 ): Promise<T> {
   const handle = await openFile(path);
   try {
-    return await use(handle, (await handle.stat()).size);
+    const { dev, ino, mtimeNs, size } = await handle.stat({ bigint: true });
+    const identity = `${dev}:${ino}:${mtimeNs}:${size}`;
+    return await use(handle, { byteLength: Number(size), identity });
   } catch (error) {
     throw asCheckpointError(path, error);
   } finally {
@@ -41,7 +49,7 @@ export async function readAt(
 
 /** A text file of at most `maxBytes`. */
 export function readText(path: string, maxBytes: number): Promise<string> {
-  return withFile(path, async (handle, byteLength) => {
+  return withFile(path, async (handle, { byteLength }) => {
     if (byteLength > maxBytes)
       throw new CheckpointError(
         `Expected ${path} to have at most ${maxBytes} bytes, got ${byteLength}`,

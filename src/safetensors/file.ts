@@ -20,7 +20,8 @@ import {
  */
 export class SafetensorsFile {
   readonly path: string;
-  readonly byteLength: number;
+  /** Which file it is, to tell whether it is still the one whose header was checked. */
+  readonly identity: string;
   /** By name, in the order of their bytes. */
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   /** The text values under `__metadata__`. */
@@ -28,19 +29,19 @@ export class SafetensorsFile {
 
   private constructor(
     path: string,
-    byteLength: number,
+    identity: string,
     tensors: ReadonlyMap<string, TensorEntry>,
     metadata: ReadonlyMap<string, string>,
   ) {
     this.path = path;
-    this.byteLength = byteLength;
+    this.identity = identity;
     this.tensors = tensors;
     this.metadata = metadata;
   }
 
   /** Throws `CheckpointError` when the file is missing, unreadable, damaged or not a safetensors file. */
   static open(path: string): Promise<SafetensorsFile> {
-    return withFile(path, async (handle, byteLength) => {
+    return withFile(path, async (handle, { byteLength, identity }) => {
       const start = await readAt(handle, path, 0, Math.min(lengthBytes, byteLength));
       const headerBytes = parseHeaderLength(path, start, byteLength);
       const header = parseHeader(
@@ -48,7 +49,7 @@ export class SafetensorsFile {
         await readAt(handle, path, lengthBytes, headerBytes),
         byteLength,
       );
-      return new SafetensorsFile(path, byteLength, header.tensors, header.metadata);
+      return new SafetensorsFile(path, identity, header.tensors, header.metadata);
     });
   }
 
@@ -63,10 +64,18 @@ export class SafetensorsFile {
   /** A tensor's bytes, little-endian and row-major as they stand in the file. */
   async readBytes(name: string): Promise<Uint8Array> {
     const { byteOffset, byteLength } = this.entry(name);
-    return withFile(this.path, (handle, fileBytes) => {
-      if (fileBytes !== this.byteLength) throw changed(this.path, this.byteLength, fileBytes);
+    return withFile(this.path, (handle, { identity }) => {
+      this.expectSame(identity);
       return readAt(handle, this.path, byteOffset, byteLength);
     });
+  }
+
+  /** Throws `CheckpointError` when a file of this identity is not the one whose header was checked. */
+  expectSame(identity: string): void {
+    if (identity !== this.identity)
+      throw new CheckpointError(
+        `Expected ${this.path} to be as it was when it was opened, got another file or other contents: open it again`,
+      );
   }
 
   /** A tensor of 32-bit or 16-bit floats. Throws `CheckpointError` for other types. */
@@ -84,11 +93,4 @@ export class SafetensorsFile {
       data: dtype === 'float32' ? new Float32Array(buffer) : new Uint16Array(buffer),
     };
   }
-}
-
-/** The error for a file that is not the one whose header was checked. */
-export function changed(path: string, expectedBytes: number, bytes: number): CheckpointError {
-  return new CheckpointError(
-    `Expected ${path} to have the ${expectedBytes} bytes it had when it was opened, got ${bytes}`,
-  );
 }

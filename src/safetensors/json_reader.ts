@@ -1,4 +1,5 @@
 const number = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
+const digits = /^\d+$/;
 const word = /true|false|null/y;
 
 /** Nesting that `skip` follows. Tables of tensors have two or three levels. */
@@ -65,7 +66,7 @@ export class JsonReader {
     const start = this.#at;
     const text = this.#match(number);
     const value = Number(text);
-    if (text !== undefined && Number.isSafeInteger(value) && value >= 0) return value;
+    if (text !== undefined && digits.test(text) && Number.isSafeInteger(value)) return value;
     this.#at = start;
     throw this.#unexpected('an integer from 0 to 2^53 - 1');
   }

@@ -1,4 +1,4 @@
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { CheckpointError } from '../errors.js';
 import { kindOf } from './disk.js';
 import { SafetensorsFile } from './file.js';
@@ -28,7 +28,8 @@ export class TensorFiles {
 
   /** `path`: a folder with `model.safetensors` or an index, a `.safetensors` file, or an index file. */
   static async open(path: string): Promise<TensorFiles> {
-    const list = (await kindOf(path)) === 'folder' ? await findList(path) : path;
+    const absolute = resolve(path);
+    const list = (await kindOf(absolute)) === 'folder' ? await findList(absolute) : absolute;
     if (list.endsWith('.json')) return new TensorFiles(list, await readIndex(list));
     const file = await SafetensorsFile.open(list);
     const name = basename(list);

@@ -1,4 +1,4 @@
-import { chmod, mkdir, truncate, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, rename, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { CheckpointError } from '../../src/errors.js';
@@ -63,10 +63,19 @@ test('a file cut anywhere is refused', async () => {
 });
 
 test('a file that changed its length after it was opened is refused', async () => {
-  const path = await writeTemporary(whole());
+  const bytes = whole();
+  const path = await writeTemporary(bytes);
   const file = await SafetensorsFile.open(path);
-  await truncate(path, file.byteLength - 1);
-  await expect(file.readBytes('hidden')).rejects.toThrow(`got ${file.byteLength - 1}`);
+  await truncate(path, bytes.byteLength - 1);
+  await expect(file.readBytes('hidden')).rejects.toThrow(`Expected ${path} to be as it was`);
+});
+
+test('a file that was replaced by one of the same length is refused', async () => {
+  const bytes = whole();
+  const path = await writeTemporary(bytes);
+  const file = await SafetensorsFile.open(path);
+  await rename(await writeTemporary(bytes), path);
+  await expect(file.readBytes('hidden')).rejects.toThrow(`Expected ${path} to be as it was`);
 });
 
 test('a path that cannot be read as a file is a CheckpointError that names it', async () => {
