@@ -271,6 +271,12 @@ describe('forward', () => {
     expect(ended).toEqual(Array.from({ length: 60 }, (_, index) => index));
   });
 
+  test('the call that runs does not count as waiting', async () => {
+    const layer = await create({ ...smallLayer(), maxQueue: 1 });
+    for (let round = 0; round < 50; round++)
+      await Promise.all([layer.forward(randomValues(32, 1)), layer.forward(randomValues(32, 1))]);
+  });
+
   test('a full queue is an error, and the calls in it still end', async () => {
     const { layer, hidden } = await busy();
     const small = await create({ ...smallLayer(), maxQueue: 3 });

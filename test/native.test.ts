@@ -87,6 +87,17 @@ describe('the addon', () => {
       if (index % 2 === 0) expect(list.some((message) => (message as number) > 0)).toBe(true);
   });
 
+  test.each(['calls', 'failures', 'exit', 'progress'])(
+    'workers that end in the middle of %s do not take the process with them',
+    { timeout: 60_000 },
+    async (kind) => {
+      const { stdout } = await run(process.execPath, ['test/fixtures/ending_workers.mjs', kind], {
+        cwd: join(import.meta.dirname, '..'),
+      });
+      expect(stdout).toBe('all ended\n');
+    },
+  );
+
   test('a missing addon says what was looked for and what to do', async () => {
     const script = `import('./dist/native.js').then(({ loadNative }) => loadNative()).catch((e) => console.log(e.message))`;
     const { stdout } = await run(process.execPath, ['-e', script], {

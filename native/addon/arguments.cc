@@ -14,16 +14,19 @@ constexpr int64_t kMaxSize = int64_t{1} << 30;
   throw Error(ErrorCode::kShape, std::string("Expected `") + name + "` to be " + expected);
 }
 
+// 0 for types that nothing is ever passed in.
 size_t element_bytes(napi_typedarray_type type) {
   switch (type) {
     case napi_float64_array:
       return 8;
+    case napi_float32_array:
+    case napi_int32_array:
+    case napi_uint32_array:
+      return 4;
     case napi_uint16_array:
       return 2;
-    case napi_uint8_array:
-      return 1;
     default:
-      return 4;
+      return 0;
   }
 }
 
@@ -45,8 +48,9 @@ std::vector<AuxLoss> read_aux_losses(Napi::Object from, int64_t experts) {
   std::vector<AuxLoss> losses;
   for (uint32_t i = 0; i < list.Length(); ++i) {
     const Napi::Object loss = list.Get(i).As<Napi::Object>();
-    losses.push_back(
-        {read_number(loss, "factor"), static_cast<int32_t>(read_integer(loss, "expertGroups", 1, experts))});
+    const int64_t groups = read_integer(loss, "expertGroups", 1, experts);
+    if (experts % groups != 0) refuse("expertGroups", "a divisor of `expertNum`");
+    losses.push_back({read_number(loss, "factor"), static_cast<int32_t>(groups)});
   }
   return losses;
 }

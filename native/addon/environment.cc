@@ -6,6 +6,19 @@
 #include "addon/errors.h"
 
 namespace moe {
+namespace {
+
+// An environment that is being torn down refuses to run JavaScript, and the calls that settle a job throw. Nobody is
+// left to hear it, and the other jobs still have to be taken off.
+template <class Call>
+void unless_torn_down(Call call) {
+  try {
+    call();
+  } catch (const Napi::Error&) {
+  }
+}
+
+}  // namespace
 
 void EnvironmentJob::run() {
   try {
@@ -44,9 +57,14 @@ Environment::Environment(Napi::Env env) : env_(env) {
 }
 
 void Environment::start(const std::shared_ptr<EnvironmentJob>& job, size_t max_waiting) {
-  job->device_->lane().submit(*job, max_waiting);
-  if (pending_.empty()) napi_ref_threadsafe_function(env_, settle_);
-  pending_.emplace(job.get(), job);
+  const auto place = pending_.emplace(job.get(), job).first;
+  try {
+    job->device_->lane().submit(*job, max_waiting);
+  } catch (...) {
+    pending_.erase(place);
+    throw;
+  }
+  if (pending_.size() == 1) napi_ref_threadsafe_function(env_, settle_);
 }
 
 void Environment::run(const std::shared_ptr<EnvironmentJob>& job, size_t max_waiting) {
@@ -88,12 +106,12 @@ void Environment::settle_ended(Napi::Env env) {
   }
   const Napi::HandleScope scope(env);
   for (EnvironmentJob* const key : reporting)
-    if (pending_.contains(key)) key->report(env);
+    if (pending_.contains(key)) unless_torn_down([&] { key->report(env); });
   for (EnvironmentJob* const key : ended) {
     const auto node = pending_.extract(key);
     if (node.empty()) continue;
     if (pending_.empty()) napi_unref_threadsafe_function(env_, settle_);
-    node.mapped()->settle(env, node.mapped()->error_);
+    unless_torn_down([&] { node.mapped()->settle(env, node.mapped()->error_); });
   }
 }
 

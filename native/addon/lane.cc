@@ -26,7 +26,8 @@ Lane::~Lane() {
 void Lane::submit(Job& job, size_t max_waiting) {
   {
     const std::lock_guard lock(mutex_);
-    if (jobs_.size() >= max_waiting)
+    const size_t waiting = jobs_.size() - (idle_ && !jobs_.empty() ? 1 : 0);
+    if (waiting >= max_waiting)
       throw Error(ErrorCode::kQueueFull, "Expected at most " + std::to_string(max_waiting) +
                                              " calls to wait on the device (`maxQueue`), and they all wait");
     jobs_.push_back(&job);
@@ -52,10 +53,12 @@ Job* Lane::next() {
   while (waiting_.load(std::memory_order_acquire) == 0 && std::chrono::steady_clock::now() < deadline) {
   }
   std::unique_lock lock(mutex_);
+  idle_ = true;
   ready_.wait(lock, [this] { return closing_ || !jobs_.empty(); });
   if (jobs_.empty()) return nullptr;
   Job* const job = jobs_.front();
   jobs_.pop_front();
+  idle_ = false;
   waiting_.store(jobs_.size(), std::memory_order_release);
   return job;
 }

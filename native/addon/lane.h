@@ -32,7 +32,7 @@ class Lane {
   ~Lane();  // runs what is queued, then ends the thread
   Lane(const Lane&) = delete;
 
-  // Throws kQueueFull when `max_waiting` jobs already wait.
+  // Throws kQueueFull when `max_waiting` jobs already wait, besides the one that runs.
   void submit(Job& job, size_t max_waiting);
   // Takes the job out of the queue and withdraws it. False when it does not wait (any more).
   bool withdraw(Job& job, ErrorCode reason);
@@ -44,6 +44,7 @@ class Lane {
   std::mutex mutex_;
   std::condition_variable ready_;
   std::deque<Job*> jobs_;
+  bool idle_ = true;  // nothing runs: the first of jobs_ does not wait, the thread is on its way to it
   std::atomic<size_t> waiting_{0};
   bool closing_ = false;
   std::thread thread_;

@@ -56,20 +56,22 @@ Napi::Value LayerObject::weight_bytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(reported_bytes_));
 }
 
-std::shared_ptr<ForwardJob> LayerObject::job_for(const Napi::CallbackInfo& info) {
+std::pair<std::shared_ptr<ForwardJob>, size_t> LayerObject::job_for(const Napi::CallbackInfo& info) {
   if (!live_) throw Error(ErrorCode::kClosed, "The layer is closed");
+  const std::shared_ptr<LiveLayer> live = live_;  // reading the call may run JavaScript that closes the layer
   if (!info[0].IsObject()) throw Error(ErrorCode::kShape, "Expected the call to be an object");
   const auto call = info[0].As<Napi::Object>();
-  auto job = std::make_shared<ForwardJob>(Environment::of(info.Env()), live_, Value(), call);
+  auto job = std::make_shared<ForwardJob>(Environment::of(info.Env()), live, Value(), call);
   CancellationObject::attach(call.Get("cancellation"), job);
-  return job;
+  if (!live_) throw Error(ErrorCode::kClosed, "The layer is closed");
+  return {std::move(job), live->max_waiting};
 }
 
 Napi::Value LayerObject::forward(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    const auto job = job_for(info);
+    const auto [job, max_waiting] = job_for(info);
     const Napi::Promise promise = job->promise(info.Env());
-    Environment::of(info.Env()).start(job, live_->max_waiting);
+    Environment::of(info.Env()).start(job, max_waiting);
     std::erase_if(calls_, [](const auto& call) { return call.expired(); });
     calls_.push_back(job);
     return promise;
@@ -78,8 +80,8 @@ Napi::Value LayerObject::forward(const Napi::CallbackInfo& info) {
 
 void LayerObject::forward_sync(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] {
-    const auto job = job_for(info);
-    Environment::of(info.Env()).run(job, live_->max_waiting);
+    const auto [job, max_waiting] = job_for(info);
+    Environment::of(info.Env()).run(job, max_waiting);
   });
 }
 

@@ -1,6 +1,7 @@
 // The native half of MoELayer.
 #pragma once
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "addon/forward_job.h"
@@ -23,7 +24,8 @@ class LayerObject final : public Napi::ObjectWrap<LayerObject> {
   void forward_sync(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 
-  std::shared_ptr<ForwardJob> job_for(const Napi::CallbackInfo& info);
+  // The job, and the calls that may wait before it is refused.
+  std::pair<std::shared_ptr<ForwardJob>, size_t> job_for(const Napi::CallbackInfo& info);
   void report_freed();
 
   std::shared_ptr<LiveLayer> live_;  // null after close

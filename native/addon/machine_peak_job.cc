@@ -24,7 +24,7 @@ class MachinePeakJob final : public EnvironmentJob {
   }
 
  private:
-  void work() override { peak_ = cpu::measure_machine_peak(threads_, seconds_); }
+  void work() override { peak_ = cpu::measure_machine_peak(threads_, seconds_, stop().get_token()); }
 
   Napi::Promise::Deferred deferred_;
   int threads_;

@@ -53,7 +53,7 @@ struct LayerSpec {
   int32_t shared_size = 0;  // width of the shared expert, 0 when there is none
   Activation activation = Activation::kSwiGLU;
   DType weight_type = DType::kFloat32;  // how experts are held; the router is always float32
-  int32_t threads = 0;                  // at most this many threads work on the layer; 0: all of the device's
+  int32_t threads = 0;                  // at most this many of the device's threads work on the layer; 0: all of them
 };
 
 }  // namespace moe

@@ -74,8 +74,7 @@ std::unique_ptr<Backend> open(int index) {
 
 }  // namespace
 
-CpuBackend::CpuBackend(const Kernels& kernels, int threads)
-    : kernels_(kernels), threads_(threads), pool_(threads), gemm_(kernels) {}
+CpuBackend::CpuBackend(const Kernels& kernels, int threads) : kernels_(kernels), pool_(threads), gemm_(kernels) {}
 
 void* CpuBackend::allocate(size_t bytes) { return allocate_aligned(bytes); }
 
@@ -91,7 +90,7 @@ void CpuBackend::download(void* host, const void* device, size_t bytes) {
 
 std::unique_ptr<PreparedLayer> CpuBackend::prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
                                                    const std::stop_token& stop) {
-  ThreadPool::Team team = pool_.team(threads_);
+  ThreadPool::Team team = pool_.team();
   return std::make_unique<CpuLayer>(kernels_, spec, host, team, progress, stop);
 }
 
@@ -147,9 +146,7 @@ void CpuBackend::combine(const PreparedLayer& layer, Matrix rows, const Routing&
   });
 }
 
-ThreadPool::Team CpuBackend::team_of(const CpuLayer& layer) {
-  return pool_.team(layer.spec.threads > 0 ? layer.spec.threads : threads_);
-}
+ThreadPool::Team CpuBackend::team_of(const CpuLayer& layer) { return pool_.team(layer.spec.threads); }
 
 const float* CpuBackend::gather(const float* hidden, int64_t depth, ThreadPool::Team& team,
                                 const std::stop_token& stop) {

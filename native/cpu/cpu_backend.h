@@ -47,7 +47,6 @@ class CpuBackend final : public Backend {
            const std::stop_token& stop);
 
   const Kernels& kernels_;
-  const int threads_;
   ThreadPool pool_;
   GroupedGemm gemm_;
   AlignedBuffer tiles_, intermediate_, logits_;

@@ -22,25 +22,25 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 // The best of several rounds of work(), which returns how much it did: other load on the machine only takes away.
 template <class Work>
-double best_rate(double seconds, Work work) {
+double best_rate(double seconds, const std::stop_token& stop, Work work) {
   double best = 0;
   const auto begin = std::chrono::steady_clock::now();
   do {
     const auto start = std::chrono::steady_clock::now();
     const double amount = work();
     best = std::max(best, amount / seconds_since(start));
-  } while (seconds_since(begin) < seconds);
+  } while (seconds_since(begin) < seconds && !stop.stop_requested());
   return best;
 }
 
 }  // namespace
 
-MachinePeak measure_machine_peak(int threads, double seconds) {
+MachinePeak measure_machine_peak(int threads, double seconds, const std::stop_token& stop) {
   const Kernels& kernels = choose_kernels();
   ThreadPool pool(threads > 0 ? threads : usable_cpus());
   ThreadPool::Team team = pool.team();
 
-  const double flops = best_rate(seconds, [&] {
+  const double flops = best_rate(seconds, stop, [&] {
     constexpr int64_t kPiecesPerThread = 64;  // enough for a slowed thread to do fewer
     const int64_t pieces = kPiecesPerThread * team.threads();
     team.parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
@@ -53,7 +53,7 @@ MachinePeak measure_machine_peak(int threads, double seconds) {
   const AlignedBuffer buffer(kBufferBytes);
   std::memset(buffer.data(), 0, buffer.bytes());  // pages that were never written share one page of zeros
   const auto* const floats = reinterpret_cast<const float*>(buffer.data());
-  const double bytes = best_rate(seconds, [&] {
+  const double bytes = best_rate(seconds, stop, [&] {
     constexpr int64_t kPieces = kBufferBytes / sizeof(float) / kPieceFloats;
     team.parallel_for(kPieces, 1, [&](int64_t begin, int64_t end) {
       kernels.read(floats + begin * kPieceFloats, (end - begin) * kPieceFloats);

@@ -1,5 +1,6 @@
 // What this machine can do at best, to compare measurements with.
 #pragma once
+#include <stop_token>
 
 namespace moe::cpu {
 
@@ -9,8 +10,8 @@ struct MachinePeak {
   double gigabytes_per_second;  // reading a buffer far larger than the caches
 };
 
-// Spends about `seconds` on each of the two; threads <= 0: all the process may use. Throws kOutOfMemory, and
-// kDeviceUnavailable when MOE_CPU_ISA names a set the CPU lacks.
-MachinePeak measure_machine_peak(int threads, double seconds);
+// Spends about `seconds` on each of the two, less when asked to stop; threads <= 0: all the process may use. Throws
+// kOutOfMemory, and kDeviceUnavailable when MOE_CPU_ISA names a set the CPU lacks.
+MachinePeak measure_machine_peak(int threads, double seconds, const std::stop_token& stop = {});
 
 }  // namespace moe::cpu

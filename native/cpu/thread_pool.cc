@@ -45,7 +45,7 @@ bool spin_until(Condition ready) {
 }  // namespace
 
 // Delegation completes the object first, so the workers are joined even when a later one cannot start.
-ThreadPool::ThreadPool(int threads) : ThreadPool() { grow(threads); }
+ThreadPool::ThreadPool(int threads) : ThreadPool() { start(threads); }
 
 ThreadPool::~ThreadPool() {
   stop_.store(true, std::memory_order_relaxed);
@@ -57,17 +57,13 @@ ThreadPool::~ThreadPool() {
 int ThreadPool::worker() { return current_worker; }
 
 ThreadPool::Team ThreadPool::team(int threads) {
-  if (threads <= 0) threads = this->threads();
-  grow(threads);
-  return Team(*this, threads);
+  return Team(*this, threads <= 0 ? this->threads() : std::min(threads, this->threads()));
 }
 
-void ThreadPool::grow(int threads) {
+void ThreadPool::start(int threads) {
   workers_.reserve(std::max(threads - 1, 0));
-  const uint32_t seen = started_.load(std::memory_order_relaxed);
   try {
-    while (this->threads() < threads)
-      workers_.emplace_back([this, worker = this->threads(), seen] { serve(worker, seen); });
+    while (this->threads() < threads) workers_.emplace_back([this, worker = this->threads()] { serve(worker); });
   } catch (const std::system_error& error) {
     throw Error(ErrorCode::kDevice, "Could not start thread " + std::to_string(this->threads()) + " of " +
                                         std::to_string(threads) + ": " + error.what());
@@ -119,8 +115,9 @@ void ThreadPool::work() {
   }
 }
 
-void ThreadPool::serve(int worker, uint32_t seen) {
+void ThreadPool::serve(int worker) {
   current_worker = worker;
+  uint32_t seen = 0;
   while (true) {
     if (!spin_until([&] { return started_.load(std::memory_order_acquire) != seen; }))
       started_.wait(seen, std::memory_order_acquire);

@@ -21,7 +21,7 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // A number of the pool's threads, the caller among them. The pool grows when that is more than it has.
+  // A number of the pool's threads, the caller among them.
   class Team final : public Executor {
    public:
     Team(ThreadPool& pool, int threads) : pool_(pool), threads_(threads) {}
@@ -36,7 +36,7 @@ class ThreadPool {
     ThreadPool& pool_;
     int threads_;
   };
-  // threads <= 0: all of them.
+  // At most all of them; threads <= 0: all.
   Team team(int threads = 0);
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
@@ -50,8 +50,8 @@ class ThreadPool {
   ThreadPool() = default;
   void run(int threads, int64_t count, int64_t grain, Body body);
   void work();
-  void serve(int worker, uint32_t seen);
-  void grow(int threads);
+  void serve(int worker);
+  void start(int threads);
 
   std::vector<std::thread> workers_;
 

@@ -44,7 +44,7 @@ export interface LayerOptions {
    * router is always float32.
    */
   weightType?: WeightType | undefined;
-  /** At most this many threads work on the layer. Defaults to all that the process may use. */
+  /** At most this many of the device's threads work on the layer. Defaults to all, as many as the process may use. */
   threads?: number | undefined;
   /** Calls that may wait on the device before a further one fails with `ERR_MOE_QUEUE_FULL`. Defaults to 1024. */
   maxQueue?: number | undefined;

@@ -41,8 +41,8 @@ TEST(ThreadPool, SeesWhatTheLoopBeforeWrote) {
 }
 
 TEST(ThreadPool, NamesItsWorkersBelowTheTeamsThreads) {
-  ThreadPool pool(2);
-  ThreadPool::Team team = pool.team(6);
+  ThreadPool pool(6);
+  ThreadPool::Team team = pool.team(100);
   EXPECT_EQ(pool.threads(), 6);
   EXPECT_EQ(team.threads(), 6);
   EXPECT_EQ(ThreadPool::worker(), 0);
