@@ -1,5 +1,7 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { join } from 'node:path';
-import { describe, expectKnownNames } from './checks.js';
+import { addon } from './addon.js';
+import { describe, expectOptions, expectSignal, unexpected } from './checks.js';
 import { huggingFaceSizes } from './config/hugging_face.js';
 import { MoEConfig, type MoEConfigOptions } from './config.js';
 import { CheckpointError, ClosedError, ConfigError, fromNative, ShapeError } from './errors.js';
@@ -8,7 +10,7 @@ import { type FoundLayer, type FoundLayers, findLayers } from './families/find_l
 import { LayerTensors, type StoredTensor } from './families/layer_tensors.js';
 import type { Activation, LayerParts, WeightType } from './layer/options.js';
 import { type LoadOptions, MoELayer } from './layer.js';
-import { loadNative, type NativeFile } from './native.js';
+import type { NativeFile } from './native.js';
 import { kindOf, readText } from './safetensors/disk.js';
 import type { SafetensorsFile } from './safetensors/file.js';
 import type { TensorEntry } from './safetensors/header.js';
@@ -92,6 +94,7 @@ export class MoECheckpoint implements AsyncDisposable {
    * @throws `CheckpointError` naming file and tensor, `ConfigError` for a `config.json` that does not describe the model
    */
   static async open(path: string): Promise<MoECheckpoint> {
+    if (typeof path !== 'string' || path === '') throw unexpected('path', 'a path', path);
     const files = await TensorFiles.open(path);
     const found = findLayers(path, files.names);
     const tensors = await readable(path, files, found);
@@ -106,7 +109,8 @@ export class MoECheckpoint implements AsyncDisposable {
    *   that are missing or of a wrong shape or type, `ClosedError` after `close`
    */
   async load(layer?: number, options: LoadOptions = {}): Promise<MoELayer> {
-    expectKnownNames('load', options, loadOptionNames);
+    expectOptions('load', options, loadOptionNames);
+    expectSignal(options.signal);
     if (layer !== undefined && options.layer !== undefined && layer !== options.layer)
       throw new ConfigError(
         `Expected \`layer\` to be given once, got ${describe(layer)} and ${describe(options.layer)}`,
@@ -201,7 +205,7 @@ export class MoECheckpoint implements AsyncDisposable {
     const known = this.#mapped.get(stored.path);
     if (known !== undefined) return known;
     try {
-      const file = loadNative().mapFile(stored.path);
+      const file = addon().mapFile(stored.path);
       stored.expectSame(file.identity);
       this.#mapped.set(stored.path, file);
       return file;

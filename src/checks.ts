@@ -4,6 +4,7 @@ import { ConfigError } from './errors.js';
 export function describe(value: unknown): string {
   if (value === null || value === undefined) return `\`${value}\``;
   if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (ArrayBuffer.isView(value)) return `a ${value.constructor.name}`;
   if (typeof value === 'object' || typeof value === 'function') return `(${typeof value})`;
   if (typeof value !== 'string') return `\`${String(value)}\` (${typeof value})`;
   const shown = value.length > 60 ? `${value.slice(0, 60)}…` : value;
@@ -81,6 +82,12 @@ export function expectObject(
     throw unexpected(name, 'an object', value);
 }
 
+/** Throws `ConfigError` unless `value` is an `AbortSignal`, or undefined. */
+export function expectSignal(value: unknown): asserts value is AbortSignal | undefined {
+  if (value !== undefined && !(value instanceof AbortSignal))
+    throw unexpected('signal', 'an AbortSignal', value);
+}
+
 /** Throws `ConfigError` for a key that `known` lacks, and names the known key nearest to it. */
 export function expectKnownNames(what: string, given: object, known: readonly string[]): void {
   for (const name of Object.keys(given)) {
@@ -89,6 +96,12 @@ export function expectKnownNames(what: string, given: object, known: readonly st
     const hint = near === undefined ? `known are ${known.join(', ')}` : `did you mean \`${near}\`?`;
     throw new ConfigError(`Expected an option of ${what}, got ${describe(name)}: ${hint}`);
   }
+}
+
+/** Throws `ConfigError` unless the options of `what` are an object of known options. */
+export function expectOptions(what: string, options: unknown, known: readonly string[]): void {
+  expectObject('options', options);
+  expectKnownNames(what, options, known);
 }
 
 /** The known name that the fewest edits turn `name` into; undefined where none is near enough to be meant. */

@@ -106,8 +106,10 @@ export class MoEConfig implements MoEConfigFields {
   }
 
   /** Whether every field is the same. */
-  equals(other: MoEConfig): boolean {
-    return fieldNames.every((name) => sameValue(this[name], other[name]));
+  equals(other: MoEConfig | undefined): boolean {
+    return (
+      other instanceof MoEConfig && fieldNames.every((name) => sameValue(this[name], other[name]))
+    );
   }
 
   /** The fields under MindFormers' snake_case names; `MoEConfig.parse` reads them back. */

@@ -1,6 +1,7 @@
+import { addon } from './addon.js';
 import { unexpected } from './checks.js';
 import { fromNative } from './errors.js';
-import { type NativeDevice as Device, loadNative } from './native.js';
+import type { NativeDevice as Device } from './native.js';
 
 export type { NativeDevice as Device } from './native.js';
 
@@ -16,7 +17,7 @@ export type DeviceInfo =
 
 /** Every family of devices this package knows, in the order in which `device: 'auto'` tries them. */
 export function devices(): DeviceInfo[] {
-  return loadNative()
+  return addon()
     .devices()
     .map(({ name, reason, devices }) =>
       reason === '' ? { name, available: true, devices } : { name, available: false, reason },

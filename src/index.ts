@@ -33,4 +33,4 @@ export {
   type Routing,
   type WeightType,
 } from './layer.js';
-export type { DType, LayerWeights, Tensor } from './weights.js';
+export type { DType, LayerWeights, SharedWeights, Tensor } from './weights.js';

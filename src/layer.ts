@@ -1,4 +1,6 @@
-import { expectKnownNames } from './checks.js';
+/// <reference lib="esnext.disposable" preserve="true" />
+import { addon } from './addon.js';
+import { describe, expectBoolean, expectOptions, expectSignal } from './checks.js';
 import { toNativeConfig } from './config/native.js';
 import type { MoEConfig, MoEConfigOptions } from './config.js';
 import { type DeviceName, deviceText, resolveDevice } from './devices.js';
@@ -12,7 +14,7 @@ import {
   type WeightType,
 } from './layer/options.js';
 import { expectArray, expectFixedMemory, expectTensor } from './layer/tensor_views.js';
-import { loadNative, type NativeCall, type NativeLayer } from './native.js';
+import type { NativeCall, NativeLayer } from './native.js';
 import type { Tensor } from './weights.js';
 
 export type { Activation, LayerOptions, WeightType } from './layer/options.js';
@@ -20,10 +22,13 @@ export type { Activation, LayerOptions, WeightType } from './layer/options.js';
 export interface LoadOptions {
   /** Number of the MoE layer; may be left out where the checkpoint has only one. */
   layer?: number | undefined;
+  /** As `LayerOptions.device`. */
   device?: DeviceName | undefined;
-  /** Defaults to the type the checkpoint stores. */
+  /** Defaults to the type that the layer is stored in, to float32 where its experts are of several types. */
   weightType?: WeightType | undefined;
+  /** As `LayerOptions.threads`. */
   threads?: number | undefined;
+  /** As `LayerOptions.maxQueue`. */
   maxQueue?: number | undefined;
   /** Fields that differ from what the checkpoint's own config says. */
   config?: Partial<MoEConfigOptions> | undefined;
@@ -41,7 +46,10 @@ export interface ForwardOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Both arrays are `[T, K]`, strongest choice first; -1 and 0 where capacity dropped the choice. */
+/**
+ * Both arrays are `[T, K]`, strongest choice first. Where capacity dropped a choice, -1 and 0. Where a token's logits are
+ * not finite, -1 and NaN in all its choices.
+ */
 export interface Routing {
   expertIds: Int32Array;
   weights: Float32Array;
@@ -50,16 +58,18 @@ export interface Routing {
 export interface ForwardResult {
   /** `[T, H]`. */
   output: Float32Array;
+  /** The config's balance losses, their factors applied; 0 without any. */
   auxLoss: number;
+  /** The config's z-loss, its factor applied; 0 without one. */
   zLoss: number;
   /** Tokens each expert served, `[E]`. */
   expertLoad: Uint32Array;
-  /** (token, choice) pairs cut by capacity. */
+  /** (token, choice) pairs cut by capacity; 0 when dropless. */
   droppedChoices: number;
-  /** Slots per expert and group; null when dropless. */
+  /** Slots per expert and group of tokens, of the first group where the last is shorter; null when dropless. */
   capacity: number | null;
   /** When asked for. */
-  routing?: Routing;
+  routing?: Routing | undefined;
 }
 
 const forwardOptionNames: readonly (keyof ForwardOptions)[] = ['out', 'routing', 'signal'];
@@ -120,7 +130,7 @@ export class MoELayer implements AsyncDisposable {
     const { signal, config, threads = 0, maxQueue = defaultMaxQueue } = parts;
     signal?.throwIfAborted();
     const device = resolveDevice(parts.device);
-    const binding = loadNative();
+    const binding = addon();
     const cancellation = new binding.Cancellation();
     const { hiddenSize, intermediateSize, sharedSize, activation, weightType, views, onProgress } =
       parts;
@@ -154,7 +164,7 @@ export class MoELayer implements AsyncDisposable {
     if (signal === undefined) {
       await settled(() => this.#native.forward(call));
     } else {
-      const cancellation = new (loadNative().Cancellation)();
+      const cancellation = new (addon().Cancellation)();
       const cancellable = { ...call, cancellation };
       await settled(
         () => this.#native.forward(cancellable),
@@ -165,10 +175,20 @@ export class MoELayer implements AsyncDisposable {
     return resultOf(call);
   }
 
-  /** As `forward`, but blocks the calling thread, behind the calls before it. For scripts and worker threads. */
+  /**
+   * As `forward`, but blocks the calling thread, behind the calls before it. For scripts and worker threads. A signal is
+   * looked at before the call starts, and not after.
+   *
+   * @throws what `forward` rejects with
+   */
+  forwardSync(
+    hidden: Float32Array | Tensor,
+    options: ForwardOptions & { routing: true },
+  ): ForwardResult & { routing: Routing };
+  forwardSync(hidden: Float32Array | Tensor, options?: ForwardOptions): ForwardResult;
   forwardSync(hidden: Float32Array | Tensor, options: ForwardOptions = {}): ForwardResult {
-    options.signal?.throwIfAborted();
     const call = this.#call(hidden, options);
+    options.signal?.throwIfAborted();
     try {
       this.#native.forwardSync(call);
     } catch (error) {
@@ -177,7 +197,11 @@ export class MoELayer implements AsyncDisposable {
     return resultOf(call);
   }
 
-  /** The router's choices, capacity applied, without running any expert. */
+  /**
+   * The router's choices, capacity applied, without running any expert.
+   *
+   * @throws `ShapeError`, `DeviceError` and `ClosedError` as `forward` does
+   */
   async route(hidden: Float32Array | Tensor): Promise<Routing> {
     const input = this.#input(hidden);
     const call = { ...input, ...this.#routing(input.tokens) };
@@ -207,13 +231,13 @@ export class MoELayer implements AsyncDisposable {
         );
       return { hidden, dtype: 'float32', tokens: hidden.length / H };
     }
-    if (hidden === null || typeof hidden !== 'object' || !Array.isArray(hidden.shape))
+    const tokens = (hidden as Partial<Tensor> | null | undefined)?.shape?.[0];
+    if (tokens === undefined)
       throw new ShapeError(
-        `Expected \`hidden\` to be a Float32Array or a tensor [T, ${H}], got \`${String(hidden)}\``,
+        `Expected \`hidden\` to be a Float32Array or a tensor [T, ${H}], got ${describe(hidden)}`,
       );
-    const tokens = hidden.shape[0] ?? 0;
-    expectTensor('hidden', hidden, [tokens, H]);
-    return { hidden: hidden.data, dtype: hidden.dtype, tokens };
+    const { data, dtype } = expectTensor('hidden', hidden, [tokens, H]);
+    return { hidden: data, dtype, tokens };
   }
 
   #routing(tokens: number): Routing {
@@ -222,7 +246,9 @@ export class MoELayer implements AsyncDisposable {
   }
 
   #call(hidden: Float32Array | Tensor, options: ForwardOptions): FullCall {
-    expectKnownNames('forward', options, forwardOptionNames);
+    expectOptions('forward', options, forwardOptionNames);
+    if (options.routing !== undefined) expectBoolean('routing', options.routing);
+    expectSignal(options.signal);
     const input = this.#input(hidden);
     const values = input.tokens * this.hiddenSize;
     const { out } = options;

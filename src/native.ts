@@ -139,7 +139,7 @@ let binding: NativeBinding | undefined;
 /**
  * The addon: a local build if there is one, else the prebuilt binary of this platform; `MOE_ADDON` names another file.
  *
- * @throws `Error` that says what was looked for and what to do
+ * @throws `Error` with a code that says what was looked for and what to do
  */
 export function loadNative(): NativeBinding {
   binding ??= load();
@@ -153,11 +153,12 @@ function load(): NativeBinding {
     return forced ? require(resolve(forced)) : require('node-gyp-build')(packageRoot);
   } catch (cause) {
     const where = forced ?? `${packageRoot}/build/Release and ${packageRoot}/prebuilds`;
-    throw new Error(
+    const error = new Error(
       `node-moe found no addon that loads for ${process.platform}-${process.arch} on Node ${process.version}; ` +
         `looked in ${where}. Run \`npm rebuild node-moe\` on a machine with CMake 3.22 or later and a C++20 compiler. ` +
         `Reason: ${(cause as Error).message}`,
       { cause },
     );
+    throw Object.assign(error, { code: 'ERR_MOE_DEVICE_UNAVAILABLE' });
   }
 }

@@ -20,25 +20,37 @@ export interface Tensor {
 /** A layer's weights, row-major, as checkpoints store them. E experts, H hidden, I intermediate, S shared width. */
 export interface LayerWeights {
   /** `[E, H]`. Required unless there is only one expert. */
-  router?: Tensor;
+  router?: Tensor | undefined;
   /** `[E]`, added to the logits. */
-  routerBias?: Tensor;
+  routerBias?: Tensor | undefined;
   /** `[E]`, added to the scores for the choice only (`balanceViaTopkBias`). */
-  routerCorrectionBias?: Tensor;
+  routerCorrectionBias?: Tensor | undefined;
   /** `[E, I, H]`; given exactly when the activation is gated. */
-  gate?: Tensor;
+  gate?: Tensor | undefined;
   /** `[E, I, H]`. */
   up: Tensor;
   /** `[E, H, I]`. */
   down: Tensor;
   /** `[E, I]`. */
-  gateBias?: Tensor;
+  gateBias?: Tensor | undefined;
   /** `[E, I]`. */
-  upBias?: Tensor;
+  upBias?: Tensor | undefined;
   /** `[E, H]`. */
-  downBias?: Tensor;
-  /** The always-on expert: gate and up `[S, H]`, down `[H, S]`; router `[1, H]` scales it by a sigmoid. */
-  shared?: { gate?: Tensor; up: Tensor; down: Tensor; router?: Tensor };
+  downBias?: Tensor | undefined;
+  /** The always-on expert. */
+  shared?: SharedWeights | undefined;
+}
+
+/** The weights of the always-on expert, S wide. */
+export interface SharedWeights {
+  /** `[S, H]`; given exactly when the activation is gated. */
+  gate?: Tensor | undefined;
+  /** `[S, H]`. */
+  up: Tensor;
+  /** `[H, S]`. */
+  down: Tensor;
+  /** `[1, H]`: the expert's output is scaled by the sigmoid of its product with the token. */
+  router?: Tensor | undefined;
 }
 
 /** Where weight bytes stand: an array in memory, or a mapped file. */

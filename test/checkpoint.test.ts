@@ -71,7 +71,7 @@ function optionsOf(
           ...one(layer.sharedRouter, 'router'),
         },
       }),
-    } as LayerOptions['weights'],
+    } as unknown as LayerOptions['weights'],
   };
 }
 

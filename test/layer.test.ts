@@ -90,7 +90,7 @@ describe('create', () => {
       'bits as floats',
       (o) => ({ ...o, weights: { ...o.weights, up: { ...o.weights.up, dtype: 'bfloat16' } } }),
       ShapeError,
-      /`weights\.up` to be a Uint16Array for bfloat16, got Float32Array/,
+      /`weights\.up` to be a Uint16Array for bfloat16, got a Float32Array/,
     ],
     [
       'a shared expert that the config does not have',

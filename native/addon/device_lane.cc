@@ -13,11 +13,12 @@ namespace {
 
 constexpr size_t kNoLimit = SIZE_MAX;
 
-// Holds what must die on the lane until it does, then itself.
+// Holds what must die on the lane until it does.
 class ReleaseJob final : public Job {
  public:
   explicit ReleaseJob(std::shared_ptr<void> resource) : resource_(std::move(resource)) {}
-  void run() override { delete this; }
+  void run() override {}
+  void ended() override { delete this; }
   void withdraw(ErrorCode) override { delete this; }
 
  private:

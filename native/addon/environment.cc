@@ -27,8 +27,9 @@ void EnvironmentJob::run() {
   } catch (...) {
     error_ = std::current_exception();
   }
-  environment_.ended(*this);
 }
+
+void EnvironmentJob::ended() { environment_.ended(*this); }
 
 void EnvironmentJob::withdraw(ErrorCode reason) {
   error_ =

@@ -22,6 +22,7 @@ class EnvironmentJob : public Job {
       : environment_(environment), device_(std::move(device)) {}
 
   void run() final;
+  void ended() final;
   void withdraw(ErrorCode reason) final;
   // Ends the job with `reason` if it still waits.
   bool withdraw_if_waiting(ErrorCode reason) { return device_->lane().withdraw(*this, reason); }

@@ -53,7 +53,6 @@ Job* Lane::next() {
   while (waiting_.load(std::memory_order_acquire) == 0 && std::chrono::steady_clock::now() < deadline) {
   }
   std::unique_lock lock(mutex_);
-  idle_ = true;
   ready_.wait(lock, [this] { return closing_ || !jobs_.empty(); });
   if (jobs_.empty()) return nullptr;
   Job* const job = jobs_.front();
@@ -64,7 +63,14 @@ Job* Lane::next() {
 }
 
 void Lane::loop() {
-  while (Job* const job = next()) job->run();
+  while (Job* const job = next()) {
+    job->run();
+    {
+      const std::lock_guard lock(mutex_);
+      idle_ = true;
+    }
+    job->ended();
+  }
 }
 
 }  // namespace moe

@@ -12,12 +12,13 @@
 
 namespace moe {
 
-// Something to run on a lane. Exactly one of `run` and `withdraw` is called, once; the lane does not own the job and
-// does not touch it after that call, which may end its life.
+// Something to run on a lane: either `run` and then `ended` are called, once, or `withdraw` is. The lane does not own
+// the job and does not touch it after `ended` or `withdraw`, which may end its life.
 class Job {
  public:
   virtual ~Job() = default;
-  virtual void run() = 0;                       // on the lane
+  virtual void run() = 0;                       // on the lane; does not throw
+  virtual void ended() = 0;                     // on the lane, which counts as free by then
   virtual void withdraw(ErrorCode reason) = 0;  // on whichever thread took it out of the queue
 
   std::stop_source& stop() { return stop_; }

@@ -3,13 +3,20 @@ import {
   expectKnownNames,
   expectObject,
   expectOneOf,
+  expectOptions,
   unexpected,
 } from '../checks.js';
 import { defaults } from '../config/fields.js';
 import { MoEConfig, type MoEConfigOptions } from '../config.js';
 import type { DeviceName } from '../devices.js';
 import { ConfigError, ShapeError } from '../errors.js';
-import { type DType, type LayerWeights, type LayerWeightViews, storedType } from '../weights.js';
+import {
+  type DType,
+  type LayerWeights,
+  type LayerWeightViews,
+  type SharedWeights,
+  storedType,
+} from '../weights.js';
 import { viewsOf } from './tensor_views.js';
 
 /** What an expert computes; the last four have no gate: `down(act(up(x)))`. */
@@ -83,12 +90,17 @@ const optionNames: readonly (keyof LayerOptions)[] = [
   'maxQueue',
 ];
 
+const weightNames: readonly (keyof LayerWeights)[] = [
+  ...(['router', 'routerBias', 'routerCorrectionBias'] as const),
+  ...(['gate', 'up', 'down', 'gateBias', 'upBias', 'downBias', 'shared'] as const),
+];
+const sharedNames: readonly (keyof SharedWeights)[] = ['gate', 'up', 'down', 'router'];
+
 const maxSize = 2 ** 30;
 
 /** Checks the options of `MoELayer.create` and finds where each weight stands. */
 export function partsOf(options: LayerOptions): LayerParts {
-  expectObject('options', options);
-  expectKnownNames('MoELayer.create', options, optionNames);
+  expectOptions('MoELayer.create', options, optionNames);
   const {
     hiddenSize,
     intermediateSize,
@@ -98,6 +110,7 @@ export function partsOf(options: LayerOptions): LayerParts {
     threads,
     maxQueue,
   } = options;
+  if (!(options.config instanceof MoEConfig)) expectObject('config', options.config);
   const config =
     options.config instanceof MoEConfig ? options.config : new MoEConfig(options.config);
   expectInteger('hiddenSize', hiddenSize, 1, maxSize);
@@ -105,6 +118,11 @@ export function partsOf(options: LayerOptions): LayerParts {
   expectOneOf('activation', activation, activations);
   if (weights === null || typeof weights !== 'object')
     throw unexpected('weights', 'an object of tensors', weights);
+  expectKnownNames('weights', weights, weightNames);
+  if (weights.shared !== undefined) {
+    expectObject('weights.shared', weights.shared);
+    expectKnownNames('weights.shared', weights.shared, sharedNames);
+  }
 
   const sharedSize = sharedSizeOf(config, intermediateSize, weights);
   const sizes = { expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize };

@@ -1,3 +1,4 @@
+import { describe } from '../checks.js';
 import { ShapeError } from '../errors.js';
 import {
   type ExpertView,
@@ -24,14 +25,16 @@ export interface WeightSizes {
 export function expectArray(name: string, dtype: unknown, array: unknown): void {
   if (dtype !== 'float32' && dtype !== 'bfloat16' && dtype !== 'float16')
     throw new ShapeError(
-      `Expected \`${name}.dtype\` to be 'float32', 'bfloat16' or 'float16', got \`${String(dtype)}\``,
+      `Expected \`${name}.dtype\` to be 'float32', 'bfloat16' or 'float16', got ${describe(dtype)}`,
     );
   const [kind, fits] =
     dtype === 'float32'
       ? ['Float32Array', array instanceof Float32Array]
       : ['Uint16Array', array instanceof Uint16Array];
   if (!fits)
-    throw new ShapeError(`Expected \`${name}\` to be a ${kind} for ${dtype}, got ${kindOf(array)}`);
+    throw new ShapeError(
+      `Expected \`${name}\` to be a ${kind} for ${dtype}, got ${describe(array)}`,
+    );
   expectFixedMemory(name, array as Float32Array | Uint16Array);
 }
 
@@ -46,11 +49,6 @@ export function expectFixedMemory(name: string, array: Float32Array | Uint16Arra
     throw new ShapeError(`Expected \`${name}\` to have its memory, got a detached buffer`);
 }
 
-function kindOf(value: unknown): string {
-  if (value === null || typeof value !== 'object') return `\`${String(value)}\` (${typeof value})`;
-  return value.constructor?.name ?? 'an object';
-}
-
 /** Throws `ShapeError` unless the tensor has exactly this shape and an array that fills it. */
 export function expectTensor(
   name: string,
@@ -60,18 +58,20 @@ export function expectTensor(
   const wanted = `[${shape.join(', ')}]`;
   if (tensor === undefined || tensor === null || typeof tensor !== 'object')
     throw new ShapeError(
-      `Expected \`${name}\` to be a tensor of shape ${wanted}, got \`${String(tensor)}\``,
+      `Expected \`${name}\` to be a tensor of shape ${wanted}, got ${describe(tensor)}`,
     );
-  expectArray(name, tensor.dtype, tensor.data);
-  const given = Array.isArray(tensor.shape) ? tensor.shape : [];
+  // Read once: what was checked is what is used, whatever stands behind the properties.
+  const { dtype, data, shape: claimed } = tensor;
+  expectArray(name, dtype, data);
+  const given = Array.isArray(claimed) ? claimed : [];
   if (given.length !== shape.length || given.some((size, axis) => size !== shape[axis]))
     throw new ShapeError(`Expected \`${name}\` to have shape ${wanted}, got [${given.join(', ')}]`);
   const count = shape.reduce((product, size) => product * size, 1);
-  if (tensor.data.length !== count)
+  if (data.length !== count)
     throw new ShapeError(
-      `Expected \`${name}\` of shape ${wanted} to hold ${count} values, got ${tensor.data.length}`,
+      `Expected \`${name}\` of shape ${wanted} to hold ${count} values, got ${data.length}`,
     );
-  return tensor;
+  return { dtype, shape, data };
 }
 
 /**

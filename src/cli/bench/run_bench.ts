@@ -1,7 +1,8 @@
+import { addon } from '../../addon.js';
 import type { DeviceName } from '../../devices.js';
 import { MoEError } from '../../errors.js';
 import { MoELayer, type WeightType } from '../../layer.js';
-import { loadNative, type NativeMachinePeak } from '../../native.js';
+import type { NativeMachinePeak } from '../../native.js';
 import { interruptSignal } from '../options.js';
 import { ProgressLine } from '../progress.js';
 import { bytes } from '../text.js';
@@ -156,7 +157,7 @@ class Bench {
 
   /** Keeps the best of what was seen: it is the machine's limit that counts. */
   async measureMachine(): Promise<void> {
-    const now = await loadNative().measureMachinePeak(this.#settings.threads, peakSeconds);
+    const now = await addon().measureMachinePeak(this.#settings.threads, peakSeconds);
     this.#machine = {
       threads: now.threads,
       gflops: Math.max(this.#machine.gflops, now.gflops),
@@ -227,7 +228,7 @@ function checkMemory({ shape, weightTypes }: BenchSettings): void {
 
 function kernelsOf(device: string): string {
   const [name, index = '0'] = device.split(':');
-  const backend = loadNative()
+  const backend = addon()
     .devices()
     .find((status) => status.name === name);
   return backend?.devices[Number(index)]?.kernels ?? '';
