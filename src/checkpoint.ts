@@ -17,6 +17,7 @@ import type { TensorEntry } from './safetensors/header.js';
 import { TensorFiles } from './safetensors/tensor_files.js';
 import { storedType } from './weights.js';
 
+const configName = 'config.json';
 const maxConfigBytes = 16 << 20;
 
 const loadOptionNames: readonly (keyof LoadOptions)[] = [
@@ -118,13 +119,12 @@ export class MoECheckpoint implements AsyncDisposable {
     const number = this.#numberOf(layer ?? options.layer);
     options.signal?.throwIfAborted();
     const { config: changes, layer: _, weightType, ...passedOn } = options;
-    const config = changes === undefined ? this.config : withChanges(this.config, changes);
+    const config = this.configWith(changes);
     const { hiddenSize, intermediateSize, sharedSize, activation, described } = this.#description;
     if (!described && changes?.numExpertsChosen === undefined)
       throw new ConfigError(
         `Expected \`config.numExpertsChosen\`: ${this.path} has no config.json that says how many experts a token takes`,
       );
-    this.#expectSizes(config);
 
     const found = this.#found.layers.get(number) as FoundLayer;
     const stored = await storedTensors(this.#files, found);
@@ -149,6 +149,23 @@ export class MoECheckpoint implements AsyncDisposable {
         cause: error,
       });
     }
+  }
+
+  /** @internal Every file that it is read from. */
+  get files(): string[] {
+    return [...this.#files.paths, join(this.#files.folder, configName)];
+  }
+
+  /** @internal Throws `ConfigError` unless the number is an MoE layer's. */
+  expectLayer(layer: number): void {
+    this.#numberOf(layer);
+  }
+
+  /** @internal How layers route with these changes. Throws `ConfigError` where they do not fit. */
+  configWith(changes: Partial<MoEConfigOptions> = {}): MoEConfig {
+    const config = withChanges(this.config, changes);
+    this.#expectSizes(config);
+    return config;
   }
 
   /** @internal How the tensors are named. */
@@ -256,7 +273,7 @@ async function describeModel(
   tensors: LayerTensors,
 ): Promise<Description> {
   const measured = family.measure(tensors);
-  const path = join(files.folder, 'config.json');
+  const path = join(files.folder, configName);
   if ((await kindOf(path)) === 'missing') {
     const { expertNum, intermediateSize, sharedSize } = measured;
     const config = new MoEConfig({ expertNum, sharedExpertNum: sharedSize / intermediateSize });

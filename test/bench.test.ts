@@ -66,6 +66,12 @@ test('bench prints a table of times and fractions, and how late the event loop r
   expect(stdout).toContain('5 ms interval');
 });
 
+test('Ctrl-C ends a measurement with 1 and one line', async () => {
+  const args = [...tiny, '--tokens', '1', '--seconds', '600', '--event-loop', '0'];
+  const { code, stdout, stderr } = await nodeMoe(args, {}, 3000);
+  expect([code, stdout, stderr]).toEqual([1, '', 'node-moe: interrupted\n']);
+});
+
 test('weights that cannot fit into memory are refused before they are made', async () => {
   const { code, stderr } = await nodeMoe([
     'bench',
@@ -76,7 +82,7 @@ test('weights that cannot fit into memory are refused before they are made', asy
   ]);
   expect(code).toBe(1);
   expect(stderr).toMatch(
-    /Expected the weights \([\d.]+ TiB\) to fit .*`--experts` \(ERR_MOE_OUT_OF_MEMORY\)/,
+    /Expected the weights and the largest batch \([\d.]+ TiB\) to fit .*`--experts` .*\(ERR_MOE_OUT_OF_MEMORY\)/,
   );
 });
 

@@ -1,4 +1,4 @@
-import { copyFile, cp, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, cp, readFile, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { LayerRun } from '../src/cli/run_layer.js';
@@ -47,9 +47,16 @@ test.each([
   ],
   [
     [...runArguments, '--layer', '0', '--weight-type', 'float8'],
-    'Expected one of float32, bfloat16, float16, got `float8`',
+    'Allowed choices are float32, bfloat16, float16',
   ],
   [[...runArguments, '--layer', '0', '--set', 'capacity'], 'Expected name=value, got `capacity`'],
+  [
+    [...runArguments, '--layer', '0', '--set', 'capacity_facto=1'],
+    'did you mean `capacity_factor`?',
+  ],
+  [[...runArguments, '--layer', '0', '--set', 'aux_loss_types=['], '`aux_loss_types=[`: '],
+  [[...runArguments, '--layer', '0', '--device', 'gpu'], "'cuda:N'"],
+  [[...runArguments, '--layer', '0', '--threads', '5000'], 'from 1 to 4096'],
   [
     [...runArguments, '--layer', '0', '--routing'],
     "writes to the file of '--output', which is missing",
@@ -216,16 +223,54 @@ test('--set and --config change the routing as MindFormers’ options do', async
   expect(fromSettings[0]?.expertLoad).toEqual(fromFile[0]?.expertLoad);
 });
 
-test('an unknown option of MoEConfig is refused by name', async () => {
-  const { code, stderr } = await nodeMoe([
-    ...runArguments,
+test('--config takes what MoEConfig.parse takes, and what has no effect is noted', async () => {
+  const path = join(await temporaryFolder(), 'train.yaml');
+  const fields =
+    'capacity_factor: 1.0, routing_policy: TopkRouterV1, save_token_distribution: true';
+  await writeFile(path, `model: {model_config: {moe_config: {${fields}}}}`);
+  const { layers } = await runJson(
     '--layer',
     '0',
+    '--config',
+    path,
     '--set',
-    'capacity_facto=1',
+    'group_wise_a2a=true',
+  );
+  expect(layers[0]?.capacity).toBe(48);
+  expect(layers[0]?.diagnostics.map((sentence) => sentence.split('`')[1])).toEqual([
+    'groupWiseA2a',
+    'save_token_distribution',
   ]);
+  await writeFile(path, 'capacity_factor: 1.0\ncapacityFactor: 2.0\n');
+  const { code, stderr } = await nodeMoe([...runArguments, '--layer', '0', '--config', path]);
   expect(code).toBe(1);
-  expect(stderr).toMatch(/capacityFacto.*ERR_MOE_CONFIG/);
+  expect(stderr).toMatch(/each option once.*ERR_MOE_CONFIG/);
+});
+
+test('an output that is also read is refused before anything runs, and stays as it was', async () => {
+  const folder = await temporaryFolder();
+  await cp(`${root}/${tinyMixtral}`, folder, { recursive: true });
+  const before = await readFile(join(folder, 'model.safetensors'));
+  await symlink(join(folder, 'activations.safetensors'), join(folder, 'link'));
+  for (const name of ['link', 'activations.safetensors', 'model.safetensors', 'config.json']) {
+    const args = ['run', folder, '--layer', '0', '--input', `${folder}/activations.safetensors`];
+    const { code, stderr } = await nodeMoe([...args, '--output', join(folder, name)]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/Expected `--output` to name another file than .*, which is read/);
+  }
+  expect(await readFile(join(folder, 'model.safetensors'))).toEqual(before);
+});
+
+test('tokens that cannot be routed are counted', async () => {
+  const folder = await temporaryFolder();
+  const data = new Float32Array(3 * 128).fill(0.1);
+  data[130] = Number.NaN;
+  const input = join(folder, 'input.safetensors');
+  await writeSafetensors(input, { x: { dtype: 'F32', shape: [3, 128], data } });
+  const args = ['run', tinyMixtral, '--layer', '0', '--input', input];
+  const { layers } = await nodeMoeJson<{ layers: LayerRun[] }>(args);
+  expect(layers[0]).toMatchObject({ unroutableTokens: 1, served: 4, droppedChoices: 0 });
+  expect((await nodeMoe(args)).stdout).toMatch(/not finite +1 token, their output is NaN/);
 });
 
 test('the table draws every expert’s load as a bar, the busiest one in full width', async () => {

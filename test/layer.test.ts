@@ -5,6 +5,7 @@ import {
   DeviceError,
   type LayerOptions,
   MoEConfig,
+  MoEError,
   MoELayer,
   ShapeError,
 } from '../src/index.js';
@@ -16,6 +17,15 @@ async function create(options: LayerOptions = smallLayer()): Promise<MoELayer> {
   const layer = await MoELayer.create(options);
   open.push(layer);
   return layer;
+}
+
+/** An array whose memory may move: TypeScript's library of this target does not know the option. */
+function resizable(bytes: number): Float32Array {
+  const Resizable = ArrayBuffer as new (
+    bytes: number,
+    options: { maxByteLength: number },
+  ) => ArrayBuffer;
+  return new Float32Array(new Resizable(bytes, { maxByteLength: 2 * bytes }));
 }
 
 /** A layer and a batch that keep the device busy for a while: tens of milliseconds on a fast machine. */
@@ -54,6 +64,18 @@ describe('create', () => {
       (o) => ({ ...o, hiddenSize: 0 }),
       ConfigError,
       /`hiddenSize` to be an integer/,
+    ],
+    [
+      'an unknown weight',
+      (o) => ({ ...o, weights: { ...o.weights, downBais: o.weights.down } }),
+      ConfigError,
+      /option of weights, got `downBais` \(string\): did you mean `downBias`/,
+    ],
+    [
+      'a config that is none',
+      (o) => ({ ...o, config: 'x' }),
+      ConfigError,
+      /`config` to be an object/,
     ],
     ['an unknown activation', (o) => ({ ...o, activation: 'swish' }), ConfigError, /`activation`/],
     ['an unknown weight type', (o) => ({ ...o, weightType: 'int3' }), ConfigError, /`weightType`/],
@@ -168,6 +190,46 @@ describe('forward', () => {
     expect(await layer.route(hidden)).toEqual(routing);
   });
 
+  test.each<[string, (layer: MoELayer) => unknown, RegExp]>([
+    [
+      'an array of another type',
+      (l) => l.forward(new Float64Array(1e6) as never),
+      /got a Float64Array$/,
+    ],
+    ['null for options', (l) => l.forward(randomValues(32, 1), null as never), /`options`/],
+    [
+      'a signal that is none',
+      (l) => l.forward(randomValues(32, 1), { signal: {} as never }),
+      /`signal`/,
+    ],
+    [
+      'a routing that is no flag',
+      (l) => l.forward(randomValues(32, 1), { routing: 'yes' as never }),
+      /`routing`/,
+    ],
+  ])('refuses %s by name', async (_, call, message) => {
+    const layer = await create(smallLayer());
+    await expect(call(layer)).rejects.toBeInstanceOf(MoEError);
+    await expect(call(layer)).rejects.toThrow(message);
+  });
+
+  test('reads a tensor once: what was checked is what is used', async () => {
+    const layer = await create(smallLayer());
+    const fixed = randomValues(32, 1);
+    const growing = resizable(128);
+    let reads = 0;
+    const hidden = {
+      dtype: 'float32' as const,
+      shape: [1, 32],
+      get data() {
+        return reads++ === 0 ? fixed : growing;
+      },
+    };
+    const { output } = await layer.forward(hidden);
+    expect(output).toEqual((await layer.forward(fixed)).output);
+    expect(reads).toBe(1);
+  });
+
   test('writes to `out`, which may be the input', async () => {
     const layer = await create();
     const hidden = randomValues(3 * 32, 3);
@@ -224,12 +286,8 @@ describe('forward', () => {
 
   test('refuses memory that can move, has gone, or does not fit', async () => {
     const layer = await create();
-    const Resizable = ArrayBuffer as unknown as new (
-      bytes: number,
-      options: { maxByteLength: number },
-    ) => ArrayBuffer;
-    const resizable = new Float32Array(new Resizable(128, { maxByteLength: 256 }));
-    await expect(layer.forward(resizable)).rejects.toThrow(/`hidden` .*fixed length/);
+    const growing = resizable(128);
+    await expect(layer.forward(growing)).rejects.toThrow(/`hidden` .*fixed length/);
     const detached = randomValues(32, 6);
     structuredClone(detached.buffer, { transfer: [detached.buffer as ArrayBuffer] });
     await expect(layer.forward(detached)).rejects.toThrow(/`hidden`.*detached/);

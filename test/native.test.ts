@@ -99,12 +99,14 @@ describe('the addon', () => {
   );
 
   test('a missing addon says what was looked for and what to do', async () => {
-    const script = `import('./dist/native.js').then(({ loadNative }) => loadNative()).catch((e) => console.log(e.message))`;
+    const script = `import('./dist/index.js').then(({ devices }) => devices()).catch((e) => console.log(e.name, e.code, e.message))`;
     const { stdout } = await run(process.execPath, ['-e', script], {
       cwd: join(import.meta.dirname, '..'),
       env: { ...process.env, MOE_ADDON: '/nowhere/moe.node' },
     });
-    expect(stdout).toMatch(/no addon .*looked in \/nowhere\/moe\.node.*npm rebuild node-moe/s);
+    expect(stdout).toMatch(
+      /^DeviceError ERR_MOE_DEVICE_UNAVAILABLE .*no addon .*looked in \/nowhere\/moe\.node.*npm rebuild node-moe/s,
+    );
   });
 });
 

@@ -1,6 +1,7 @@
 #include "core/registry.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <cstring>
 
@@ -20,6 +21,10 @@ const Plugin* Registry::find(const std::string& name, std::string& reason) {
   const Plugin* plugin = &built_in_;
   if (name != built_in_.name) {
     const std::string path = plugin_folder_ + "/libmoe_" + name + ".so";
+    if (access(path.c_str(), F_OK) != 0) {
+      reason = "its plugin is not installed: there is no " + path;
+      return nullptr;
+    }
     void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // never closed: its code may be on a stack
     if (!library) {
       reason = std::string("the plugin could not be opened: ") + dlerror();

@@ -73,7 +73,11 @@ export class Recording {
     { begin, end = tokens }: TokenRange,
   ): { begin: number; end: number } {
     if (begin <= end && end <= tokens) return { begin, end };
-    throw this.#error(name, `to have tokens ${begin}:${end}`, `${tokens} tokens`);
+    throw this.#error(
+      name,
+      `to have tokens ${begin}:${end === tokens ? '' : end}`,
+      `${tokens} tokens`,
+    );
   }
 
   #error(name: string, expected: string, got: string): MoEError {

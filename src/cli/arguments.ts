@@ -10,27 +10,38 @@ export function integer(min: number, max = Number.MAX_SAFE_INTEGER): (text: stri
   };
 }
 
-/** Parses integers separated by commas. */
+/** Parses integers separated by commas; a number that is given twice counts once. */
 export function integers(min: number): (text: string) => number[] {
-  return (text) => list(text).map(integer(min));
+  return (text) => [...new Set(list(text).map(integer(min)))];
 }
 
 /** Parses a number above 0. */
 export function positive(text: string): number {
-  const value = Number(text);
-  if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
-  throw new InvalidArgumentError(`Expected a number above 0, got \`${text}\`.`);
+  return number(text, 'above 0', (value) => value > 0);
 }
 
-/** Parses one or several of `choices`, separated by commas. */
+/** Parses a number of at least 0. */
+export function notNegative(text: string): number {
+  return number(text, 'of at least 0', (value) => value >= 0);
+}
+
+function number(text: string, range: string, fits: (value: number) => boolean): number {
+  const value = Number(text);
+  if (text.trim() !== '' && Number.isFinite(value) && fits(value)) return value;
+  throw new InvalidArgumentError(`Expected a number ${range}, got \`${text}\`.`);
+}
+
+/** Parses one or several of `choices`, separated by commas; a name that is given twice counts once. */
 export function oneOf<T extends string>(choices: readonly T[]): (text: string) => T[] {
-  return (text) =>
-    list(text).map((name) => {
+  return (text) => {
+    const names = list(text).map((name) => {
       const choice = choices.find((known) => known === name);
       if (choice === undefined)
         throw new InvalidArgumentError(`Expected one of ${choices.join(', ')}, got \`${name}\`.`);
       return choice;
     });
+    return [...new Set(names)];
+  };
 }
 
 /** Parses `begin:end`, either of them left out meaning the first and the last. */

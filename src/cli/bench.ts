@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { DeviceName } from '../devices.js';
 import { type WeightType, weightTypes } from '../layer/options.js';
-import { integer, integers, oneOf, positive } from './arguments.js';
+import { integer, integers, notNegative, oneOf, positive } from './arguments.js';
 import type { PeerChoice } from './bench/peer.js';
 import { type PeerName, peerTypes } from './bench/peer_install.js';
 import { benchReport } from './bench/report.js';
@@ -66,7 +66,7 @@ export function addBench(program: Command): void {
         '--event-loop <seconds>',
         'length of the forward that the event loop is watched during; 0: none',
       )
-        .argParser((text) => (text === '0' ? 0 : positive(text)))
+        .argParser(notNegative)
         .default(2),
     )
     .addOption(

@@ -1,6 +1,6 @@
 import { availableParallelism, freemem, totalmem } from 'node:os';
 import type { Command } from 'commander';
-import { type DeviceInfo, devices } from '../devices.js';
+import { type DeviceInfo, devices, deviceText } from '../devices.js';
 import { jsonOption, print } from './options.js';
 import { bold, bytes, facts } from './text.js';
 
@@ -34,7 +34,7 @@ function describe(info: DeviceInfo): string {
     facts([
       [
         'device',
-        `${info.name}:${device.index}  ${device.name}${device.emulated ? ' (emulated)' : ''}`,
+        `${deviceText({ backend: info.name, index: device.index })}  ${device.name}${device.emulated ? ' (emulated)' : ''}`,
       ],
       ['kernels', device.kernels],
       ['threads', String(device.threads)],

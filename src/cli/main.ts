@@ -46,6 +46,7 @@ async function main(): Promise<number> {
 function describe(error: unknown, verbose: boolean): string {
   if (!(error instanceof Error)) return oneLine(String(error));
   if (verbose) return error.stack ?? error.message;
+  if (error.name === 'AbortError') return 'interrupted';
   const code = 'code' in error && typeof error.code === 'string' ? ` (${error.code})` : '';
   return oneLine(error.message) + code;
 }
@@ -57,7 +58,8 @@ function oneLine(text: string): string {
 // `node-moe ... | head` closes the pipe early: that is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);
-  throw error;
+  process.stderr.write(`node-moe: ${describe(error, false)}\n`);
+  process.exit(1);
 });
 
 process.exitCode = await main();

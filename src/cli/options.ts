@@ -1,14 +1,26 @@
-import { Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
+import { type DeviceName, resolveDevice } from '../devices.js';
 import { integer } from './arguments.js';
 
 /** Options that several commands take. */
 export const jsonOption = () => new Option('--json', 'print one JSON document and nothing else');
 
 export const deviceOption = () =>
-  new Option('--device <name>', 'auto, cpu, cuda, cuda:N, ascend or ascend:N').default('auto');
+  new Option('--device <name>', 'auto, cpu, cuda, cuda:N, ascend or ascend:N')
+    .argParser(deviceName)
+    .default('auto');
+
+function deviceName(text: string): DeviceName {
+  try {
+    if (text !== 'auto') resolveDevice(text);
+    return text as DeviceName;
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
+}
 
 export const threadsOption = () =>
-  new Option('--threads <n>', 'threads of the device (default: all)').argParser(integer(1));
+  new Option('--threads <n>', 'threads of the device (default: all)').argParser(integer(1, 4096));
 
 /** Prints a result: a JSON document, or what a person reads. */
 export function print(json: boolean | undefined, document: unknown, text: () => string): void {

@@ -1,11 +1,13 @@
 import { type Command, Option } from 'commander';
 import { MoECheckpoint } from '../checkpoint.js';
+import { checkOtherFields } from '../config/other_fields.js';
 import type { DeviceName } from '../devices.js';
 import { type WeightType, weightTypes } from '../layer/options.js';
 import { type TensorToWrite, writeSafetensors } from '../safetensors/write.js';
 import { Recording, type TokenRange } from './activations.js';
-import { integers, oneOf, range } from './arguments.js';
-import { configOverrides, type Setting, setting } from './config_overrides.js';
+import { integers, range } from './arguments.js';
+import { configOverrides, setting } from './config_overrides.js';
+import { expectWritable } from './files.js';
 import { deviceOption, interruptSignal, jsonOption, print, threadsOption } from './options.js';
 import { type LayerRun, runLayer } from './run_layer.js';
 import { describeRun } from './run_report.js';
@@ -18,11 +20,11 @@ interface RunOptions {
   routing?: true;
   expect?: string | true;
   tokens?: TokenRange;
-  weightType?: WeightType[];
+  weightType?: WeightType;
   device: DeviceName;
   threads?: number;
   config?: string;
-  set?: Setting[];
+  set?: Record<string, unknown>;
   json?: true;
 }
 
@@ -55,12 +57,12 @@ export function addRun(program: Command): void {
     .addOption(
       new Option('--tokens <begin:end>', 'only these tokens of the input').argParser(range),
     )
-    .addOption(new Option('--weight-type <type>', weightTypeHelp).argParser(oneOf(weightTypes)))
+    .addOption(new Option('--weight-type <type>', weightTypeHelp).choices(weightTypes))
     .addOption(deviceOption())
     .addOption(threadsOption())
     .option(
       '--config <file>',
-      'MoEConfig options in MindFormers YAML or JSON, instead of those of the checkpoint',
+      'MoEConfig options in MindFormers YAML or JSON; those it names replace the checkpoint’s',
     )
     .addOption(
       new Option(
@@ -88,10 +90,14 @@ const weightTypeHelp = `how the experts are held: ${weightTypes.join(', ')} (def
 /** Runs the layers one after another, so that one layer's weights are in memory at a time. */
 async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
   const signal = interruptSignal();
-  const config = await configOverrides(options.config, options.set);
+  const { options: config, others } = await configOverrides(options.config, options.set);
   const recording = await Recording.open(options.input);
   const checkpoint = await MoECheckpoint.open(path);
   try {
+    if (options.output !== undefined)
+      await expectWritable('--output', options.output, [options.input, ...checkpoint.files]);
+    const changed = checkpoint.configWith(config);
+    const diagnostics = [...changed.diagnostics, ...checkOtherFields(others, changed)];
     const runs: LayerRun[] = [];
     const layers = options.layer === 'all' ? checkpoint.layers : options.layer;
     for (const layer of layers)
@@ -100,11 +106,12 @@ async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
           tensor: options.tensor,
           expected: options.expect,
           tokens: options.tokens ?? { begin: 0, end: undefined },
+          diagnostics,
           load: {
             config,
             device: options.device,
             signal,
-            ...(options.weightType?.[0] && { weightType: options.weightType[0] }),
+            ...(options.weightType && { weightType: options.weightType }),
             ...(options.threads !== undefined && { threads: options.threads }),
           },
         }),

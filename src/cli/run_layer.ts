@@ -13,6 +13,8 @@ export interface LayerRunOptions {
   /** Name of a recorded output to compare with; `true`: the usual one. */
   expected: string | true | undefined;
   tokens: TokenRange;
+  /** What of the config has no effect. */
+  diagnostics: readonly string[];
   load: {
     config: Partial<MoEConfigOptions>;
     device: DeviceName;
@@ -44,6 +46,10 @@ export interface LayerRun extends LoadSummary {
   capacity: number | null;
   auxLoss: number;
   zLoss: number;
+  /** Tokens that no expert could serve, because their numbers are not finite. */
+  unroutableTokens: number;
+  /** One sentence for each field of the config that has no effect. */
+  diagnostics: readonly string[];
   /** Present when a recorded output was asked for. */
   expected?: Comparison;
   /** `[tokens, hiddenSize]`. */
@@ -60,6 +66,7 @@ export async function runLayer(
   recording: Recording,
   options: LayerRunOptions,
 ): Promise<LayerRun> {
+  checkpoint.expectLayer(number);
   const input = recording.inputName(number, options.tensor);
   const hidden = await recording.rows(input, checkpoint.hiddenSize, options.tokens);
   const tokens = hidden.shape[0] ?? 0;
@@ -91,6 +98,8 @@ export async function runLayer(
       capacity: result.capacity,
       auxLoss: result.auxLoss,
       zLoss: result.zLoss,
+      unroutableTokens: countUnroutable(weights, layer.config.numExpertsChosen),
+      diagnostics: options.diagnostics,
       ...(options.expected !== undefined && {
         expected: await compareWithRecorded(
           recording,
@@ -108,6 +117,12 @@ export async function runLayer(
   } finally {
     await layer.close();
   }
+}
+
+/** Tokens whose first choice weighs NaN. */
+function countUnroutable(weights: Float32Array, numExpertsChosen: number): number {
+  return weights.filter((weight, slot) => slot % numExpertsChosen === 0 && Number.isNaN(weight))
+    .length;
 }
 
 async function load(checkpoint: MoECheckpoint, number: number, { load }: LayerRunOptions) {

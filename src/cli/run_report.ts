@@ -30,6 +30,9 @@ function describeLayer(run: LayerRun): string {
     ['dropped', `${run.droppedChoices} of ${choices} choices; ${capacityText(run.capacity)}`],
     ['losses', `auxiliary ${significant(run.auxLoss)}, z ${significant(run.zLoss)}`],
   ];
+  if (run.unroutableTokens > 0)
+    lines.push(['not finite', `${counted(run.unroutableTokens, 'token')}, their output is NaN`]);
+  for (const sentence of run.diagnostics) lines.push(['note', sentence]);
   if (run.expected !== undefined) lines.push(['recorded', comparisonText(run.expected)]);
   return [bold(`Layer ${run.layer}`), facts(lines), '', loadTable(run.expertLoad)].join('\n');
 }

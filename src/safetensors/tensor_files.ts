@@ -46,6 +46,12 @@ export class TensorFiles {
     return this.#fileOf.keys();
   }
 
+  /** Every file of the checkpoint that holds or lists tensors. */
+  get paths(): string[] {
+    const files = new Set([...this.#fileOf.values()].map((file) => join(this.folder, file)));
+    return [this.#list, ...files];
+  }
+
   /** Whether the files that should hold these tensors are there. */
   async present(names: Iterable<string>): Promise<boolean> {
     const files = new Set([...names].map((name) => this.#pathOf(name)));

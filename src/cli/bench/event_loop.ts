@@ -29,6 +29,7 @@ export async function measureEventLoop(
   shape: Shape,
   tokensPerSecond: number,
   seconds: number,
+  signal: AbortSignal,
 ): Promise<EventLoop> {
   const wanted = Math.max(1, Math.round(tokensPerSecond * seconds));
   const tokens = Math.min(wanted, Math.floor(maxBatchBytes / (8 * shape.hiddenSize)));
@@ -36,9 +37,11 @@ export async function measureEventLoop(
   const hidden = syntheticHidden(tokens, shape);
   const out = new Float32Array(hidden.length);
 
-  const idle = await measureLateness(() => sleep(Math.min(seconds, 0.5) * 1e3));
+  const idle = await measureLateness(() =>
+    sleep(Math.min(seconds, 0.5) * 1e3, undefined, { signal }),
+  );
   const nodeMoe = await measureLateness(async () => {
-    for (let call = 0; call < calls; call++) await layer.forward(hidden, { out });
+    for (let call = 0; call < calls; call++) await layer.forward(hidden, { out, signal });
   });
   const peer = peers.find(({ name }) => name === 'onnxruntime-node');
   return {

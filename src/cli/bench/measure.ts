@@ -50,14 +50,15 @@ export interface MeasureOptions {
   tokens: number;
   /** For each contestant, over all rounds. */
   seconds: number;
+  signal: AbortSignal;
 }
 
 /** Checks every contestant's result, then times them in turns. */
 export async function measureCase(options: MeasureOptions): Promise<Case> {
-  const { shape, layer, peers, tokens, seconds } = options;
+  const { shape, layer, peers, tokens, seconds, signal } = options;
   const hidden = syntheticHidden(tokens, shape);
   const out = new Float32Array(hidden.length);
-  const call = () => layer.forward(hidden, { out });
+  const call = () => layer.forward(hidden, { out, signal });
 
   const reference = referenceRows(tokens, shape);
   const { expertLoad } = await call();
@@ -75,10 +76,10 @@ export async function measureCase(options: MeasureOptions): Promise<Case> {
   const ours: number[][] = [];
   const theirs: number[][][] = peers.map(() => []);
   for (let round = 0; round < rounds; round++) {
-    await sleep(pauseMilliseconds);
+    await sleep(pauseMilliseconds, undefined, { signal });
     ours.push(await timeCalls(call, seconds / rounds));
     for (const [i, peer] of peers.entries()) {
-      await sleep(pauseMilliseconds);
+      await sleep(pauseMilliseconds, undefined, { signal });
       theirs[i]?.push(await peer.time(tokens, seconds / rounds));
     }
   }

@@ -98,9 +98,14 @@ class Bench {
       eventLoopSeconds,
       weightTypes,
     } = this.#settings;
-    const layer = await createLayer(this.#settings, weightType, this.#signal);
+    const signal = this.#signal;
+    const layer = await createLayer(this.#settings, weightType, signal);
     this.#device = layer.device;
     const peers: Peer[] = [];
+    const stopPeers = () => {
+      for (const peer of peers) peer.close();
+    };
+    signal.addEventListener('abort', stopPeers);
     try {
       for (const choice of choicesFor(this.#settings, weightType)) {
         const program = this.#programs.get(choice.name);
@@ -108,9 +113,11 @@ class Bench {
       }
       for (const tokens of batches) {
         this.#progress.update(this.#cases.length, batches.length * weightTypes.length);
-        this.#signal.throwIfAborted();
+        signal.throwIfAborted();
         await this.measureMachine();
-        this.#cases.push(await measureCase({ shape, layer, weightType, peers, tokens, seconds }));
+        this.#cases.push(
+          await measureCase({ shape, layer, weightType, peers, tokens, seconds, signal }),
+        );
       }
       const last = this.#cases.at(-1);
       if (eventLoopSeconds === 0 || this.#eventLoop !== undefined || last === undefined) return;
@@ -121,9 +128,14 @@ class Bench {
         shape,
         tokensPerSecond,
         eventLoopSeconds,
+        signal,
       );
+    } catch (error) {
+      signal.throwIfAborted(); // a peer that was stopped ends with an error of its own
+      throw error;
     } finally {
-      for (const peer of peers) peer.close();
+      signal.removeEventListener('abort', stopPeers);
+      stopPeers();
       await layer.close();
     }
   }
@@ -214,15 +226,18 @@ function createLayer(
   });
 }
 
-/** Weights are held twice while a layer is made: as given in bfloat16, and packed. */
-function checkMemory({ shape, weightTypes }: BenchSettings): void {
+/** Weights are held twice while a layer is made: as given in bfloat16, and packed. A batch has rows of every width. */
+function checkMemory({ shape, weightTypes, tokens }: BenchSettings): void {
   const packed = weightTypes.includes('float32') ? 4 : 2;
-  const needed = expertElements(shape) * (2 + packed);
+  const { hiddenSize, intermediateSize, numExpertsChosen } = shape;
+  const perToken = 4 * (4 * hiddenSize + numExpertsChosen * (2 * hiddenSize + intermediateSize));
+  const needed = expertElements(shape) * (2 + packed) + Math.max(...tokens) * perToken;
   const available = process.availableMemory();
   if (needed > available)
     throw new MoEError(
       'ERR_MOE_OUT_OF_MEMORY',
-      `Expected the weights (${bytes(needed)}) to fit into the free memory (${bytes(available)}): give fewer \`--experts\``,
+      `Expected the weights and the largest batch (${bytes(needed)}) to fit into the free memory (${bytes(available)}): ` +
+        'give fewer `--experts` or `--tokens`',
     );
 }
 
