@@ -95,7 +95,11 @@ async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
   const checkpoint = await MoECheckpoint.open(path);
   try {
     if (options.output !== undefined)
-      await expectWritable('--output', options.output, [options.input, ...checkpoint.files]);
+      await expectWritable('--output', options.output, [
+        options.input,
+        ...(options.config === undefined ? [] : [options.config]),
+        ...checkpoint.files,
+      ]);
     const changed = checkpoint.configWith(config);
     const diagnostics = [...changed.diagnostics, ...checkOtherFields(others, changed)];
     const runs: LayerRun[] = [];
