@@ -2,6 +2,7 @@
 // usage: node --expose-gc scripts/stress.mjs [--scale 1] [--max-growth 16]   (after `make build`)
 import { parseArgs } from 'node:util';
 import { MoELayer } from '../dist/index.js';
+import { randomValues, smallLayer } from './small-layer.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -12,26 +13,8 @@ const { values } = parseArgs({
 const scale = Number(values.scale);
 const maxGrowth = Number(values['max-growth']);
 const times = (count) => Math.max(1, Math.round(count * scale));
-const [E, K, H, I] = [8, 2, 64, 48];
-const random = (count) => Float32Array.from({ length: count }, () => Math.random() - 0.5);
-const tensor = (...shape) => ({
-  dtype: 'float32',
-  shape,
-  data: random(shape.reduce((product, size) => product * size, 1)),
-});
-const options = {
-  config: { expertNum: E, numExpertsChosen: K, routingPolicy: 'TopkRouterV2', capacityFactor: -1 },
-  hiddenSize: H,
-  intermediateSize: I,
-  maxQueue: 100_000,
-  weights: {
-    router: tensor(E, H),
-    gate: tensor(E, I, H),
-    up: tensor(E, I, H),
-    down: tensor(E, H, I),
-  },
-};
-const hidden = random(4 * H);
+const options = smallLayer([8, 2, 64, 48]);
+const hidden = randomValues(4 * options.hiddenSize);
 
 async function createRunDrop(count) {
   for (let i = 0; i < count; i++) {
