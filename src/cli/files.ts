@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { access, readFile, stat } from 'node:fs/promises';
+import { access, readFile, realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** The text of the file that an option names. */
@@ -14,7 +14,7 @@ export async function namedFile(option: string, path: string): Promise<string> {
   }
 }
 
-/** Throws unless `path` can be written to, and is none of the files that are read. */
+/** Throws unless `writeSafetensors` can write to `path`, and it is none of the files that are read. */
 export async function expectWritable(
   option: string,
   path: string,
@@ -25,13 +25,20 @@ export async function expectWritable(
     if (written !== undefined && written === (await identity(other)))
       throw new Error(`Expected \`${option}\` to name another file than ${other}, which is read`);
   try {
-    await access(written === undefined ? dirname(path) : path, constants.W_OK);
+    await access(await writtenTo(path), constants.W_OK);
   } catch (cause) {
     throw new Error(
       `Expected \`${option}\` to name a file that can be written, got: ${(cause as Error).message}`,
       { cause },
     );
   }
+}
+
+/** What must be writable: a file is replaced in its folder, a device is written to itself. */
+async function writtenTo(path: string): Promise<string> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) return dirname(path);
+  return found.isFile() ? dirname(await realpath(path)) : path;
 }
 
 /** Which file stands at a path, by whatever name; undefined where there is none. */
