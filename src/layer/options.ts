@@ -110,7 +110,7 @@ export function partsOf(options: LayerOptions): LayerParts {
     threads,
     maxQueue,
   } = options;
-  if (!(options.config instanceof MoEConfig)) expectObject('config', options.config);
+  expectObject('config', options.config as unknown);
   const config =
     options.config instanceof MoEConfig ? options.config : new MoEConfig(options.config);
   expectInteger('hiddenSize', hiddenSize, 1, maxSize);

@@ -19,7 +19,7 @@ export function quantile(samples: readonly number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN;
 }
 
-/** Times calls one after another for about `seconds`; at least one. Milliseconds. Ends with the call that rejects. */
+/** Times calls one after another for about `seconds`; at least one. Milliseconds. */
 export async function timeCalls(call: () => Promise<unknown>, seconds: number): Promise<number[]> {
   const samples: number[] = [];
   const end = performance.now() + seconds * 1e3;
