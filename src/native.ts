@@ -118,6 +118,8 @@ export interface NativeBinding {
   /** The codes of native/core/error.h, in order. */
   readonly errorCodes: string[];
   devices(): NativeBackendStatus[];
+  /** Looks for plugins in this folder, too. Does nothing where `MOE_PLUGIN_PATH` says where. */
+  addPluginFolder(folder: string): void;
   mapFile(path: string): NativeFile;
   createLayer(
     device: string,
@@ -132,6 +134,9 @@ export interface NativeBinding {
   measureMachinePeak(threads: number, seconds: number): Promise<NativeMachinePeak>;
 }
 
+/** Plugins that come in packages of their own, `node-moe-<name>-<platform>-<arch>`, each with one library. */
+const packagedPlugins = ['cuda', 'gloo'];
+
 const packageRoot = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 
 let binding: NativeBinding | undefined;
@@ -139,7 +144,7 @@ let binding: NativeBinding | undefined;
 /**
  * The addon: a local build if there is one, else the prebuilt binary of this platform; `MOE_ADDON` names another file.
  *
- * @throws `Error` with a code that says what was looked for and what to do
+ * @throws `Error` with a code that says what was looked for, where, and what to do
  */
 export function loadNative(): NativeBinding {
   binding ??= load();
@@ -149,16 +154,37 @@ export function loadNative(): NativeBinding {
 function load(): NativeBinding {
   const require = createRequire(import.meta.url);
   const forced = process.env['MOE_ADDON'];
+  let loaded: NativeBinding;
   try {
-    return forced ? require(resolve(forced)) : require('node-gyp-build')(packageRoot);
+    loaded = forced ? require(resolve(forced)) : require('node-gyp-build')(packageRoot);
   } catch (cause) {
-    const where = forced ?? `${packageRoot}/build/Release and ${packageRoot}/prebuilds`;
-    const error = new Error(
-      `node-moe found no addon that loads for ${process.platform}-${process.arch} on Node ${process.version}; ` +
-        `looked in ${where}. Run \`npm rebuild node-moe\` on a machine with CMake 3.22 or later and a C++20 compiler. ` +
-        `Reason: ${(cause as Error).message}`,
-      { cause },
-    );
-    throw Object.assign(error, { code: 'ERR_MOE_DEVICE_UNAVAILABLE' });
+    throw noAddon(forced, cause as Error);
   }
+  for (const folder of pluginFolders(require)) loaded.addPluginFolder(folder);
+  return loaded;
+}
+
+function noAddon(forced: string | undefined, cause: Error): Error {
+  const where = forced ?? `${packageRoot}/build/Release and ${packageRoot}/prebuilds`;
+  const todo = forced
+    ? 'Unset MOE_ADDON, or let it name the moe.node of this version.'
+    : 'Run `npm rebuild node-moe --foreground-scripts` on a machine with CMake 3.22 or later and a C++20 compiler.';
+  const error = new Error(
+    `node-moe found no addon that loads for ${process.platform}-${process.arch} on Node ${process.version}; ` +
+      `looked in ${where}. ${todo} Reason: ${cause.message.trim().replace(/\s*\n\s*/g, ' ')}`,
+    { cause },
+  );
+  return Object.assign(error, { code: 'ERR_MOE_DEVICE_UNAVAILABLE' });
+}
+
+/** Folders of the plugin packages that are installed. The addon refuses a plugin of another version, and says so. */
+function pluginFolders(require: NodeJS.Require): string[] {
+  return packagedPlugins.flatMap((name) => {
+    const manifest = `node-moe-${name}-${process.platform}-${process.arch}/package.json`;
+    try {
+      return [dirname(require.resolve(manifest))];
+    } catch {
+      return []; // not installed
+    }
+  });
 }

@@ -19,6 +19,7 @@ describe('the addon', () => {
       buildId: 'string',
       errorCodes: 'object',
       devices: 'function',
+      addPluginFolder: 'function',
       mapFile: 'function',
       createLayer: 'function',
       Cancellation: 'function',
@@ -43,6 +44,7 @@ describe('the addon', () => {
     ])
       expect(() => binding['createLayer']?.(...args)).toThrow();
     expect(() => binding['mapFile']?.(7)).toThrow(/path/);
+    expect(() => binding['addPluginFolder']?.(7)).toThrow(/folder/);
     expect(() => binding['mapFile']?.('/nowhere/at/all')).toThrow(
       /\/nowhere\/at\/all: No such file/,
     );
@@ -105,7 +107,7 @@ describe('the addon', () => {
       env: { ...process.env, MOE_ADDON: '/nowhere/moe.node' },
     });
     expect(stdout).toMatch(
-      /^DeviceError ERR_MOE_DEVICE_UNAVAILABLE .*no addon .*looked in \/nowhere\/moe\.node.*npm rebuild node-moe/s,
+      /^DeviceError ERR_MOE_DEVICE_UNAVAILABLE .*no addon .*looked in \/nowhere\/moe\.node\. Unset MOE_ADDON/s,
     );
   });
 });

@@ -45,6 +45,14 @@ Napi::Value map_file(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value add_plugin_folder_of(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    if (!info[0].IsString()) throw Error(ErrorCode::kShape, "Expected `folder` to be a string");
+    add_plugin_folder(info[0].As<Napi::String>().Utf8Value());
+    return info.Env().Undefined();
+  });
+}
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   const auto environment = new Environment(env);
   env.SetInstanceData(environment);  // deleted with the environment
@@ -55,6 +63,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("buildId", Napi::String::New(env, kBuildId));
   exports.Set("errorCodes", error_code_list(env));
   exports.Set("devices", Napi::Function::New(env, devices, "devices"));
+  exports.Set("addPluginFolder", Napi::Function::New(env, add_plugin_folder_of, "addPluginFolder"));
   exports.Set("mapFile", Napi::Function::New(env, map_file, "mapFile"));
   exports.Set("createLayer", Napi::Function::New(env, create_layer, "createLayer"));
   exports.Set("measureMachinePeak", Napi::Function::New(env, measure_machine_peak_async, "measureMachinePeak"));

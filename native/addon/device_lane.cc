@@ -33,9 +33,15 @@ std::string addon_folder() {
   return slash == std::string::npos ? "." : path.substr(0, slash);
 }
 
-std::string plugin_folder() {
+// MOE_PLUGIN_PATH; empty when it is not set.
+std::string forced_plugin_folder() {
   const char* const forced = std::getenv("MOE_PLUGIN_PATH");
-  return forced && *forced ? forced : addon_folder();
+  return forced ? forced : "";
+}
+
+std::string first_plugin_folder() {
+  const std::string forced = forced_plugin_folder();
+  return forced.empty() ? addon_folder() : forced;
 }
 
 }  // namespace
@@ -57,8 +63,12 @@ void DeviceLane::release(std::shared_ptr<void> resource) {
 }
 
 Registry& registry() {
-  static Registry instance(cpu::plugin(), plugin_folder());
+  static Registry instance(cpu::plugin(), first_plugin_folder());
   return instance;
+}
+
+void add_plugin_folder(const std::string& folder) {
+  if (forced_plugin_folder().empty()) registry().add_plugin_folder(folder);
 }
 
 std::shared_ptr<DeviceLane> device_lane(const std::string& name, int index) {

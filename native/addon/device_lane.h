@@ -41,7 +41,11 @@ class DeviceLane {
 // The process's lane for a device, made when nobody has it open.
 std::shared_ptr<DeviceLane> device_lane(const std::string& name, int index);
 
-// The families this build knows, and the plugins beside the addon or in MOE_PLUGIN_PATH.
+// The families this build knows, and the plugins beside the addon and in the folders that were added, or only those in
+// MOE_PLUGIN_PATH.
 Registry& registry();
+
+// Looks for plugins in this folder, too, unless MOE_PLUGIN_PATH says where.
+void add_plugin_folder(const std::string& folder);
 
 }  // namespace moe

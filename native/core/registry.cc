@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/error.h"
@@ -12,17 +13,46 @@ namespace {
 
 constexpr const char* kFamilies[] = {"ascend", "cuda", "cpu"};
 
+#if defined(__aarch64__)
+constexpr const char* kPlatform = "linux-arm64";
+#else
+constexpr const char* kPlatform = "linux-x64";
+#endif
+
+std::string file_in(const std::string& folder, const std::string& name) { return folder + "/libmoe_" + name + ".so"; }
+
 }  // namespace
 
 Registry::Registry(const Plugin& built_in, std::string plugin_folder)
-    : built_in_(built_in), plugin_folder_(std::move(plugin_folder)) {}
+    : built_in_(built_in), plugin_folders_{std::move(plugin_folder)} {}
+
+void Registry::add_plugin_folder(const std::string& folder) {
+  const std::lock_guard lock(mutex_);
+  if (std::ranges::find(plugin_folders_, folder) == plugin_folders_.end()) plugin_folders_.push_back(folder);
+}
+
+std::string Registry::plugin_path(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  for (const std::string& folder : plugin_folders_)
+    if (const std::string path = file_in(folder, name); access(path.c_str(), F_OK) == 0) return path;
+  return "";
+}
+
+std::string Registry::not_installed(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  std::string text = "its plugin is not installed: there is no ";
+  for (const std::string& folder : plugin_folders_)
+    text += (folder == plugin_folders_.front() ? "" : ", no ") + file_in(folder, name);
+  if (name == "cuda") text += std::string("; the npm package node-moe-cuda-") + kPlatform + " has it";
+  return text;
+}
 
 const Plugin* Registry::find(const std::string& name, std::string& reason) {
   const Plugin* plugin = &built_in_;
   if (name != built_in_.name) {
-    const std::string path = plugin_folder_ + "/libmoe_" + name + ".so";
-    if (access(path.c_str(), F_OK) != 0) {
-      reason = "its plugin is not installed: there is no " + path;
+    const std::string path = plugin_path(name);
+    if (path.empty()) {
+      reason = not_installed(name);
       return nullptr;
     }
     void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // never closed: its code may be on a stack

@@ -1,6 +1,7 @@
 // Which device families there are, whether they can run here, and opening one.
 #pragma once
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,12 @@ class Registry {
   // `built_in` is always there; `plugin_folder` is where libmoe_<name>.so of the others is looked for.
   Registry(const Plugin& built_in, std::string plugin_folder);
 
+  // Another folder to look in, after those before it. Any thread; a folder that is known is not added again.
+  void add_plugin_folder(const std::string& folder);
+
+  // Path of libmoe_<name>.so in the first folder that has it; empty where none has.
+  std::string plugin_path(const std::string& name) const;
+
   // Every family the project knows, in the order 'auto' tries them: ascend, cuda, cpu.
   std::vector<BackendStatus> list();
 
@@ -28,9 +35,11 @@ class Registry {
  private:
   // Null and a reason where the plugin cannot be used.
   const Plugin* find(const std::string& name, std::string& reason);
+  std::string not_installed(const std::string& name) const;
 
   const Plugin& built_in_;
-  std::string plugin_folder_;
+  mutable std::mutex mutex_;  // of the folders
+  std::vector<std::string> plugin_folders_;
 };
 
 }  // namespace moe

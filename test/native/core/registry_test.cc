@@ -70,6 +70,20 @@ TEST(Registry, SaysWhichPluginFileCouldNotBeOpened) {
   EXPECT_NE(std::string(error.what()).find(status.reason), std::string::npos) << error.what();
 }
 
+TEST(Registry, LooksInTheFoldersThatWereAddedAfterItsOwn) {
+  Registry registry(kCpu, folder("no-such-folder"));
+  registry.add_plugin_folder(folder("empty"));
+  const std::string reason = status_of(registry, "cuda").reason;
+  EXPECT_NE(reason.find("no-such-folder/libmoe_cuda.so, no "), std::string::npos) << reason;
+  EXPECT_NE(reason.find("empty/libmoe_cuda.so; the npm package node-moe-cuda-linux-"), std::string::npos) << reason;
+  EXPECT_EQ(registry.plugin_path("cuda"), "");
+
+  registry.add_plugin_folder(folder("plugins"));
+  registry.add_plugin_folder(folder("plugins-no-symbol"));
+  EXPECT_EQ(registry.plugin_path("cuda"), folder("plugins") + "/libmoe_cuda.so");
+  EXPECT_EQ(status_of(registry, "cuda").devices.size(), 2u);
+}
+
 TEST(Registry, ServesTheBuiltInFamilyWithoutAPluginFolder) {
   Registry registry(kCpu, folder("no-such-folder"));
   EXPECT_EQ(status_of(registry, "cpu").devices.size(), 1u);
