@@ -22,6 +22,7 @@ const native: [folder: string, allowed: RegExp[]][] = [
   ['native/cpu/isa/', [/^"cpu\/(kernels\/|kernels\.h)/]],
   ['native/cpu/', [/^"(cpu|core)\//, standard, system]],
   ['native/core/', [/^"core\//, standard, system]],
+  ['native/ascend/', [/^"(ascend|core)\//, standard, system]],
   ['native/addon/napi_setup.h', [/^<napi\.h>$/]],
   [
     'native/addon/',
