@@ -14,7 +14,7 @@ function run(name, command, args) {
 
 function sources(folder) {
   return readdirSync(folder, { recursive: true })
-    .filter((file) => /\.(h|cc|cpp)$/.test(file))
+    .filter((file) => /\.(h|cc|cpp|cu|cuh)$/.test(file))
     .map((file) => `${folder}/${file}`);
 }
 

@@ -9,6 +9,7 @@ export const errorCodes = [
   'ERR_MOE_DEVICE_UNAVAILABLE',
   'ERR_MOE_OUT_OF_MEMORY',
   'ERR_MOE_DEVICE',
+  'ERR_MOE_DEVICE_LOST',
   'ERR_MOE_QUEUE_FULL',
   'ERR_MOE_ABORTED',
   'ERR_MOE_CLOSED',
@@ -49,7 +50,10 @@ export class CheckpointError extends MoEError {
   }
 }
 
-/** A device is missing, out of memory, too busy (`ERR_MOE_QUEUE_FULL`), or failed. */
+/**
+ * A device is missing, out of memory, too busy (`ERR_MOE_QUEUE_FULL`), failed, or failed for good: after
+ * `ERR_MOE_DEVICE_LOST` only a new process can use it again.
+ */
 export class DeviceError extends MoEError {}
 
 /** The layer or checkpoint was closed before the call. Nothing was run. */
@@ -71,6 +75,7 @@ const deviceCodes: readonly MoEErrorCode[] = [
   'ERR_MOE_DEVICE_UNAVAILABLE',
   'ERR_MOE_OUT_OF_MEMORY',
   'ERR_MOE_DEVICE',
+  'ERR_MOE_DEVICE_LOST',
   'ERR_MOE_QUEUE_FULL',
 ];
 

@@ -21,6 +21,8 @@ const native: [folder: string, allowed: RegExp[]][] = [
   ['native/cpu/kernels/', [/^"cpu\/kernels\//, /^MOE_VEC$/, /^<(cstddef|cstdint)>$/, intrinsics]],
   ['native/cpu/isa/', [/^"cpu\/(kernels\/|kernels\.h)/]],
   ['native/cpu/', [/^"(cpu|core)\//, standard, system]],
+  ['native/cuda/kernels/', [/^"cuda\/kernels\//, /^<cstdint>$/, /^<cuda_(bf16|fp16)\.h>$/]],
+  ['native/cuda/', [/^"(cuda|core)\//, /^<cuda_runtime_api\.h>$/, standard, system]],
   ['native/core/', [/^"core\//, standard, system]],
   ['native/ascend/', [/^"(ascend|core)\//, standard, system]],
   ['native/addon/napi_setup.h', [/^<napi\.h>$/]],
@@ -31,7 +33,7 @@ const native: [folder: string, allowed: RegExp[]][] = [
 ];
 
 describe('the layering of docs/architecture.md holds', () => {
-  const files = filesIn('native', /\.(h|cc)$/);
+  const files = filesIn('native', /\.(h|cc|cu|cuh)$/);
 
   test('there are native files', () => expect(files.length).toBeGreaterThan(40));
 

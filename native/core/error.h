@@ -13,6 +13,7 @@ enum class ErrorCode : int {
   kDeviceUnavailable,
   kOutOfMemory,
   kDevice,
+  kDeviceLost,  // the device failed for good: only a new process can use it again
   kQueueFull,
   kAborted,
   kClosed,

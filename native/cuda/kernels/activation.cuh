@@ -1,0 +1,103 @@
+// The activations of an expert, by the formulas of the CPU's kernels (native/cpu/kernels/math.h, activation.h).
+// NaN in gives NaN out.
+#pragma once
+#include <cstdint>
+
+namespace moe::cuda {
+
+// The order is that of moe::Activation.
+enum class DeviceActivation : int32_t { kSwiGLU, kSwiGLUOai, kGeGLU, kGELU, kGELUTanh, kReLU, kSiLU };
+
+__host__ __device__ constexpr bool has_gate(int32_t activation) {
+  return activation <= static_cast<int32_t>(DeviceActivation::kGeGLU);
+}
+
+// Unlike fmin and fmax these keep NaN.
+__device__ __forceinline__ float at_most(float x, float bound) { return x > bound ? bound : x; }
+__device__ __forceinline__ float at_least(float x, float bound) { return x < bound ? bound : x; }
+
+// Within 2 ulp; above 88.72 infinity, below -103.97 zero, subnormal results included.
+__device__ __forceinline__ float exponential(float x) {
+  constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits
+  x = at_least(at_most(x, 89.0f), -105.0f);
+  // x = 2n ln2 + r with |r| <= ln2.
+  const float rounded = fmaf(x, 0.72134752f, kRounder);
+  const float n = rounded - kRounder;
+  float r = fmaf(n, -1.38671875f, x);
+  r = fmaf(n, 4.2438888e-4f, r);
+  float p = 2.443981e-05f;
+  p = fmaf(p, r, 0.00020110069f);
+  p = fmaf(p, r, 0.0013893711f);
+  p = fmaf(p, r, 0.008332526f);
+  p = fmaf(p, r, 0.041666526f);
+  p = fmaf(p, r, 0.16666675f);
+  p = fmaf(p, r, 0.5f);
+  p = fmaf(p * r, r, r) + 1.0f;
+  const float scale = __uint_as_float((__float_as_uint(rounded) - __float_as_uint(kRounder) + 127u) << 23);
+  return p * scale * scale;
+}
+
+__device__ __forceinline__ float sigmoid(float x) {
+  const float e = exponential(-fabsf(x));
+  return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+}
+
+// erfc(-x / sqrt(2)) / 2
+__device__ __forceinline__ float normal_cdf(float x) {
+  const float z = fabsf(x) * 0.70710678f;
+  const float t = 1.0f / fmaf(z, 0.45f, 1.0f);
+  float p = -0.020699872f;
+  p = fmaf(p, t, 0.09536272f);
+  p = fmaf(p, t, -0.15032539f);
+  p = fmaf(p, t, 0.07123415f);
+  p = fmaf(p, t, -0.011198513f);
+  p = fmaf(p, t, 0.059981998f);
+  p = fmaf(p, t, 0.0876247f);
+  p = fmaf(p, t, 0.114135966f);
+  p = fmaf(p, t, 0.12694158f);
+  p = fmaf(p, t, 0.12694266f);
+  const float tail = p * t * exponential(-(z * z));
+  return x < 0.0f ? tail : 1.0f - tail;
+}
+
+// Every activation with a sigmoid or a normal distribution is 0 in float32 well before this: cutting here keeps
+// -infinity from meeting that 0.
+constexpr float kLowest = -110.0f;
+
+__device__ __forceinline__ float silu(float x) {
+  x = at_least(x, kLowest);
+  return x * sigmoid(x);
+}
+
+__device__ __forceinline__ float gelu(float x) {
+  x = at_least(x, kLowest);
+  return x * normal_cdf(x);
+}
+
+// `gate` is not looked at when the activation has none.
+__device__ __forceinline__ float activate(int32_t activation, float gate, float up) {
+  switch (static_cast<DeviceActivation>(activation)) {
+    case DeviceActivation::kSwiGLU:
+      return silu(gate) * up;
+    case DeviceActivation::kSwiGLUOai: {
+      gate = at_least(at_most(gate, 7.0f), kLowest);
+      up = at_least(at_most(up, 7.0f), -7.0f);
+      return (up + 1.0f) * (gate * sigmoid(gate * 1.702f));
+    }
+    case DeviceActivation::kGeGLU:
+      return gelu(gate) * up;
+    case DeviceActivation::kGELU:
+      return gelu(up);
+    case DeviceActivation::kGELUTanh: {
+      const float x = at_least(up, kLowest);
+      return x * sigmoid(x * fmaf(x * x, 0.0713548163f, 1.59576912f));
+    }
+    case DeviceActivation::kReLU:
+      return at_least(up, 0.0f);
+    case DeviceActivation::kSiLU:
+      return silu(up);
+  }
+  return up;
+}
+
+}  // namespace moe::cuda

@@ -1,0 +1,3 @@
+#include "cuda/kernels/gemm.cuh"
+
+MOE_CUDA_DEFINE_GEMMS(int8, Int8Weights)
