@@ -36,9 +36,19 @@ void check_expert(const std::string& name, const ExpertWeights& expert, bool gat
   expect_vector_if_given(name + ".downBias", expert.down_bias, hidden);
 }
 
+void check_weight_type(const LayerSpec& spec) {
+  const int32_t group = spec.weight_group;
+  const bool known = group == 32 || group == 64 || group == 128 || (group == 0 && spec.weight_type != WeightType::kInt4);
+  if (is_quantized(spec.weight_type) ? !known : group != 0)
+    throw Error(ErrorCode::kConfig,
+                "Expected `weightGroup` to be 32, 64 or 128, 0 for one scale per output of int8, and 0 for floats, got " +
+                    std::to_string(group));
+}
+
 }  // namespace
 
 void check_weights(const LayerSpec& spec, const LayerWeights& weights) {
+  check_weight_type(spec);
   const int64_t experts = spec.moe.expert_num, hidden = spec.hidden_size;
   const bool gated = is_gated(spec.activation);
   if (experts > 1) expect_matrix("router", weights.router, experts, hidden);

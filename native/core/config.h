@@ -44,6 +44,12 @@ struct MoEConfig {
 
 enum class Activation : uint8_t { kSwiGLU, kSwiGLUOai, kGeGLU, kGELU, kGELUTanh, kReLU, kSiLU };
 
+// How a device holds experts. An integer weight is q * scale: q from -127 to 127 or from -8 to 7, and a bfloat16 scale
+// for some inputs of an output feature (core/quantize.h).
+enum class WeightType : uint8_t { kFloat32, kBFloat16, kFloat16, kInt8, kInt4 };
+
+constexpr bool is_quantized(WeightType type) { return type >= WeightType::kInt8; }
+
 constexpr bool is_gated(Activation activation) { return activation <= Activation::kGeGLU; }
 
 struct LayerSpec {
@@ -52,8 +58,9 @@ struct LayerSpec {
   int32_t intermediate_size = 0;
   int32_t shared_size = 0;  // width of the shared expert, 0 when there is none
   Activation activation = Activation::kSwiGLU;
-  DType weight_type = DType::kFloat32;  // how experts are held; the router is always float32
-  int32_t threads = 0;                  // at most this many of the device's threads work on the layer; 0: all of them
+  WeightType weight_type = WeightType::kFloat32;  // of the experts; the router is always float32
+  int32_t weight_group = 0;                       // inputs that share a scale: 32, 64, 128; 0: all (int8 only)
+  int32_t threads = 0;  // at most this many of the device's threads work on the layer; 0: all of them
 };
 
 }  // namespace moe

@@ -1,6 +1,8 @@
 #include "core/float16.h"
 
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace moe {
 
@@ -33,15 +35,47 @@ uint16_t to_float16(float value) {
   return static_cast<uint16_t>(sign | ((rounded - 0x38000000) >> 13));
 }
 
+float from_float8_e4m3(uint8_t bits) {
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x80) << 24, magnitude = bits & 0x7f;
+  if (magnitude == 0x7f) return std::numeric_limits<float>::quiet_NaN();
+  // Scaling by 2^120 moves the exponent range, subnormals included, onto float32's.
+  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude << 20) * 0x1p120f));
+}
+
+float from_float4_e2m1(uint8_t bits) {
+  constexpr float kMagnitudes[] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
+  const float magnitude = kMagnitudes[bits & 7];
+  return bits & 8 ? -magnitude : magnitude;
+}
+
+float from_float8_e8m0(uint8_t bits) {
+  if (bits == 0xff) return std::numeric_limits<float>::quiet_NaN();
+  return std::ldexp(1.0f, static_cast<int>(bits) - 127);
+}
+
 float read_float(const void* data, DType dtype, int64_t index) {
-  if (dtype == DType::kFloat32) {
-    float value;  // checkpoints do not promise alignment
-    std::memcpy(&value, static_cast<const char*>(data) + index * 4, 4);
-    return value;
+  const auto* const bytes = static_cast<const uint8_t*>(data);
+  uint16_t bits;  // checkpoints do not promise alignment
+  switch (dtype) {
+    case DType::kFloat32: {
+      float value;
+      std::memcpy(&value, bytes + index * 4, 4);
+      return value;
+    }
+    case DType::kBFloat16:
+      std::memcpy(&bits, bytes + index * 2, 2);
+      return from_bfloat16(bits);
+    case DType::kFloat16:
+      std::memcpy(&bits, bytes + index * 2, 2);
+      return from_float16(bits);
+    case DType::kFloat8E4M3:
+      return from_float8_e4m3(bytes[index]);
+    case DType::kFloat4E2M1:
+      return from_float4_e2m1(static_cast<uint8_t>(bytes[index / 2] >> (index % 2 * 4)));
+    case DType::kFloat8E8M0:
+      return from_float8_e8m0(bytes[index]);
   }
-  uint16_t bits;
-  std::memcpy(&bits, static_cast<const char*>(data) + index * 2, 2);
-  return dtype == DType::kBFloat16 ? from_bfloat16(bits) : from_float16(bits);
+  return std::numeric_limits<float>::quiet_NaN();
 }
 
 void widen(const void* from, DType dtype, int64_t count, float* to) {

@@ -7,9 +7,24 @@
 
 namespace moe {
 
-enum class DType : uint8_t { kFloat32, kBFloat16, kFloat16 };
+// How numbers are stored. Batches, vectors and the router are of the first three; experts may be of all but the last,
+// which is for scales: a power of two.
+enum class DType : uint8_t { kFloat32, kBFloat16, kFloat16, kFloat8E4M3, kFloat4E2M1, kFloat8E8M0 };
 
-constexpr size_t size_of(DType dtype) { return dtype == DType::kFloat32 ? 4 : 2; }
+constexpr int64_t bits_of(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat32:
+      return 32;
+    case DType::kBFloat16:
+    case DType::kFloat16:
+      return 16;
+    case DType::kFloat4E2M1:
+      return 4;
+    default:
+      return 8;
+  }
+}
+constexpr size_t size_of(DType dtype) { return bits_of(dtype) / 8; }  // of whole bytes only
 
 // A row-major float32 matrix that someone else owns. `data` lives on the backend's device.
 struct Matrix {
@@ -18,9 +33,22 @@ struct Matrix {
   int64_t cols;
 };
 
-// One weight matrix in host memory, which is never owned. Element (o, i), output feature o and input feature i, stands
-// at data[o * out_stride + i * in_stride]; strides count elements, so fused, transposed and interleaved checkpoints
-// need no copy.
+// Blocks of a matrix that share a factor: element (o, i) is multiplied by the scale at index o / out_block * out_stride
+// + i / in_block * in_stride.
+struct WeightScales {
+  const void* data = nullptr;
+  DType dtype = DType::kFloat32;
+  int64_t out_block = 1;
+  int64_t in_block = 1;
+  int64_t out_stride = 0;
+  int64_t in_stride = 0;
+
+  explicit operator bool() const { return data != nullptr; }
+};
+
+// One weight matrix in host memory, which is never owned. Element (o, i), output feature o and input feature i, is
+// element o * out_stride + i * in_stride of `data`, so fused, transposed and interleaved checkpoints need no copy. Of
+// 4-bit elements two share a byte, the first in its low half.
 struct WeightMatrix {
   const void* data = nullptr;
   DType dtype = DType::kFloat32;
@@ -28,6 +56,7 @@ struct WeightMatrix {
   int64_t in_features = 0;
   int64_t out_stride = 0;
   int64_t in_stride = 0;
+  WeightScales scales{};
 
   explicit operator bool() const { return data != nullptr; }
 };

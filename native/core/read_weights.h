@@ -1,0 +1,16 @@
+// Stored weights of any type and layout as float32, scales applied.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace moe {
+
+// Elements (out + o, in + i) for o in [0, outs), i in [0, ins), into to[o * ins + i].
+void read_block(const WeightMatrix& matrix, int64_t out, int64_t outs, int64_t in, int64_t ins, float* to);
+
+// All values; empty when there is no vector.
+std::vector<float> read_vector(const WeightVector& vector);
+
+}  // namespace moe
