@@ -24,6 +24,7 @@ const loadOptionNames: readonly (keyof LoadOptions)[] = [
   'layer',
   'device',
   'weightType',
+  'weightGroup',
   'threads',
   'maxQueue',
   'config',

@@ -61,15 +61,20 @@ export function expectBoolean(name: string, value: unknown): asserts value is bo
 }
 
 /** Throws `ConfigError` unless `value` is one of the names. */
-export function expectOneOf<Choice extends string>(
+export function expectOneOf<Choice extends string | number>(
   name: string,
   value: unknown,
   choices: readonly Choice[],
 ): asserts value is Choice {
   if (choices.includes(value as Choice)) return;
-  const near = typeof value === 'string' ? nearestName(value, choices) : undefined;
+  const words = choices.filter((choice) => typeof choice === 'string');
+  const near = typeof value === 'string' ? nearestName(value, words) : undefined;
   const hint = near === undefined ? '' : `: did you mean '${near}'?`;
-  const { message } = unexpected(name, choices.map((choice) => `'${choice}'`).join(' or '), value);
+  const { message } = unexpected(
+    name,
+    choices.map((choice) => (typeof choice === 'string' ? `'${choice}'` : choice)).join(' or '),
+    value,
+  );
   throw new ConfigError(message + hint);
 }
 

@@ -31,6 +31,7 @@ export {
   type LoadOptions,
   MoELayer,
   type Routing,
+  type WeightGroup,
   type WeightType,
 } from './layer.js';
 export type { DType, LayerWeights, SharedWeights, Tensor } from './weights.js';

@@ -10,14 +10,16 @@ import {
   checkParts,
   type LayerOptions,
   type LayerParts,
+  nativeWeightGroup,
   partsOf,
+  type WeightGroup,
   type WeightType,
 } from './layer/options.js';
 import { expectArray, expectFixedMemory, expectTensor } from './layer/tensor_views.js';
 import type { NativeCall, NativeLayer } from './native.js';
 import type { Tensor } from './weights.js';
 
-export type { Activation, LayerOptions, WeightType } from './layer/options.js';
+export type { Activation, LayerOptions, WeightGroup, WeightType } from './layer/options.js';
 
 export interface LoadOptions {
   /** Number of the MoE layer; may be left out where the checkpoint has only one. */
@@ -26,6 +28,8 @@ export interface LoadOptions {
   device?: DeviceName | undefined;
   /** Defaults to the type that the layer is stored in, to float32 where its experts are of several types. */
   weightType?: WeightType | undefined;
+  /** As `LayerOptions.weightGroup`. */
+  weightGroup?: WeightGroup | undefined;
   /** As `LayerOptions.threads`. */
   threads?: number | undefined;
   /** As `LayerOptions.maxQueue`. */
@@ -134,7 +138,8 @@ export class MoELayer implements AsyncDisposable {
     const cancellation = new binding.Cancellation();
     const { hiddenSize, intermediateSize, sharedSize, activation, weightType, views, onProgress } =
       parts;
-    const sizes = { hiddenSize, intermediateSize, sharedSize, activation, weightType };
+    const weightGroup = nativeWeightGroup(weightType, parts.weightGroup);
+    const sizes = { hiddenSize, intermediateSize, sharedSize, activation, weightType, weightGroup };
     const spec = { moe: toNativeConfig(config), ...sizes, threads, maxQueue };
     const created = () =>
       binding.createLayer(device.backend, device.index, spec, views, onProgress, cancellation);

@@ -49,7 +49,9 @@ export interface NativeLayerSpec {
   /** 0 when there is no shared expert. */
   sharedSize: number;
   activation: 'swiglu' | 'swiglu_oai' | 'geglu' | 'gelu' | 'gelu_tanh' | 'relu' | 'silu';
-  weightType: 'float32' | 'bfloat16' | 'float16';
+  weightType: 'float32' | 'bfloat16' | 'float16' | 'int8' | 'int4';
+  /** Inputs that share a scale; 0: all of an output's, and for floats. */
+  weightGroup: number;
   /** 0: all of the device's. */
   threads: number;
   /** Calls that may wait on the device before a further one fails with ERR_MOE_QUEUE_FULL. */

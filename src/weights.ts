@@ -3,6 +3,9 @@ import type { NativeFile } from './native.js';
 /** Element types of weights and activations. 16-bit floats travel as their bits in a `Uint16Array`. */
 export type DType = 'float32' | 'bfloat16' | 'float16';
 
+/** Element types of experts in checkpoints: some have scales beside them. */
+export type StoredType = DType | 'float8_e4m3' | 'float4_e2m1';
+
 /** Bytes of one element. */
 export const elementBytes: Readonly<Record<DType, number>> = {
   float32: 4,
@@ -64,9 +67,25 @@ export type WeightSource = Float32Array | Uint16Array | NativeFile;
 export interface MatrixView {
   source: WeightSource;
   byteOffset: number;
-  dtype: DType;
+  dtype: StoredType;
   outFeatures: number;
   inFeatures: number;
+  outStride: number;
+  inStride: number;
+  scales?: ScalesView;
+}
+
+/**
+ * Factors of a matrix's blocks, inside a source: element (o, i) is multiplied by the scale that stands
+ * `floor(o / outBlock) * outStride + floor(i / inBlock) * inStride` elements behind `byteOffset`.
+ */
+export interface ScalesView {
+  source: WeightSource;
+  byteOffset: number;
+  /** `float8_e8m0`: a power of two in a byte. */
+  dtype: DType | 'float8_e8m0';
+  outBlock: number;
+  inBlock: number;
   outStride: number;
   inStride: number;
 }
@@ -90,13 +109,21 @@ export interface ExpertView {
   downBias?: VectorView;
 }
 
-/** The type a layer's experts are given in, the always-on one included; float32 where they are of several types. */
+/**
+ * The type that holds a layer's experts as they are given, the always-on one included; float32 where they are of several
+ * types. Floats of fewer than 16 bits, with their scales, are held as bfloat16.
+ */
 export function storedType({ experts, shared }: LayerWeightViews): DType {
   const types = new Set<DType>();
   for (const { gate, up, down } of shared === undefined ? experts : [...experts, shared])
-    for (const matrix of [gate, up, down]) if (matrix !== undefined) types.add(matrix.dtype);
+    for (const matrix of [gate, up, down])
+      if (matrix !== undefined) types.add(isDType(matrix.dtype) ? matrix.dtype : 'bfloat16');
   const [type] = types;
   return type !== undefined && types.size === 1 ? type : 'float32';
+}
+
+function isDType(type: StoredType): type is DType {
+  return type in elementBytes;
 }
 
 /** A layer's weights where they stand: what `MoELayer` hands to the native side. */

@@ -109,8 +109,38 @@ Borrowed read_source(Napi::Object view, std::vector<std::shared_ptr<MappedFile>>
 void expect_inside(const char* name, const Borrowed& memory, DType dtype, int64_t count0, int64_t stride0,
                    int64_t count1, int64_t stride1) {
   __int128 last = static_cast<__int128>(count0 - 1) * stride0 + static_cast<__int128>(count1 - 1) * stride1;
-  if ((last + 1) * static_cast<__int128>(size_of(dtype)) > static_cast<__int128>(memory.bytes))
+  if ((last + 1) * bits_of(dtype) > static_cast<__int128>(memory.bytes) * 8)
     refuse(name, "inside its source of " + std::to_string(memory.bytes) + " bytes");
+}
+
+// Of the weights of experts, and of their scales.
+DType read_stored_type(Napi::Object from, const char* name) {
+  return read_enum<DType>(from, name,
+                          {{"float32", DType::kFloat32},
+                           {"bfloat16", DType::kBFloat16},
+                           {"float16", DType::kFloat16},
+                           {"float8_e4m3", DType::kFloat8E4M3},
+                           {"float4_e2m1", DType::kFloat4E2M1},
+                           {"float8_e8m0", DType::kFloat8E8M0}});
+}
+
+WeightScales read_scales(Napi::Object of, const WeightMatrix& matrix,
+                         std::vector<std::shared_ptr<MappedFile>>& files) {
+  const Napi::Value value = of.Get("scales");
+  if (value.IsUndefined()) return {};
+  if (!value.IsObject()) refuse("scales", "a view of scales");
+  const Napi::Object view = value.As<Napi::Object>();
+  const Borrowed memory = read_source(view, files);
+  const WeightScales scales{memory.data,
+                            read_stored_type(view, "dtype"),
+                            read_integer(view, "outBlock", 1, kMaxSize),
+                            read_integer(view, "inBlock", 1, kMaxSize),
+                            read_integer(view, "outStride", 0, INT64_C(1) << 53),
+                            read_integer(view, "inStride", 0, INT64_C(1) << 53)};
+  const auto blocks = [](int64_t features, int64_t block) { return (features + block - 1) / block; };
+  expect_inside("scales", memory, scales.dtype, blocks(matrix.out_features, scales.out_block), scales.out_stride,
+                blocks(matrix.in_features, scales.in_block), scales.in_stride);
+  return scales;
 }
 
 WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::shared_ptr<MappedFile>>& files) {
@@ -120,13 +150,14 @@ WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::s
   const Napi::Object view = value.As<Napi::Object>();
   const Borrowed memory = read_source(view, files);
   WeightMatrix matrix{memory.data,
-                      read_dtype(view, "dtype"),
+                      read_stored_type(view, "dtype"),
                       read_integer(view, "outFeatures", 1, kMaxSize),
                       read_integer(view, "inFeatures", 1, kMaxSize),
                       read_integer(view, "outStride", 0, INT64_C(1) << 53),
                       read_integer(view, "inStride", 0, INT64_C(1) << 53)};
   expect_inside(name, memory, matrix.dtype, matrix.out_features, matrix.out_stride, matrix.in_features,
                 matrix.in_stride);
+  matrix.scales = read_scales(view, matrix, files);
   return matrix;
 }
 
@@ -212,7 +243,13 @@ LayerSpec read_spec(Napi::Object from) {
                                            {"gelu_tanh", Activation::kGELUTanh},
                                            {"relu", Activation::kReLU},
                                            {"silu", Activation::kSiLU}});
-  spec.weight_type = read_dtype(from, "weightType");
+  spec.weight_type = read_enum<WeightType>(from, "weightType",
+                                           {{"float32", WeightType::kFloat32},
+                                            {"bfloat16", WeightType::kBFloat16},
+                                            {"float16", WeightType::kFloat16},
+                                            {"int8", WeightType::kInt8},
+                                            {"int4", WeightType::kInt4}});
+  spec.weight_group = static_cast<int32_t>(read_integer(from, "weightGroup", 0, 128));
   spec.threads = static_cast<int32_t>(read_integer(from, "threads", 0, 4096));
   return spec;
 }

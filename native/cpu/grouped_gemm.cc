@@ -118,6 +118,7 @@ void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, Ep
             .depth = weights.depth(),
             .first_tile = chunk.first_tile,
             .num_tiles = chunk.num_tiles,
+            .group = weights.group(),
             .panels = weights.panel(chunk.expert, panel),
             .bias = weights.bias(chunk.expert, panel),
             .num_panels = std::min(group, weights.num_panels() - panel),

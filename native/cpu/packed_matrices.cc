@@ -4,7 +4,10 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/error.h"
 #include "core/float16.h"
+#include "core/quantize.h"
+#include "core/read_weights.h"
 
 namespace moe::cpu {
 namespace {
@@ -12,50 +15,31 @@ namespace {
 // 64 rows of a panel, and 64 values of each of its columns in the source.
 constexpr int64_t kDepthBlock = 64;
 constexpr size_t kCacheLine = 64;
+// With one scale for a whole output feature, so many rows stand behind a copy of it.
+constexpr int64_t kRowsPerFeatureScale = 128;
+constexpr int64_t kNibblesPerWord = 8;
 
 struct Float32 {
   using Bits = float;
   static constexpr DType kType = DType::kFloat32;
-  static float widen(float value) { return value; }
   static float narrow(float value) { return value; }
 };
 struct BFloat16 {
   using Bits = uint16_t;
   static constexpr DType kType = DType::kBFloat16;
-  static float widen(uint16_t bits) { return from_bfloat16(bits); }
   static uint16_t narrow(float value) { return to_bfloat16(value); }
 };
 struct Float16 {
   using Bits = uint16_t;
   static constexpr DType kType = DType::kFloat16;
-  static float widen(uint16_t bits) { return from_float16(bits); }
   static uint16_t narrow(float value) { return to_float16(value); }
 };
 
 // out[k * out_step] = in[k * in_step], for k in [0, count). Checkpoints do not promise alignment.
-template <class From, class To>
-void copy_strided(const std::byte* in, int64_t in_step, typename To::Bits* out, int64_t out_step, int64_t count) {
-  for (int64_t k = 0; k < count; ++k) {
-    typename From::Bits bits;
-    std::memcpy(&bits, in + k * in_step * static_cast<int64_t>(sizeof bits), sizeof bits);
-    if constexpr (From::kType == To::kType)
-      out[k * out_step] = bits;
-    else
-      out[k * out_step] = To::narrow(From::widen(bits));
-  }
-}
-
-template <class To>
-void copy_strided(DType from, const std::byte* in, int64_t in_step, typename To::Bits* out, int64_t out_step,
-                  int64_t count) {
-  switch (from) {
-    case DType::kFloat32:
-      return copy_strided<Float32, To>(in, in_step, out, out_step, count);
-    case DType::kBFloat16:
-      return copy_strided<BFloat16, To>(in, in_step, out, out_step, count);
-    case DType::kFloat16:
-      return copy_strided<Float16, To>(in, in_step, out, out_step, count);
-  }
+template <class Bits>
+void copy_strided(const std::byte* in, int64_t in_step, Bits* out, int64_t out_step, int64_t count) {
+  for (int64_t k = 0; k < count; ++k)
+    std::memcpy(out + k * out_step, in + k * in_step * static_cast<int64_t>(sizeof(Bits)), sizeof(Bits));
 }
 
 int64_t panels_for(int64_t columns, bool gated, int64_t panel_columns) {
@@ -63,21 +47,50 @@ int64_t panels_for(int64_t columns, bool gated, int64_t panel_columns) {
   return (columns + per_panel - 1) / per_panel;
 }
 
+// Rows of int4 stand together by words of eight: lanes words hold so many rows.
+int64_t int4_rows_together(int64_t panel_columns, int64_t lanes) { return kNibblesPerWord * lanes / panel_columns; }
+
+// Bytes of `rows` rows of a panel, without scales.
+size_t bytes_of_rows(WeightType type, int64_t rows, int64_t panel_columns, int64_t lanes) {
+  switch (type) {
+    case WeightType::kFloat32:
+      return rows * panel_columns * 4;
+    case WeightType::kBFloat16:
+    case WeightType::kFloat16:
+      return rows * panel_columns * 2;
+    case WeightType::kInt8:
+      return rows * panel_columns;
+    case WeightType::kInt4: {
+      const int64_t together = int4_rows_together(panel_columns, lanes);
+      return (rows + together - 1) / together * lanes * sizeof(uint32_t);
+    }
+  }
+  throw Error(ErrorCode::kInternal, "Expected a known weight type");
+}
+
+size_t bytes_of_panel(WeightType type, int64_t depth, int64_t group, int64_t panel_columns, int64_t lanes) {
+  const size_t rows = bytes_of_rows(type, depth, panel_columns, lanes);
+  return is_quantized(type) ? rows + (depth + group - 1) / group * panel_columns * sizeof(uint16_t) : rows;
+}
+
 size_t round_up(size_t bytes) { return (bytes + kCacheLine - 1) / kCacheLine * kCacheLine; }
 
 }  // namespace
 
-PackedMatrices::PackedMatrices(const Kernels& kernels, DType type, bool gated, int64_t matrices, int64_t columns,
-                               int64_t depth)
+PackedMatrices::PackedMatrices(const Kernels& kernels, WeightType type, int64_t group, bool gated, int64_t matrices,
+                               int64_t columns, int64_t depth)
     : type_(type),
       gated_(gated),
+      scale_per_feature_(group == 0),
+      group_(group == 0 ? kRowsPerFeatureScale : group),
       lanes_(kernels.lanes),
       panel_columns_(kernels.panel_columns),
       matrices_(matrices),
       columns_(columns),
       depth_(depth),
-      num_panels_(panels_for(columns, gated, kernels.panel_columns)) {
-  const size_t panels_bytes = round_up(matrices_ * num_panels_ * panel_bytes());
+      num_panels_(panels_for(columns, gated, kernels.panel_columns)),
+      panel_bytes_(bytes_of_panel(type, depth_, group_, panel_columns_, lanes_)) {
+  const size_t panels_bytes = round_up(matrices_ * num_panels_ * panel_bytes_);
   const size_t biases = matrices_ * num_panels_ * panel_columns_;
   memory_ = AlignedBuffer(panels_bytes + biases * sizeof(float));
   bias_ = reinterpret_cast<float*>(memory_.data() + panels_bytes);
@@ -91,18 +104,20 @@ PackedMatrices::Source PackedMatrices::source_of(int64_t panel, int64_t column) 
 }
 
 int64_t PackedMatrices::position_of(int64_t column) const {
-  if (type_ != DType::kBFloat16) return column;
+  if (type_ != WeightType::kBFloat16 && !is_quantized(type_)) return column;
   // Columns l and lanes + l share a 32-bit word.
   const int64_t pair = column / (2 * lanes_), within = column % (2 * lanes_);
   return pair * 2 * lanes_ + 2 * (within % lanes_) + within / lanes_;
 }
 
 // One register's columns at a time: they come from one matrix, and stand `step` apart in the panel. A block of depth
-// keeps both sides in L1, and the copy runs along the source's denser dimension.
+// keeps both sides in L1, and a copy runs along the source's denser dimension.
 template <class To>
-void PackedMatrices::pack_panel_as(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up) {
-  auto* const out = reinterpret_cast<typename To::Bits*>(at(matrix, panel));
+void PackedMatrices::pack_floats(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up) {
+  using Bits = typename To::Bits;
+  auto* const out = reinterpret_cast<Bits*>(at(matrix, panel));
   const int64_t step = position_of(1) - position_of(0);
+  std::vector<float> widened(lanes_ * kDepthBlock);
   for (int64_t block = 0; block < depth_; block += kDepthBlock) {
     const int64_t depth = std::min(kDepthBlock, depth_ - block);
     for (int64_t column = 0; column < panel_columns_; column += lanes_) {
@@ -111,16 +126,20 @@ void PackedMatrices::pack_panel_as(int64_t matrix, int64_t panel, const WeightMa
       const int64_t valid = std::clamp<int64_t>(columns_ - source.feature, 0, lanes_);
       const auto element = [&](int64_t l, int64_t k) {
         const int64_t index = (source.feature + l) * from.out_stride + (block + k) * from.in_stride;
-        return static_cast<const std::byte*>(from.data) + index * static_cast<int64_t>(size_of(from.dtype));
+        return static_cast<const std::byte*>(from.data) + index * static_cast<int64_t>(sizeof(Bits));
       };
-      typename To::Bits* const to = out + block * panel_columns_ + position_of(column);
+      Bits* const to = out + block * panel_columns_ + position_of(column);
 
-      if (std::abs(from.out_stride) < std::abs(from.in_stride)) {
+      if (from.dtype != To::kType || from.scales) {
+        read_block(from, source.feature, valid, block, depth, widened.data());
+        for (int64_t l = 0; l < valid; ++l)
+          for (int64_t k = 0; k < depth; ++k) to[l * step + k * panel_columns_] = To::narrow(widened[l * depth + k]);
+      } else if (std::abs(from.out_stride) < std::abs(from.in_stride)) {
         for (int64_t k = 0; k < depth; ++k)
-          copy_strided<To>(from.dtype, element(0, k), from.out_stride, to + k * panel_columns_, step, valid);
+          copy_strided(element(0, k), from.out_stride, to + k * panel_columns_, step, valid);
       } else {
         for (int64_t l = 0; l < valid; ++l)
-          copy_strided<To>(from.dtype, element(l, 0), from.in_stride, to + l * step, panel_columns_, depth);
+          copy_strided(element(l, 0), from.in_stride, to + l * step, panel_columns_, depth);
       }
       for (int64_t l = valid; l < lanes_; ++l)
         for (int64_t k = 0; k < depth; ++k) to[l * step + k * panel_columns_] = {};
@@ -128,14 +147,59 @@ void PackedMatrices::pack_panel_as(int64_t matrix, int64_t panel, const WeightMa
   }
 }
 
+void PackedMatrices::put_column(std::byte* panel, int64_t column, const int8_t* q, const uint16_t* scales) const {
+  const size_t scales_bytes = panel_columns_ * sizeof(uint16_t);
+  const int64_t together = int4_rows_together(panel_columns_, lanes_);
+  for (int64_t row = 0; row < depth_; row += group_, ++scales) {
+    std::memcpy(panel + position_of(column) * sizeof(uint16_t), scales, sizeof *scales);
+    auto* const integers = reinterpret_cast<uint8_t*>(panel + scales_bytes);
+    const int64_t rows = std::min(group_, depth_ - row);
+    if (type_ == WeightType::kInt8) {
+      for (int64_t k = 0; k < rows; ++k) integers[k * panel_columns_ + column] = static_cast<uint8_t>(q[row + k]);
+    } else {
+      // As kernels/weights.h has it: lane `column % lanes`, its nibble by row and by register.
+      const int64_t lane = column % lanes_, reg = column / lanes_;
+      for (int64_t k = 0; k < rows; ++k) {
+        const int64_t nibble = k % together * (panel_columns_ / lanes_) + reg;
+        uint8_t& byte = integers[(k / together * lanes_ + lane) * sizeof(uint32_t) + nibble / 2];
+        byte = static_cast<uint8_t>(byte | (q[row + k] & 0xf) << (nibble % 2 * 4));
+      }
+    }
+    panel += scales_bytes + bytes_of_rows(type_, rows, panel_columns_, lanes_);
+  }
+}
+
+// A whole output feature is quantised at a time, a register's worth of them is read together.
+void PackedMatrices::pack_integers(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up) {
+  std::byte* const out = at(matrix, panel);
+  std::memset(out, 0, panel_bytes_);
+  const int64_t groups = (depth_ + group_ - 1) / group_;
+  std::vector<float> widened(lanes_ * depth_);
+  std::vector<int8_t> q(depth_);
+  std::vector<uint16_t> scales(groups);
+  for (int64_t column = 0; column < panel_columns_; column += lanes_) {
+    const Source source = source_of(panel, column);
+    const int64_t valid = std::clamp<int64_t>(columns_ - source.feature, 0, lanes_);
+    read_block(source.gate ? gate : up, source.feature, valid, 0, depth_, widened.data());
+    for (int64_t l = 0; l < valid; ++l) {
+      quantize(type_, widened.data() + l * depth_, depth_, scale_per_feature_ ? 0 : group_, q.data(), scales.data());
+      if (scale_per_feature_) std::fill(scales.begin(), scales.end(), scales.front());
+      put_column(out, column + l, q.data(), scales.data());
+    }
+  }
+}
+
 void PackedMatrices::pack_panel(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up) {
   switch (type_) {
-    case DType::kFloat32:
-      return pack_panel_as<Float32>(matrix, panel, gate, up);
-    case DType::kBFloat16:
-      return pack_panel_as<BFloat16>(matrix, panel, gate, up);
-    case DType::kFloat16:
-      return pack_panel_as<Float16>(matrix, panel, gate, up);
+    case WeightType::kFloat32:
+      return pack_floats<Float32>(matrix, panel, gate, up);
+    case WeightType::kBFloat16:
+      return pack_floats<BFloat16>(matrix, panel, gate, up);
+    case WeightType::kFloat16:
+      return pack_floats<Float16>(matrix, panel, gate, up);
+    case WeightType::kInt8:
+    case WeightType::kInt4:
+      return pack_integers(matrix, panel, gate, up);
   }
 }
 

@@ -1,7 +1,9 @@
 // Weights in the order the kernels read them.
 #pragma once
 #include <cstdint>
+#include <vector>
 
+#include "core/config.h"
 #include "core/tensor.h"
 #include "cpu/aligned_buffer.h"
 #include "cpu/kernels/table.h"
@@ -10,23 +12,27 @@ namespace moe::cpu {
 
 // Some matrices of one shape (one per expert), each cut into panels of `panel_columns` output features:
 // [matrices][panels][depth][panel_columns], the last panel padded with zeros. With a gate, the first half of a panel
-// are features of the gate matrix and the second half the same features of the up matrix.
+// are features of the gate matrix and the second half the same features of the up matrix. Of integers, each group of
+// rows of a panel stands behind its scales, [panel_columns] bfloat16.
 class PackedMatrices {
  public:
-  // columns: output features of one matrix. Panels are uninitialised, biases zero. Throws kOutOfMemory.
-  PackedMatrices(const Kernels& kernels, DType type, bool gated, int64_t matrices, int64_t columns, int64_t depth);
+  // columns: output features of one matrix. group: as LayerSpec::weight_group. Panels are uninitialised, biases zero.
+  // Throws kOutOfMemory.
+  PackedMatrices(const Kernels& kernels, WeightType type, int64_t group, bool gated, int64_t matrices, int64_t columns,
+                 int64_t depth);
 
-  // `gate` is read when there is one. Values are rounded to the type, to nearest even. Different panels may be packed
-  // by different threads.
+  // `gate` is read when there is one. Values are rounded to the type, to nearest even, or quantised. Different panels
+  // may be packed by different threads.
   void pack_panel(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
   void pack_bias(int64_t matrix, const WeightVector& gate, const WeightVector& up);
 
-  DType type() const { return type_; }
+  WeightType type() const { return type_; }
+  int64_t group() const { return group_; }  // rows of a panel that stand behind one row of scales
   int64_t matrices() const { return matrices_; }
   int64_t columns() const { return columns_; }
   int64_t depth() const { return depth_; }
   int64_t num_panels() const { return num_panels_; }
-  size_t panel_bytes() const { return depth_ * panel_columns_ * size_of(type_); }
+  size_t panel_bytes() const { return panel_bytes_; }
   size_t bytes() const { return memory_.bytes(); }
 
   const void* panel(int64_t matrix, int64_t panel) const { return at(matrix, panel); }
@@ -44,15 +50,21 @@ class PackedMatrices {
   // Where kernels/weights.h looks for a column in a row of the panel.
   int64_t position_of(int64_t column) const;
   std::byte* at(int64_t matrix, int64_t panel) const {
-    return memory_.data() + (matrix * num_panels_ + panel) * panel_bytes();
+    return memory_.data() + (matrix * num_panels_ + panel) * panel_bytes_;
   }
   template <class To>
-  void pack_panel_as(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
+  void pack_floats(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
+  void pack_integers(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
+  // Puts a column's integers and scales into a panel.
+  void put_column(std::byte* panel, int64_t column, const int8_t* q, const uint16_t* scales) const;
 
-  DType type_;
+  WeightType type_;
   bool gated_;
+  bool scale_per_feature_;  // every group of an output feature has the same scale
+  int64_t group_;
   int64_t lanes_, panel_columns_;
   int64_t matrices_, columns_, depth_, num_panels_;
+  size_t panel_bytes_;
   AlignedBuffer memory_;
   float* bias_;
 };

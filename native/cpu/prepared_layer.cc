@@ -6,14 +6,16 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/float16.h"
+#include "core/read_weights.h"
 
 namespace moe::cpu {
 namespace {
 
 PackedExperts allocate_experts(const Kernels& kernels, const LayerSpec& spec, int64_t experts, int64_t width) {
-  return {PackedMatrices(kernels, spec.weight_type, is_gated(spec.activation), experts, width, spec.hidden_size),
-          PackedMatrices(kernels, spec.weight_type, false, experts, spec.hidden_size, width)};
+  const auto matrices = [&](bool gated, int64_t columns, int64_t depth) {
+    return PackedMatrices(kernels, spec.weight_type, spec.weight_group, gated, experts, columns, depth);
+  };
+  return {matrices(is_gated(spec.activation), width, spec.hidden_size), matrices(false, spec.hidden_size, width)};
 }
 
 // Reports each expert once all its panels are packed, from whichever thread packed the last one.
@@ -59,17 +61,10 @@ void pack_experts(PackedExperts& packed, const ExpertWeights* experts, ThreadPoo
 }
 
 PackedMatrices pack_router(const Kernels& kernels, const WeightMatrix& weights, const WeightVector& bias) {
-  PackedMatrices packed(kernels, DType::kFloat32, false, 1, weights.out_features, weights.in_features);
+  PackedMatrices packed(kernels, WeightType::kFloat32, 0, false, 1, weights.out_features, weights.in_features);
   for (int64_t panel = 0; panel < packed.num_panels(); ++panel) packed.pack_panel(0, panel, {}, weights);
   packed.pack_bias(0, {}, bias);
   return packed;
-}
-
-std::vector<float> to_floats(const WeightVector& vector) {
-  std::vector<float> values(vector ? vector.size : 0);
-  for (size_t i = 0; i < values.size(); ++i)
-    values[i] = read_float(vector.data, vector.dtype, static_cast<int64_t>(i) * vector.stride);
-  return values;
 }
 
 }  // namespace
@@ -84,7 +79,7 @@ CpuLayer::CpuLayer(const Kernels& kernels, const LayerSpec& layer_spec, const La
   if (host.shared_router) shared_router = pack_router(kernels, host.shared_router, {});
   if (spec.moe.expert_num == 1) return;
   router = pack_router(kernels, host.router, host.router_bias);
-  choose.emplace(spec.moe, to_floats(host.correction_bias));
+  choose.emplace(spec.moe, read_vector(host.correction_bias));
 }
 
 size_t CpuLayer::weight_bytes() const {

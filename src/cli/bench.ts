@@ -1,13 +1,13 @@
 import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { DeviceName } from '../devices.js';
-import { type WeightType, weightTypes } from '../layer/options.js';
+import { type WeightGroup, type WeightType, weightTypes } from '../layer/options.js';
 import { integer, integers, notNegative, oneOf, positive } from './arguments.js';
 import type { PeerChoice } from './bench/peer.js';
 import { type PeerName, peerTypes } from './bench/peer_install.js';
 import { benchReport } from './bench/report.js';
 import { type ShapeName, shapeNames, shapes } from './bench/shapes.js';
-import { deviceOption, jsonOption, print, threadsOption } from './options.js';
+import { deviceOption, jsonOption, print, threadsOption, weightGroupOption } from './options.js';
 
 interface BenchOptions {
   shape: ShapeName;
@@ -17,6 +17,7 @@ interface BenchOptions {
   topK?: number;
   tokens: number[];
   weightType: WeightType[];
+  weightGroup?: WeightGroup;
   device: DeviceName;
   threads?: number;
   seconds: number;
@@ -54,6 +55,7 @@ export function addBench(program: Command): void {
         .argParser(oneOf(weightTypes))
         .default(['float32'], 'float32'),
     )
+    .addOption(weightGroupOption())
     .addOption(deviceOption())
     .addOption(threadsOption())
     .addOption(
@@ -97,6 +99,7 @@ export function addBench(program: Command): void {
         shape,
         tokens: options.tokens,
         weightTypes: options.weightType,
+        weightGroup: options.weightGroup,
         device: options.device,
         threads: options.threads ?? availableParallelism(),
         seconds: options.seconds,

@@ -1,5 +1,6 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { type DeviceName, resolveDevice } from '../devices.js';
+import { type WeightGroup, weightGroups } from '../layer/options.js';
 import { integer } from './arguments.js';
 
 /** Options that several commands take. */
@@ -21,6 +22,18 @@ function deviceName(text: string): DeviceName {
 
 export const threadsOption = () =>
   new Option('--threads <n>', 'threads of the device (default: all)').argParser(integer(1, 4096));
+
+export const weightGroupOption = () =>
+  new Option(
+    '--weight-group <n>',
+    'inputs that share a scale, for int8 and int4 (default: 32)',
+  ).argParser(weightGroup);
+
+function weightGroup(text: string): WeightGroup {
+  const group = weightGroups.find((known) => String(known) === text);
+  if (group !== undefined) return group;
+  throw new InvalidArgumentError(`Expected one of ${weightGroups.join(', ')}, got \`${text}\`.`);
+}
 
 /** Prints a result: a JSON document, or what a person reads. */
 export function print(json: boolean | undefined, document: unknown, text: () => string): void {

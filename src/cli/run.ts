@@ -2,13 +2,20 @@ import { type Command, Option } from 'commander';
 import { MoECheckpoint } from '../checkpoint.js';
 import { checkOtherFields } from '../config/other_fields.js';
 import type { DeviceName } from '../devices.js';
-import { type WeightType, weightTypes } from '../layer/options.js';
+import { type WeightGroup, type WeightType, weightTypes } from '../layer/options.js';
 import { type TensorToWrite, writeSafetensors } from '../safetensors/write.js';
 import { Recording, type TokenRange } from './activations.js';
 import { integers, range } from './arguments.js';
 import { configOverrides, setting } from './config_overrides.js';
 import { expectWritable } from './files.js';
-import { deviceOption, interruptSignal, jsonOption, print, threadsOption } from './options.js';
+import {
+  deviceOption,
+  interruptSignal,
+  jsonOption,
+  print,
+  threadsOption,
+  weightGroupOption,
+} from './options.js';
 import { type LayerRun, runLayer } from './run_layer.js';
 import { describeRun } from './run_report.js';
 
@@ -21,6 +28,7 @@ interface RunOptions {
   expect?: string | true;
   tokens?: TokenRange;
   weightType?: WeightType;
+  weightGroup?: WeightGroup;
   device: DeviceName;
   threads?: number;
   config?: string;
@@ -58,6 +66,7 @@ export function addRun(program: Command): void {
       new Option('--tokens <begin:end>', 'only these tokens of the input').argParser(range),
     )
     .addOption(new Option('--weight-type <type>', weightTypeHelp).choices(weightTypes))
+    .addOption(weightGroupOption())
     .addOption(deviceOption())
     .addOption(threadsOption())
     .option(
@@ -116,6 +125,7 @@ async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
             device: options.device,
             signal,
             ...(options.weightType && { weightType: options.weightType }),
+            ...(options.weightGroup && { weightGroup: options.weightGroup }),
             ...(options.threads !== undefined && { threads: options.threads }),
           },
         }),

@@ -1,7 +1,7 @@
 import type { MoECheckpoint } from '../checkpoint.js';
 import type { MoEConfigOptions } from '../config.js';
 import type { DeviceName } from '../devices.js';
-import type { MoELayer, Routing, WeightType } from '../layer.js';
+import type { MoELayer, Routing, WeightGroup, WeightType } from '../layer.js';
 import { layerTensor, type Recording, type TokenRange } from './activations.js';
 import { type Comparison, compare } from './expectation.js';
 import { type LoadSummary, summarize } from './expert_load.js';
@@ -20,6 +20,7 @@ export interface LayerRunOptions {
     device: DeviceName;
     signal: AbortSignal;
     weightType?: WeightType;
+    weightGroup?: WeightGroup;
     threads?: number;
   };
 }

@@ -11,7 +11,6 @@ import { MoEConfig, type MoEConfigOptions } from '../config.js';
 import type { DeviceName } from '../devices.js';
 import { ConfigError, ShapeError } from '../errors.js';
 import {
-  type DType,
   type LayerWeights,
   type LayerWeightViews,
   type SharedWeights,
@@ -31,9 +30,13 @@ export const activations = [
 ] as const;
 export type Activation = (typeof activations)[number];
 
-/** How experts are held. */
-export const weightTypes = ['float32', 'bfloat16', 'float16'] as const satisfies readonly DType[];
+/** How experts are held. Integers have scales: a weight is `q * scale`. */
+export const weightTypes = ['float32', 'bfloat16', 'float16', 'int8', 'int4'] as const;
 export type WeightType = (typeof weightTypes)[number];
+
+/** Inputs of an output feature that share a scale. */
+export const weightGroups = [32, 64, 128, 'all'] as const;
+export type WeightGroup = (typeof weightGroups)[number];
 
 export interface LayerOptions {
   config: MoEConfig | MoEConfigOptions;
@@ -51,6 +54,11 @@ export interface LayerOptions {
    * router is always float32.
    */
   weightType?: WeightType | undefined;
+  /**
+   * Of `int8` and `int4`: how many inputs of an output feature share a scale. Defaults to 32, the most exact; `'all'` is
+   * for `int8` only.
+   */
+  weightGroup?: WeightGroup | undefined;
   /** At most this many of the device's threads work on the layer. Defaults to all, as many as the process may use. */
   threads?: number | undefined;
   /** Calls that may wait on the device before a further one fails with `ERR_MOE_QUEUE_FULL`. Defaults to 1024. */
@@ -66,6 +74,7 @@ export interface LayerParts {
   sharedSize: number;
   activation: Activation;
   weightType: WeightType;
+  weightGroup?: WeightGroup | undefined;
   views: LayerWeightViews;
   device?: DeviceName | undefined;
   threads?: number | undefined;
@@ -86,6 +95,7 @@ const optionNames: readonly (keyof LayerOptions)[] = [
   'weights',
   'device',
   'weightType',
+  'weightGroup',
   'threads',
   'maxQueue',
 ];
@@ -129,7 +139,7 @@ export function partsOf(options: LayerOptions): LayerParts {
   const views = viewsOf(weights, sizes, isGated(activation));
   const weightType = options.weightType ?? storedType(views);
   const parts = { config, hiddenSize, intermediateSize, sharedSize, activation, weightType, views };
-  return { ...parts, device, threads, maxQueue };
+  return { ...parts, weightGroup: options.weightGroup, device, threads, maxQueue };
 }
 
 function sharedSizeOf(config: MoEConfig, intermediateSize: number, weights: LayerWeights): number {
@@ -148,11 +158,13 @@ export function checkParts({
   config,
   intermediateSize,
   weightType,
+  weightGroup,
   views,
   threads,
   maxQueue,
 }: LayerParts): void {
   expectOneOf('weightType', weightType, weightTypes);
+  if (weightGroup !== undefined) expectWeightGroup(weightType, weightGroup);
   if (threads !== undefined) expectInteger('threads', threads, 1, 4096);
   if (maxQueue !== undefined) expectInteger('maxQueue', maxQueue, 1);
   const { moeIntermediateSize } = config;
@@ -176,6 +188,22 @@ export function checkParts({
     config.balanceViaTopkBias,
   );
 }
+
+function expectWeightGroup(weightType: WeightType, weightGroup: WeightGroup): void {
+  if (!isQuantized(weightType))
+    throw new ConfigError(`Expected no \`weightGroup\`: ${weightType} weights have no scales`);
+  const groups = weightGroups.filter((group) => weightType === 'int8' || group !== 'all');
+  expectOneOf('weightGroup', weightGroup, groups);
+}
+
+/** Inputs that share a scale, as the native side counts them: 0 for all of an output's, and for floats. */
+export function nativeWeightGroup(weightType: WeightType, weightGroup: WeightGroup = 32): number {
+  return !isQuantized(weightType) || weightGroup === 'all' ? 0 : weightGroup;
+}
+
+/** Whether weights of this type have scales. */
+export const isQuantized = (weightType: WeightType): boolean =>
+  weightType === 'int8' || weightType === 'int4';
 
 function expectTogether(weight: string, view: unknown, field: string, asked: boolean): void {
   if (asked && view === undefined)

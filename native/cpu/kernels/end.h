@@ -1,5 +1,6 @@
 // Fills the table, closes the namespace and the target region that begin.h opened.
-constexpr int64_t kScratchFloats = kMaxTiles * kTileRows * kPanelColumns + kDepthBlock * kPanelColumns;
+constexpr int64_t kScratchFloats =
+    kMaxTiles * kTileRows * kPanelColumns + (kDepthBlock + kDepthBlock / kLeastGroup) * kPanelColumns;
 
 bool supported() { return MOE_CPU_HAS_IT; }
 
@@ -15,7 +16,7 @@ const Kernels table = {
     .tile_rows = kTileRows,
     .max_tiles = kMaxTiles,
     .scratch_floats = kScratchFloats,
-    .gemm = {gemm<Float32Weights>, gemm<BFloat16Weights>, gemm<Float16Weights>},
+    .gemm = {gemm<Float32Weights>, gemm<BFloat16Weights>, gemm<Float16Weights>, gemm<Int8Weights>, gemm<Int4Weights>},
     .pack_rows = pack_rows,
     .combine = combine,
     .scale_by_sigmoid = scale_by_sigmoid,

@@ -2,6 +2,7 @@
 #pragma once
 
 constexpr int64_t kMaxTiles = 16;     // per task: bounds the scratch, and rows enough to make a panel's load cheap
+constexpr int64_t kLeastGroup = 32;   // of integer weights
 constexpr int64_t kDepthBlock = 256;  // a panel's block of this depth stays in cache while the tiles pass over it
 
 struct Tiling {
@@ -57,41 +58,73 @@ inline void finish_tile(const GemmTask& task, int64_t panel, int64_t row_begin, 
 // All panels of the task for a single tile of R rows, read straight from memory.
 template <class W, int R>
 void stream_panels(const GemmTask& task, const float* x, int64_t row_begin, Finish finish) {
-  using Element = typename W::Element;
-  const auto* const panels = static_cast<const Element*>(task.panels);
-  const int64_t panel_size = task.depth * kPanelColumns;
+  const auto* const panels = static_cast<const char*>(task.panels);
+  const int64_t stride = bytes_of<W>(task.depth, task.group);
   constexpr int kTogether = panels_at_once(R);
   int64_t panel = 0;
   for (; panel + kTogether <= task.num_panels; panel += kTogether) {
-    multiply<W, R, kTogether, true>(x, panels + panel * panel_size, panel_size, task.depth, task.scratch, false, {});
+    multiply<W, R, kTogether, true>(x, panels + panel * stride, stride, task.depth, task.group, task.scratch, false,
+                                    {});
     for (int64_t p = 0; p < kTogether; ++p) finish(task, panel + p, row_begin, R, task.scratch + p * R * kPanelColumns);
   }
   for (; panel < task.num_panels; ++panel) {
-    multiply<W, R, 1, true>(x, panels + panel * panel_size, panel_size, task.depth, task.scratch, false, {});
+    multiply<W, R, 1, true>(x, panels + panel * stride, stride, task.depth, task.group, task.scratch, false, {});
     finish(task, panel, row_begin, R, task.scratch);
   }
 }
 
-// A block of a panel as float32.
+// `depth` rows as float32, and the position behind them.
 template <class W>
-void widen(const typename W::Element* block, int64_t depth, float* out) {
-  for (int64_t k = 0; k < depth; ++k) {
+float* widen_rows(const char*& rows, int64_t depth, float* out) {
+  const auto put = [&](const Vec(&row)[kPanelVectors]) {
+    for (int v = 0; v < kPanelVectors; ++v) store(out + v * kLanes, row[v]);
+    out += kPanelColumns;
+  };
+  for (int64_t k = 0; k < depth; k += W::kRows, rows += W::kRowsBytes) {
     Vec row[kPanelVectors];
-    W::load(block + k * kPanelColumns, row);
-    for (int v = 0; v < kPanelVectors; ++v) store(out + k * kPanelColumns + v * kLanes, row[v]);
+    W::template load<0>(rows, row);
+    put(row);
+    if constexpr (W::kRows > 1) {
+      if (k + 1 == depth) continue;
+      W::template load<1>(rows, row);
+      put(row);
+    }
+    if constexpr (W::kRows > 2) {
+      if (k + 2 == depth) continue;
+      W::template load<2>(rows, row);
+      put(row);
+      if (k + 3 == depth) continue;
+      W::template load<3>(rows, row);
+      put(row);
+    }
+  }
+  return out;
+}
+
+// A block of a panel as float32; of integers, each group behind its scales.
+template <class W>
+void widen(const char* block, int64_t depth, int64_t group, float* out) {
+  if constexpr (W::kScaled) {
+    for (int64_t k = 0; k < depth; k += group) {
+      Vec scales[kPanelVectors];
+      W::load_scales(block, scales);
+      for (int v = 0; v < kPanelVectors; ++v) store(out + v * kLanes, scales[v]);
+      block += W::kScalesBytes;
+      out = widen_rows<W>(block, depth - k < group ? depth - k : group, out + kPanelColumns);
+    }
+  } else {
+    widen_rows<W>(block, depth, out);
   }
 }
 
-template <class W>
 using StreamPanels = void (*)(const GemmTask&, const float*, int64_t, Finish);
-template <class W>
-using MultiplyTile = void (*)(const float*, const typename W::Element*, int64_t, int64_t, float*, bool, Ahead);
+using MultiplyTile = void (*)(const float*, const char*, int64_t, int64_t, int64_t, float*, bool, Ahead);
 
 // Function pointers by number of rows.
 template <class W, int... Below>
 struct ByRows {
-  static constexpr StreamPanels<W> kStream[] = {stream_panels<W, Below + 1>...};
-  static constexpr MultiplyTile<W> kMultiply[] = {multiply<W, Below + 1, 1, false>...};
+  static constexpr StreamPanels kStream[] = {stream_panels<W, Below + 1>...};
+  static constexpr MultiplyTile kMultiply[] = {multiply<W, Below + 1, 1, false>...};
 };
 template <class W, int N, int... Below>
 struct CountRows : CountRows<W, N - 1, N - 1, Below...> {};
@@ -100,32 +133,41 @@ struct CountRows<W, 0, Below...> : ByRows<W, Below...> {};
 template <class W>
 using Tiles = CountRows<W, kTileRows>;
 
+template <bool Scaled>
+struct WidenedAs {
+  using Weights = Float32Weights;
+};
+template <>
+struct WidenedAs<true> {
+  using Weights = WidenedIntegers;
+};
+
 // Each panel is multiplied block by block with every tile, so that a block is read from memory once. The tiles prefetch
 // the block after it between them.
 template <class W, bool Widen>
 void multiply_blocked(const GemmTask& task, Finish finish) {
-  using Element = typename W::Element;
   const Tiling tiling(task.rows);
   const int64_t chunk_begin = tiling.begin(task.first_tile);
-  const int64_t fetch_step = kPanelColumns * static_cast<int64_t>(sizeof(Element)) / task.num_tiles;
+  const int64_t fetch_step = W::kRowsBytes / W::kRows / task.num_tiles;
   float* const sums = task.scratch;
   float* const widened = task.scratch + kMaxTiles * kTileRows * kPanelColumns;
-  const auto* block = static_cast<const Element*>(task.panels);
+  const auto* block = static_cast<const char*>(task.panels);
 
   for (int64_t panel = 0; panel < task.num_panels; ++panel) {
     for (int64_t k = 0; k < task.depth; k += kDepthBlock) {
       const int64_t depth = task.depth - k < kDepthBlock ? task.depth - k : kDepthBlock;
-      const Element* const next = block + depth * kPanelColumns;
-      if constexpr (Widen) widen<W>(block, depth, widened);
+      const char* const next = block + bytes_of<W>(depth, task.group);
+      if constexpr (Widen) widen<W>(block, depth, task.group, widened);
       for (int64_t t = 0; t < task.num_tiles; ++t) {
         const int64_t tile = task.first_tile + t, row_begin = tiling.begin(tile), rows = tiling.rows(tile);
         const float* const x = task.input + row_begin * task.depth + k * rows;
         float* const c = sums + (row_begin - chunk_begin) * kPanelColumns;
-        const Ahead ahead{reinterpret_cast<const char*>(next) + t * depth * fetch_step, fetch_step};
+        const Ahead ahead{next + t * depth * fetch_step, fetch_step};
         if constexpr (Widen)
-          Tiles<Float32Weights>::kMultiply[rows - 1](x, widened, 0, depth, c, k > 0, ahead);
+          Tiles<typename WidenedAs<W::kScaled>::Weights>::kMultiply[rows - 1](x, reinterpret_cast<const char*>(widened),
+                                                                              0, depth, task.group, c, k > 0, ahead);
         else
-          Tiles<W>::kMultiply[rows - 1](x, block, 0, depth, c, k > 0, ahead);
+          Tiles<W>::kMultiply[rows - 1](x, block, 0, depth, task.group, c, k > 0, ahead);
       }
       block = next;
     }
@@ -140,7 +182,8 @@ template <class W>
 void gemm(const GemmTask& task) {
   const Finish finish = task.epilogue == Epilogue::kNone ? finish_rows : finish_tile;
   if (task.num_tiles >= W::kWidenFrom) return multiply_blocked<W, true>(task, finish);
-  if (task.num_tiles > 1) return multiply_blocked<W, false>(task, finish);
+  if constexpr (W::kWidenFrom > 2)
+    if (task.num_tiles > 1) return multiply_blocked<W, false>(task, finish);
   const Tiling tiling(task.rows);
   const int64_t row_begin = tiling.begin(task.first_tile);
   Tiles<W>::kStream[tiling.rows(task.first_tile) - 1](task, task.input + row_begin * task.depth, row_begin, finish);

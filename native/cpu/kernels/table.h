@@ -19,6 +19,7 @@ struct GemmTask {
   int64_t depth;       // K
   int64_t first_tile;  // the tiles to work on, at most max_tiles
   int64_t num_tiles;
+  int64_t group;       // integer weights: rows of a panel that share scales; a multiple of 32 that divides 256
   const void* panels;  // [num_panels][depth][panel_columns], as packed for the weight type
   const float* bias;   // [num_panels][panel_columns]
   int64_t num_panels;
@@ -62,9 +63,10 @@ struct Kernels {
   int64_t max_tiles;      // per GemmTask
   int64_t scratch_floats;
 
-  // By weight type, in the order of moe::DType. A result depends on its row and its column alone: acc = fma(x[k],
-  // w[k], acc) for k = 0 .. K-1 starting from 0, + bias, then the activation.
-  void (*gemm[3])(const GemmTask&);
+  // By weight type, in the order of moe::WeightType. A result depends on its row and its column alone: acc = fma(x[k],
+  // w[k], acc) for k = 0 .. K-1 starting from 0, + bias, then the activation. With integer weights: acc of each group
+  // on its own, then sum = fma(acc, scale, sum) over the groups in order.
+  void (*gemm[5])(const GemmTask&);
   void (*pack_rows)(const PackTask&);
   void (*combine)(const CombineTask&);
   // rows[t] *= sigmoid(logits[t]); rows [tokens, columns].

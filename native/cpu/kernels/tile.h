@@ -10,53 +10,108 @@ struct Ahead {
 // Far enough to cover the latency of memory, near enough to stay in L1.
 constexpr int64_t kStreamAheadBytes = 2048;
 
-// c[p][i][NR] = sum over k of x[k][i] * panel p [k][NR], continued from c when `resume`. Panels are `panel_stride`
-// elements apart. With `Streaming` the panels come from memory and are prefetched as they are read.
-template <class W, int R, int P, bool Streaming>
-void multiply(const float* x, const typename W::Element* panel, int64_t panel_stride, int64_t depth, float* c,
-              bool resume, Ahead ahead) {
-  Vec acc[P][R][kPanelVectors];
+// The k-th of the rows that stand together at `panel`, times the tile's rows at x: acc += x * w.
+template <class W, int R, int P, bool Streaming, int Row>
+[[gnu::always_inline]] inline void multiply_row(const float* x, const char* panel, int64_t panel_stride, Ahead& ahead,
+                                                Vec (&acc)[P][R][kPanelVectors]) {
+  Vec w[P][kPanelVectors];
 #pragma GCC unroll 64
-  for (int p = 0; p < P; ++p)
+  for (int p = 0; p < P; ++p) {
+    const char* const rows = panel + p * panel_stride;
+    W::template load<Row>(rows, w[p]);
+    if constexpr (Streaming && Row == 0) {
 #pragma GCC unroll 64
-    for (int i = 0; i < R; ++i)
-#pragma GCC unroll 64
-      for (int v = 0; v < kPanelVectors; ++v)
-        acc[p][i][v] = resume ? load(c + (p * R + i) * kPanelColumns + v * kLanes) : zero();
-
-  for (int64_t k = 0; k < depth; ++k) {
-    Vec w[P][kPanelVectors];
-#pragma GCC unroll 64
-    for (int p = 0; p < P; ++p) {
-      const typename W::Element* const row = panel + p * panel_stride;
-      W::load(row, w[p]);
-      if constexpr (Streaming) {
-        constexpr int64_t kRowBytes = kPanelColumns * sizeof(typename W::Element);
-#pragma GCC unroll 64
-        for (int64_t byte = 0; byte < kRowBytes; byte += 64)
-          __builtin_prefetch(reinterpret_cast<const char*>(row) + kStreamAheadBytes + byte);
-      }
+      for (int64_t byte = 0; byte < W::kRowsBytes; byte += 64) __builtin_prefetch(rows + kStreamAheadBytes + byte);
     }
+  }
 #pragma GCC unroll 64
-    for (int i = 0; i < R; ++i) {
-      const Vec value = broadcast(x[i]);
+  for (int i = 0; i < R; ++i) {
+    const Vec value = broadcast(x[i]);
+#pragma GCC unroll 64
+    for (int p = 0; p < P; ++p)
+#pragma GCC unroll 64
+      for (int v = 0; v < kPanelVectors; ++v) acc[p][i][v] = fma(value, w[p][v], acc[p][i][v]);
+  }
+  if constexpr (!Streaming) {
+    __builtin_prefetch(ahead.at);
+    ahead.at += ahead.step;
+  }
+}
+
+// acc += the `depth` rows at `panel`, which x and panel are moved past.
+template <class W, int R, int P, bool Streaming>
+[[gnu::always_inline]] inline void multiply_rows(const float*& x, const char*& panel, int64_t panel_stride,
+                                                 int64_t depth, Ahead& ahead, Vec (&acc)[P][R][kPanelVectors]) {
+  int64_t k = 0;
+  for (; k + W::kRows <= depth; k += W::kRows) {
+    multiply_row<W, R, P, Streaming, 0>(x, panel, panel_stride, ahead, acc);
+    if constexpr (W::kRows > 1) multiply_row<W, R, P, Streaming, 1>(x + R, panel, panel_stride, ahead, acc);
+    if constexpr (W::kRows > 2) {
+      multiply_row<W, R, P, Streaming, 2>(x + 2 * R, panel, panel_stride, ahead, acc);
+      multiply_row<W, R, P, Streaming, 3>(x + 3 * R, panel, panel_stride, ahead, acc);
+    }
+    x += W::kRows * R;
+    panel += W::kRowsBytes;
+  }
+  if constexpr (W::kRows > 1) {
+    const int64_t rest = depth - k;
+    if (rest == 0) return;
+    multiply_row<W, R, P, Streaming, 0>(x, panel, panel_stride, ahead, acc);
+    if constexpr (W::kRows > 2) {
+      if (rest > 1) multiply_row<W, R, P, Streaming, 1>(x + R, panel, panel_stride, ahead, acc);
+      if (rest > 2) multiply_row<W, R, P, Streaming, 2>(x + 2 * R, panel, panel_stride, ahead, acc);
+    }
+    x += rest * R;
+    panel += W::kRowsBytes;
+  }
+}
+
+// c[p][i][NR] = sum over k of x[k][i] * panel p [k][NR], continued from c when `resume`. Panels are `panel_stride`
+// bytes apart. With `Streaming` the panels come from memory and are prefetched as they are read. Integer weights: a
+// sum per group of rows, then c = fma(sum, scale, c).
+template <class W, int R, int P, bool Streaming>
+void multiply(const float* x, const char* panel, int64_t panel_stride, int64_t depth, int64_t group, float* c,
+              bool resume, Ahead ahead) {
+  const auto sum_at = [c](int p, int i, int v) { return c + (p * R + i) * kPanelColumns + v * kLanes; };
+  Vec acc[P][R][kPanelVectors];
+  if constexpr (W::kScaled) {
+    for (int64_t k = 0; k < depth; k += group) {
+      const char* const scales = panel;
+      panel += W::kScalesBytes;
 #pragma GCC unroll 64
       for (int p = 0; p < P; ++p)
 #pragma GCC unroll 64
-        for (int v = 0; v < kPanelVectors; ++v) acc[p][i][v] = fma(value, w[p][v], acc[p][i][v]);
+        for (int i = 0; i < R; ++i)
+#pragma GCC unroll 64
+          for (int v = 0; v < kPanelVectors; ++v) acc[p][i][v] = zero();
+      multiply_rows<W, R, P, Streaming>(x, panel, panel_stride, depth - k < group ? depth - k : group, ahead, acc);
+      const bool first = k == 0 && !resume;
+#pragma GCC unroll 64
+      for (int p = 0; p < P; ++p) {
+        Vec scale[kPanelVectors];
+        W::load_scales(scales + p * panel_stride, scale);
+#pragma GCC unroll 64
+        for (int i = 0; i < R; ++i)
+#pragma GCC unroll 64
+          for (int v = 0; v < kPanelVectors; ++v) {
+            float* const at = sum_at(p, i, v);
+            store(at, fma(acc[p][i][v], scale[v], first ? zero() : load(at)));
+          }
+      }
     }
-    x += R;
-    panel += kPanelColumns;
-    if constexpr (!Streaming) {
-      __builtin_prefetch(ahead.at);
-      ahead.at += ahead.step;
-    }
+  } else {
+#pragma GCC unroll 64
+    for (int p = 0; p < P; ++p)
+#pragma GCC unroll 64
+      for (int i = 0; i < R; ++i)
+#pragma GCC unroll 64
+        for (int v = 0; v < kPanelVectors; ++v) acc[p][i][v] = resume ? load(sum_at(p, i, v)) : zero();
+    multiply_rows<W, R, P, Streaming>(x, panel, panel_stride, depth, ahead, acc);
+#pragma GCC unroll 64
+    for (int p = 0; p < P; ++p)
+#pragma GCC unroll 64
+      for (int i = 0; i < R; ++i)
+#pragma GCC unroll 64
+        for (int v = 0; v < kPanelVectors; ++v) store(sum_at(p, i, v), acc[p][i][v]);
   }
-
-#pragma GCC unroll 64
-  for (int p = 0; p < P; ++p)
-#pragma GCC unroll 64
-    for (int i = 0; i < R; ++i)
-#pragma GCC unroll 64
-      for (int v = 0; v < kPanelVectors; ++v) store(c + (p * R + i) * kPanelColumns + v * kLanes, acc[p][i][v]);
 }

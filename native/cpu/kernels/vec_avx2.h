@@ -34,3 +34,15 @@ inline void widen_bfloat16_pairs(const uint16_t* from, Vec& low, Vec& high) {
 inline Vec widen_float16(const uint16_t* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
+
+inline Vec widen_int8(const char* from) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+}
+
+using Words = __m256i;
+inline Words load_words(const char* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+// The Nibble-th four bits of each word, as a signed integer.
+template <int Nibble>
+Vec widen_int4(Words words) {
+  return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(words, 28 - 4 * Nibble), 28));
+}

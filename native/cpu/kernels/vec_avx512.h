@@ -36,3 +36,16 @@ inline void widen_bfloat16_pairs(const uint16_t* from, Vec& low, Vec& high) {
 inline Vec widen_float16(const uint16_t* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
+
+inline Vec widen_int8(const char* from) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+}
+
+using Words = __m512i;
+inline Words load_words(const char* from) { return _mm512_loadu_si512(from); }
+// The Nibble-th four bits of each word, as a signed integer: the permutation looks at the low four bits only.
+template <int Nibble>
+Vec widen_int4(Words words) {
+  const Vec values = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
+  return _mm512_permutexvar_ps(_mm512_srli_epi32(words, 4 * Nibble), values);
+}

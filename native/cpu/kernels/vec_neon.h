@@ -33,3 +33,16 @@ inline void widen_bfloat16_pairs(const uint16_t* from, Vec& low, Vec& high) {
   high = vreinterpretq_f32_u32(vandq_u32(words, vdupq_n_u32(0xffff0000)));
 }
 inline Vec widen_float16(const uint16_t* from) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from))); }
+
+inline Vec widen_int8(const char* from) {
+  const int32x2_t word = vld1_dup_s32(reinterpret_cast<const int32_t*>(from));
+  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(word)))));
+}
+
+using Words = int32x4_t;
+inline Words load_words(const char* from) { return vld1q_s32(reinterpret_cast<const int32_t*>(from)); }
+// The Nibble-th four bits of each word, as a signed integer.
+template <int Nibble>
+Vec widen_int4(Words words) {
+  return vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(words, 28 - 4 * Nibble), 28));
+}

@@ -43,3 +43,18 @@ inline Vec widen_float16(const uint16_t* from) {
       _mm_and_si128(_mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x7bff)), _mm_set1_epi32(0x7f800000));
   return _mm_or_ps(scaled, _mm_castsi128_ps(_mm_or_si128(sign, not_finite)));
 }
+
+inline Vec widen_int8(const char* from) {
+  int32_t word;
+  __builtin_memcpy(&word, from, sizeof word);
+  const __m128i bytes = _mm_cvtsi32_si128(word), pairs = _mm_unpacklo_epi8(bytes, bytes);
+  return _mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpacklo_epi16(pairs, pairs), 24));
+}
+
+using Words = __m128i;
+inline Words load_words(const char* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); }
+// The Nibble-th four bits of each word, as a signed integer.
+template <int Nibble>
+Vec widen_int4(Words words) {
+  return _mm_cvtepi32_ps(_mm_srai_epi32(_mm_slli_epi32(words, 28 - 4 * Nibble), 28));
+}

@@ -13,8 +13,23 @@ const rounds = 5;
 /** Between turns, so that threads of the one before that still spin do not disturb. */
 const pauseMilliseconds = 20;
 
-/** Largest error of a result whose time is believed: weights and inputs are exact in every type. */
-const tolerance = 1e-4;
+/** Largest error of a result whose time is believed: weights and inputs are exact in every float type. */
+const tolerances: Readonly<Record<WeightType, number>> = {
+  float32: 1e-4,
+  bfloat16: 1e-4,
+  float16: 1e-4,
+  int8: 0.03,
+  int4: 0.3,
+};
+
+/** Bits of a weight, with its share of a scale for each 32 weights. */
+export const bitsPerWeight: Readonly<Record<WeightType, number>> = {
+  float32: 32,
+  bfloat16: 16,
+  float16: 16,
+  int8: 8.5,
+  int4: 4.5,
+};
 
 export interface Measurement {
   milliseconds: Spread;
@@ -66,6 +81,7 @@ export async function measureCase(options: MeasureOptions): Promise<Case> {
     reference,
     (token, column) => out[token * shape.hiddenSize + column] ?? Number.NaN,
   );
+  const tolerance = tolerances[options.weightType];
   if (!(error <= tolerance))
     throw new MoEError(
       'ERR_MOE_INTERNAL',
@@ -130,8 +146,8 @@ function flops(tokens: number, { hiddenSize, intermediateSize, numExpertsChosen 
 
 /** What has to pass through memory at least: the chosen experts' weights, the router, input and output. */
 function bytesMoved({ shape, weightType, tokens }: MeasureOptions, activeExperts: number): number {
-  const weightBytes = weightType === 'float32' ? 4 : 2;
-  const experts = (expertElements(shape) / shape.expertNum) * activeExperts * weightBytes;
+  const weights = (expertElements(shape) / shape.expertNum) * activeExperts;
+  const experts = (weights * bitsPerWeight[weightType]) / 8;
   return experts + 4 * shape.hiddenSize * (shape.expertNum + 2 * tokens);
 }
 

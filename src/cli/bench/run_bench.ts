@@ -1,14 +1,15 @@
 import { addon } from '../../addon.js';
 import type { DeviceName } from '../../devices.js';
 import { MoEError } from '../../errors.js';
-import { MoELayer, type WeightType } from '../../layer.js';
+import { isQuantized } from '../../layer/options.js';
+import { MoELayer, type WeightGroup, type WeightType } from '../../layer.js';
 import type { NativeMachinePeak } from '../../native.js';
 import { interruptSignal } from '../options.js';
 import { ProgressLine } from '../progress.js';
 import { bytes } from '../text.js';
 import { busyFraction } from './busy.js';
 import { type EventLoop, measureEventLoop } from './event_loop.js';
-import { type Case, measureCase } from './measure.js';
+import { bitsPerWeight, type Case, measureCase } from './measure.js';
 import { Peer, type PeerChoice } from './peer.js';
 import { type PeerName, type PeerProgram, preparePeer } from './peer_install.js';
 import { expertElements, type Shape } from './shapes.js';
@@ -21,6 +22,8 @@ export interface BenchSettings {
   shape: Shape;
   tokens: readonly number[];
   weightTypes: readonly WeightType[];
+  /** Of the integer ones. */
+  weightGroup?: WeightGroup | undefined;
   device: DeviceName;
   threads: number;
   /** For each contestant and batch size. */
@@ -179,19 +182,19 @@ class Bench {
 }
 
 /** The types of the peers' weights that come nearest to ours. onnxruntime-node's CPU provider has no 16-bit one. */
-const nearestTypes = {
-  float32: { 'onnxruntime-node': 'f32', ggml: 'f32' },
-  bfloat16: { 'onnxruntime-node': 'f32', ggml: 'bf16' },
-  float16: { 'onnxruntime-node': 'f32', ggml: 'f16' },
-} as const satisfies Record<WeightType, Record<PeerName, string>>;
+const nearestTypes: Readonly<Record<WeightType, Readonly<Record<PeerName, readonly string[]>>>> = {
+  float32: { 'onnxruntime-node': ['f32'], ggml: ['f32'] },
+  bfloat16: { 'onnxruntime-node': ['f32'], ggml: ['bf16'] },
+  float16: { 'onnxruntime-node': ['f32'], ggml: ['f16'] },
+  int8: { 'onnxruntime-node': ['q8'], ggml: ['q8_0'] },
+  int4: { 'onnxruntime-node': ['q4'], ggml: ['q4_0', 'q4_K'] },
+};
 
 function choicesFor({ peers }: BenchSettings, weightType: WeightType): readonly PeerChoice[] {
   if (peers !== true) return peers;
-  const { 'onnxruntime-node': onnxruntime, ggml } = nearestTypes[weightType];
-  return [
-    { name: 'onnxruntime-node', type: onnxruntime },
-    { name: 'ggml', type: ggml },
-  ];
+  return (['onnxruntime-node', 'ggml'] as const).flatMap((name) =>
+    nearestTypes[weightType][name].map((type) => ({ name, type })),
+  );
 }
 
 async function preparePeers(settings: BenchSettings): Promise<Map<PeerName, PeerProgram>> {
@@ -207,7 +210,7 @@ function createLayer(
   weightType: WeightType,
   signal: AbortSignal,
 ): Promise<MoELayer> {
-  const { shape, device, threads } = settings;
+  const { shape, device, threads, weightGroup } = settings;
   signal.throwIfAborted();
   return MoELayer.create({
     config: {
@@ -221,6 +224,7 @@ function createLayer(
     intermediateSize: shape.intermediateSize,
     weights: syntheticWeights(shape),
     weightType,
+    ...(weightGroup !== undefined && isQuantized(weightType) && { weightGroup }),
     device,
     threads,
   });
@@ -228,7 +232,7 @@ function createLayer(
 
 /** Weights are held twice while a layer is made: as given in bfloat16, and packed. A batch has rows of every width. */
 function checkMemory({ shape, weightTypes, tokens }: BenchSettings): void {
-  const packed = weightTypes.includes('float32') ? 4 : 2;
+  const packed = Math.max(...weightTypes.map((type) => bitsPerWeight[type])) / 8;
   const { hiddenSize, intermediateSize, numExpertsChosen } = shape;
   const perToken = 4 * (4 * hiddenSize + numExpertsChosen * (2 * hiddenSize + intermediateSize));
   const needed = expertElements(shape) * (2 + packed) + Math.max(...tokens) * perToken;

@@ -56,7 +56,7 @@ TEST_P(Experts, MatchTheReferenceWithFarMoreExpertsThanRows) {
 TEST_P(Experts, MatchTheReferenceWithEveryActivationTypeAndLayout) {
   for (const Activation activation : {Activation::kSwiGLU, Activation::kSwiGLUOai, Activation::kGeGLU,
                                       Activation::kGELU, Activation::kGELUTanh, Activation::kReLU, Activation::kSiLU})
-    for (const DType held : {DType::kFloat32, DType::kBFloat16, DType::kFloat16})
+    for (const Held held : kEveryHeld)
       for (const DType stored : {DType::kFloat32, DType::kBFloat16, DType::kFloat16})
         for (const Layout layout : {Layout::kRows, Layout::kTransposed, Layout::kStrided})
           for (const int64_t tokens : {1, 2, 40})
@@ -71,7 +71,7 @@ TEST_P(Experts, MatchTheReferenceWithEveryActivationTypeAndLayout) {
 }
 
 TEST_P(Experts, StayWithinAHundredthOfTheUnroundedWeightsInSixteenBits) {
-  for (const DType held : {DType::kBFloat16, DType::kFloat16}) {
+  for (const Held held : {Held{WeightType::kBFloat16}, Held{WeightType::kFloat16}}) {
     RandomLayer exact({.hidden = 200, .intermediate = 120}),
         rounded({.hidden = 200, .intermediate = 120, .held = held});
     const std::vector<float> hidden = exact.hidden(20);
@@ -81,6 +81,30 @@ TEST_P(Experts, StayWithinAHundredthOfTheUnroundedWeightsInSixteenBits) {
     EXPECT_FALSE(!(error <= 1e-2)) << error;
     EXPECT_GT(error, 1e-6) << "the weights were not rounded";
   }
+}
+
+// Of uniform weights; docs/weight-types.md has the figures of others.
+TEST_P(Experts, StayNearTheUnroundedWeightsInIntegers) {
+  for (const auto& [held, most] : {std::pair{Held{WeightType::kInt8, 32}, 0.01},
+                                   {{WeightType::kInt8, 0}, 0.015},
+                                   {{WeightType::kInt4, 32}, 0.15},
+                                   {{WeightType::kInt4, 64}, 0.16}}) {
+    RandomLayer exact({.hidden = 200, .intermediate = 120}),
+        rounded({.hidden = 200, .intermediate = 120, .held = held});
+    const std::vector<float> hidden = exact.hidden(20);
+    const Choices choices = round_robin(20, 2, 4);
+    const std::vector<float> output = run_experts(backend_, *prepare(backend_, rounded), rounded.spec, hidden, choices);
+    const double error = relative_error(output, expected_output(exact, hidden, choices));
+    EXPECT_FALSE(!(error <= most)) << error;
+    EXPECT_GT(error, most / 10) << "the weights were not rounded";
+  }
+}
+
+TEST_P(Experts, MatchTheReferenceInIntegersOfEveryDepthAndNumberOfRows) {
+  for (const Held held : {Held{WeightType::kInt8, 32}, Held{WeightType::kInt4, 32}, Held{WeightType::kInt4, 64}})
+    for (const int32_t width : {1, 2, 3, 31, 33, 66, 95, 257, 300})
+      for (const int64_t tokens : {1, 3, 11, 60})
+        expect_reference({.hidden = width, .intermediate = width + 1, .held = held, .biases = true}, tokens);
 }
 
 TEST_P(Experts, SkipDroppedChoices) {

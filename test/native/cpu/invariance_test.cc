@@ -26,7 +26,7 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 // More rows per expert than a tile, more depth than a block, sizes that are multiples of nothing.
-LayerOptions options_for(DType held, Activation activation) {
+LayerOptions options_for(Held held, Activation activation) {
   return {.hidden = 531,
           .intermediate = 277,
           .experts = 5,
@@ -40,7 +40,7 @@ LayerOptions options_for(DType held, Activation activation) {
 
 TEST_P(Invariance, OfATokenToTheRestOfTheBatch) {
   constexpr int64_t kTokens = 150;
-  for (const DType held : {DType::kFloat32, DType::kBFloat16, DType::kFloat16})
+  for (const Held held : kEveryHeld)
     for (const Activation activation : {Activation::kSwiGLU, Activation::kGELU}) {
       cpu::CpuBackend backend(kernels(), 2);
       RandomLayer random(options_for(held, activation));
@@ -69,7 +69,7 @@ TEST_P(Invariance, OfTheOutputToTheNumberOfThreads) {
   std::vector<float> first;
   for (const int32_t threads : {1, 2, 5}) {
     cpu::CpuBackend backend(kernels(), 2);
-    LayerOptions options = options_for(DType::kBFloat16, Activation::kSwiGLU);
+    LayerOptions options = options_for({WeightType::kBFloat16}, Activation::kSwiGLU);
     options.threads = threads;
     RandomLayer random(options);
     const Layer layer(backend, random.spec, random.host, [](int64_t, int64_t) {}, {});

@@ -45,7 +45,7 @@ TEST(Prepare, CountsTheBytesOfThePackedWeights) {
   cpu::CpuBackend backend(cpu::choose_kernels(), 2);
   const LayerOptions wide{.hidden = 256, .intermediate = 128, .experts = 8};
   LayerOptions half = wide;
-  half.held = DType::kBFloat16;
+  half.held = {WeightType::kBFloat16};
   const size_t values = 8 * 3 * 256 * 128;
   const size_t bytes = prepare(backend, RandomLayer(wide))->weight_bytes();
   const size_t half_bytes = prepare(backend, RandomLayer(half))->weight_bytes();
@@ -53,6 +53,16 @@ TEST(Prepare, CountsTheBytesOfThePackedWeights) {
   EXPECT_LT(bytes, 5 * values);
   EXPECT_GE(half_bytes, 2 * values);
   EXPECT_LT(half_bytes, 3 * values);
+  for (const auto& [held, bits] : {std::pair{Held{WeightType::kInt8, 32}, 8.5},
+                                   {{WeightType::kInt8, 0}, 8.125},
+                                   {{WeightType::kInt4, 32}, 4.5},
+                                   {{WeightType::kInt4, 64}, 4.25}}) {
+    LayerOptions options = wide;
+    options.held = held;
+    const auto integer_bytes = static_cast<double>(prepare(backend, RandomLayer(options))->weight_bytes());
+    EXPECT_GE(integer_bytes, bits / 8 * values);
+    EXPECT_LT(integer_bytes, bits / 8 * values * 1.2);
+  }
 }
 
 TEST(Prepare, EndsWithOutOfMemoryWhenTheWeightsDoNotFit) {

@@ -9,17 +9,28 @@
 #include "core/backend.h"
 #include "core/float16.h"
 #include "cpu/reference.h"
+#include "held_weights.h"
 
 namespace moe::test {
 
 // How a matrix stands in memory: as most checkpoints store it, transposed, or with gaps in both directions.
 enum class Layout { kRows, kTransposed, kStrided };
 
+// How experts are held on the device.
+struct Held {
+  WeightType type = WeightType::kFloat32;
+  int32_t group = 0;
+};
+constexpr Held kEveryHeld[] = {{WeightType::kFloat32},   {WeightType::kBFloat16}, {WeightType::kFloat16},
+                               {WeightType::kInt8},      {WeightType::kInt8, 32}, {WeightType::kInt8, 64},
+                               {WeightType::kInt8, 128}, {WeightType::kInt4, 32}, {WeightType::kInt4, 64},
+                               {WeightType::kInt4, 128}};
+
 struct LayerOptions {
   int32_t hidden = 16, intermediate = 16, experts = 4, top_k = 2, shared = 0;
   Activation activation = Activation::kSwiGLU;
   DType stored = DType::kFloat32;  // in the checkpoint
-  DType held = DType::kFloat32;    // on the device
+  Held held{};
   Layout layout = Layout::kRows;
   bool biases = false;
   bool shared_gate = false;
@@ -27,15 +38,9 @@ struct LayerOptions {
   uint32_t seed = 1;
 };
 
-inline float round_to(DType type, float value) {
-  switch (type) {
-    case DType::kFloat32:
-      return value;
-    case DType::kBFloat16:
-      return from_bfloat16(to_bfloat16(value));
-    case DType::kFloat16:
-      return from_float16(to_float16(value));
-  }
+inline float rounded_to(DType type, float value) {
+  if (type == DType::kBFloat16) return from_bfloat16(to_bfloat16(value));
+  if (type == DType::kFloat16) return from_float16(to_float16(value));
   return value;
 }
 
@@ -50,15 +55,16 @@ class RandomLayer {
     spec.intermediate_size = options.intermediate;
     spec.shared_size = options.shared;
     spec.activation = options.activation;
-    spec.weight_type = options.held;
+    spec.weight_type = options.held.type;
+    spec.weight_group = options.held.group;
     spec.threads = options.threads;
 
-    host.router = matrix(options.experts, options.hidden, DType::kFloat32, DType::kFloat32, dense_router);
+    host.router = matrix(options.experts, options.hidden, DType::kFloat32, Held{}, dense_router);
     for (int32_t e = 0; e < options.experts; ++e)
       host.experts.push_back(expert(options.intermediate, dense.emplace_back()));
     if (options.shared > 0) host.shared = expert(options.shared, dense_shared);
     if (options.shared_gate)
-      host.shared_router = matrix(1, options.hidden, DType::kFloat32, DType::kFloat32, dense_shared_router);
+      host.shared_router = matrix(1, options.hidden, DType::kFloat32, Held{}, dense_shared_router);
   }
 
   std::vector<float> hidden(int64_t tokens) {
@@ -77,7 +83,7 @@ class RandomLayer {
   float next() { return std::uniform_real_distribution<float>(-1, 1)(random_); }
 
   // Values of about 1 / sqrt(cols), so that outputs keep the size of inputs.
-  WeightMatrix matrix(int64_t rows, int64_t cols, DType stored, DType held, DenseMatrix& out) {
+  WeightMatrix matrix(int64_t rows, int64_t cols, DType stored, Held held, DenseMatrix& out) {
     const float scale = std::sqrt(3.0f / static_cast<float>(cols));
     out = {rows, cols, std::vector<double>(rows * cols)};
     WeightMatrix view{nullptr, stored, rows, cols, cols, 1};
@@ -87,12 +93,15 @@ class RandomLayer {
     // One byte in front: nothing promises that checkpoint data is aligned.
     std::vector<std::byte>& bytes = storage_.emplace_back((last + 1) * size_of(stored) + 1, std::byte{0x7f});
     view.data = bytes.data() + 1;
-    for (int64_t row = 0; row < rows; ++row)
+    std::vector<float> values(cols);
+    for (int64_t row = 0; row < rows; ++row) {
       for (int64_t col = 0; col < cols; ++col) {
-        const float value = round_to(stored, scale * next());
-        put(bytes.data() + 1, stored, row * view.out_stride + col * view.in_stride, value);
-        out.values[row * cols + col] = round_to(held, value);
+        values[col] = rounded_to(stored, scale * next());
+        put(bytes.data() + 1, stored, row * view.out_stride + col * view.in_stride, values[col]);
       }
+      round_to(held.type, held.group, values.data(), cols);
+      std::copy(values.begin(), values.end(), out.values.begin() + row * cols);
+    }
     return view;
   }
 
@@ -102,7 +111,7 @@ class RandomLayer {
     std::vector<std::byte>& bytes = storage_.emplace_back(2 * size * size_of(options_.stored));
     view.data = bytes.data();
     for (int64_t i = 0; i < size; ++i) {
-      const float value = round_to(options_.stored, next());
+      const float value = rounded_to(options_.stored, next());
       put(bytes.data(), options_.stored, 2 * i, value);
       out.push_back(value);
     }

@@ -34,7 +34,7 @@ TEST_P(SharedExpert, MatchesTheReference) {
 
 TEST_P(SharedExpert, IsScaledByItsGate) {
   for (const int64_t tokens : {0, 1, 5, 250})
-    for (const DType held : {DType::kFloat32, DType::kBFloat16, DType::kFloat16})
+    for (const Held held : kEveryHeld)
       expect_reference({.hidden = 45, .intermediate = 8, .shared = 33, .held = held, .shared_gate = true}, tokens);
 }
 

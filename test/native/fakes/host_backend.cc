@@ -7,9 +7,10 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/float16.h"
 #include "core/plan.h"
+#include "core/read_weights.h"
 #include "core/router.h"
+#include "held_weights.h"
 
 namespace moe::test {
 namespace {
@@ -47,31 +48,21 @@ struct HostLayer final : PreparedLayer {
   mutable Router router;
 };
 
-float rounded_to(DType type, float value) {
-  if (type == DType::kBFloat16) return from_bfloat16(to_bfloat16(value));
-  if (type == DType::kFloat16) return from_float16(to_float16(value));
-  return value;
-}
-
-Dense read_matrix(const WeightMatrix& matrix, DType type = DType::kFloat32) {
-  Dense dense{{}, matrix.out_features, matrix.in_features};
+Dense read_matrix(const WeightMatrix& matrix, WeightType type = WeightType::kFloat32, int64_t group = 0) {
+  Dense dense{std::vector<float>(matrix.out_features * matrix.in_features), matrix.out_features, matrix.in_features};
+  read_block(matrix, 0, matrix.out_features, 0, matrix.in_features, dense.values.data());
   for (int64_t o = 0; o < matrix.out_features; ++o)
-    for (int64_t i = 0; i < matrix.in_features; ++i)
-      dense.values.push_back(
-          rounded_to(type, read_float(matrix.data, matrix.dtype, o * matrix.out_stride + i * matrix.in_stride)));
+    test::round_to(type, group, dense.values.data() + o * matrix.in_features, matrix.in_features);
   return dense;
 }
 
-std::vector<float> read_vector(const WeightVector& vector) {
-  std::vector<float> values;
-  if (!vector) return values;
-  for (int64_t i = 0; i < vector.size; ++i) values.push_back(read_float(vector.data, vector.dtype, i * vector.stride));
-  return values;
-}
-
-Expert read_expert(const ExpertWeights& weights, DType type) {
-  return {read_matrix(weights.gate, type), read_matrix(weights.up, type), read_matrix(weights.down, type),
-          read_vector(weights.gate_bias),  read_vector(weights.up_bias),  read_vector(weights.down_bias)};
+Expert read_expert(const ExpertWeights& weights, const LayerSpec& spec) {
+  const auto held = [&](const WeightMatrix& matrix) {
+    return read_matrix(matrix, spec.weight_type, spec.weight_group);
+  };
+  return {held(weights.gate),           held(weights.up),
+          held(weights.down),           read_vector(weights.gate_bias),
+          read_vector(weights.up_bias), read_vector(weights.down_bias)};
 }
 
 size_t values_in(const Expert& expert) {
@@ -148,12 +139,12 @@ std::unique_ptr<PreparedLayer> HostBackend::prepare(const LayerSpec& spec, const
   const auto total = static_cast<int64_t>(host.experts.size());
   for (int64_t done = 0; done < total; ++done) {
     stop_if_requested(stop);
-    layer->experts.push_back(read_expert(host.experts[done], spec.weight_type));
-    layer->bytes += values_in(layer->experts.back()) * size_of(spec.weight_type);
+    layer->experts.push_back(read_expert(host.experts[done], spec));
+    layer->bytes += values_in(layer->experts.back()) * sizeof(float);
     progress(done + 1, total);
   }
-  if (host.shared) layer->shared = read_expert(*host.shared, spec.weight_type);
-  layer->bytes += values_in(layer->shared) * size_of(spec.weight_type);
+  if (host.shared) layer->shared = read_expert(*host.shared, spec);
+  layer->bytes += values_in(layer->shared) * sizeof(float);
   layer->shared_router = read_matrix(host.shared_router);
   return layer;
 }
