@@ -109,21 +109,22 @@ export interface ExpertView {
   downBias?: VectorView;
 }
 
+/** The type that holds weights as they are given. Floats of fewer than 16 bits, with their scales, become bfloat16. */
+export function heldType(type: StoredType): DType {
+  return type === 'float8_e4m3' || type === 'float4_e2m1' ? 'bfloat16' : type;
+}
+
 /**
  * The type that holds a layer's experts as they are given, the always-on one included; float32 where they are of several
- * types. Floats of fewer than 16 bits, with their scales, are held as bfloat16.
+ * types.
  */
 export function storedType({ experts, shared }: LayerWeightViews): DType {
   const types = new Set<DType>();
   for (const { gate, up, down } of shared === undefined ? experts : [...experts, shared])
     for (const matrix of [gate, up, down])
-      if (matrix !== undefined) types.add(isDType(matrix.dtype) ? matrix.dtype : 'bfloat16');
+      if (matrix !== undefined) types.add(heldType(matrix.dtype));
   const [type] = types;
   return type !== undefined && types.size === 1 ? type : 'float32';
-}
-
-function isDType(type: StoredType): type is DType {
-  return type in elementBytes;
 }
 
 /** A layer's weights where they stand: what `MoELayer` hands to the native side. */

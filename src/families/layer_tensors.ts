@@ -1,15 +1,17 @@
 import { CheckpointError } from '../errors.js';
 import type { NativeFile } from '../native.js';
-import { floatType } from '../safetensors/dtype.js';
+import { storedTypeOf } from '../safetensors/dtype.js';
 import type { SafetensorsFile } from '../safetensors/file.js';
 import { shapeText, type TensorEntry, tensorIn } from '../safetensors/header.js';
 import {
   type DType,
-  elementBytes,
+  heldType,
   type MatrixView,
+  type ScalesView,
+  type StoredType,
   type VectorView,
-  type WeightSource,
 } from '../weights.js';
+import { Block } from './block.js';
 
 /** A tensor of a checkpoint: what its header says, and the file that holds it. */
 export interface StoredTensor {
@@ -17,14 +19,14 @@ export interface StoredTensor {
   readonly file: SafetensorsFile;
 }
 
-/** Endings of tensors that belong to weights in a form no layer can be made of yet. */
-const unsupported: readonly [ending: string, form: string][] = [
-  ['.weight_scale_inv', 'fp8 with a scale per block'],
-  ['.weight_scale', 'quantised with scales'],
-  ['_blocks', 'MXFP4'],
-  ['_scales', 'MXFP4'],
-  ['.qweight', 'GPTQ or AWQ'],
-];
+/** Endings of tensors that belong to weights in a form no layer can be made of. */
+const unsupported: readonly [ending: string, form: string][] = [['.qweight', 'GPTQ or AWQ']];
+
+/** Where the scales of fp8 weights stand, behind the weights' own name. */
+const scaleEndings = ['_scale_inv', '_scale'] as const;
+
+/** The side of a block of fp8 weights that share a scale. */
+const scaleBlock = 128;
 
 /** The tensors of one MoE layer, by their names inside the layer (`mlp.gate.weight`). Notes which were read. */
 export class LayerTensors {
@@ -50,8 +52,8 @@ export class LayerTensors {
       for (const [ending, form] of unsupported)
         if (name.endsWith(ending))
           throw new CheckpointError(
-            `Expected weights of type F32, BF16 or F16, got ${this.#describe(name)}: weights of the form "${form}" are ` +
-              'not supported yet',
+            `Expected weights of type F32, BF16, F16 or F8_E4M3, got ${this.#describe(name)}: weights of the form ` +
+              `"${form}" are not supported`,
           );
   }
 
@@ -72,30 +74,56 @@ export class LayerTensors {
     return shape;
   }
 
-  /** A tensor's element type. Throws `CheckpointError` when no layer can hold it. */
+  /** The type that holds a tensor's elements. Throws `CheckpointError` when no layer can hold them. */
   dtype(name: string): DType {
-    const { dtype } = this.#get(name).entry;
-    const weightType = floatType(dtype);
-    if (weightType === undefined)
-      throw this.error(name, 'type F32, BF16 or F16', `${dtype}: this type is not supported yet`);
-    return weightType;
+    return heldType(this.#storedType(name));
   }
 
   /** A tensor of exactly this shape, to be viewed. Dimensions of size 1 do not count. */
   block(name: string, ...shape: number[]): Block {
+    return this.#block(name, shape, this.#storedType(name));
+  }
+
+  /** A tensor of bytes of exactly this shape, which hold elements of another type. */
+  bytes(name: string, type: StoredType | 'float8_e8m0', ...shape: number[]): Block {
+    const { dtype } = this.#get(name).entry;
+    if (dtype !== 'U8') throw this.error(name, 'type U8', dtype);
+    return this.#block(name, shape, type);
+  }
+
+  #block(name: string, shape: readonly number[], type: StoredType | 'float8_e8m0'): Block {
     const { entry, file } = this.#get(name);
     const given = entry.shape.filter((size) => size !== 1);
     const wanted = shape.filter((size) => size !== 1);
     if (given.length !== wanted.length || given.some((size, axis) => size !== wanted[axis]))
       throw this.error(name, `shape ${shapeText(shape)}`, shapeText(entry.shape));
-    const dtype = this.dtype(name);
     this.#read.add(name);
-    return new Block(this.#map(file), entry.byteOffset, entry.byteLength, dtype);
+    return new Block(this.#map(file), entry.byteOffset, entry.byteLength, type);
   }
 
-  /** A matrix stored as `[outFeatures, inFeatures]`. */
+  /** A matrix stored as `[outFeatures, inFeatures]`, with its scales when it is of fp8. */
   matrix(name: string, outFeatures: number, inFeatures: number): MatrixView {
-    return this.block(name, outFeatures, inFeatures).matrix({ outFeatures, inFeatures });
+    const view = this.block(name, outFeatures, inFeatures).matrix({ outFeatures, inFeatures });
+    return view.dtype === 'float8_e4m3'
+      ? { ...view, scales: this.#scales(name, outFeatures, inFeatures) }
+      : view;
+  }
+
+  /** Scales of blocks of 128 x 128, of output features, or one of the whole matrix. */
+  #scales(name: string, outFeatures: number, inFeatures: number): ScalesView {
+    const [first, second] = scaleEndings.map((ending) => name + ending) as [string, string];
+    const scales = this.find(first, second);
+    const shape = this.#get(scales).entry.shape.filter((size) => size !== 1);
+    const [rows, columns] = [outFeatures, inFeatures].map((size) => Math.ceil(size / scaleBlock));
+    const wholeMatrix = { outBlock: outFeatures, inBlock: inFeatures, outStride: 1 };
+    if (shape.length === 0) return this.block(scales, 1).scales(wholeMatrix);
+    if (shape.length === 1 && shape[0] === outFeatures)
+      return this.block(scales, outFeatures).scales({ ...wholeMatrix, outBlock: 1 });
+    return this.block(scales, rows as number, columns as number).scales({
+      outBlock: scaleBlock,
+      inBlock: scaleBlock,
+      outStride: columns as number,
+    });
   }
 
   vector(name: string, size: number): VectorView {
@@ -117,6 +145,18 @@ export class LayerTensors {
     return new CheckpointError(`Expected ${this.#describe(name)} to have ${expected}, got ${got}`);
   }
 
+  #storedType(name: string): StoredType {
+    const { dtype } = this.#get(name).entry;
+    const type = storedTypeOf(dtype);
+    if (type === undefined)
+      throw this.error(
+        name,
+        'type F32, BF16, F16 or F8_E4M3',
+        `${dtype}: this type is not supported`,
+      );
+    return type;
+  }
+
   #get(name: string): StoredTensor {
     const tensor = this.#tensors.get(name);
     if (tensor !== undefined) return tensor;
@@ -129,55 +169,5 @@ export class LayerTensors {
   #describe(name: string): string {
     const { entry, file } = this.#get(name);
     return tensorIn(file.path, entry.name);
-  }
-}
-
-/** Where one stored tensor's elements are: views are cut out of it. */
-export class Block {
-  readonly #source: WeightSource;
-  readonly #byteOffset: number;
-  readonly #dtype: DType;
-
-  constructor(file: NativeFile, byteOffset: number, byteLength: number, dtype: DType) {
-    this.#dtype = dtype;
-    if (byteOffset % elementBytes[dtype] === 0) {
-      this.#source = file;
-      this.#byteOffset = byteOffset;
-    } else {
-      // The format does not promise alignment, and native code reads whole elements: such a tensor is copied.
-      const { buffer } = Uint8Array.from(file.read(byteOffset, byteLength));
-      this.#source = dtype === 'float32' ? new Float32Array(buffer) : new Uint16Array(buffer);
-      this.#byteOffset = 0;
-    }
-  }
-
-  /** `first`: the element at (0, 0), counted in elements. Strides default to a dense `[out, in]`. */
-  matrix(at: {
-    outFeatures: number;
-    inFeatures: number;
-    first?: number;
-    outStride?: number;
-    inStride?: number;
-  }): MatrixView {
-    const { outFeatures, inFeatures, first = 0, outStride = inFeatures, inStride = 1 } = at;
-    return { ...this.#at(first), outFeatures, inFeatures, outStride, inStride };
-  }
-
-  /** `first`: the element at 0, counted in elements. */
-  vector({
-    size,
-    first = 0,
-    stride = 1,
-  }: {
-    size: number;
-    first?: number;
-    stride?: number;
-  }): VectorView {
-    return { ...this.#at(first), size, stride };
-  }
-
-  #at(element: number): { source: WeightSource; byteOffset: number; dtype: DType } {
-    const byteOffset = this.#byteOffset + element * elementBytes[this.#dtype];
-    return { source: this.#source, byteOffset, dtype: this.#dtype };
   }
 }

@@ -1,4 +1,4 @@
-import type { DType } from '../weights.js';
+import type { DType, StoredType } from '../weights.js';
 
 /** Bits of one element, by the name the file format gives its type. */
 const elementBits = new Map([
@@ -46,9 +46,14 @@ export function tensorBytes(dtype: string, shape: readonly number[]): number | u
   return bits % 8 === 0 ? bits / 8 : undefined;
 }
 
-/** The weight type a stored type is, or undefined where a layer cannot hold it. */
+/** The float type a stored type is, or undefined where it is none of ours. */
 export function floatType(dtype: string): DType | undefined {
   return floats.get(dtype);
+}
+
+/** The element type of weights that a stored type is, or undefined where a layer cannot be made of it. */
+export function storedTypeOf(dtype: string): StoredType | undefined {
+  return dtype === 'F8_E4M3' ? 'float8_e4m3' : floats.get(dtype);
 }
 
 /** The name the file format gives to a weight type. */
