@@ -1,27 +1,42 @@
 'use strict';
-// The native build behind binding.gyp (npm install, prebuildify): plain CMake, nothing downloaded.
+// The native build of `npm install` and, through binding.gyp, of prebuildify: plain CMake, nothing downloaded.
 const { spawnSync } = require('node:child_process');
 const os = require('node:os');
 const path = require('node:path');
 
 const root = path.resolve(__dirname, '..');
-const out = path.join(root, 'build', 'cmake');
+const out = process.env.MOE_CMAKE_BUILD ?? path.join(root, 'build', 'cmake');
 const env = { ...process.env };
 for (const name of ['MAKEFLAGS', 'MFLAGS', 'MAKELEVEL', 'MAKEOVERRIDES']) delete env[name]; // gyp's own make
 
-function cmake(args) {
-  const { error, status } = spawnSync('cmake', args, { stdio: 'inherit', cwd: root, env });
-  if (error) {
-    console.error(
-      error.code === 'ENOENT'
-        ? '\nnode-moe: no prebuilt binary fits this platform, and cmake was not found. Install CMake 3.22 or later and a C++20 compiler.\n'
-        : String(error),
-    );
-    process.exit(1);
-  }
-  if (status !== 0) process.exit(status ?? 1);
+const runs = (command) => spawnSync(command, ['--version'], { stdio: 'ignore', env }).status === 0;
+const compilers = env.CXX ? [env.CXX.split(' ')[0]] : ['c++', 'g++', 'clang++'];
+
+/** What a build needs and this machine lacks. */
+function missing() {
+  return [
+    !runs('cmake') && 'cmake',
+    !compilers.some(runs) && `a C++ compiler (${compilers.join(', ')})`,
+    !runs(env.CMAKE_GENERATOR === 'Ninja' ? 'ninja' : 'make') && 'make',
+  ].filter(Boolean);
 }
 
+function cmake(args) {
+  const { status } = spawnSync('cmake', args, { stdio: 'inherit', cwd: root, env });
+  if (status === 0) return;
+  console.error('\nnode-moe: building from source failed; the first error above says why.');
+  process.exit(status ?? 1);
+}
+
+const lacking = missing();
+if (lacking.length > 0) {
+  console.error(
+    `\nnode-moe: no prebuilt binary in ${root}/prebuilds loads on ${process.platform}-${process.arch}, and it cannot be ` +
+      `built from source here: ${lacking.join(' and ')} not found. Install CMake 3.22 or later, make and a C++20 compiler ` +
+      '(Debian: apt-get install cmake make g++; Alpine: apk add cmake make g++), then install again.\n',
+  );
+  process.exit(1);
+}
 const extra = (env.MOE_CMAKE_ARGS ?? '').split(/\s+/).filter(Boolean);
 const jobs = env.JOBS ?? env.npm_config_jobs ?? String(os.availableParallelism());
 cmake(['-S', root, '-B', out, '-DCMAKE_BUILD_TYPE=Release', ...extra]);

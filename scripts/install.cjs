@@ -1,15 +1,18 @@
 'use strict';
-// npm's install step: node-gyp-build takes a prebuilt binary or builds from source. The headers of the running node are
-// used where it ships them, so that node-gyp does not download any.
+// npm's install step. Where a prebuilt binary loads there is nothing to do, so installing with scripts blocked works as
+// well; elsewhere, and with `npm install --build-from-source`, the addon is built.
 const { spawnSync } = require('node:child_process');
-const fs = require('node:fs');
 const path = require('node:path');
 
-const env = { ...process.env };
-const home = path.resolve(process.execPath, '..', '..');
-if (!env.npm_config_nodedir && fs.existsSync(path.join(home, 'include/node/common.gypi'))) {
-  env.npm_config_nodedir = home;
+const root = path.resolve(__dirname, '..');
+
+/** Whether an addon loads. Tried in a process of its own: a broken library may end the one that opens it. */
+function loads() {
+  const program = "require('node-gyp-build')(process.argv[1])";
+  const options = { cwd: root, stdio: 'ignore' };
+  return spawnSync(process.execPath, ['-e', program, root], options).status === 0;
 }
-const tool = require.resolve('node-gyp-build/bin.js');
-const { status } = spawnSync(process.execPath, [tool], { stdio: 'inherit', env });
-process.exit(status ?? 1);
+
+const asked = process.env.npm_config_build_from_source;
+const fromSource = asked === 'true' || (asked ?? '').split(',').includes('node-moe');
+if (fromSource || !loads()) require('./build-native.cjs');

@@ -51,7 +51,7 @@ if ((${#missing[@]})); then
 fi
 
 if ! command -v node >/dev/null 2>&1; then
-  echo 'Node 20.17 or later is missing: install it from https://nodejs.org or your distribution' >&2
+  echo 'Node 20.19 or later is missing: install it from https://nodejs.org or your distribution' >&2
   exit 1
 fi
 

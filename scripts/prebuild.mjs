@@ -1,0 +1,94 @@
+// Makes everything a release consists of: prebuilt binaries of every platform, and the npm packages with them, in
+// build/packages, with a report of their sizes. `npm run prebuild -- linux-x64` makes those of some platforms only.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expectPortable } from './prebuild/binary.mjs';
+import { binariesOf, makePluginPackages, pack } from './prebuild/packages.mjs';
+import { newestGlibc, platforms } from './prebuild/platforms.mjs';
+import { sizeReport } from './prebuild/size_report.mjs';
+import { copySources } from './prebuild/source_copy.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const work = join(root, 'build/prebuild');
+const main = join(work, 'node-moe');
+const out = join(root, 'build/packages');
+
+/** The platforms that were asked for; all without a name. Exits where one is unknown or a tool is missing. */
+function chosenPlatforms(names) {
+  const unknown = names.filter((name) => !platforms.some((platform) => platform.name === name));
+  if (unknown.length > 0)
+    fail(
+      `unknown platform ${unknown.join(', ')}; there are ${platforms.map(({ name }) => name).join(', ')}`,
+    );
+  const chosen = platforms.filter(({ name }) => names.length === 0 || names.includes(name));
+  const missing = chosen
+    .flatMap(({ needs }) => Object.entries(needs))
+    .filter(([command]) => spawnSync('which', [command]).status !== 0)
+    .map(([, debianPackage]) => debianPackage);
+  if (missing.length > 0)
+    fail(
+      `these Debian packages are missing: ${[...new Set(missing)].join(' ')}; \`make packages\` installs them`,
+    );
+  return chosen;
+}
+
+function fail(message) {
+  console.error(`prebuild: ${message}`);
+  process.exit(1);
+}
+
+function run(command, args, env = {}) {
+  console.log(`\n> ${command} ${args.join(' ')}`);
+  execFileSync(command, args, {
+    cwd: main,
+    stdio: 'inherit',
+    env: { ...process.env, PATH: `${join(root, 'node_modules/.bin')}:${process.env.PATH}`, ...env },
+  });
+}
+
+/** Where this Node's headers are, if it has them: node-gyp then downloads none. */
+function nodeHeaders() {
+  const home = resolve(dirname(process.execPath), '..');
+  return existsSync(join(home, 'include/node/common.gypi')) ? { npm_config_nodedir: home } : {};
+}
+
+/** prebuildify puts the addon and the plugins of a platform into prebuilds/linux-<arch>. */
+function prebuild({ name, arch, libc, toolchain, strip }) {
+  const options = ['--napi', '--strip', '--strip-bin', strip, '--tag-libc', '--libc', libc];
+  run('prebuildify', [...options, '--platform', 'linux', '--arch', arch], {
+    ...nodeHeaders(),
+    MOE_CMAKE_BUILD: join(work, `cmake-${name}`),
+    MOE_CMAKE_ARGS: `-DCMAKE_TOOLCHAIN_FILE=${join(root, 'scripts/prebuild', toolchain)}`,
+  });
+}
+
+/** Plugins are for glibc, as the vendors' libraries are. The folder is shared with the platform that has glibc. */
+function removePlugins({ arch }) {
+  const folder = join(main, 'prebuilds', `linux-${arch}`);
+  for (const file of readdirSync(folder)) if (file.endsWith('.so')) rmSync(join(folder, file));
+}
+
+const chosen = chosenPlatforms(process.argv.slice(2));
+rmSync(out, { recursive: true, force: true });
+mkdirSync(out, { recursive: true });
+copySources(root, main);
+run('npm', ['run', '--silent', 'build:ts']);
+
+const folders = [main];
+for (const platform of chosen) {
+  prebuild(platform);
+  if (platform.libc === 'musl') removePlugins(platform);
+  folders.push(...makePluginPackages(main, platform, work));
+}
+const packed = folders.map((folder) => {
+  const account = pack(folder, out);
+  return { account, binaries: binariesOf(folder, account) };
+});
+for (const { path } of packed[0].binaries)
+  if (!path.endsWith('.musl.node')) expectPortable(join(main, path), newestGlibc);
+
+const report = sizeReport(packed);
+writeFileSync(join(out, 'sizes.md'), `${report}\n`);
+console.log(`\n${report}\n\nin ${out}`);
