@@ -1,3 +1,4 @@
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -158,12 +159,30 @@ function load(): NativeBinding {
   const forced = process.env['MOE_ADDON'];
   let loaded: NativeBinding;
   try {
-    loaded = forced ? require(resolve(forced)) : require('node-gyp-build')(packageRoot);
+    const file = forced ? resolve(forced) : require('node-gyp-build').path(packageRoot);
+    expectWhole(file);
+    loaded = require(file);
   } catch (cause) {
     throw noAddon(forced, cause as Error);
   }
   for (const folder of pluginFolders(require)) loaded.addPluginFolder(folder);
   return loaded;
+}
+
+/** Opening a library that was cut off ends the process. ELF has its section table last: it must be inside the file. */
+function expectWhole(file: string): void {
+  const descriptor = openSync(file, 'r');
+  try {
+    const header = new DataView(new ArrayBuffer(64));
+    const read = readSync(descriptor, header, 0, 64, 0);
+    if (read < 64 || header.getUint32(0) !== 0x7f454c46) return; // no ELF: refused, not opened
+    const sections = Number(header.getBigUint64(0x28, true));
+    const end = sections + header.getUint16(0x3a, true) * header.getUint16(0x3c, true);
+    const { size } = fstatSync(descriptor);
+    if (size < end) throw new Error(`${file} was cut off at ${size} of ${end} bytes`);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 function noAddon(forced: string | undefined, cause: Error): Error {

@@ -1,0 +1,65 @@
+// What users write first, in every way that they can write it. Each program prints `ok` when the layer is right.
+
+/** A layer of 4 experts of which each token takes 2; every expert doubles its input, so the weighted sum does, too. */
+const body = `
+const [E, K, H] = [4, 2, 2];
+const tensor = (shape, value) => ({ dtype: 'float32', shape,
+  data: Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => value(i)) });
+const identity = (i) => (i % 4 === 0 || i % 4 === 3 ? 1 : 0);
+const layer = await MoELayer.create({
+  config: { expertNum: E, numExpertsChosen: K, routingPolicy: 'TopkRouterV2', capacityFactor: -1 },
+  hiddenSize: H, intermediateSize: H, activation: 'relu', device: 'cpu',
+  weights: { router: tensor([E, H], (i) => i / 8), up: tensor([E, H, H], identity),
+    down: tensor([E, H, H], (i) => 2 * identity(i)) } });
+const { output, expertLoad } = await layer.forward(new Float32Array([1, 2, 3, 4]));
+const error = Math.max(...Array.from(output, (value, i) => Math.abs(value - 2 * (i + 1))));
+const load = expertLoad.reduce((a, b) => a + b);
+await layer.close();
+if (!(error <= 1e-6) || load !== 4) throw new Error('wrong result ' + output + ', load ' + load);
+if (!devices().some(({ name, available }) => name === 'cpu' && available)) throw new Error('no cpu');
+`;
+
+export const esm = `import { MoELayer, devices } from 'node-moe';
+${body}
+console.log('ok');`;
+
+export const commonJs = `const { MoELayer, devices } = require('node-moe');
+(async () => {
+${body}
+console.log('ok');
+})().catch((error) => { console.error(error); process.exit(1); });`;
+
+export const workers = `import { Worker, isMainThread, parentPort } from 'node:worker_threads';
+if (isMainThread) {
+  const run = () => new Promise((resolve, reject) => {
+    const worker = new Worker(new URL(import.meta.url));
+    worker.on('message', resolve);
+    worker.on('error', reject);
+  });
+  const answers = await Promise.all(Array.from({ length: 4 }, run));
+  console.log(answers.every((answer) => answer === 'done') ? 'ok' : answers);
+} else {
+  const { MoELayer, devices } = await import('node-moe');
+  ${body}
+  parentPort.postMessage('done');
+}`;
+
+export const disposal = `import { MoEConfig, MoEError, MoELayer, devices } from 'node-moe';
+${body}
+const config = MoEConfig.parse('moe_config:\\n  expert_num: 4');
+try { new MoEConfig({ expertNum: 0 }); } catch (error) {
+  if (error instanceof MoEError && error.code === 'ERR_MOE_CONFIG' && config.expertNum === 4) console.log('ok');
+}`;
+
+/** Uses the types: a wrong one is an error where it is marked, and nowhere else. */
+export const typed = `import { type ForwardResult, MoEConfig, MoELayer, type Tensor, devices } from 'node-moe';
+const router: Tensor = { dtype: 'float32', shape: [1, 2], data: new Float32Array(2) };
+export async function use(layer: MoELayer): Promise<number> {
+  const result: ForwardResult = await layer.forward(new Float32Array(2), { routing: true });
+  return result.expertLoad[0]! + devices().length + new MoEConfig({ expertNum: 2 }).expertNum + router.shape.length;
+}
+// @ts-expect-error: a misspelt option
+new MoEConfig({ expertNumber: 2 });
+// @ts-expect-error: no such device
+void MoELayer.load('x', { device: 'gpu' });
+`;
