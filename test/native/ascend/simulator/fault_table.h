@@ -1,0 +1,25 @@
+// Wrong uses of the interface, each beside the right one.
+#pragma once
+#include <functional>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "lab.h"
+
+namespace ascend_sim {
+
+struct SeededFault {
+  std::string name;
+  std::string sentence;  // part of what is recorded
+  std::function<void(Lab&, bool wrong)> use;
+  const char* soc = "Ascend910B1";
+};
+
+inline void PrintTo(const SeededFault& fault, std::ostream* out) { *out << fault.name; }
+
+std::vector<SeededFault> runtime_faults();
+std::vector<SeededFault> tensor_faults();
+std::vector<SeededFault> operator_faults();
+
+}  // namespace ascend_sim
