@@ -11,6 +11,8 @@ export const errorCodes = [
   'ERR_MOE_DEVICE',
   'ERR_MOE_DEVICE_LOST',
   'ERR_MOE_QUEUE_FULL',
+  'ERR_MOE_PEER_LOST',
+  'ERR_MOE_TIMEOUT',
   'ERR_MOE_ABORTED',
   'ERR_MOE_CLOSED',
   'ERR_MOE_INTERNAL',
@@ -56,6 +58,12 @@ export class CheckpointError extends MoEError {
  */
 export class DeviceError extends MoEError {}
 
+/**
+ * A rank of an expert-parallel group is gone (`ERR_MOE_PEER_LOST`) or did not answer in time (`ERR_MOE_TIMEOUT`). The group
+ * is of no use any more: close its layers and join a new one.
+ */
+export class GroupError extends MoEError {}
+
 /** The layer or checkpoint was closed before the call. Nothing was run. */
 export class ClosedError extends MoEError {
   constructor(message: string, options?: ErrorOptions) {
@@ -78,6 +86,7 @@ const deviceCodes: readonly MoEErrorCode[] = [
   'ERR_MOE_DEVICE_LOST',
   'ERR_MOE_QUEUE_FULL',
 ];
+const groupCodes: readonly MoEErrorCode[] = ['ERR_MOE_PEER_LOST', 'ERR_MOE_TIMEOUT'];
 
 /** The error of the class that a native error's code stands for, with a stack from here; others as they are. */
 export function fromNative(error: unknown): unknown {
@@ -87,5 +96,6 @@ export function fromNative(error: unknown): unknown {
   const Class = classes[code];
   if (Class !== undefined) return new Class(error.message, { cause: error });
   if (deviceCodes.includes(code)) return new DeviceError(code, error.message, { cause: error });
+  if (groupCodes.includes(code)) return new GroupError(code, error.message, { cause: error });
   return new MoEError(code, error.message, { cause: error });
 }

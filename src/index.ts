@@ -19,6 +19,7 @@ export {
   ClosedError,
   ConfigError,
   DeviceError,
+  GroupError,
   MoEError,
   type MoEErrorCode,
   ShapeError,

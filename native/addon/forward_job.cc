@@ -10,8 +10,10 @@ constexpr size_t kNumTotals = 4;
 
 template <class T>
 T* array_or_null(Napi::Object call, const char* name, napi_typedarray_type type, size_t count) {
+  static T nothing;  // an empty array has no memory of its own, but it was given
   const auto array = read_array(call, name, type, count);
-  return array ? static_cast<T*>(array->data) : nullptr;
+  if (!array) return nullptr;
+  return array->data ? static_cast<T*>(array->data) : &nothing;
 }
 
 }  // namespace

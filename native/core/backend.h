@@ -6,6 +6,7 @@
 #include <stop_token>
 #include <string>
 
+#include "core/collective.h"
 #include "core/config.h"
 #include "core/function_ref.h"
 #include "core/tensor.h"
@@ -77,6 +78,26 @@ class Backend {
   // out[t] = sum over choices in slot order of weight * row, then + shared[t] where shared.data is not null.
   virtual void combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan,
                        Matrix shared, Matrix out) = 0;
+
+  // Stages of a layer whose experts are spread over ranks. What a device does not override goes by way of the host.
+  //
+  // Row r of `out` is row index[r] of `in`; where that is -1, it is left as it was.
+  virtual void gather(Matrix in, const int32_t* index, Matrix out);
+  // Columns [first_column, first_column + part.cols) of `out` are those of `part`.
+  virtual void place_columns(Matrix part, int64_t first_column, Matrix out);
+  // The two halves of run_experts, for a layer that holds a part of every expert's columns. Rows are those of the plan:
+  // `intermediate` is [rows, intermediate_part], then [rows, I]; `out` is [rows, hidden_part]. Throw kConfig by
+  // default.
+  virtual void run_up(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix intermediate,
+                      const std::stop_token& stop);
+  virtual void run_down(const PreparedLayer& layer, Matrix intermediate, const DispatchPlan& plan, Matrix out,
+                        const std::stop_token& stop);
+
+  // Whether `allocate` gives memory that the host can read and write as it is.
+  virtual bool memory_is_host() const { return false; }
+  // The device's own way between the ranks, for memory on the device; null where it has none. `host` moves host memory
+  // between the same ranks, is borrowed, and may be used meanwhile.
+  virtual std::unique_ptr<Collective> connect(Collective& host);
 
   // The only call that waits. Failures of earlier stages surface here at the latest.
   virtual void synchronize() = 0;

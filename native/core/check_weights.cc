@@ -25,15 +25,17 @@ void expect_vector_if_given(const std::string& name, const WeightVector& vector,
                                        std::to_string(vector.size));
 }
 
-void check_expert(const std::string& name, const ExpertWeights& expert, bool gated, int64_t hidden, int64_t width) {
-  if (gated) expect_matrix(name + ".gate", expert.gate, width, hidden);
+// hidden and width are those of the whole expert, the parts what of them is held here as output features.
+void check_expert(const std::string& name, const ExpertWeights& expert, bool gated, int64_t hidden, int64_t width,
+                  int64_t hidden_part, int64_t width_part) {
+  if (gated) expect_matrix(name + ".gate", expert.gate, width_part, hidden);
   if (!gated && (expert.gate || expert.gate_bias))
     throw Error(ErrorCode::kShape, "Expected no `" + name + ".gate`: the activation has no gate");
-  expect_matrix(name + ".up", expert.up, width, hidden);
-  expect_matrix(name + ".down", expert.down, hidden, width);
-  expect_vector_if_given(name + ".gateBias", expert.gate_bias, width);
-  expect_vector_if_given(name + ".upBias", expert.up_bias, width);
-  expect_vector_if_given(name + ".downBias", expert.down_bias, hidden);
+  expect_matrix(name + ".up", expert.up, width_part, hidden);
+  expect_matrix(name + ".down", expert.down, hidden_part, width);
+  expect_vector_if_given(name + ".gateBias", expert.gate_bias, width_part);
+  expect_vector_if_given(name + ".upBias", expert.up_bias, width_part);
+  expect_vector_if_given(name + ".downBias", expert.down_bias, hidden_part);
 }
 
 void check_weight_type(const LayerSpec& spec) {
@@ -54,15 +56,17 @@ void check_weights(const LayerSpec& spec, const LayerWeights& weights) {
   if (experts > 1) expect_matrix("router", weights.router, experts, hidden);
   expect_vector_if_given("routerBias", weights.router_bias, experts);
   expect_vector_if_given("routerCorrectionBias", weights.correction_bias, experts);
-  if (static_cast<int64_t>(weights.experts.size()) != experts)
-    throw Error(ErrorCode::kShape, "Expected weights of " + std::to_string(experts) + " experts, got " +
+  const int64_t held = spec.held_experts();
+  if (static_cast<int64_t>(weights.experts.size()) != held)
+    throw Error(ErrorCode::kShape, "Expected weights of " + std::to_string(held) + " experts, got " +
                                        std::to_string(weights.experts.size()));
-  for (int64_t expert = 0; expert < experts; ++expert)
+  for (int64_t expert = 0; expert < held; ++expert)
     check_expert("experts[" + std::to_string(expert) + "]", weights.experts[expert], gated, hidden,
-                 spec.intermediate_size);
+                 spec.intermediate_size, spec.held_hidden(), spec.held_intermediate());
   if (weights.shared.has_value() != (spec.shared_size > 0))
     throw Error(ErrorCode::kShape, "Expected shared expert weights exactly when the shared expert has a width");
-  if (weights.shared) check_expert("shared", *weights.shared, gated, hidden, spec.shared_size);
+  if (weights.shared)
+    check_expert("shared", *weights.shared, gated, hidden, spec.shared_size, hidden, spec.shared_size);
   if (weights.shared_router) expect_matrix("shared.router", weights.shared_router, 1, hidden);
 }
 

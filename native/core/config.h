@@ -60,7 +60,15 @@ struct LayerSpec {
   Activation activation = Activation::kSwiGLU;
   WeightType weight_type = WeightType::kFloat32;  // of the experts; the router is always float32
   int32_t weight_group = 0;                       // inputs that share a scale: 32, 64, 128; 0: all (int8 only)
-  int32_t threads = 0;  // at most this many of the device's threads work on the layer; 0: all of them
+  // What is held here, where experts are spread over ranks; 0: all of it.
+  int32_t local_experts = 0;      // how many of the experts
+  int32_t intermediate_part = 0;  // how many of I, in gate and up
+  int32_t hidden_part = 0;        // how many of H, in down
+  int32_t threads = 0;            // at most this many of the device's threads work on the layer; 0: all of them
+
+  int32_t held_experts() const { return local_experts > 0 ? local_experts : moe.expert_num; }
+  int32_t held_intermediate() const { return intermediate_part > 0 ? intermediate_part : intermediate_size; }
+  int32_t held_hidden() const { return hidden_part > 0 ? hidden_part : hidden_size; }
 };
 
 }  // namespace moe

@@ -15,6 +15,8 @@ enum class ErrorCode : int {
   kDevice,
   kDeviceLost,  // the device failed for good: only a new process can use it again
   kQueueFull,
+  kPeerLost,
+  kTimeout,
   kAborted,
   kClosed,
   kInternal,

@@ -1,6 +1,7 @@
 #include "core/layer.h"
 
 #include "core/check_weights.h"
+#include "core/column_parallel.h"
 #include "core/error.h"
 #include "core/float16.h"
 
@@ -30,14 +31,51 @@ Workspace::Workspace(Backend& backend)
       expert_offsets(backend) {}
 
 Layer::Layer(Backend& backend, const LayerSpec& spec, const LayerWeights& weights, Progress progress,
-             const std::stop_token& stop)
+             const std::stop_token& stop, std::optional<ParallelOptions> parallel)
     : backend_(backend), spec_(spec) {
-  check_weights(spec, weights);
-  prepared_ = backend.prepare(spec, weights, progress, stop);
+  if (!parallel) {
+    check_weights(spec_, weights);
+    prepared_ = backend.prepare(spec_, weights, progress, stop);
+    return;
+  }
+  const std::shared_ptr<ExpertGroup> group = parallel->group;
+  try {
+    LayerWeights held = weights;
+    spec_.local_experts = static_cast<int32_t>(parallel->placement.experts_of(group->shape().set()).size());
+    cut_columns(spec_, held, group->shape());
+    check_weights(spec_, held);
+    prepared_ = backend.prepare(spec_, held, progress, stop);
+    parallel_ = std::make_unique<ExpertParallel>(backend, spec_, std::move(*parallel));
+  } catch (...) {
+    group->fail(std::current_exception());
+    throw;
+  }
 }
 
+// A rank that fails leaves its peers waiting: they are told.
 void Layer::forward(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
                     const std::stop_token& stop) const {
+  if (!parallel_) return run(workspace, batch, out, stop);
+  try {
+    run(workspace, batch, out, stop);
+  } catch (...) {
+    if (out.output) parallel_->group().fail(std::current_exception());
+    throw;
+  }
+}
+
+void Layer::sum_over_group(std::span<double> values) const {
+  if (!parallel_) return;
+  try {
+    parallel_->sum(values);
+  } catch (...) {
+    parallel_->group().fail(std::current_exception());
+    throw;
+  }
+}
+
+void Layer::run(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
+                const std::stop_token& stop) const {
   const int64_t tokens = batch.tokens, hidden_size = spec_.hidden_size, values = tokens * hidden_size;
   const int32_t num_experts = spec_.moe.expert_num, top_k = spec_.moe.num_experts_chosen;
   const int64_t slots = tokens * top_k;
@@ -54,14 +92,15 @@ void Layer::forward(Workspace& workspace, const HostBatch& batch, const ForwardO
     const DispatchPlan plan{workspace.slot_of_row.reserve<int32_t>(slots),
                             workspace.row_of_slot.reserve<int32_t>(slots),
                             workspace.expert_offsets.reserve<int32_t>(num_experts + 1), slots, top_k};
-    const Matrix rows{workspace.rows.reserve<float>(slots * hidden_size), slots, hidden_size};
     const Matrix output{workspace.output.reserve<float>(values), tokens, hidden_size};
-    Matrix shared{nullptr, tokens, hidden_size};
-    backend_.plan(routing.experts, num_experts, plan);
-    backend_.run_experts(*prepared_, hidden, plan, rows, stop);
-    if (spec_.shared_size > 0) {
-      shared.data = workspace.shared.reserve<float>(values);
-      backend_.run_shared(*prepared_, hidden, shared, stop);
+    Matrix rows{nullptr, slots, hidden_size}, shared{nullptr, tokens, hidden_size};
+    if (parallel_) {
+      rows = run_on_group(workspace, hidden, routing, plan, shared, stop);
+    } else {
+      rows.data = workspace.rows.reserve<float>(slots * hidden_size);
+      backend_.plan(routing.experts, num_experts, plan);
+      backend_.run_experts(*prepared_, hidden, plan, rows, stop);
+      run_shared(workspace, hidden, shared, stop);
     }
     backend_.combine(*prepared_, rows, routing, plan, shared, output);
     backend_.download(out.output, output.data, values * sizeof(float));
@@ -72,6 +111,25 @@ void Layer::forward(Workspace& workspace, const HostBatch& batch, const ForwardO
   if (out.expert_load) backend_.download(out.expert_load, routing.expert_load, num_experts * sizeof(uint32_t));
   if (out.totals) backend_.download(out.totals, routing.totals, sizeof(RoutingTotals));
   backend_.synchronize();
+}
+
+void Layer::run_shared(Workspace& workspace, Matrix hidden, Matrix& shared, const std::stop_token& stop) const {
+  if (spec_.shared_size == 0) return;
+  shared.data = workspace.shared.reserve<float>(shared.rows * shared.cols);
+  backend_.run_shared(*prepared_, hidden, shared, stop);
+}
+
+// The choices are planned on the host, which has to know what to send anyway. `combine` only asks where rows are.
+Matrix Layer::run_on_group(Workspace& workspace, Matrix hidden, const Routing& routing, const DispatchPlan& plan,
+                           Matrix& shared, const std::stop_token& stop) const {
+  workspace.choices.resize(plan.slots);
+  backend_.download(workspace.choices.data(), routing.experts, plan.slots * sizeof(int32_t));
+  backend_.synchronize();
+  const auto meanwhile = [&] { run_shared(workspace, hidden, shared, stop); };
+  const Matrix rows = parallel_->run(*prepared_, hidden, workspace.choices, meanwhile, stop);
+  const auto row_of_slot = parallel_->row_of_slot();
+  backend_.upload(plan.row_of_slot, row_of_slot.data(), row_of_slot.size_bytes());
+  return rows;
 }
 
 }  // namespace moe

@@ -1,12 +1,14 @@
 // The MoE layer: the path of a batch through the stages of a device.
 #pragma once
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <vector>
 
 #include "core/backend.h"
 #include "core/device_buffer.h"
+#include "core/expert_parallel.h"
 
 namespace moe {
 
@@ -17,7 +19,8 @@ struct Workspace {
   DeviceBuffer hidden, output, rows, shared;
   DeviceBuffer experts, weights, expert_load, totals;
   DeviceBuffer slot_of_row, row_of_slot, expert_offsets;
-  std::vector<float> widened;  // a 16-bit batch as float32, on the host
+  std::vector<float> widened;    // a 16-bit batch as float32, on the host
+  std::vector<int32_t> choices;  // the routing's experts, on the host
 };
 
 // A batch in host memory, [tokens, H].
@@ -38,21 +41,31 @@ struct ForwardOutput {
 
 class Layer {
  public:
-  // Checks that the weights fit the spec (kShape names the one that does not), then packs them.
+  // Checks that the weights fit the spec (kShape names the one that does not), then packs them. With a group the
+  // experts are those of the rank's set, and every rank makes its layer and runs its batches in step with the others.
   Layer(Backend& backend, const LayerSpec& spec, const LayerWeights& weights, Progress progress,
-        const std::stop_token& stop);
+        const std::stop_token& stop, std::optional<ParallelOptions> parallel = {});
 
   // Routes the batch and, if an output is asked for, runs the experts. Blocks until the results are in place.
   void forward(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
                const std::stop_token& stop) const;
 
+  // Sums over the ranks of the group, one of each set. Every rank calls it.
+  void sum_over_group(std::span<double> values) const;
+
   const LayerSpec& spec() const { return spec_; }
   size_t weight_bytes() const { return prepared_->weight_bytes(); }
 
  private:
+  void run(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out, const std::stop_token& stop) const;
+  Matrix run_on_group(Workspace& workspace, Matrix hidden, const Routing& routing, const DispatchPlan& plan,
+                      Matrix& shared, const std::stop_token& stop) const;
+  void run_shared(Workspace& workspace, Matrix hidden, Matrix& shared, const std::stop_token& stop) const;
+
   Backend& backend_;
   LayerSpec spec_;
   std::unique_ptr<PreparedLayer> prepared_;
+  std::unique_ptr<ExpertParallel> parallel_;  // null where all experts are here
 };
 
 }  // namespace moe

@@ -53,7 +53,7 @@ void read_unscaled(const WeightMatrix& matrix, int64_t out, int64_t outs, int64_
 
 void apply_scales(const WeightScales& scales, int64_t out, int64_t outs, int64_t in, int64_t ins, float* to) {
   for (int64_t o = 0; o < outs; ++o) {
-    const int64_t row = (out + o) / scales.out_block * scales.out_stride;
+    const int64_t row = (scales.first_out + out + o) / scales.out_block * scales.out_stride;
     for (int64_t i = 0; i < ins;) {
       const int64_t block = (in + i) / scales.in_block, end = std::min(ins, (block + 1) * scales.in_block - in);
       const float scale = read_float(scales.data, scales.dtype, row + block * scales.in_stride);

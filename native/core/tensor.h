@@ -33,8 +33,8 @@ struct Matrix {
   int64_t cols;
 };
 
-// Blocks of a matrix that share a factor: element (o, i) is multiplied by the scale at index o / out_block * out_stride
-// + i / in_block * in_stride.
+// Blocks of a matrix that share a factor: element (o, i) is multiplied by the scale at index (first_out + o) / out_block *
+// out_stride + i / in_block * in_stride.
 struct WeightScales {
   const void* data = nullptr;
   DType dtype = DType::kFloat32;
@@ -42,6 +42,7 @@ struct WeightScales {
   int64_t in_block = 1;
   int64_t out_stride = 0;
   int64_t in_stride = 0;
+  int64_t first_out = 0;  // output features before those of the matrix, where it is a part of a larger one
 
   explicit operator bool() const { return data != nullptr; }
 };

@@ -26,8 +26,6 @@ static_assert(static_cast<int>(Epilogue::kGELUTanh) == static_cast<int>(Activati
 static_assert(static_cast<int>(Epilogue::kReLU) == static_cast<int>(Activation::kReLU) + 1);
 static_assert(static_cast<int>(Epilogue::kSiLU) == static_cast<int>(Activation::kSiLU) + 1);
 
-Epilogue epilogue_of(Activation activation) { return static_cast<Epilogue>(static_cast<int>(activation) + 1); }
-
 int64_t grain_for(int64_t floats_per_item) {
   return std::max<int64_t>(1, kGrainFloats / std::max<int64_t>(1, floats_per_item));
 }

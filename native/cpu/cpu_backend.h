@@ -12,6 +12,10 @@
 
 namespace moe::cpu {
 
+constexpr Epilogue epilogue_of(Activation activation) {
+  return static_cast<Epilogue>(static_cast<int>(activation) + 1);
+}
+
 // Every stage has done its work when it returns. The output of a token depends on nothing but the token and the
 // weights: not on the other tokens (as long as routing does not), the number of threads, or earlier calls.
 class CpuBackend final : public Backend {
@@ -34,6 +38,13 @@ class CpuBackend final : public Backend {
   void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) override;
   void combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared,
                Matrix out) override;
+  void gather(Matrix in, const int32_t* index, Matrix out) override;
+  void place_columns(Matrix part, int64_t first_column, Matrix out) override;
+  void run_up(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix intermediate,
+              const std::stop_token& stop) override;
+  void run_down(const PreparedLayer& layer, Matrix intermediate, const DispatchPlan& plan, Matrix out,
+                const std::stop_token& stop) override;
+  bool memory_is_host() const override { return true; }
   void synchronize() override {}
 
  private:

@@ -86,6 +86,23 @@ void GroupedGemm::gather(const float* input, int64_t depth, float* tiles, Thread
   });
 }
 
+void GroupedGemm::scatter(const float* tiles, int64_t depth, float* rows, ThreadPool::Team& team) const {
+  team.parallel_for(static_cast<int64_t>(chunks_.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) {
+      const Chunk& chunk = chunks_[index];
+      const int64_t first = rows_.offsets[chunk.expert], count = rows_.offsets[chunk.expert + 1] - first;
+      const int64_t num_tiles = divide_up(count, kernels_.tile_rows);
+      for (int64_t tile = chunk.first_tile; tile < chunk.first_tile + chunk.num_tiles; ++tile) {
+        const int64_t row = first + row_begin(count, num_tiles, tile);
+        const int64_t height = first + row_begin(count, num_tiles, tile + 1) - row;
+        const float* const from = tiles + row * depth;
+        for (int64_t i = 0; i < height; ++i)
+          for (int64_t k = 0; k < depth; ++k) rows[(row + i) * depth + k] = from[k * height + i];
+      }
+    }
+  });
+}
+
 int64_t GroupedGemm::panels_per_task(const PackedMatrices& weights, int threads) const {
   const double rows = static_cast<double>(num_rows_) / static_cast<double>(chunks_.size());
   const double panel_flops = 2.0 * rows * static_cast<double>(weights.depth() * kernels_.panel_columns);

@@ -33,6 +33,9 @@ class GroupedGemm {
   void gather(const float* input, int64_t depth, float* tiles, ThreadPool::Team& team,
               const std::stop_token& stop) const;
 
+  // The other way: `tiles` [rows, depth] in tile form, as an activation leaves them, to `rows`, row-major.
+  void scatter(const float* tiles, int64_t depth, float* rows, ThreadPool::Team& team) const;
+
   // output = epilogue(tiles * weights + bias): rows in row-major order without an activation, tile form with one.
   // tiles: [rows, depth] in tile form. output: [rows, columns].
   void multiply(const PackedMatrices& weights, const float* tiles, Epilogue epilogue, float* output,

@@ -11,11 +11,13 @@
 namespace moe::cpu {
 namespace {
 
-PackedExperts allocate_experts(const Kernels& kernels, const LayerSpec& spec, int64_t experts, int64_t width) {
+// `width` and `hidden` are the columns of the products: I and H, or the parts of them that are held here.
+PackedExperts allocate_experts(const Kernels& kernels, const LayerSpec& spec, int64_t experts, int64_t whole_width,
+                               int64_t width, int64_t hidden) {
   const auto matrices = [&](bool gated, int64_t columns, int64_t depth) {
     return PackedMatrices(kernels, spec.weight_type, spec.weight_group, gated, experts, columns, depth);
   };
-  return {matrices(is_gated(spec.activation), width, spec.hidden_size), matrices(false, spec.hidden_size, width)};
+  return {matrices(is_gated(spec.activation), width, spec.hidden_size), matrices(false, hidden, whole_width)};
 }
 
 // Reports each expert once all its panels are packed, from whichever thread packed the last one.
@@ -71,9 +73,10 @@ PackedMatrices pack_router(const Kernels& kernels, const WeightMatrix& weights, 
 
 CpuLayer::CpuLayer(const Kernels& kernels, const LayerSpec& layer_spec, const LayerWeights& host,
                    ThreadPool::Team& team, Progress progress, const std::stop_token& stop)
-    : spec(layer_spec), experts(allocate_experts(kernels, spec, spec.moe.expert_num, spec.intermediate_size)) {
-  if (host.shared) shared = allocate_experts(kernels, spec, 1, spec.shared_size);
-  ExpertProgress counted(spec.moe.expert_num + (host.shared ? 1 : 0), progress);
+    : spec(layer_spec), experts(allocate_experts(kernels, spec, spec.held_experts(), spec.intermediate_size,
+                                                   spec.held_intermediate(), spec.held_hidden())) {
+  if (host.shared) shared = allocate_experts(kernels, spec, 1, spec.shared_size, spec.shared_size, spec.hidden_size);
+  ExpertProgress counted(spec.held_experts() + (host.shared ? 1 : 0), progress);
   pack_experts(experts, host.experts.data(), team, counted, stop);
   if (shared) pack_experts(*shared, &*host.shared, team, counted, stop);
   if (host.shared_router) shared_router = pack_router(kernels, host.shared_router, {});

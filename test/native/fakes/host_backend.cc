@@ -99,16 +99,25 @@ float activated(Activation activation, float gate, float up) {
   throw Error(ErrorCode::kInternal, "Expected a known activation");
 }
 
-void run_expert(const Expert& expert, Activation activation, const float* in, float* out) {
-  std::vector<float> gate(expert.gate.rows), up(expert.up.rows), result(expert.down.rows);
+std::vector<float> run_up(const Expert& expert, Activation activation, const float* in) {
+  std::vector<float> gate(expert.gate.rows), up(expert.up.rows);
   expert.gate.multiply(in, gate.data());
   expert.up.multiply(in, up.data());
   add_bias(gate, expert.gate_bias);
   add_bias(up, expert.up_bias);
   for (size_t i = 0; i < up.size(); ++i) up[i] = activated(activation, gate.empty() ? 0.0f : gate[i], up[i]);
-  expert.down.multiply(up.data(), result.data());
+  return up;
+}
+
+void run_down(const Expert& expert, const float* intermediate, float* out) {
+  std::vector<float> result(expert.down.rows);
+  expert.down.multiply(intermediate, result.data());
   add_bias(result, expert.down_bias);
   std::copy(result.begin(), result.end(), out);
+}
+
+void run_expert(const Expert& expert, Activation activation, const float* in, float* out) {
+  run_down(expert, run_up(expert, activation, in).data(), out);
 }
 
 void stop_if_requested(const std::stop_token& stop) {
@@ -183,6 +192,33 @@ void HostBackend::run_experts(const PreparedLayer& prepared, Matrix hidden, cons
       run_expert(layer.experts[expert], layer.spec.activation,
                  hidden.data + plan.slot_of_row[row] / plan.fan_out * hidden.cols, out.data + row * out.cols);
   }
+}
+
+void HostBackend::gather(Matrix in, const int32_t* index, Matrix out) {
+  for (int64_t row = 0; row < out.rows; ++row)
+    if (index[row] >= 0) std::copy_n(in.data + index[row] * in.cols, in.cols, out.data + row * out.cols);
+}
+
+void HostBackend::run_up(const PreparedLayer& prepared, Matrix hidden, const DispatchPlan& plan, Matrix intermediate,
+                         const std::stop_token& stop) {
+  stop_if_requested(stop);
+  const HostLayer& layer = as_host(prepared);
+  for (size_t expert = 0; expert < layer.experts.size(); ++expert)
+    for (int32_t row = plan.expert_offsets[expert]; row < plan.expert_offsets[expert + 1]; ++row) {
+      const float* const in = hidden.data + plan.slot_of_row[row] / plan.fan_out * hidden.cols;
+      const std::vector<float> up = moe::test::run_up(layer.experts[expert], layer.spec.activation, in);
+      std::copy(up.begin(), up.end(), intermediate.data + row * intermediate.cols);
+    }
+}
+
+void HostBackend::run_down(const PreparedLayer& prepared, Matrix intermediate, const DispatchPlan& plan, Matrix out,
+                           const std::stop_token& stop) {
+  stop_if_requested(stop);
+  const HostLayer& layer = as_host(prepared);
+  for (size_t expert = 0; expert < layer.experts.size(); ++expert)
+    for (int32_t row = plan.expert_offsets[expert]; row < plan.expert_offsets[expert + 1]; ++row)
+      moe::test::run_down(layer.experts[expert], intermediate.data + row * intermediate.cols,
+                          out.data + row * out.cols);
 }
 
 void HostBackend::run_shared(const PreparedLayer& prepared, Matrix hidden, Matrix out, const std::stop_token& stop) {

@@ -19,6 +19,11 @@ class HostBackend : public Backend {
   void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) override;
   void combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared,
                Matrix out) override;
+  void gather(Matrix in, const int32_t* index, Matrix out) override;
+  void run_up(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix intermediate,
+              const std::stop_token& stop) override;
+  void run_down(const PreparedLayer& layer, Matrix intermediate, const DispatchPlan& plan, Matrix out,
+                const std::stop_token& stop) override;
   void synchronize() override {}
 };
 

@@ -1,0 +1,131 @@
+#include "core/expert_group.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/error.h"
+#include "core/outgoing_rows.h"
+#include "core/staged_collective.h"
+
+namespace moe {
+namespace {
+
+struct Header {
+  uint64_t magic;
+  uint64_t call;
+  Announcement announcement;
+};
+
+constexpr uint64_t kMagic = 0x6d6f652d72616e6b;
+
+const char* name_of(Announcement::Kind kind) {
+  switch (kind) {
+    case Announcement::kCreate:
+      return "creates";
+    case Announcement::kForward:
+      return "runs";
+    case Announcement::kSum:
+      return "sums the load of";
+  }
+  return "does something unknown with";
+}
+
+std::string describe(const Header& header) {
+  return std::string(name_of(header.announcement.kind)) + " layer " + std::to_string(header.announcement.layer) +
+         " of the group in call " + std::to_string(header.call);
+}
+
+}  // namespace
+
+ExpertGroup::ExpertGroup(std::unique_ptr<Collective> collective, GroupShape shape)
+    : collective_(std::move(collective)), shape_(shape) {}
+
+Collective& ExpertGroup::collective_of(Backend& backend) {
+  if (backend_ == &backend) return *on_device_;
+  if (backend_) throw Error(ErrorCode::kConfig, "Expected all layers of a group to be on one device");
+  backend_ = &backend;
+  buffers_ = std::make_unique<Buffers>(backend);
+  on_device_ = backend.connect(*collective_);
+  if (!on_device_) on_device_ = std::make_unique<StagedCollective>(backend, *collective_);
+  return *on_device_;
+}
+
+size_t ExpertGroup::announced_bytes() const {
+  return std::max<size_t>(256, static_cast<size_t>(shape_.sets()) * kMaxChunks * sizeof(RowCount));
+}
+
+std::span<const std::byte> ExpertGroup::Announced::operator[](int rank) const {
+  const size_t bytes = group_.announced_bytes();
+  return {group_.in_.data() + rank * (sizeof(Header) + bytes) + sizeof(Header), bytes};
+}
+
+ExpertGroup::Announced ExpertGroup::announce(Backend& backend, const Announcement& mine,
+                                             std::span<const std::byte> own) {
+  expect_usable();
+  Collective& collective = collective_of(backend);
+  const Header header{kMagic, calls_++, mine};
+  const size_t bytes = sizeof(Header) + announced_bytes();
+  out_.assign(bytes, std::byte{0});
+  std::memcpy(out_.data(), &header, sizeof(Header));
+  if (!own.empty()) std::memcpy(out_.data() + sizeof(Header), own.data(), own.size());
+  in_.resize(bytes * shape_.size);
+  sends_.clear();
+  receives_.clear();
+  for (int step = 1; step < shape_.size; ++step) {
+    sends_.push_back({(shape_.rank + step) % shape_.size, 0, bytes});
+    const int from = (shape_.rank + shape_.size - step) % shape_.size;
+    receives_.push_back({from, from * bytes, bytes});
+  }
+
+  std::byte* const sent = buffers_->sent.reserve<std::byte>(bytes);
+  std::byte* const received = buffers_->received.reserve<std::byte>(in_.size());
+  backend.upload(sent, out_.data(), bytes);
+  collective.wait(collective.start(sent, sends_, received, receives_));
+  backend.download(in_.data(), received, in_.size());
+  backend.synchronize();
+  std::memcpy(in_.data() + shape_.rank * bytes, out_.data(), bytes);
+
+  for (int rank = 0; rank < shape_.size; ++rank) compare(mine, in_.data() + rank * bytes, rank);
+  return Announced(*this);
+}
+
+void ExpertGroup::compare(const Announcement& mine, const std::byte* message, int rank) const {
+  Header theirs;
+  std::memcpy(&theirs, message, sizeof(theirs));
+  const Header own{kMagic, calls_ - 1, mine};
+  if (theirs.magic != kMagic)
+    throw Error(ErrorCode::kPeerLost, "Expected rank " + std::to_string(rank) + " to announce a call, got other bytes");
+  if (theirs.call != own.call || theirs.announcement.kind != mine.kind || theirs.announcement.layer != mine.layer)
+    throw Error(ErrorCode::kConfig, "Expected every rank to make the same calls in the same order: rank " +
+                                        std::to_string(rank) + " " + describe(theirs) + ", rank " +
+                                        std::to_string(shape_.rank) + " " + describe(own));
+  if (rank / shape_.model_parallel == shape_.set() &&
+      (theirs.announcement.tokens != mine.tokens || theirs.announcement.routing != mine.routing))
+    throw Error(ErrorCode::kConfig, "Expected the ranks of a model-parallel set to run the same tokens: rank " +
+                                        std::to_string(rank) + " has " + std::to_string(theirs.announcement.tokens) +
+                                        ", rank " + std::to_string(shape_.rank) + " has " +
+                                        std::to_string(mine.tokens) +
+                                        (theirs.announcement.tokens == mine.tokens ? " others" : ""));
+}
+
+void ExpertGroup::fail(const std::exception_ptr& cause) noexcept {
+  if (failure_) return;
+  failure_ = cause;
+  collective_->abort();
+  if (on_device_) on_device_->abort();
+}
+
+void ExpertGroup::expect_usable() const {
+  if (!failure_) return;
+  try {
+    std::rethrow_exception(failure_);
+  } catch (const Error& error) {
+    const ErrorCode code = error.code() == ErrorCode::kTimeout ? ErrorCode::kTimeout : ErrorCode::kPeerLost;
+    throw Error(code, std::string("The group is of no use any more, since an earlier call failed: ") + error.what());
+  } catch (const std::exception& error) {
+    throw Error(ErrorCode::kPeerLost,
+                std::string("The group is of no use any more, since an earlier call failed: ") + error.what());
+  }
+}
+
+}  // namespace moe

@@ -1,0 +1,81 @@
+// The ranks that share a layer's experts, and what they tell each other before rows travel.
+#pragma once
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/collective.h"
+#include "core/device_buffer.h"
+#include "core/group_shape.h"
+
+namespace moe {
+
+// More would send messages too small to be worth their start. MindFormers' comp_comm_parallel_degree counts up to here.
+constexpr int32_t kMaxChunks = 16;
+
+// What a rank is about to do. Every rank says so to every other, in messages of one size, before each call: ranks that
+// do different things would wait for bytes that never come.
+struct Announcement {
+  enum Kind : uint32_t { kCreate = 1, kForward = 2, kSum = 3 };
+
+  Kind kind = kForward;
+  uint32_t layer = 0;    // which of the group's layers
+  int64_t tokens = 0;    // of the rank's batch
+  uint64_t routing = 0;  // a digest of the choices: equal within a set
+};
+
+// Used by one thread, that of its device. After a failure every call throws.
+class ExpertGroup {
+ public:
+  ExpertGroup(std::unique_ptr<Collective> collective, GroupShape shape);
+
+  const GroupShape& shape() const { return shape_; }
+  uint32_t add_layer() { return layers_++; }
+
+  // How bytes on the device travel: through the device's own library where it has one, else by way of the host. The
+  // first device to ask is the group's; throws kConfig for another.
+  Collective& collective_of(Backend& backend);
+
+  // Tells every rank `mine` and up to announced_bytes() of anything, in one message each, and returns what every rank
+  // told. Throws kConfig where ranks do not announce the same call.
+  class Announced {
+   public:
+    std::span<const std::byte> operator[](int rank) const;  // announced_bytes(), valid until the next call
+
+   private:
+    friend class ExpertGroup;
+    explicit Announced(const ExpertGroup& group) : group_(group) {}
+    const ExpertGroup& group_;
+  };
+  Announced announce(Backend& backend, const Announcement& mine, std::span<const std::byte> own);
+  size_t announced_bytes() const;
+
+  // Makes the group unusable and lets the peers know. The first failure counts.
+  void fail(const std::exception_ptr& cause) noexcept;
+  void expect_usable() const;
+
+ private:
+  struct Buffers {
+    explicit Buffers(Backend& backend) : sent(backend), received(backend) {}
+    DeviceBuffer sent, received;
+  };
+
+  void compare(const Announcement& mine, const std::byte* message, int rank) const;
+
+  std::unique_ptr<Collective> collective_;
+  GroupShape shape_;
+  uint32_t layers_ = 0;
+  uint64_t calls_ = 0;
+  Backend* backend_ = nullptr;
+  std::unique_ptr<Collective> on_device_;
+  std::unique_ptr<Buffers> buffers_;
+  std::vector<std::byte> out_, in_;
+  std::vector<Transfer> sends_, receives_;
+  std::exception_ptr failure_;
+};
+
+}  // namespace moe
