@@ -7,9 +7,10 @@ namespace moe {
 namespace {
 
 constexpr const char* kCodes[] = {
-    "ERR_MOE_CONFIG",        "ERR_MOE_SHAPE",   "ERR_MOE_CHECKPOINT", "ERR_MOE_DEVICE_UNAVAILABLE",
-    "ERR_MOE_OUT_OF_MEMORY", "ERR_MOE_DEVICE",  "ERR_MOE_QUEUE_FULL", "ERR_MOE_PEER_LOST",
-    "ERR_MOE_TIMEOUT",       "ERR_MOE_ABORTED", "ERR_MOE_CLOSED",     "ERR_MOE_INTERNAL",
+    "ERR_MOE_CONFIG",        "ERR_MOE_SHAPE",   "ERR_MOE_CHECKPOINT",  "ERR_MOE_DEVICE_UNAVAILABLE",
+    "ERR_MOE_OUT_OF_MEMORY", "ERR_MOE_DEVICE",  "ERR_MOE_DEVICE_LOST", "ERR_MOE_QUEUE_FULL",
+    "ERR_MOE_PEER_LOST",     "ERR_MOE_TIMEOUT", "ERR_MOE_ABORTED",     "ERR_MOE_CLOSED",
+    "ERR_MOE_INTERNAL",
 };
 static_assert(std::size(kCodes) == static_cast<size_t>(ErrorCode::kInternal) + 1);
 

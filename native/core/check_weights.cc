@@ -40,11 +40,13 @@ void check_expert(const std::string& name, const ExpertWeights& expert, bool gat
 
 void check_weight_type(const LayerSpec& spec) {
   const int32_t group = spec.weight_group;
-  const bool known = group == 32 || group == 64 || group == 128 || (group == 0 && spec.weight_type != WeightType::kInt4);
+  const bool known =
+      group == 32 || group == 64 || group == 128 || (group == 0 && spec.weight_type != WeightType::kInt4);
   if (is_quantized(spec.weight_type) ? !known : group != 0)
-    throw Error(ErrorCode::kConfig,
-                "Expected `weightGroup` to be 32, 64 or 128, 0 for one scale per output of int8, and 0 for floats, got " +
-                    std::to_string(group));
+    throw Error(
+        ErrorCode::kConfig,
+        "Expected `weightGroup` to be 32, 64 or 128, 0 for one scale per output of int8, and 0 for floats, got " +
+            std::to_string(group));
 }
 
 }  // namespace

@@ -9,10 +9,10 @@ namespace moe {
 namespace {
 
 constexpr std::array kNames{
-    "expertNum",   "numExpertsChosen", "hiddenSize",    "intermediateSize",       "shared expert size",
-    "activation",  "weightType",       "routingPolicy", "capacityFactor",         "expertGroupSize",
-    "topkMethod",  "useGatingSigmoid", "normTopkProb",  "compCommParallelDegree", "groupWiseA2a",
-    "enableSdrop", "placement"};
+    "expertNum",       "numExpertsChosen", "hiddenSize",       "intermediateSize", "shared expert size",
+    "activation",      "weightType",       "weightGroup",      "routingPolicy",    "capacityFactor",
+    "expertGroupSize", "topkMethod",       "useGatingSigmoid", "normTopkProb",     "compCommParallelDegree",
+    "groupWiseA2a",    "enableSdrop",      "placement"};
 
 int64_t digest_of(const Placement& placement) {
   uint64_t digest = 0xcbf29ce484222325;
@@ -40,6 +40,7 @@ LayerFacts::LayerFacts(const LayerSpec& spec, const Placement& placement, int32_
               spec.shared_size,
               static_cast<int64_t>(spec.activation),
               static_cast<int64_t>(spec.weight_type),
+              spec.weight_group,
               static_cast<int64_t>(spec.moe.routing_policy),
               bits_of(spec.moe.capacity_factor),
               spec.moe.tokens_per_group,

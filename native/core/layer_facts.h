@@ -18,7 +18,7 @@ class LayerFacts {
   void expect_same(std::span<const std::byte> theirs, int rank, int own_rank) const;
 
  private:
-  static constexpr size_t kCount = 17;
+  static constexpr size_t kCount = 18;
   std::array<int64_t, kCount> values_;
 };
 

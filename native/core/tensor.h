@@ -33,8 +33,8 @@ struct Matrix {
   int64_t cols;
 };
 
-// Blocks of a matrix that share a factor: element (o, i) is multiplied by the scale at index (first_out + o) / out_block *
-// out_stride + i / in_block * in_stride.
+// Blocks of a matrix that share a factor: element (o, i) is multiplied by the scale at index (first_out + o) /
+// out_block * out_stride + i / in_block * in_stride.
 struct WeightScales {
   const void* data = nullptr;
   DType dtype = DType::kFloat32;

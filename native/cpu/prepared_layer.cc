@@ -73,8 +73,9 @@ PackedMatrices pack_router(const Kernels& kernels, const WeightMatrix& weights, 
 
 CpuLayer::CpuLayer(const Kernels& kernels, const LayerSpec& layer_spec, const LayerWeights& host,
                    ThreadPool::Team& team, Progress progress, const std::stop_token& stop)
-    : spec(layer_spec), experts(allocate_experts(kernels, spec, spec.held_experts(), spec.intermediate_size,
-                                                   spec.held_intermediate(), spec.held_hidden())) {
+    : spec(layer_spec),
+      experts(allocate_experts(kernels, spec, spec.held_experts(), spec.intermediate_size, spec.held_intermediate(),
+                               spec.held_hidden())) {
   if (host.shared) shared = allocate_experts(kernels, spec, 1, spec.shared_size, spec.shared_size, spec.hidden_size);
   ExpertProgress counted(spec.held_experts() + (host.shared ? 1 : 0), progress);
   pack_experts(experts, host.experts.data(), team, counted, stop);

@@ -113,9 +113,16 @@ TEST(Ranks, GiveWhatOneProcessGivesWithBFloat16WeightsAndASharedExpert) {
                       .experts = 12,
                       .top_k = 5,
                       .shared = 7,
-                      .held = DType::kBFloat16,
+                      .held = {WeightType::kBFloat16},
                       .shared_gate = true});
   for (const Setting& setting : settings()) expect_same_as_one_process(random, setting, {5, 17, 0});
+}
+
+TEST(Ranks, GiveWhatOneProcessGivesWithQuantisedWeights) {
+  for (const auto& [type, group] : {std::pair{WeightType::kInt8, 0}, {WeightType::kInt4, 32}}) {
+    RandomLayer random({.hidden = 40, .intermediate = 36, .experts = 8, .top_k = 2, .held = {type, group}});
+    for (const Setting& setting : settings()) expect_same_as_one_process(random, setting, {9, 2});
+  }
 }
 
 TEST(Ranks, DropWhatOneProcessDrops) {
