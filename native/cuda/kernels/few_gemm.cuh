@@ -13,6 +13,7 @@ constexpr int kFewBlocks = kFewThreads / kWarp;  // of features, of a block of t
 
 template <class Weights, bool kUp, int kColumns>
 __device__ __forceinline__ void few_gemm(const GemmTask& task) {
+  using Functions = FunctionsOf<Weights>;
   constexpr int kPlanes = Weights::kPlanes;
   constexpr int kAhead = Weights::kBytes >= 2048 ? 4 : 8;  // packets on their way
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
@@ -79,8 +80,7 @@ __device__ __forceinline__ void few_gemm(const GemmTask& task) {
   for (int i = 0; i < kAhead; ++i)
     if (packet + i < packets) multiply(parts[i], packet + i);
 
-  const int64_t bias_at = (static_cast<int64_t>(tile.expert) * task.column_blocks + block) * kPacketColumns + g;
-  const float bias0 = task.bias ? task.bias[bias_at] : 0.0f, bias8 = task.bias ? task.bias[bias_at + 8] : 0.0f;
+  const float2 bias = bias_of(task, tile.expert, block, g, g + 8);
 #pragma unroll
   for (int c = 0; c < kColumns; ++c)
 #pragma unroll
@@ -88,16 +88,16 @@ __device__ __forceinline__ void few_gemm(const GemmTask& task) {
       const int row = c * 8 + 2 * t + i;
       if (row >= tile.rows) continue;
       const int64_t at = (static_cast<int64_t>(tile.first_row) + row) * task.output_stride;
-      const float sum = sums[c][i] + bias0, sum8 = sums[c][2 + i] + bias8;
+      const float sum = sums[c][i] + bias.x, sum8 = sums[c][2 + i] + bias.y;
       if constexpr (!kUp) {
         float* const to = static_cast<float*>(task.output) + at + block * 16 + g;
         if (block * 16 + g < task.columns) to[0] = sum;
         if (block * 16 + 8 + g < task.columns) to[8] = sum8;
       } else if (has_gate(task.activation)) {
-        store_rounded<Weights>(task, at + block * 8 + g, activate(task.activation, sum, sum8));
+        store_rounded<Weights>(task, at + block * 8 + g, activate<Functions>(task.activation, sum, sum8));
       } else {
-        store_rounded<Weights>(task, at + block * 16 + g, activate(task.activation, 0.0f, sum));
-        store_rounded<Weights>(task, at + block * 16 + 8 + g, activate(task.activation, 0.0f, sum8));
+        store_rounded<Weights>(task, at + block * 16 + g, activate<Functions>(task.activation, 0.0f, sum));
+        store_rounded<Weights>(task, at + block * 16 + 8 + g, activate<Functions>(task.activation, 0.0f, sum8));
       }
     }
 }

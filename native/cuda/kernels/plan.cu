@@ -130,7 +130,8 @@ extern "C" __global__ void __launch_bounds__(moe::cuda::kMaxExperts) moe_cut_til
   __shared__ int sums[kWarp];
   const int expert = threadIdx.x;
   const bool exists = expert < task.experts;
-  const int begin = exists ? task.offsets[expert] : 0, end = exists ? task.offsets[expert + 1] : 0;
+  const int begin = exists && task.offsets ? task.offsets[expert] : 0;
+  const int end = !exists ? 0 : task.offsets ? task.offsets[expert + 1] : task.rows;
   const int tiles = (end - begin + task.height - 1) / task.height;
   const int last = inclusive_sum(tiles, sums), first = last - tiles;
   for (int i = 0; i < tiles; ++i) {

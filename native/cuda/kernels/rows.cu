@@ -62,7 +62,7 @@ extern "C" __global__ void __launch_bounds__(256) moe_combine(const moe::cuda::C
 
 extern "C" __global__ void __launch_bounds__(256) moe_scale_rows(const moe::cuda::ScaleTask task) {
   const int64_t token = blockIdx.x;
-  const float scale = moe::cuda::sigmoid(task.logits[token]);
+  const float scale = moe::cuda::sigmoid<moe::cuda::Exact>(task.logits[token]);
   for (int column = threadIdx.x; column < task.hidden_size; column += blockDim.x)
     task.rows[token * task.hidden_size + column] *= scale;
 }

@@ -8,11 +8,23 @@
 
 namespace moe::cuda {
 
-// The bias of two neighbouring columns of a block of kPacketColumns.
-__device__ __forceinline__ float2 bias_of(const GemmTask& task, int expert, int block, int column) {
+template <int planes>
+struct FunctionsOfPlanes {
+  using Type = Fast;
+};
+template <>
+struct FunctionsOfPlanes<3> {
+  using Type = Exact;
+};
+// Results that are rounded to 16 bits do not need more.
+template <class Weights>
+using FunctionsOf = typename FunctionsOfPlanes<Weights::kPlanes>::Type;
+
+// The biases of two columns of a block of kPacketColumns.
+__device__ __forceinline__ float2 bias_of(const GemmTask& task, int expert, int block, int first, int second) {
   if (!task.bias) return {0.0f, 0.0f};
-  const int64_t at = (static_cast<int64_t>(expert) * task.column_blocks + block) * kPacketColumns + column;
-  return *reinterpret_cast<const float2*>(task.bias + at);
+  const float* const bias = task.bias + (static_cast<int64_t>(expert) * task.column_blocks + block) * kPacketColumns;
+  return {bias[first], bias[second]};
 }
 
 // One rounded value, or its planes, at `at` of the 16-bit rows.
@@ -49,17 +61,6 @@ __device__ __forceinline__ void store_rounded(const GemmTask& task, int64_t at, 
   } else {
     put(to, pack_bfloat16(low, high));
   }
-}
-
-// Float32 values of the columns that exist. `at` is where the row begins.
-__device__ __forceinline__ void store_pair(const GemmTask& task, int64_t at, int column, float low, float high) {
-  float* const to = static_cast<float*>(task.output) + at + column;
-  if (column + 1 < task.columns && (task.output_stride & 1) == 0) {
-    *reinterpret_cast<float2*>(to) = {low, high};
-    return;
-  }
-  if (column < task.columns) to[0] = low;
-  if (column + 1 < task.columns) to[1] = high;
 }
 
 }  // namespace moe::cuda

@@ -1,5 +1,6 @@
 // What kernels are told. Plain data, read by g++ and nvcc alike; pointers are to device memory unless said otherwise.
-// T tokens, H hidden, I intermediate, E experts, K choices, G groups of tokens.
+// T tokens, H hidden, I intermediate, E experts, K choices, G groups of tokens. Tasks have no padding, so that equal
+// work has equal bytes.
 #pragma once
 #include <cstdint>
 
@@ -26,13 +27,33 @@ struct RoundTask {
 
 // logits[t, e] = bias[e] + the chain of fused multiply-adds over H in index order, from 0: the CPU's bits.
 struct RouterTask {
-  const float* hidden;   // [T, H]
-  const float* weights;  // [H, E]
-  const float* bias;     // [E], or null
-  float* logits;         // [T, E]
+  const float* hidden;    // [T, H]
+  const float* weights;   // [H, E]
+  const float* bias;      // [E], or null
+  float* logits;          // [T, E]
+  uint32_t* expert_load;  // [E], set to 0, or null
   int64_t tokens;
   int32_t hidden_size;
   int32_t experts;
+};
+
+// Tiles of the router's product, tokens x experts, and how its operands come.
+struct RouterTile {
+  int tokens, experts, depth, stages;
+  constexpr int row_floats() const { return depth + 4; }  // of a token: neighbours in other banks
+  constexpr int stage_floats() const { return tokens * row_floats() + depth * experts; }
+  constexpr int shared_bytes() const { return stages * stage_floats() * 4; }
+};
+constexpr RouterTile kRouterFew{8, 32, 64, 5};
+constexpr RouterTile kRouterMany{32, 32, 32, 3};
+constexpr int kRouterThreads = 256;
+
+// What moe::RoutingTotals is.
+struct Totals {
+  double aux_loss;
+  double z_loss;
+  int64_t dropped_choices;
+  int64_t capacity;
 };
 
 // A token's choices before capacity.
@@ -46,6 +67,8 @@ struct ChooseTask {
   double* score_sums;            // V2: [T], of sigmoid scores, or null
   double* squared_logsumexp;     // V2: [T], or null where there is no z-loss
   int32_t* loss_experts;         // V2: [T, K], choices by score alone, or null where they are the same
+  uint32_t* expert_load;         // [E], counts are added, or null where capacity may still cut choices
+  Totals* totals;                // {0, 0, 0, -1}, or null
   int64_t tokens;
   int32_t num_experts;
   int32_t top_k;
@@ -54,21 +77,26 @@ struct ChooseTask {
   int32_t kept_groups;  // a token may choose from
   float norm_epsilon;
   float scaling_factor;
-  bool sigmoid;
-  bool sum_of_two;      // a group's score is the sum of its two best, not the best
-  bool mask_to_lowest;  // masked groups rank at -infinity, not 0
-  bool biased;          // weights are the scores, ranks have the bias
-  bool normalize;
+  int32_t sigmoid;         // flags from here on
+  int32_t sum_of_two;      // a group's score is the sum of its two best, not the best
+  int32_t mask_to_lowest;  // masked groups rank at -infinity, not 0
+  int32_t biased;          // weights are the scores, ranks have the bias
+  int32_t normalize;
+  int32_t unused;
 };
 
-// The only expert takes every token whose values are finite.
+constexpr int kChooseWarps = 4;  // tokens of a block
+constexpr int choose_shared_bytes(int experts) { return kChooseWarps * 3 * experts * 4; }
+
+// The only expert takes every token whose values are finite. One block.
 struct OnlyExpertTask {
   const float* hidden;    // [T, H]
   int32_t* experts;       // [T]
   float* weights;         // [T]
-  uint32_t* expert_load;  // [1], 0 before
+  uint32_t* expert_load;  // [1]
+  Totals* totals;
   int64_t tokens;
-  int32_t hidden_size;
+  int64_t hidden_size;
 };
 
 // Gives out the slots of each group of tokens in order and drops what finds none.
@@ -77,16 +105,17 @@ struct PlaceTask {
   const float* gates;      // [T, K]
   int32_t* experts;        // [T, K], final
   float* weights;          // [T, K], final
-  int32_t* kept;           // V1: [T]
+  int32_t* kept;           // V1: [T], choices that found a slot, those with gate 0 included
   int32_t* load;           // [G, E], tokens each expert serves
-  int32_t* dropped;        // [G, E], choices of the expert that were cut
+  int32_t* dropped;        // [G, E], choices that were cut; only their sum has a meaning
   int64_t tokens;
   int64_t group_size;
   int64_t full_capacity;  // slots per expert of a full group; -1: no limit
   int64_t last_capacity;  // of the last group
   int32_t num_experts;
   int32_t top_k;
-  bool token_major;  // V2: sdrop
+  int32_t token_major;  // V2: sdrop
+  int32_t unused;
 };
 
 // Balance losses and totals.
@@ -102,10 +131,10 @@ struct LossTask {
   double* shares;                   // [chunks][rounds][E], sums over the tokens of a chunk
   int32_t* votes;                   // [chunks][rounds][E]
   int32_t* counts;                  // [chunks], routable tokens
-  const int32_t* load;              // [G, E]
+  const int32_t* load;              // [G, E], or null where ChooseTask has counted
   const int32_t* dropped;           // [G, E]
   uint32_t* expert_load;            // [E], result
-  void* totals;                     // RoutingTotals, result
+  Totals* totals;                   // result
   const double* aux_factors;        // V2: [aux_losses]
   const int32_t* aux_groups;        // V2: [aux_losses], groups of experts
   double z_loss_factor;
@@ -119,7 +148,7 @@ struct LossTask {
   int32_t num_experts;
   int32_t top_k;
   int32_t rounds;  // V1: K, V2: 1
-  bool wants_loss;
+  int32_t wants_loss;
 };
 
 constexpr int kLossChunk = 256;  // tokens a block sums
@@ -150,12 +179,25 @@ struct Tile {
 constexpr int kTileGroup = 16;  // tiles at most
 
 struct TileTask {
-  const int32_t* offsets;  // [experts + 1]
+  const int32_t* offsets;  // [experts + 1]; null: one expert has all the rows
   Tile* tiles;             // sized for the worst case
   int32_t* count;
   int32_t experts;
+  int32_t rows;
   int32_t height;  // rows of a tile at most
+  int32_t unused;
 };
+
+constexpr int kTileThreads = 128;
+constexpr int kTileColumns = 128;  // output features of a block
+
+// Rows of a tile at most, and the depth of its ring in shared memory: two blocks fit a multiprocessor.
+struct TileSizes {
+  int height, stages;
+};
+constexpr TileSizes tile_sizes(int packet_bytes) {
+  return packet_bytes > 1024 ? TileSizes{64, 3} : TileSizes{128, packet_bytes == 1024 ? 5 : packet_bytes > 512 ? 6 : 7};
+}
 
 // One product of every expert. Up: output = activation(input . gate^T + .., input . up^T + ..), rounded as input.
 // Down: float32 rows.
@@ -175,6 +217,7 @@ struct GemmTask {
   int32_t columns;        // of output that are written
   int32_t fan_out;
   int32_t activation;  // moe::Activation
+  int32_t unused;
 };
 
 struct CombineTask {
@@ -193,7 +236,7 @@ struct ScaleTask {
   float* rows;          // [T, H]
   const float* logits;  // [T]
   int64_t tokens;
-  int32_t hidden_size;
+  int64_t hidden_size;
 };
 
 }  // namespace moe::cuda

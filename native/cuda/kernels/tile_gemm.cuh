@@ -8,19 +8,19 @@
 
 namespace moe::cuda {
 
-constexpr int kTileThreads = 128;
-constexpr int kTileColumns = 128;
 constexpr int kTileBlocks = kTileColumns / kPacketColumns;  // of features
 
 template <class Weights>
 struct TileShape {
-  static constexpr int kMaxHeight = Weights::kPlanes == 1 ? 128 : 64;
+  static constexpr int kMaxHeight = tile_sizes(Weights::kBytes).height;
   static constexpr int kRowBytes = kPacketDepth * 2;  // of a stage, per plane
   static constexpr int kStageRows = Weights::kPlanes * kMaxHeight * kRowBytes;
   static constexpr int kStageBytes = kStageRows + kTileBlocks * Weights::kBytes;
-  static constexpr int kStages = Weights::kPlanes == 1 ? 5 : 3;
+  static constexpr int kStages = tile_sizes(Weights::kBytes).stages;
   static constexpr int kSharedBytes = kStages * kStageBytes;
 };
+
+extern __shared__ __align__(16) uint8_t tile_memory[];
 
 // One tile of at most kHeight rows. Uniform over the block.
 template <class Weights, int kHeight, bool kUp>
@@ -78,7 +78,7 @@ __device__ __forceinline__ void multiply_tile(const GemmTask& task, const Tile& 
   };
 
   float sums[kFragments][kBlocks][2][4] = {};
-#pragma unroll
+#pragma unroll 1
   for (int stage = 0; stage < kStages - 1; ++stage) {
     if (stage < packets) load(stage, stage);
     commit_copies();
@@ -124,40 +124,83 @@ __device__ __forceinline__ void multiply_tile(const GemmTask& task, const Tile& 
   }
   wait_copies<0>();
 
+  using Functions = FunctionsOf<Weights>;
+  const auto store = [&](const auto& put) {
 #pragma unroll
-  for (int b = 0; b < kBlocks; ++b) {
-    const int block = first_block + warp_block + b;
-    if (block >= task.column_blocks) continue;
-    const float2 bias = bias_of(task, tile.expert, block, 2 * t), bias8 = bias_of(task, tile.expert, block, 8 + 2 * t);
+    for (int b = 0; b < kBlocks; ++b) {
+      const int block = first_block + warp_block + b;
+      if (block >= task.column_blocks) continue;
+      const float2 bias = bias_of(task, tile.expert, block, 2 * t, 2 * t + 1);
+      const float2 bias8 = bias_of(task, tile.expert, block, 8 + 2 * t, 9 + 2 * t);
+#pragma unroll
+      for (int f = 0; f < kFragments; ++f)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int row = warp_row + f * 16 + half * 8 + g;
+          if (row >= tile.rows) continue;
+          const float* const left = sums[f][b][0] + 2 * half;
+          const float* const right = sums[f][b][1] + 2 * half;
+          put((static_cast<int64_t>(tile.first_row) + row) * task.output_stride, block, left[0] + bias.x,
+              left[1] + bias.y, right[0] + bias8.x, right[1] + bias8.y);
+        }
+    }
+  };
+  // The usual cases store from registers: two neighbouring columns at a time.
+  if (!kUp && task.columns % 2 == 0) {
+    store([&](int64_t at, int block, float low, float high, float low8, float high8) {
+      float* const to = static_cast<float*>(task.output) + at + block * kPacketColumns + 2 * t;
+      const int left = task.columns - block * kPacketColumns - 2 * t;
+      if (left > 0) *reinterpret_cast<float2*>(to) = {low, high};
+      if (left > 8) *reinterpret_cast<float2*>(to + 8) = {low8, high8};
+    });
+    return;
+  }
+  if (kUp && task.activation == static_cast<int32_t>(DeviceActivation::kSwiGLU)) {
+    store([&](int64_t at, int block, float gate, float gate_high, float up, float up_high) {
+      store_rounded<Weights>(task, at + block * 8 + 2 * t, swiglu<Functions>(gate, up),
+                             swiglu<Functions>(gate_high, up_high));
+    });
+    return;
+  }
+
+  // The others go through shared memory, so that their code is here once.
+  constexpr int kRowFloats = kTileColumns + 4;  // neighbouring rows in other banks
+  static_assert(kHeight * kRowFloats * 4 <= Shape::kSharedBytes);
+  float* const staged = reinterpret_cast<float*>(tile_memory);
+  __syncthreads();  // the ring has been read by all
+#pragma unroll
+  for (int b = 0; b < kBlocks; ++b)
 #pragma unroll
     for (int f = 0; f < kFragments; ++f)
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int row = warp_row + f * 16 + half * 8 + g;
-        if (row >= tile.rows) continue;
-        const int64_t at = (static_cast<int64_t>(tile.first_row) + row) * task.output_stride;
-        const float low = sums[f][b][0][2 * half] + bias.x, high = sums[f][b][0][2 * half + 1] + bias.y;
-        const float low8 = sums[f][b][1][2 * half] + bias8.x, high8 = sums[f][b][1][2 * half + 1] + bias8.y;
-        if constexpr (!kUp) {
-          store_pair(task, at, block * 16 + 2 * t, low, high);
-          store_pair(task, at, block * 16 + 8 + 2 * t, low8, high8);
-        } else if (has_gate(task.activation)) {
-          store_rounded<Weights>(task, at + block * 8 + 2 * t, activate(task.activation, low, low8),
-                                 activate(task.activation, high, high8));
-        } else {
-          store_rounded<Weights>(task, at + block * 16 + 2 * t, activate(task.activation, 0.0f, low),
-                                 activate(task.activation, 0.0f, high));
-          store_rounded<Weights>(task, at + block * 16 + 8 + 2 * t, activate(task.activation, 0.0f, low8),
-                                 activate(task.activation, 0.0f, high8));
+      for (int half = 0; half < 2; ++half)
+#pragma unroll
+        for (int side = 0; side < 2; ++side) {
+          const int row = warp_row + f * 16 + half * 8 + g, column = (warp_block + b) * 16 + side * 8 + 2 * t;
+          *reinterpret_cast<float2*>(staged + row * kRowFloats + column) = {sums[f][b][side][2 * half],
+                                                                            sums[f][b][side][2 * half + 1]};
         }
-      }
+  __syncthreads();
+  const bool gated = kUp && has_gate(task.activation);
+  const int per_block = gated ? kPacketColumns / 2 : kPacketColumns, columns = kTileBlocks * per_block;
+  for (int i = thread; i < tile.rows * columns; i += kTileThreads) {
+    const int row = i / columns, block = i % columns / per_block, column = i % per_block;
+    if (first_block + block >= task.column_blocks) continue;
+    const float* const at = staged + row * kRowFloats + block * kPacketColumns + column;
+    const float2 bias = bias_of(task, tile.expert, first_block + block, column, column + 8 * gated);
+    const int64_t output_row = (static_cast<int64_t>(tile.first_row) + row) * task.output_stride;
+    const int output_column = (first_block + block) * per_block + column;
+    const float first = at[0] + bias.x, up = gated ? at[8] + bias.y : first;
+    if (kUp)
+      store_rounded<Weights>(task, output_row + output_column, activate<Functions>(task.activation, first, up));
+    else if (output_column < task.columns)
+      static_cast<float*>(task.output)[output_row + output_column] = first;
   }
 }
 
 // Blocks are numbered group of tiles by group, features by features, tiles last, so that neighbours share weights.
 template <class Weights, bool kUp>
 __device__ __forceinline__ void tile_gemm(const GemmTask& task) {
-  extern __shared__ __align__(16) uint8_t shared_memory[];
   const int across = (task.column_blocks + kTileBlocks - 1) / kTileBlocks;
   const int64_t job = blockIdx.x;
   if (job >= static_cast<int64_t>(*task.tile_count) * across) return;
@@ -167,7 +210,7 @@ __device__ __forceinline__ void tile_gemm(const GemmTask& task) {
   const Tile tile = task.tiles[first.group_first + in_group % first.group_tiles];
   const int first_block = in_group / first.group_tiles * kTileBlocks;
 
-  const auto shared = static_cast<uint32_t>(__cvta_generic_to_shared(shared_memory));
+  const auto shared = static_cast<uint32_t>(__cvta_generic_to_shared(tile_memory));
   if constexpr (TileShape<Weights>::kMaxHeight >= 128)
     if (tile.rows > 64) return multiply_tile<Weights, 128, kUp>(task, tile, first_block, shared);
   if (tile.rows > 32) return multiply_tile<Weights, 64, kUp>(task, tile, first_block, shared);

@@ -1,0 +1,139 @@
+// What each token chooses, before capacity: one warp per token.
+#include "cuda/kernels/scores.cuh"
+
+namespace moe::cuda {
+namespace {
+
+extern __shared__ float choose_memory[];
+
+struct TokenWarp {
+  int lane;
+  int64_t token;
+  const float* logits;  // [E]
+  int32_t* experts;     // [K]
+  float* weights;       // [K]
+  float* scores;        // shared, [3][E]
+};
+
+__device__ __forceinline__ TokenWarp token_of(const ChooseTask& task) {
+  const int warp = threadIdx.x / kWarp;
+  const int64_t token = static_cast<int64_t>(blockIdx.x) * kChooseWarps + warp;
+  return {static_cast<int>(threadIdx.x % kWarp),  token,
+          task.logits + token * task.num_experts, task.experts + token * task.top_k,
+          task.weights + token * task.top_k,      choose_memory + warp * 3 * task.num_experts};
+}
+
+__device__ __forceinline__ void mark_unroutable(const ChooseTask& task, const TokenWarp& at) {
+  for (int choice = at.lane; choice < task.top_k; choice += kWarp) {
+    at.experts[choice] = -1;
+    at.weights[choice] = __int_as_float(0x7fc00000);
+  }
+}
+
+__device__ __forceinline__ void save_scores(const ChooseTask& task, const TokenWarp& at) {
+  if (!task.scores) return;
+  for (int i = at.lane; i < task.num_experts; i += kWarp) task.scores[at.token * task.num_experts + i] = at.scores[i];
+}
+
+}  // namespace
+}  // namespace moe::cuda
+
+extern "C" __global__ void __launch_bounds__(moe::cuda::kChooseWarps* moe::cuda::kWarp)
+    moe_choose_v1(const moe::cuda::ChooseTask task) {
+  using namespace moe::cuda;
+  const TokenWarp at = token_of(task);
+  if (at.token >= task.tokens) return;
+  float max;
+  if (!routable_max(at.logits, task.num_experts, at.lane, max)) return mark_unroutable(task, at);
+  softmax(at.logits, max, task.num_experts, at.lane, at.scores);
+  save_scores(task, at);
+  top_k(at.scores, task.num_experts, task.top_k, at.lane, [&](int choice, int expert, float gate) {
+    if (at.lane == 0) at.experts[choice] = expert, at.weights[choice] = gate;
+  });
+  if (!task.reciprocals) return;
+
+  // Summed from the smallest up: the score left beside a dominant expert keeps its digits.
+  __syncwarp();
+  if (at.lane == 0)
+    for (int choice = 0; choice < task.top_k; ++choice) at.scores[at.experts[choice]] = 0.0f;
+  __syncwarp();
+  double left = sum_in_lanes<double>(at.scores, task.num_experts, at.lane);
+  if (at.lane == 0)
+    for (int choice = task.top_k - 1; choice >= 0; --choice) {
+      left += at.weights[choice];
+      task.reciprocals[at.token * task.top_k + choice] = 1.0 / (left + 1e-9);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(moe::cuda::kChooseWarps* moe::cuda::kWarp)
+    moe_choose_v2(const moe::cuda::ChooseTask task) {
+  using namespace moe::cuda;
+  const TokenWarp at = token_of(task);
+  if (task.totals && blockIdx.x == 0 && threadIdx.x == 0) *task.totals = {0.0, 0.0, 0, -1};
+  if (at.token >= task.tokens) return;
+  float max;
+  if (!routable_max(at.logits, task.num_experts, at.lane, max)) return mark_unroutable(task, at);
+
+  float* const ranks = at.scores + task.num_experts;
+  if (task.squared_logsumexp || !task.sigmoid) {
+    const float sum = softmax(at.logits, max, task.num_experts, at.lane, at.scores);
+    if (task.squared_logsumexp && at.lane == 0) {
+      const double logsumexp = static_cast<double>(max) + log(static_cast<double>(sum));
+      task.squared_logsumexp[at.token] = logsumexp * logsumexp;
+    }
+  }
+  if (task.sigmoid) {
+    sigmoids(at.logits, task.num_experts, at.lane, at.scores);
+    if (task.score_sums) {
+      const double sum = sum_in_lanes<double>(at.scores, task.num_experts, at.lane);
+      if (at.lane == 0) task.score_sums[at.token] = sum;
+    }
+  }
+  save_scores(task, at);
+  for (int i = at.lane; i < task.num_experts; i += kWarp)
+    ranks[i] = task.biased && task.correction_bias ? at.scores[i] + task.correction_bias[i] : at.scores[i];
+  __syncwarp();
+  if (task.groups > 1) mask_groups(task, ranks, ranks + task.num_experts, at.lane);
+
+  float sum = 0.0f;
+  top_k(ranks, task.num_experts, task.top_k, at.lane, [&](int choice, int expert, float rank) {
+    const float weight = task.biased ? at.scores[expert] : rank < 0.0f ? 0.0f : rank;
+    sum += weight;
+    if (at.lane == 0) at.experts[choice] = expert, at.weights[choice] = weight;
+  });
+  if (at.lane == 0) {
+    const float divisor = sum + task.norm_epsilon;
+    for (int choice = 0; choice < task.top_k; ++choice) {
+      float weight = at.weights[choice];
+      if (task.normalize) weight = weight / divisor;
+      at.weights[choice] = weight * task.scaling_factor;
+      if (task.expert_load) atomicAdd(task.expert_load + at.experts[choice], 1u);
+    }
+  }
+  if (!task.loss_experts) return;
+  top_k(at.scores, task.num_experts, task.top_k, at.lane, [&](int choice, int expert, float) {
+    if (at.lane == 0) task.loss_experts[at.token * task.top_k + choice] = expert;
+  });
+}
+
+extern "C" __global__ void __launch_bounds__(1024) moe_choose_only(const moe::cuda::OnlyExpertTask task) {
+  using namespace moe::cuda;
+  __shared__ uint32_t served;
+  if (threadIdx.x == 0) served = 0;
+  __syncthreads();
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  for (int64_t token = warp; token < task.tokens; token += blockDim.x / kWarp) {
+    const float* const hidden = task.hidden + token * task.hidden_size;
+    bool finite = true;
+    for (int i = lane; i < task.hidden_size; i += kWarp) finite &= fabsf(hidden[i]) < __builtin_huge_valf();
+    finite = __all_sync(kAllLanes, finite);
+    if (lane != 0) continue;
+    task.experts[token] = finite ? 0 : -1;
+    task.weights[token] = finite ? 1.0f : __int_as_float(0x7fc00000);
+    if (finite) atomicAdd(&served, 1u);
+  }
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  *task.expert_load = served;
+  *task.totals = {0.0, 0.0, 0, -1};
+}
