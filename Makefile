@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`. Each installs what is missing.
 SHELL := /bin/bash
-.PHONY: demo test build lint bench sanitize clean
+.PHONY: demo test build lint bench sanitize packages clean
 
 demo: build
 	@node scripts/demo.mjs
@@ -25,6 +25,10 @@ sanitize:
 	@scripts/setup.sh test
 	@npm run --silent sanitize:address
 	@npm run --silent sanitize:thread
+
+packages:
+	@scripts/setup.sh packages
+	@npm run --silent prebuild
 
 clean:
 	rm -rf build dist prebuilds coverage

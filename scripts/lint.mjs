@@ -21,6 +21,7 @@ function sources(folder) {
 run('biome', 'npx', ['--no-install', 'biome', 'check', ...(fix ? ['--write'] : []), '.']);
 run('types', 'npx', ['--no-install', 'tsc', '--noEmit', '-p', '.']);
 run('types of the tests', 'npx', ['--no-install', 'tsc', '--noEmit', '-p', 'test']);
+run('types of the page', 'npx', ['--no-install', 'tsc', '-p', 'web']);
 const format = fix ? ['-i'] : ['--dry-run', '-Werror'];
 run('clang-format', 'clang-format', [...format, ...sources('native'), ...sources('test/native')]);
 run('cmake', 'cmake', ['-S', '.', '-B', 'build/lint', '-G', 'Ninja', '-DMOE_OUT=build/lint/out']);

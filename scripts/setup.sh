@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what building (`build`), testing (`test`) or linting (`lint`) needs and is missing: Debian packages, then npm
+# Installs what building (`build`), testing (`test`), linting (`lint`) or packing (`packages`) needs and is missing: Debian packages, then npm
 # packages. Does nothing where all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,10 +19,21 @@ if [[ ${1:-build} == test ]]; then
   need ninja ninja-build
   need_file /usr/include/gtest/gtest.h libgtest-dev
   need_file /usr/src/googletest/CMakeLists.txt googletest
+  need_file /usr/bin/chromium chromium
+  need_file /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core
   if [[ $(uname -m) == x86_64 ]]; then
     need aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
     need qemu-aarch64 qemu-user
   fi
+fi
+if [[ ${1:-build} == packages ]]; then
+  need aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
+  need qemu-aarch64 qemu-user
+  need musl-gcc musl-tools
+  need ninja ninja-build
+  # libstdc++ for musl is built from it; the version is that of g++ once that is there.
+  release=$(g++ -dumpversion 2>/dev/null || echo 12)
+  need_file "/usr/src/gcc-${release%%.*}" "gcc-${release%%.*}-source"
 fi
 if [[ ${1:-build} == lint ]]; then
   need clang-format clang-format

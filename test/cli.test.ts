@@ -15,15 +15,15 @@ const runJson = (...options: string[]) =>
 
 const recordedFile = () => SafetensorsFile.open(`${root}/${activations}`);
 
-test('help names the four commands, says what the exit codes mean and ends with 0', async () => {
+test('help names the five commands, says what the exit codes mean and ends with 0', async () => {
   const { code, stdout } = await nodeMoe(['--help']);
   expect(code).toBe(0);
-  for (const command of ['devices', 'inspect', 'run', 'bench'])
+  for (const command of ['devices', 'inspect', 'run', 'report', 'bench'])
     expect(stdout).toMatch(new RegExp(`^  ${command} `, 'm'));
   expect(stdout).toContain('Exit codes: 0 done, 1 failed, 2 wrong usage.');
 });
 
-test.each(['devices', 'inspect', 'run', 'bench'])(
+test.each(['devices', 'inspect', 'run', 'report', 'bench'])(
   'help of %s ends with 0 and names --json',
   async (command) => {
     const { code, stdout } = await nodeMoe([command, '--help']);

@@ -66,7 +66,15 @@ describe('the layering of docs/architecture.md holds', () => {
     if (file !== 'src/native.ts') expect(textOf(file)).not.toMatch(/\.node['"]|node-gyp-build/);
   });
 
-  test.each([...files, ...filesIn('src', /\.ts$/)])('%s has at most 400 lines', (file) => {
-    expect(textOf(file).split('\n').length - 1).toBeLessThanOrEqual(400);
+  test.each(filesIn('web', /\.ts$/))('%s', (file) => {
+    for (const [line, what] of textOf(file).matchAll(/^(?:import|} from).*'([^']+)';$/gm))
+      expect(line).toMatch(what?.startsWith('.') ? /^import type .*'\.\.\/src\// : /'echarts\//);
   });
+
+  test.each([...files, ...filesIn('src', /\.ts$/), ...filesIn('web', /\.ts$/)])(
+    '%s has at most 400 lines',
+    (file) => {
+      expect(textOf(file).split('\n').length - 1).toBeLessThanOrEqual(400);
+    },
+  );
 });

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { addBench } from './bench.js';
 import { addDevices } from './devices.js';
 import { addInspect } from './inspect.js';
+import { addReport } from './report.js';
 import { addRun } from './run.js';
 
 const { version, description } = JSON.parse(
@@ -23,6 +24,7 @@ function createProgram(): Command {
   addDevices(program);
   addInspect(program);
   addRun(program);
+  addReport(program);
   addBench(program);
   return program;
 }
