@@ -258,7 +258,7 @@ test('an output that is also read is refused before anything runs, and stays as 
     expect(code).toBe(1);
     expect(stderr).toMatch(/Expected `--output` to name another file than .*, which is read/);
   }
-  expect(await readFile(join(folder, 'model.safetensors'))).toEqual(before);
+  expect(before.equals(await readFile(join(folder, 'model.safetensors')))).toBe(true);
 });
 
 test('tokens that cannot be routed are counted', async () => {
