@@ -13,7 +13,7 @@ function filesIn(folder: string, ending: RegExp): string[] {
 const textOf = (file: string) => readFileSync(join(root, file), 'utf8');
 const standard = /^<[a-z_]+>$/;
 const system =
-  /^<(dlfcn|fcntl|unistd|sched|sys\/(mman|stat|syscall|sysinfo)|linux\/futex|linux\/perf_event|cpuid)\.h>$/;
+  /^<(dlfcn|fcntl|link|unistd|sched|sys\/(mman|stat|syscall|sysinfo)|linux\/futex|linux\/perf_event|cpuid)\.h>$/;
 const intrinsics = /^<(immintrin|emmintrin|arm_neon)\.h>$/;
 
 /** What a file of each native folder may include; the first folder that fits counts. */

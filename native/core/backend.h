@@ -5,6 +5,7 @@
 #include <memory>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "core/collective.h"
 #include "core/config.h"
@@ -45,6 +46,8 @@ class PreparedLayer {
  public:
   virtual ~PreparedLayer() = default;
   virtual size_t weight_bytes() const = 0;  // what it occupies on the device
+  // Sentences for the user about how the device runs this layer, where it is not as one would expect.
+  virtual std::vector<std::string> notes() const { return {}; }
 };
 
 // Counts experts as they are prepared: (done, total). Called from one thread at a time.

@@ -19,6 +19,10 @@ struct Arguments {
   IntArray* (*create_int_array)(const int64_t* values, uint64_t count);
   Status (*destroy_int_array)(const IntArray* array);
 
+  // An executor that is not to be run can be freed only once it has been made repeatable.
+  Status (*set_repeatable)(Executor* executor);
+  Status (*destroy_executor)(Executor* executor);
+
   // Calls visit(name of the symbol, function pointer) for each.
   template <class Visitor>
   void each(Visitor visit) {
@@ -30,6 +34,8 @@ struct Arguments {
     visit("aclDestroyScalar", destroy_scalar);
     visit("aclCreateIntArray", create_int_array);
     visit("aclDestroyIntArray", destroy_int_array);
+    visit("aclSetAclOpExecutorRepeatable", set_repeatable);
+    visit("aclDestroyAclOpExecutor", destroy_executor);
   }
 };
 

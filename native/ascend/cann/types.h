@@ -12,8 +12,9 @@ constexpr Status kRepeatInitialize = 100002;  // somebody else in the process ha
 constexpr Status kStubLibrary = 100039;       // a library made for linking only
 constexpr Status kBadAlloc = 200000;
 constexpr Status kRuntimeOutOfMemory = 207001;
-constexpr Status kMissingOppPath = 561107;     // ASCEND_OPP_PATH does not name the operator package
-constexpr Status kMissingOppKernels = 561112;  // the operator package has no kernels for this chip
+constexpr Status kFirstFinal = 507000, kLastFinal = 507999;  // exceptions on the device
+constexpr Status kMissingOppPath = 561107;                   // ASCEND_OPP_PATH does not name the operator package
+constexpr Status kMissingOppKernels = 561112;                // the operator package has no kernels for this chip
 
 using Context = void*;
 using Stream = void*;

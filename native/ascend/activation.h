@@ -1,0 +1,32 @@
+// Between the two products of an expert.
+#pragma once
+#include "ascend/acl_op.h"
+#include "core/config.h"
+
+namespace moe::ascend {
+
+class ActivationStage {
+ public:
+  ActivationStage(Device& device, OperatorQueue& queue)
+      : operators_(device.cann().operators),
+        queue_(queue),
+        wide_(device),
+        first_(device),
+        second_(device),
+        third_(device) {}
+
+  // out [rows, width] of x [rows, width], or of x [rows, 2 * width] with the gate in front of what it gates.
+  void run(Activation activation, const Array& x, const Array& out);
+
+  // Bytes of scratch per row of that width.
+  static int64_t scratch_per_row(Activation activation, int64_t width);
+
+ private:
+  void swiglu_oai(const Array& x, const Array& out);
+
+  const cann::Operators& operators_;
+  OperatorQueue& queue_;
+  DeviceScratch wide_, first_, second_, third_;
+};
+
+}  // namespace moe::ascend

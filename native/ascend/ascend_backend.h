@@ -1,0 +1,56 @@
+// The stages of a layer on an NPU.
+#pragma once
+#include <memory>
+
+#include "ascend/expert_stage.h"
+#include "ascend/route_stage.h"
+#include "core/backend.h"
+
+namespace moe::ascend {
+
+// All work goes through one stream; what waits is `synchronize`, and `route` or `plan` where the host has to look at
+// tokens or choices. Where choices stay on the device, rows are sorted by `run_experts`, not by `plan`, which then
+// leaves slot_of_row and expert_offsets as they are.
+class AscendBackend final : public Backend {
+ public:
+  explicit AscendBackend(int index);
+
+  void* allocate(size_t bytes) override;
+  void deallocate(void* memory) noexcept override;
+  void upload(void* device, const void* host, size_t bytes) override;
+  void download(void* host, const void* device, size_t bytes) override;
+
+  std::unique_ptr<PreparedLayer> prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
+                                         const std::stop_token& stop) override;
+
+  void route(const PreparedLayer& layer, Matrix hidden, const Routing& out) override;
+  void plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) override;
+  void run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
+                   const std::stop_token& stop) override;
+  void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) override;
+  void combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared,
+               Matrix out) override;
+  void synchronize() override;
+
+ private:
+  // Rows that fit the workspace at a time.
+  int64_t rows_at_once(const AscendLayer& layer, const Experts& experts) const;
+  void run_sorted_by_device(const AscendLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out);
+  void run_sorted_by_host(const AscendLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop);
+  // sigmoid(router . x), [tokens, 1] on the device.
+  Array shared_gates(const AscendLayer& layer, Matrix hidden);
+
+  Device device_;
+  OperatorQueue queue_;
+  HostLink link_;
+  DeviceSort sort_;
+  RouteStage route_;
+  ExpertStage experts_;
+  HostPlan plan_;
+  DeviceScratch gathered_, counts_, ungated_, gates_, padded_, sums_;
+  size_t workspace_bytes_;
+  const AscendLayer* routed_ = nullptr;  // the layer that routed last
+  bool sorted_by_device_ = false;        // what is planned
+};
+
+}  // namespace moe::ascend

@@ -1,0 +1,56 @@
+#include "ascend/router_weights.h"
+
+#include <algorithm>
+
+#include "core/read_weights.h"
+
+namespace moe::ascend {
+namespace {
+
+constexpr int64_t kFlopsPerPiece = 1 << 18;  // worth a thread
+
+}  // namespace
+
+RouterWeights::RouterWeights(Device& device, const WeightMatrix& weights, const WeightVector& added)
+    : depth(weights.in_features),
+      columns(weights.out_features),
+      host(depth * columns),
+      host_bias(read_vector(added)),
+      matrix(device),
+      bias(device) {
+  std::vector<float> row(depth);
+  for (int64_t column = 0; column < columns; ++column) {
+    read_block(weights, column, 1, 0, depth, row.data());
+    for (int64_t i = 0; i < depth; ++i) host[i * columns + column] = row[i];
+  }
+}
+
+void RouterWeights::place(Device& device, float* pinned) {
+  const auto send = [&](const std::vector<float>& values, DeviceScratch& to, float* from) {
+    if (values.empty()) return;
+    std::copy(values.begin(), values.end(), from);
+    device.copy_to_device(to.reserve_as<float>(values.size()), from, values.size() * sizeof(float));
+  };
+  send(host, matrix, pinned);
+  send(host_bias, bias, pinned + host.size());
+}
+
+void RouterWeights::multiply(const float* hidden, int64_t tokens, Executor& executor, float* logits) const {
+  const int64_t grain = std::max<int64_t>(1, kFlopsPerPiece / std::max<int64_t>(1, depth * columns));
+  executor.parallel_for(tokens, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t token = begin; token < end; ++token) {
+      float* const out = logits + token * columns;
+      if (host_bias.empty())
+        std::fill_n(out, columns, 0.0f);
+      else
+        std::copy_n(host_bias.data(), columns, out);
+      for (int64_t i = 0; i < depth; ++i) {
+        const float x = hidden[token * depth + i];
+        const float* const weights = host.data() + i * columns;
+        for (int64_t column = 0; column < columns; ++column) out[column] += x * weights[column];
+      }
+    }
+  });
+}
+
+}  // namespace moe::ascend
