@@ -14,7 +14,7 @@ void ascend_sim_reset();  // forgets violations, planned failures and a lost dev
 
 // The n-th call (from now, 1 is the next) of a function fails with this code.
 void ascend_sim_fail(const char* function, int nth, int code);
-void ascend_sim_lose_device(int after_tasks);
+void ascend_sim_lose_device(int nth_task);  // the n-th task from now finds the device lost
 void ascend_sim_set_memory(size_t bytes_per_device);
 void ascend_sim_set_soc(const char* name);
 

@@ -65,6 +65,7 @@ void run_one(Scheduler& all, Stream& stream, std::unique_lock<std::mutex>& lock)
   lock.unlock();
   int code = kSuccess;
   std::string message;
+  count_task();
   if (device_lost()) {
     code = kRtDeviceLost;
     message = "the device is lost";
@@ -79,7 +80,6 @@ void run_one(Scheduler& all, Stream& stream, std::unique_lock<std::mutex>& lock)
       code = failure.code;
       message = task.name + ": " + failure.sentence;
     }
-    count_task();
   }
   lock.lock();
   if (code != kSuccess && stream.error == 0) {

@@ -40,7 +40,7 @@ State& state() {
       }
       made->planned[function] = {nth, code};
     }
-    if (const char* const text = std::getenv("ASCEND_SIM_LOST_AFTER")) made->tasks_until_lost = std::atoi(text);
+    if (const char* const text = std::getenv("ASCEND_SIM_LOST_AT")) made->tasks_until_lost = std::atoi(text);
     return made;
   }();
   return state;
@@ -134,10 +134,9 @@ void ascend_sim_fail(const char* function, int nth, int code) {
   state().planned[function] = {nth, code};
 }
 
-void ascend_sim_lose_device(int after_tasks) {
+void ascend_sim_lose_device(int nth_task) {
   const std::lock_guard lock(state().mutex);
-  state().tasks_until_lost = after_tasks;
-  state().lost = after_tasks == 0;
+  state().tasks_until_lost = nth_task;
 }
 
 const char* ascend_sim_leaks() {

@@ -27,7 +27,7 @@ std::vector<std::string> violations();
 
 // Throws Failure when this call is to fail, or when the device is lost and the function is not one that gives back.
 void enter(const char* function);
-void count_task();  // a queued task ran: may lose the device
+void count_task();  // a queued task is about to run: may lose the device
 bool device_lost();
 
 template <class Body>
