@@ -146,12 +146,15 @@ bool same_view(const Tensor& a, const Tensor& b) {
 
 aclnnStatus launch(const char* name, void* workspace, uint64_t workspace_size, aclOpExecutor* executor,
                    aclrtStream handle) {
+  // A call ends its executor, whatever comes of it.
+  std::string trouble;
+  const auto object = find_handle(executor, trouble);
+  const auto held = std::dynamic_pointer_cast<Executor>(object);
+  if (held && !held->repeatable) take_handle(executor, trouble);
   return call(name, [&] {
     require(executor != nullptr, kNullptr, "the executor is null");
-    const auto held = find<Executor>(executor, kExecutor);
-    const auto op = held->op;
+    const auto op = cast_handle<Executor>(object, kExecutor, trouble)->op;
     require(op->name() == name, kExecutor, "the executor was made by " + op->name() + "GetWorkspaceSize");
-    if (!held->repeatable) take<Executor>(executor, kExecutor);  // gone, whatever comes of the call
     require(workspace != nullptr || op->workspace_ == 0, kNullptr, "the workspace is null");
     require(workspace_size == op->workspace_, kInvalid,
             "the workspace must be of the " + std::to_string(op->workspace_) + " bytes that were asked for, got " +
