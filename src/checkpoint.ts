@@ -11,6 +11,7 @@ import { LayerTensors, type StoredTensor } from './families/layer_tensors.js';
 import type { Activation, LayerParts, WeightType } from './layer/options.js';
 import { type LoadOptions, MoELayer } from './layer.js';
 import type { NativeFile } from './native.js';
+import { type PackedDescription, readPackedMetadata } from './packed/format.js';
 import { kindOf, readText } from './safetensors/disk.js';
 import type { SafetensorsFile } from './safetensors/file.js';
 import type { TensorEntry } from './safetensors/header.js';
@@ -19,6 +20,9 @@ import { storedType } from './weights.js';
 
 const configName = 'config.json';
 const maxConfigBytes = 16 << 20;
+
+/** The only device that takes weights packed before. */
+const packedDevice = 'cpu';
 
 const loadOptionNames: readonly (keyof LoadOptions)[] = [
   'layer',
@@ -40,6 +44,8 @@ interface Description extends LayerSizes {
   weightType: WeightType;
   /** Whether `config` is the model's own, or only what the tensors' shapes tell. */
   described: boolean;
+  /** Present where the layers are packed. */
+  packed?: Pick<PackedDescription, 'layout' | 'weightType' | 'weightGroup'>;
 }
 
 /**
@@ -119,7 +125,9 @@ export class MoECheckpoint implements AsyncDisposable {
       );
     const number = this.#numberOf(layer ?? options.layer);
     options.signal?.throwIfAborted();
-    const { config: changes, layer: _, weightType, ...passedOn } = options;
+    const { config: changes, layer: _, weightType, weightGroup, device, ...passedOn } = options;
+    const { packed } = this.#description;
+    if (packed !== undefined) expectAsPacked(this.path, packed, options);
     const config = this.configWith(changes);
     const { hiddenSize, intermediateSize, sharedSize, activation, described } = this.#description;
     if (!described && changes?.numExpertsChosen === undefined)
@@ -133,14 +141,17 @@ export class MoECheckpoint implements AsyncDisposable {
     const tensors = new LayerTensors(found.prefix, stored, (file) => this.#map(file));
     const views = this.#found.family.views(tensors, this.#description, config);
     tensors.expectAllRead();
+    if (packed !== undefined && views.packed !== undefined) views.packed.layout = packed.layout;
     const parts: LayerParts = {
       config,
       hiddenSize,
       intermediateSize,
       sharedSize,
       activation,
-      weightType: weightType ?? storedType(views),
       views,
+      weightType: packed?.weightType ?? weightType ?? storedType(views),
+      weightGroup: packed?.weightGroup ?? weightGroup,
+      device: packed === undefined ? device : packedDevice,
     };
     try {
       return await MoELayer.fromParts({ ...parts, ...passedOn });
@@ -273,6 +284,11 @@ async function describeModel(
   { family }: FoundLayers,
   tensors: LayerTensors,
 ): Promise<Description> {
+  const described = readPackedMetadata(files.paths[0] as string, files.metadata);
+  if (described !== undefined) {
+    const { layout, weightType, weightGroup } = described;
+    return { ...described, described: true, packed: { layout, weightType, weightGroup } };
+  }
   const measured = family.measure(tensors);
   const path = join(files.folder, configName);
   if ((await kindOf(path)) === 'missing') {
@@ -287,6 +303,24 @@ async function describeModel(
     if (!(error instanceof ConfigError)) throw error;
     throw new ConfigError(`${path}: ${error.message}`, { cause: error });
   }
+}
+
+/** Throws `ConfigError` where options ask for other weights than the packed ones. */
+function expectAsPacked(
+  path: string,
+  { weightType, weightGroup }: Pick<PackedDescription, 'weightType' | 'weightGroup'>,
+  options: LoadOptions,
+): void {
+  const { device = 'auto' } = options;
+  for (const [name, given, packed] of [
+    ['weightType', options.weightType, weightType],
+    ['weightGroup', options.weightGroup, weightGroup],
+    ['device', device === 'auto' ? undefined : device, packedDevice],
+  ] as const)
+    if (given !== undefined && given !== packed)
+      throw new ConfigError(
+        `Expected \`${name}\` to be left out or ${describe(packed)}, as ${path} was packed, got ${describe(given)}`,
+      );
 }
 
 /** What a `config.json` says beyond, or instead of, the tensors. */

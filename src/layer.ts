@@ -226,6 +226,11 @@ export class MoELayer implements AsyncDisposable {
     return this.close();
   }
 
+  /** @internal The weights as the device holds them. */
+  get native(): Pick<NativeLayer, 'packed' | 'readPacked'> {
+    return this.#native;
+  }
+
   #input(hidden: Float32Array | Tensor): Pick<NativeCall, 'hidden' | 'dtype' | 'tokens'> {
     const H = this.hiddenSize;
     if (hidden instanceof Float32Array) {

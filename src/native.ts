@@ -78,6 +78,10 @@ export interface NativeCall {
 
 export interface NativeLayer {
   readonly weightBytes: number;
+  /** What its device made of the weights. No parts where it cannot tell. */
+  packed(): { layout: string; parts: { name: string; byteLength: number }[] };
+  /** Bytes [offset, offset + length) of a part, copied. */
+  readPacked(part: number, offset: number, length: number): Uint8Array;
   forward(call: NativeCall): Promise<void>;
   forwardSync(call: NativeCall): void;
   /** Rejects waiting calls with ERR_MOE_CLOSED, lets the running one end, frees the weights. Safe to call twice. */

@@ -127,6 +127,12 @@ export function storedType({ experts, shared }: LayerWeightViews): DType {
   return type !== undefined && types.size === 1 ? type : 'float32';
 }
 
+/** A layer's weights as a device packed them, in a mapped file. */
+export interface PackedView {
+  layout: string;
+  parts: { name: string; source: NativeFile; byteOffset: number; byteLength: number }[];
+}
+
 /** A layer's weights where they stand: what `MoELayer` hands to the native side. */
 export interface LayerWeightViews {
   /** Absent when there is one expert. */
@@ -136,4 +142,6 @@ export interface LayerWeightViews {
   experts: ExpertView[];
   shared?: ExpertView;
   sharedRouter?: MatrixView;
+  /** Instead of everything else. */
+  packed?: PackedView;
 }

@@ -124,8 +124,7 @@ DType read_stored_type(Napi::Object from, const char* name) {
                            {"float8_e8m0", DType::kFloat8E8M0}});
 }
 
-WeightScales read_scales(Napi::Object of, const WeightMatrix& matrix,
-                         std::vector<std::shared_ptr<MappedFile>>& files) {
+WeightScales read_scales(Napi::Object of, const WeightMatrix& matrix, std::vector<std::shared_ptr<MappedFile>>& files) {
   const Napi::Value value = of.Get("scales");
   if (value.IsUndefined()) return {};
   if (!value.IsObject()) refuse("scales", "a view of scales");
@@ -179,6 +178,32 @@ ExpertWeights read_expert(Napi::Object from, std::vector<std::shared_ptr<MappedF
           read_vector(from, "upBias", files), read_vector(from, "downBias", files)};
 }
 
+// Packed parts stand in files only: an array may be written to once the layer is made.
+std::optional<PackedWeights> read_packed(Napi::Object from, std::vector<std::shared_ptr<MappedFile>>& files) {
+  const Napi::Value value = from.Get("packed");
+  if (value.IsUndefined()) return std::nullopt;
+  if (!value.IsObject()) refuse("packed", "an object");
+  const auto object = value.As<Napi::Object>();
+  PackedWeights packed{read_text(object, "layout"), {}, nullptr};
+  const Napi::Value list = object.Get("parts");
+  if (!list.IsArray()) refuse("parts", "an array");
+  const auto parts = list.As<Napi::Array>();
+  std::vector<std::shared_ptr<MappedFile>> mapped;
+  for (uint32_t i = 0; i < parts.Length(); ++i) {
+    if (!parts.Get(i).IsObject()) refuse("parts", "an array of objects");
+    const auto part = parts.Get(i).As<Napi::Object>();
+    const auto file = FileObject::from(part.Get("source"));
+    if (!file) refuse("source", "a mapped file");
+    const Borrowed memory = read_source(part, files);
+    const auto bytes = static_cast<size_t>(read_integer(part, "byteLength", 0, INT64_C(1) << 53));
+    if (bytes > memory.bytes) refuse("byteLength", "inside its source");
+    packed.parts.push_back({read_text(part, "name"), memory.data, bytes});
+    mapped.push_back(file);
+  }
+  packed.memory = std::make_shared<std::vector<std::shared_ptr<MappedFile>>>(std::move(mapped));
+  return packed;
+}
+
 }  // namespace
 
 double read_number(Napi::Object from, const char* name) {
@@ -204,6 +229,12 @@ int64_t read_integer(Napi::Object from, const char* name, int64_t min, int64_t m
   if (!(std::floor(number) == number && number >= static_cast<double>(min) && number <= static_cast<double>(max)))
     refuse(name, "an integer from " + std::to_string(min) + " to " + std::to_string(max));
   return static_cast<int64_t>(number);
+}
+
+size_t to_size(const Napi::Value& value, const char* name) {
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+  if (!(number >= 0 && number <= 0x1p53 && std::floor(number) == number)) refuse(name, "an integer of at least 0");
+  return static_cast<size_t>(number);
 }
 
 DType read_dtype(Napi::Object from, const char* name) {
@@ -258,6 +289,8 @@ WeightArguments read_weights(Napi::Object from) {
   WeightArguments read;
   auto& files = read.files;
   LayerWeights& weights = read.weights;
+  weights.packed = read_packed(from, files);
+  if (weights.packed) return read;
   weights.router = read_matrix(from, "router", files);
   weights.router_bias = read_vector(from, "routerBias", files);
   weights.correction_bias = read_vector(from, "routerCorrectionBias", files);

@@ -30,6 +30,9 @@ DType read_dtype(Napi::Object from, const char* name);
 // Throws kShape unless the number is an integer in [min, max].
 int64_t read_integer(Napi::Object from, const char* name, int64_t min, int64_t max);
 
+// An argument of a function. Throws kShape unless it is an integer from 0 to 2^53.
+size_t to_size(const Napi::Value& value, const char* name);
+
 // The typed array of this element type at `name`, with at least `count` elements; nothing where it is undefined.
 // Throws kShape when it is something else, too short, or detached.
 std::optional<Borrowed> read_array(Napi::Object from, const char* name, napi_typedarray_type type, size_t count);

@@ -1,7 +1,9 @@
 #include "addon/layer_object.h"
 
 #include <algorithm>
+#include <cstring>
 
+#include "addon/arguments.h"
 #include "addon/cancellation_object.h"
 #include "addon/environment.h"
 #include "addon/errors.h"
@@ -30,7 +32,8 @@ class CloseJob final : public EnvironmentJob {
 Napi::Function LayerObject::define(Napi::Env env) {
   return DefineClass(
       env, "Layer",
-      {InstanceAccessor<&LayerObject::weight_bytes>("weightBytes"), InstanceMethod<&LayerObject::forward>("forward"),
+      {InstanceAccessor<&LayerObject::weight_bytes>("weightBytes"), InstanceMethod<&LayerObject::packed>("packed"),
+       InstanceMethod<&LayerObject::read_packed>("readPacked"), InstanceMethod<&LayerObject::forward>("forward"),
        InstanceMethod<&LayerObject::forward_sync>("forwardSync"), InstanceMethod<&LayerObject::close>("close")});
 }
 
@@ -54,6 +57,40 @@ void LayerObject::report_freed() {
 
 Napi::Value LayerObject::weight_bytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(reported_bytes_));
+}
+
+Napi::Value LayerObject::packed(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    if (!live_) throw Error(ErrorCode::kClosed, "The layer is closed");
+    const PackedWeights packed = live_->layer->packed();
+    const Napi::Object object = Napi::Object::New(info.Env());
+    const Napi::Array parts = Napi::Array::New(info.Env());
+    for (const PackedPart& part : packed.parts) {
+      const Napi::Object entry = Napi::Object::New(info.Env());
+      entry.Set("name", Napi::String::New(info.Env(), part.name));
+      entry.Set("byteLength", Napi::Number::New(info.Env(), static_cast<double>(part.bytes)));
+      parts.Set(parts.Length(), entry);
+    }
+    object.Set("layout", Napi::String::New(info.Env(), packed.layout));
+    object.Set("parts", parts);
+    return object;
+  });
+}
+
+Napi::Value LayerObject::read_packed(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    if (!live_) throw Error(ErrorCode::kClosed, "The layer is closed");
+    const PackedWeights packed = live_->layer->packed();
+    const size_t index = to_size(info[0], "part"), offset = to_size(info[1], "offset"),
+                 length = to_size(info[2], "length");
+    if (index >= packed.parts.size()) throw Error(ErrorCode::kShape, "Expected `part` to be the index of a part");
+    const PackedPart& part = packed.parts[index];
+    if (offset > part.bytes || length > part.bytes - offset)
+      throw Error(ErrorCode::kShape, "Expected bytes inside the part of " + std::to_string(part.bytes) + " bytes");
+    Napi::Uint8Array bytes = Napi::Uint8Array::New(info.Env(), length);
+    if (length > 0) std::memcpy(bytes.Data(), static_cast<const std::byte*>(part.data) + offset, length);
+    return bytes;
+  });
 }
 
 std::pair<std::shared_ptr<ForwardJob>, size_t> LayerObject::job_for(const Napi::CallbackInfo& info) {

@@ -19,6 +19,10 @@ class LayerObject final : public Napi::ObjectWrap<LayerObject> {
   ~LayerObject() override;
 
  private:
+  // What its device made of the weights: { layout, parts: [{ name, byteLength }] }.
+  Napi::Value packed(const Napi::CallbackInfo& info);
+  // (part, offset, length) -> Uint8Array, copied.
+  Napi::Value read_packed(const Napi::CallbackInfo& info);
   Napi::Value weight_bytes(const Napi::CallbackInfo& info);
   Napi::Value forward(const Napi::CallbackInfo& info);
   void forward_sync(const Napi::CallbackInfo& info);

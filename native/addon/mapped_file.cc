@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cmath>
 #include <cstring>
 
+#include "addon/arguments.h"
 #include "addon/environment.h"
 #include "addon/errors.h"
 
@@ -33,14 +33,6 @@ std::string identity_of(const struct stat& status) {
   return std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino) + ":" +
          std::to_string(status.st_mtim.tv_sec * kNanoseconds + status.st_mtim.tv_nsec) + ":" +
          std::to_string(status.st_size);
-}
-
-// An argument that must be an integer from 0 to 2^53.
-size_t to_size(const Napi::Value& value, const char* name) {
-  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
-  if (!(number >= 0 && number <= 0x1p53 && std::floor(number) == number))
-    throw Error(ErrorCode::kShape, std::string("Expected `") + name + "` to be an integer of at least 0");
-  return static_cast<size_t>(number);
 }
 
 }  // namespace

@@ -48,6 +48,8 @@ class PreparedLayer {
   virtual size_t weight_bytes() const = 0;  // what it occupies on the device
   // Sentences for the user about how the device runs this layer, where it is not as one would expect.
   virtual std::vector<std::string> notes() const { return {}; }
+  // All of it, in host memory, to be written down and given to `prepare` again. Empty where a device cannot.
+  virtual std::vector<PackedPart> packed_parts() const { return {}; }
 };
 
 // Counts experts as they are prepared: (done, total). Called from one thread at a time.
@@ -65,7 +67,11 @@ class Backend {
   virtual void upload(void* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const void* device, size_t bytes) = 0;
 
-  // Packs the weights. `host` is read until this returns and not after. A stop request ends it with kAborted.
+  // How `prepare` lays weights out: packed ones must say the same. Empty where a device takes none.
+  virtual std::string packed_layout() const { return {}; }
+
+  // Packs the weights, or takes packed ones as they are. `host` is read until this returns and not after. A stop
+  // request ends it with kAborted.
   virtual std::unique_ptr<PreparedLayer> prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
                                                  const std::stop_token& stop) = 0;
 

@@ -53,6 +53,7 @@ void check_weight_type(const LayerSpec& spec) {
 
 void check_weights(const LayerSpec& spec, const LayerWeights& weights) {
   check_weight_type(spec);
+  if (weights.packed) return;  // the device knows what it packed
   const int64_t experts = spec.moe.expert_num, hidden = spec.hidden_size;
   const bool gated = is_gated(spec.activation);
   if (experts > 1) expect_matrix("router", weights.router, experts, hidden);

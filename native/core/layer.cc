@@ -15,6 +15,15 @@ const float* as_float32(const HostBatch& batch, int64_t values, std::vector<floa
   return widened.data();
 }
 
+void check_layout(const std::string& layout, const std::string& expected) {
+  if (expected.empty())
+    throw Error(ErrorCode::kCheckpoint, "Expected weights that are not packed: this device packs them itself");
+  if (layout != expected)
+    throw Error(ErrorCode::kCheckpoint, "Expected weights packed as `" + expected +
+                                            "`, which this device reads, got `" + layout +
+                                            "`: pack the checkpoint again here");
+}
+
 }  // namespace
 
 Workspace::Workspace(Backend& backend)
@@ -35,11 +44,14 @@ Layer::Layer(Backend& backend, const LayerSpec& spec, const LayerWeights& weight
     : backend_(backend), spec_(spec) {
   if (!parallel) {
     check_weights(spec_, weights);
+    if (weights.packed) check_layout(weights.packed->layout, backend.packed_layout());
     prepared_ = backend.prepare(spec_, weights, progress, stop);
     return;
   }
   const std::shared_ptr<ExpertGroup> group = parallel->group;
   try {
+    if (weights.packed)
+      throw Error(ErrorCode::kCheckpoint, "Expected weights that are not packed: each rank of a group packs its own");
     LayerWeights held = weights;
     spec_.local_experts = static_cast<int32_t>(parallel->placement.experts_of(group->shape().set()).size());
     cut_columns(spec_, held, group->shape());

@@ -55,6 +55,8 @@ class Layer {
 
   const LayerSpec& spec() const { return spec_; }
   size_t weight_bytes() const { return prepared_->weight_bytes(); }
+  // Valid for as long as the layer lives; no parts where its device cannot give any.
+  PackedWeights packed() const { return {backend_.packed_layout(), prepared_->packed_parts(), nullptr}; }
 
  private:
   void run(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out, const std::stop_token& stop) const;

@@ -2,7 +2,9 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace moe {
@@ -77,6 +79,20 @@ struct ExpertWeights {
   WeightVector gate_bias, up_bias, down_bias;
 };
 
+// A stretch of a layer's packed weights.
+struct PackedPart {
+  std::string name;
+  const void* data;
+  size_t bytes;
+};
+
+// All weights of a layer as a device packed them, for the same kind of device to use in place.
+struct PackedWeights {
+  std::string layout;  // Backend::packed_layout of the device that packed them
+  std::vector<PackedPart> parts;
+  std::shared_ptr<const void> memory;  // keeps the parts where they are for as long as the layer lives
+};
+
 struct LayerWeights {
   WeightMatrix router;           // [E, H]; absent when there is one expert
   WeightVector router_bias;      // [E], added to the logits
@@ -84,6 +100,7 @@ struct LayerWeights {
   std::vector<ExpertWeights> experts;
   std::optional<ExpertWeights> shared;  // always-on expert, gate and up [S, H], down [H, S]
   WeightMatrix shared_router;           // [1, H]: the shared output is scaled by sigmoid(router . x)
+  std::optional<PackedWeights> packed;  // instead of everything above
 };
 
 }  // namespace moe

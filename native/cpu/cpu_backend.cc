@@ -86,8 +86,15 @@ void CpuBackend::download(void* host, const void* device, size_t bytes) {
   if (bytes > 0) std::memcpy(host, device, bytes);
 }
 
+// The number at its begin is to be raised whenever a panel changes.
+std::string CpuBackend::packed_layout() const {
+  return "1: panels of " + std::to_string(kernels_.panel_columns) + " columns, " + std::to_string(kernels_.lanes) +
+         " lanes";
+}
+
 std::unique_ptr<PreparedLayer> CpuBackend::prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
                                                    const std::stop_token& stop) {
+  if (host.packed) return std::make_unique<CpuLayer>(kernels_, spec, *host.packed);
   ThreadPool::Team team = pool_.team();
   return std::make_unique<CpuLayer>(kernels_, spec, host, team, progress, stop);
 }

@@ -28,6 +28,7 @@ class CpuBackend final : public Backend {
   void upload(void* device, const void* host, size_t bytes) override;
   void download(void* host, const void* device, size_t bytes) override;
 
+  std::string packed_layout() const override;
   std::unique_ptr<PreparedLayer> prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
                                          const std::stop_token& stop) override;
 

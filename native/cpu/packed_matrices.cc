@@ -79,6 +79,22 @@ size_t round_up(size_t bytes) { return (bytes + kCacheLine - 1) / kCacheLine * k
 
 PackedMatrices::PackedMatrices(const Kernels& kernels, WeightType type, int64_t group, bool gated, int64_t matrices,
                                int64_t columns, int64_t depth)
+    : PackedMatrices(kernels, type, group, gated, matrices, columns, depth, nullptr) {
+  memory_ = AlignedBuffer(bytes_);
+  base_ = memory_.data();
+  std::memset(memory_.data() + bias_begin_, 0, bytes_ - bias_begin_);
+}
+
+PackedMatrices::PackedMatrices(const Kernels& kernels, WeightType type, int64_t group, bool gated, int64_t matrices,
+                               int64_t columns, int64_t depth, const PackedPart& part)
+    : PackedMatrices(kernels, type, group, gated, matrices, columns, depth, part.data) {
+  if (part.bytes != bytes_)
+    throw Error(ErrorCode::kCheckpoint, "Expected the packed part `" + part.name + "` to have " +
+                                            std::to_string(bytes_) + " bytes, got " + std::to_string(part.bytes));
+}
+
+PackedMatrices::PackedMatrices(const Kernels& kernels, WeightType type, int64_t group, bool gated, int64_t matrices,
+                               int64_t columns, int64_t depth, const void* base)
     : type_(type),
       gated_(gated),
       scale_per_feature_(group == 0),
@@ -89,13 +105,10 @@ PackedMatrices::PackedMatrices(const Kernels& kernels, WeightType type, int64_t 
       columns_(columns),
       depth_(depth),
       num_panels_(panels_for(columns, gated, kernels.panel_columns)),
-      panel_bytes_(bytes_of_panel(type, depth_, group_, panel_columns_, lanes_)) {
-  const size_t panels_bytes = round_up(matrices_ * num_panels_ * panel_bytes_);
-  const size_t biases = matrices_ * num_panels_ * panel_columns_;
-  memory_ = AlignedBuffer(panels_bytes + biases * sizeof(float));
-  bias_ = reinterpret_cast<float*>(memory_.data() + panels_bytes);
-  std::fill(bias_, bias_ + biases, 0.0f);
-}
+      panel_bytes_(bytes_of_panel(type, depth_, group_, panel_columns_, lanes_)),
+      bias_begin_(round_up(matrices_ * num_panels_ * panel_bytes_)),
+      bytes_(bias_begin_ + round_up(matrices_ * num_panels_ * panel_columns_ * sizeof(float))),
+      base_(static_cast<const std::byte*>(base)) {}
 
 PackedMatrices::Source PackedMatrices::source_of(int64_t panel, int64_t column) const {
   if (!gated_) return {false, panel * panel_columns_ + column};
@@ -204,12 +217,13 @@ void PackedMatrices::pack_panel(int64_t matrix, int64_t panel, const WeightMatri
 }
 
 void PackedMatrices::pack_bias(int64_t matrix, const WeightVector& gate, const WeightVector& up) {
+  auto* const biases = reinterpret_cast<float*>(memory_.data() + bias_begin_);
   for (int64_t panel = 0; panel < num_panels_; ++panel)
     for (int64_t column = 0; column < panel_columns_; ++column) {
       const Source source = source_of(panel, column);
       const WeightVector& from = source.gate ? gate : up;
       if (from && source.feature < columns_)
-        bias_[(matrix * num_panels_ + panel) * panel_columns_ + column] =
+        biases[(matrix * num_panels_ + panel) * panel_columns_ + column] =
             read_float(from.data, from.dtype, source.feature * from.stride);
     }
 }

@@ -1,7 +1,8 @@
 // Weights in the order the kernels read them.
 #pragma once
 #include <cstdint>
-#include <vector>
+#include <string>
+#include <utility>
 
 #include "core/config.h"
 #include "core/tensor.h"
@@ -21,6 +22,10 @@ class PackedMatrices {
   PackedMatrices(const Kernels& kernels, WeightType type, int64_t group, bool gated, int64_t matrices, int64_t columns,
                  int64_t depth);
 
+  // Matrices that were packed before, used where they are. Throws kCheckpoint when the part has another size.
+  PackedMatrices(const Kernels& kernels, WeightType type, int64_t group, bool gated, int64_t matrices, int64_t columns,
+                 int64_t depth, const PackedPart& part);
+
   // `gate` is read when there is one. Values are rounded to the type, to nearest even, or quantised. Different panels
   // may be packed by different threads.
   void pack_panel(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
@@ -33,14 +38,18 @@ class PackedMatrices {
   int64_t depth() const { return depth_; }
   int64_t num_panels() const { return num_panels_; }
   size_t panel_bytes() const { return panel_bytes_; }
-  size_t bytes() const { return memory_.bytes(); }
+  size_t bytes() const { return bytes_; }
+  PackedPart part(std::string name) const { return {std::move(name), base_, bytes_}; }
 
-  const void* panel(int64_t matrix, int64_t panel) const { return at(matrix, panel); }
+  const void* panel(int64_t matrix, int64_t panel) const { return base_ + panel_at(matrix, panel); }
   const float* bias(int64_t matrix, int64_t panel) const {
-    return bias_ + (matrix * num_panels_ + panel) * panel_columns_;
+    return reinterpret_cast<const float*>(base_ + bias_begin_) + (matrix * num_panels_ + panel) * panel_columns_;
   }
 
  private:
+  PackedMatrices(const Kernels& kernels, WeightType type, int64_t group, bool gated, int64_t matrices, int64_t columns,
+                 int64_t depth, const void* base);
+
   // Where a column of a panel comes from; `feature` is beyond columns_ in the padding.
   struct Source {
     bool gate;
@@ -49,9 +58,8 @@ class PackedMatrices {
   Source source_of(int64_t panel, int64_t column) const;
   // Where kernels/weights.h looks for a column in a row of the panel.
   int64_t position_of(int64_t column) const;
-  std::byte* at(int64_t matrix, int64_t panel) const {
-    return memory_.data() + (matrix * num_panels_ + panel) * panel_bytes_;
-  }
+  size_t panel_at(int64_t matrix, int64_t panel) const { return (matrix * num_panels_ + panel) * panel_bytes_; }
+  std::byte* at(int64_t matrix, int64_t panel) { return memory_.data() + panel_at(matrix, panel); }
   template <class To>
   void pack_floats(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
   void pack_integers(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
@@ -65,8 +73,9 @@ class PackedMatrices {
   int64_t lanes_, panel_columns_;
   int64_t matrices_, columns_, depth_, num_panels_;
   size_t panel_bytes_;
-  AlignedBuffer memory_;
-  float* bias_;
+  size_t bias_begin_, bytes_;
+  AlignedBuffer memory_;  // empty where the matrices were packed before
+  const std::byte* base_;
 };
 
 }  // namespace moe::cpu

@@ -1,9 +1,11 @@
 #include "cpu/prepared_layer.h"
 
+#include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <memory>
 #include <mutex>
-#include <vector>
+#include <string>
 
 #include "core/error.h"
 #include "core/read_weights.h"
@@ -18,6 +20,31 @@ PackedExperts allocate_experts(const Kernels& kernels, const LayerSpec& spec, in
     return PackedMatrices(kernels, spec.weight_type, spec.weight_group, gated, experts, columns, depth);
   };
   return {matrices(is_gated(spec.activation), width, spec.hidden_size), matrices(false, hidden, whole_width)};
+}
+
+const PackedPart* find(const PackedWeights& packed, const std::string& name) {
+  const auto found =
+      std::find_if(packed.parts.begin(), packed.parts.end(), [&](const PackedPart& part) { return part.name == name; });
+  return found == packed.parts.end() ? nullptr : &*found;
+}
+
+const PackedPart& get(const PackedWeights& packed, const std::string& name) {
+  if (const PackedPart* const part = find(packed, name)) return *part;
+  throw Error(ErrorCode::kCheckpoint, "Expected packed weights with the part `" + name + "`, got none of that name");
+}
+
+PackedExperts packed_experts(const Kernels& kernels, const LayerSpec& spec, int64_t experts, int64_t width,
+                             const PackedWeights& packed, const std::string& prefix) {
+  const auto matrices = [&](const char* name, bool gated, int64_t columns, int64_t depth) {
+    return PackedMatrices(kernels, spec.weight_type, spec.weight_group, gated, experts, columns, depth,
+                          get(packed, prefix + name));
+  };
+  return {matrices("up", is_gated(spec.activation), width, spec.hidden_size),
+          matrices("down", false, spec.hidden_size, width)};
+}
+
+PackedMatrices packed_router(const Kernels& kernels, int64_t columns, int64_t depth, const PackedPart& part) {
+  return {kernels, WeightType::kFloat32, 0, false, 1, columns, depth, part};
 }
 
 // Reports each expert once all its panels are packed, from whichever thread packed the last one.
@@ -83,7 +110,28 @@ CpuLayer::CpuLayer(const Kernels& kernels, const LayerSpec& layer_spec, const La
   if (host.shared_router) shared_router = pack_router(kernels, host.shared_router, {});
   if (spec.moe.expert_num == 1) return;
   router = pack_router(kernels, host.router, host.router_bias);
-  choose.emplace(spec.moe, read_vector(host.correction_bias));
+  correction_bias = read_vector(host.correction_bias);
+  choose.emplace(spec.moe, correction_bias);
+}
+
+CpuLayer::CpuLayer(const Kernels& kernels, const LayerSpec& layer_spec, const PackedWeights& packed)
+    : spec(layer_spec),
+      memory(packed.memory),
+      experts(packed_experts(kernels, spec, spec.moe.expert_num, spec.intermediate_size, packed, "")) {
+  if (spec.shared_size > 0) shared = packed_experts(kernels, spec, 1, spec.shared_size, packed, "shared.");
+  if (const PackedPart* const part = find(packed, "shared_router"))
+    shared_router = packed_router(kernels, 1, spec.hidden_size, *part);
+  if (spec.moe.expert_num == 1) return;
+  router = packed_router(kernels, spec.moe.expert_num, spec.hidden_size, get(packed, "router"));
+  if (const PackedPart* const part = find(packed, "correction_bias")) {
+    const size_t expected = spec.moe.expert_num * sizeof(float);
+    if (part->bytes != expected)
+      throw Error(ErrorCode::kCheckpoint, "Expected the packed part `correction_bias` to have " +
+                                              std::to_string(expected) + " bytes, got " + std::to_string(part->bytes));
+    correction_bias.resize(spec.moe.expert_num);
+    std::memcpy(correction_bias.data(), part->data, expected);
+  }
+  choose.emplace(spec.moe, correction_bias);
 }
 
 size_t CpuLayer::weight_bytes() const {
@@ -92,6 +140,16 @@ size_t CpuLayer::weight_bytes() const {
   if (router) bytes += router->bytes();
   if (shared_router) bytes += shared_router->bytes();
   return bytes;
+}
+
+std::vector<PackedPart> CpuLayer::packed_parts() const {
+  std::vector<PackedPart> parts{experts.up.part("up"), experts.down.part("down")};
+  if (shared) parts.insert(parts.end(), {shared->up.part("shared.up"), shared->down.part("shared.down")});
+  if (shared_router) parts.push_back(shared_router->part("shared_router"));
+  if (router) parts.push_back(router->part("router"));
+  if (!correction_bias.empty())
+    parts.push_back({"correction_bias", correction_bias.data(), correction_bias.size() * sizeof(float)});
+  return parts;
 }
 
 }  // namespace moe::cpu

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { addBench } from './bench.js';
 import { addDevices } from './devices.js';
 import { addInspect } from './inspect.js';
+import { addPack } from './pack.js';
 import { addReport } from './report.js';
 import { addRun } from './run.js';
 
@@ -23,6 +24,7 @@ function createProgram(): Command {
     .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 wrong usage.');
   addDevices(program);
   addInspect(program);
+  addPack(program);
   addRun(program);
   addReport(program);
   addBench(program);

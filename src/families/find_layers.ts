@@ -4,9 +4,10 @@ import { gptOss } from './gpt_oss.js';
 import { granitemoe } from './granitemoe.js';
 import { mindformers } from './mindformers.js';
 import { mixtral } from './mixtral.js';
+import { packed } from './packed.js';
 import { projections } from './projections.js';
 
-const families: readonly Family[] = [mixtral, projections, gptOss, granitemoe, mindformers];
+const families: readonly Family[] = [mixtral, projections, gptOss, granitemoe, mindformers, packed];
 
 /** `model.layers.3.mlp.gate.weight`: what stands before the layers, the layer's number, the name inside the layer. */
 const layerName = /^(.*?)(?:layers|blocks)\.(0|[1-9]\d{0,5})\.(.+)$/;

@@ -57,6 +57,10 @@ export class LayerTensors {
           );
   }
 
+  get names(): string[] {
+    return [...this.#tensors.keys()];
+  }
+
   has(name: string): boolean {
     return this.#tensors.has(name);
   }
@@ -89,6 +93,13 @@ export class LayerTensors {
     const { dtype } = this.#get(name).entry;
     if (dtype !== 'U8') throw this.error(name, 'type U8', dtype);
     return this.#block(name, shape, type);
+  }
+
+  /** Where a tensor's bytes stand. */
+  region(name: string): { source: NativeFile; byteOffset: number; byteLength: number } {
+    const { entry, file } = this.#get(name);
+    this.#read.add(name);
+    return { source: this.#map(file), byteOffset: entry.byteOffset, byteLength: entry.byteLength };
   }
 
   #block(name: string, shape: readonly number[], type: StoredType | 'float8_e8m0'): Block {

@@ -167,6 +167,7 @@ export function checkParts({
   if (weightGroup !== undefined) expectWeightGroup(weightType, weightGroup);
   if (threads !== undefined) expectInteger('threads', threads, 1, 4096);
   if (maxQueue !== undefined) expectInteger('maxQueue', maxQueue, 1);
+  if (views.packed !== undefined) return; // checked when it was packed
   const { moeIntermediateSize } = config;
   if (
     moeIntermediateSize !== defaults.moeIntermediateSize &&

@@ -18,9 +18,15 @@ export class TensorFiles {
   /** What lists the tensors: the index or the one file. */
   readonly #list: string;
   readonly #fileOf: ReadonlyMap<string, string>;
+  readonly #metadata: ReadonlyMap<string, string>;
   readonly #opened = new Map<string, Promise<SafetensorsFile>>();
 
-  private constructor(list: string, fileOf: ReadonlyMap<string, string>) {
+  private constructor(
+    list: string,
+    fileOf: ReadonlyMap<string, string>,
+    metadata: ReadonlyMap<string, string> = new Map(),
+  ) {
+    this.#metadata = metadata;
     this.folder = dirname(list);
     this.#list = list;
     this.#fileOf = fileOf;
@@ -36,6 +42,7 @@ export class TensorFiles {
     const files = new TensorFiles(
       list,
       new Map([...file.tensors.keys()].map((tensor) => [tensor, name])),
+      file.metadata,
     );
     files.#opened.set(join(files.folder, name), Promise.resolve(file));
     return files;
@@ -44,6 +51,11 @@ export class TensorFiles {
   /** Every tensor's name. */
   get names(): Iterable<string> {
     return this.#fileOf.keys();
+  }
+
+  /** Text values of the file's header, where there is one file. */
+  get metadata(): ReadonlyMap<string, string> {
+    return this.#metadata;
   }
 
   /** Every file of the checkpoint that holds or lists tensors. */

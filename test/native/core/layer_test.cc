@@ -166,6 +166,20 @@ TEST(Layer, ReportsProgressAndStopsOnRequest) {
   }
 }
 
+TEST(Layer, RefusesPackedWeightsWhereTheDeviceTakesNone) {
+  const SmallLayer small;
+  HostBackend backend;
+  LayerWeights packed;
+  packed.packed.emplace();
+  packed.packed->layout = "of another device";
+  try {
+    Layer(backend, small.spec, packed, ignore_progress, {});
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kCheckpoint);
+  }
+}
+
 TEST(Layer, RefusesMoreChoicesThanAnIndexCanCount) {
   const SmallLayer small;
   HostBackend backend;

@@ -65,6 +65,29 @@ TEST(Prepare, CountsTheBytesOfThePackedWeights) {
   }
 }
 
+TEST(Prepare, TakesItsOwnPackedPartsAndGivesTheSameBits) {
+  cpu::CpuBackend backend(cpu::choose_kernels(), 2);
+  for (const Held held : kEveryHeld) {
+    RandomLayer random({.hidden = 70, .intermediate = 45, .shared = 20, .held = held, .biases = true});
+    const std::unique_ptr<PreparedLayer> first = prepare(backend, random);
+    LayerWeights packed;
+    packed.packed = PackedWeights{backend.packed_layout(), first->packed_parts(), nullptr};
+    const auto second = backend.prepare(random.spec, packed, [](int64_t, int64_t) {}, {});
+    EXPECT_EQ(second->weight_bytes(), first->weight_bytes());
+    const std::vector<float> hidden = random.hidden(9);
+    EXPECT_EQ(run_experts(backend, *second, random.spec, hidden, round_robin(9, 2, 4)),
+              run_experts(backend, *first, random.spec, hidden, round_robin(9, 2, 4)));
+
+    for (PackedPart& part : packed.packed->parts) {
+      --part.bytes;
+      EXPECT_THROW(backend.prepare(random.spec, packed, [](int64_t, int64_t) {}, {}), Error) << part.name;
+      ++part.bytes;
+    }
+    packed.packed->parts.erase(packed.packed->parts.begin());
+    EXPECT_THROW(backend.prepare(random.spec, packed, [](int64_t, int64_t) {}, {}), Error);
+  }
+}
+
 TEST(Prepare, EndsWithOutOfMemoryWhenTheWeightsDoNotFit) {
   cpu::CpuBackend backend(cpu::choose_kernels(), 1);
   RandomLayer layer({.experts = 1, .top_k = 1});

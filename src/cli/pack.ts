@@ -1,0 +1,76 @@
+import { type Command, Option } from 'commander';
+import { MoECheckpoint } from '../checkpoint.js';
+import { type WeightGroup, type WeightType, weightTypes } from '../layer/options.js';
+import { packCheckpoint } from '../packed/write.js';
+import { integers } from './arguments.js';
+import { expectWritable } from './files.js';
+import { interruptSignal, jsonOption, print, threadsOption, weightGroupOption } from './options.js';
+import { ProgressLine } from './progress.js';
+import { bytes, milliseconds, ranges } from './text.js';
+
+interface PackCommandOptions {
+  out: string;
+  layer: number[] | 'all';
+  weightType?: WeightType;
+  weightGroup?: WeightGroup;
+  threads?: number;
+  json?: true;
+}
+
+export function addPack(program: Command): void {
+  program
+    .command('pack')
+    .description(
+      "packs a checkpoint's experts for this CPU into one file, which loads without reading it",
+    )
+    .argument('<checkpoint>', 'a folder with config.json, or a .safetensors file')
+    .requiredOption('--out <file>', 'the .safetensors file to write')
+    .addOption(
+      new Option('--layer <numbers>', 'the layers, separated by commas, or all')
+        .argParser((text) => (text === 'all' ? text : integers(0)(text)))
+        .default('all'),
+    )
+    .addOption(
+      new Option(
+        '--weight-type <type>',
+        `how to hold the experts: ${weightTypes.join(', ')} (default: as stored)`,
+      ).choices(weightTypes),
+    )
+    .addOption(weightGroupOption())
+    .addOption(threadsOption())
+    .addOption(jsonOption())
+    .action(async (path: string, options: PackCommandOptions) => {
+      const { json, ...rest } = options;
+      const result = await pack(path, rest);
+      print(json, result, () =>
+        [
+          `${result.out}: MoE layers ${ranges(result.layers)} in ${result.weightType}, ${bytes(result.bytes)}, ` +
+            `packed in ${milliseconds(result.milliseconds)}`,
+          `layout ${result.layout}`,
+        ].join('\n'),
+      );
+    });
+}
+
+async function pack(path: string, options: Omit<PackCommandOptions, 'json'>) {
+  const { out, layer, weightType, weightGroup, threads } = options;
+  const started = performance.now();
+  await using checkpoint = await MoECheckpoint.open(path);
+  await expectWritable('--out', out, checkpoint.files);
+  const layers = layer === 'all' ? checkpoint.layers : layer;
+  for (const number of layers) checkpoint.expectLayer(number);
+  const progress = new ProgressLine('packing');
+  try {
+    const result = await packCheckpoint(checkpoint, out, {
+      layers,
+      weightType,
+      weightGroup,
+      threads,
+      onProgress: progress.update,
+      signal: interruptSignal(),
+    });
+    return { out, layers: [...layers], ...result, milliseconds: performance.now() - started };
+  } finally {
+    progress.end();
+  }
+}

@@ -1,0 +1,174 @@
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import type { MoECheckpoint } from '../checkpoint.js';
+import { DeviceError } from '../errors.js';
+import type { WeightGroup, WeightType } from '../layer/options.js';
+import type { MoELayer } from '../layer.js';
+import { lengthBytes } from '../safetensors/header.js';
+import { type PackedDescription, packedMetadata } from './format.js';
+
+/** Parts begin at multiples of this in the file: a cache line. */
+const alignment = 64;
+
+/** How much of a part is in memory twice. */
+const chunkBytes = 16 << 20;
+
+export interface PackOptions {
+  /** Numbers of the MoE layers to pack. */
+  layers: readonly number[];
+  weightType: WeightType | undefined;
+  weightGroup: WeightGroup | undefined;
+  threads: number | undefined;
+  /** Counts experts of all layers. */
+  onProgress?: (done: number, total: number) => void;
+  signal: AbortSignal;
+}
+
+export interface PackResult {
+  weightType: WeightType;
+  layout: string;
+  /** Of the file. */
+  bytes: number;
+}
+
+/**
+ * Packs layers of a checkpoint into one file, layer by layer: no more than one is in memory. What stands at `path` is
+ * replaced once the file is complete.
+ *
+ * @throws what loading a layer throws, or the signal's reason
+ */
+export async function packCheckpoint(
+  checkpoint: MoECheckpoint,
+  path: string,
+  options: PackOptions,
+): Promise<PackResult> {
+  const partial = `${path}.${process.pid}.part`;
+  const handle = await open(partial, 'wx');
+  try {
+    const result = await packInto(handle, checkpoint, options);
+    await handle.close();
+    await rename(partial, path);
+    return result;
+  } catch (error) {
+    await handle.close();
+    await rm(partial, { force: true });
+    throw error;
+  }
+}
+
+async function packInto(
+  handle: FileHandle,
+  checkpoint: MoECheckpoint,
+  { layers, weightType, weightGroup, threads, onProgress, signal }: PackOptions,
+): Promise<PackResult> {
+  const { expertNum } = checkpoint.config;
+  let file: PackedFile | undefined;
+  for (const [index, layer] of layers.entries()) {
+    await using loaded = await checkpoint.load(layer, {
+      device: 'cpu',
+      weightType,
+      weightGroup,
+      threads,
+      signal,
+      onProgress: (done) =>
+        onProgress?.(index * expertNum + Math.min(done, expertNum), layers.length * expertNum),
+    });
+    // Every layer of a checkpoint has the same sizes, so the first tells where all of them go.
+    file ??= new PackedFile(handle, layers, descriptionOf(checkpoint, loaded, weightGroup), loaded);
+    await file.write(layer, loaded, signal);
+  }
+  if (file === undefined) throw new TypeError('No layers to pack');
+  return file.result;
+}
+
+function descriptionOf(
+  checkpoint: MoECheckpoint,
+  layer: MoELayer,
+  weightGroup: WeightGroup | undefined,
+): PackedDescription {
+  const { hiddenSize, intermediateSize, activation, weightType, config } = layer;
+  return {
+    expertNum: config.expertNum,
+    hiddenSize,
+    intermediateSize,
+    sharedSize: Math.round(config.sharedExpertNum * intermediateSize),
+    activation,
+    weightType,
+    weightGroup,
+    config,
+    modelType: checkpoint.modelType,
+    source: checkpoint.path,
+    layout: layer.native.packed().layout,
+  };
+}
+
+/** The file as it grows: the header is written first, then each layer at its place. */
+class PackedFile {
+  readonly result: PackResult;
+  readonly #handle: FileHandle;
+  readonly #offsets = new Map<string, number>();
+  readonly #header: Uint8Array;
+  #headerWritten = false;
+
+  constructor(
+    handle: FileHandle,
+    layers: readonly number[],
+    description: PackedDescription,
+    first: MoELayer,
+  ) {
+    const { parts } = first.native.packed();
+    if (parts.length === 0)
+      throw new DeviceError(
+        'ERR_MOE_DEVICE',
+        `Expected a device that can write down its weights, got ${first.device}`,
+      );
+    this.#handle = handle;
+    const entries: Record<string, unknown> = { __metadata__: packedMetadata(description) };
+    // Parts that are no multiple of a cache line come last: those before them stay aligned.
+    const ordered = parts
+      .flatMap(({ name, byteLength }) => layers.map((layer) => ({ name, byteLength, layer })))
+      .sort((a, b) => (a.byteLength % alignment) - (b.byteLength % alignment));
+    let offset = 0;
+    for (const { name, byteLength, layer } of ordered) {
+      const end = offset + byteLength;
+      const tensor = partName(layer, name);
+      entries[tensor] = { dtype: 'U8', shape: [byteLength], data_offsets: [offset, end] };
+      this.#offsets.set(tensor, offset);
+      offset = end;
+    }
+    this.#header = headerOf(entries);
+    const { weightType, layout } = description;
+    this.result = { weightType, layout, bytes: this.#header.byteLength + offset };
+  }
+
+  async write(layer: number, { native }: MoELayer, signal: AbortSignal): Promise<void> {
+    if (!this.#headerWritten) await this.#put(this.#header, 0);
+    this.#headerWritten = true;
+    for (const [index, { name, byteLength }] of native.packed().parts.entries()) {
+      const begin = this.#header.byteLength + (this.#offsets.get(partName(layer, name)) as number);
+      for (let done = 0; done < byteLength; done += chunkBytes) {
+        signal.throwIfAborted();
+        const length = Math.min(chunkBytes, byteLength - done);
+        await this.#put(native.readPacked(index, done, length), begin + done);
+      }
+    }
+  }
+
+  async #put(bytes: Uint8Array, position: number): Promise<void> {
+    for (let done = 0; done < bytes.byteLength; ) {
+      const { bytesWritten } = await this.#handle.write(bytes, done, undefined, position + done);
+      done += bytesWritten;
+    }
+  }
+}
+
+const partName = (layer: number, name: string): string => `layers.${layer}.packed.${name}`;
+
+/** Length and text, padded so that the data behind it is aligned. */
+function headerOf(entries: Record<string, unknown>): Uint8Array {
+  const text = new TextEncoder().encode(JSON.stringify(entries));
+  const bytes = Math.ceil((lengthBytes + text.byteLength) / alignment) * alignment;
+  const header = new Uint8Array(bytes).fill(0x20);
+  header.set(text, lengthBytes);
+  new DataView(header.buffer).setBigUint64(0, BigInt(bytes - lengthBytes), true);
+  return header;
+}
