@@ -21,6 +21,7 @@ if [[ ${1:-build} == test ]]; then
   need_file /usr/src/googletest/CMakeLists.txt googletest
   need_file /usr/bin/chromium chromium
   need_file /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core
+  need_file /usr/include/gloo/transport/tcp/device.h libgloo-dev
   if [[ $(uname -m) == x86_64 ]]; then
     need aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
     need qemu-aarch64 qemu-user
@@ -38,6 +39,7 @@ fi
 if [[ ${1:-build} == lint ]]; then
   need clang-format clang-format
   need clang-tidy clang-tidy
+  need_file /usr/include/gloo/transport/tcp/device.h libgloo-dev
   need ninja ninja-build
 fi
 

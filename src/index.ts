@@ -24,8 +24,10 @@ export {
   type MoEErrorCode,
   ShapeError,
 } from './errors.js';
+export { ExpertGroup, type GroupOptions, type Transport } from './group.js';
 export {
   type Activation,
+  type ExpertPlacement,
   type ForwardOptions,
   type ForwardResult,
   type LayerOptions,

@@ -1,10 +1,11 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { addon } from './addon.js';
 import { describe, expectBoolean, expectOptions, expectSignal } from './checks.js';
-import { toNativeConfig } from './config/native.js';
+import { diagnose } from './config/diagnose.js';
 import type { MoEConfig, MoEConfigOptions } from './config.js';
 import { type DeviceName, deviceText, resolveDevice } from './devices.js';
-import { fromNative, ShapeError } from './errors.js';
+import { ConfigError, fromNative, ShapeError } from './errors.js';
+import type { ExpertGroup } from './group.js';
 import {
   type Activation,
   checkParts,
@@ -15,13 +16,15 @@ import {
   type WeightGroup,
   type WeightType,
 } from './layer/options.js';
+import { heldExperts, nativeSetting, ownViews, type ParallelOptions } from './layer/parallel.js';
 import { expectArray, expectFixedMemory, expectTensor } from './layer/tensor_views.js';
 import type { NativeCall, NativeLayer } from './native.js';
 import type { Tensor } from './weights.js';
 
 export type { Activation, LayerOptions, WeightGroup, WeightType } from './layer/options.js';
+export type { ExpertPlacement } from './layer/parallel.js';
 
-export interface LoadOptions {
+export interface LoadOptions extends ParallelOptions {
   /** Number of the MoE layer; may be left out where the checkpoint has only one. */
   layer?: number | undefined;
   /** As `LayerOptions.device`. */
@@ -46,7 +49,7 @@ export interface ForwardOptions {
   out?: Float32Array | undefined;
   /** Also returns the routing. Defaults to false. */
   routing?: boolean | undefined;
-  /** Withdraws a waiting call, or stops a running one at the next block of an expert. */
+  /** Withdraws a waiting call, or stops a running one at the next block of an expert. Not for a layer of a group. */
   signal?: AbortSignal | undefined;
 }
 
@@ -94,9 +97,23 @@ export class MoELayer implements AsyncDisposable {
   /** What the weights occupy on the device. */
   readonly weightBytes: number;
 
+  /** The ranks that share the experts; undefined when all are here. */
+  readonly group: ExpertGroup | undefined;
+  /** Numbers of the experts whose weights, or with model parallelism whose columns, are here. */
+  readonly experts: readonly number[];
+  /** One sentence for each field of the config that changes nothing here. */
+  readonly diagnostics: readonly string[];
+
   readonly #native: NativeLayer;
+  readonly #load: Float64Array;
 
   private constructor(parts: LayerParts, device: DeviceName, native: NativeLayer) {
+    this.group = parts.group;
+    this.experts = Object.freeze([...heldExperts(parts.config, parts)]);
+    this.diagnostics = parts.group
+      ? Object.freeze(diagnose(parts.config, parts.group))
+      : parts.config.diagnostics;
+    this.#load = new Float64Array(parts.config.expertNum);
     this.config = parts.config;
     this.hiddenSize = parts.hiddenSize;
     this.intermediateSize = parts.intermediateSize;
@@ -140,9 +157,19 @@ export class MoELayer implements AsyncDisposable {
       parts;
     const weightGroup = nativeWeightGroup(weightType, parts.weightGroup);
     const sizes = { hiddenSize, intermediateSize, sharedSize, activation, weightType, weightGroup };
-    const spec = { moe: toNativeConfig(config), ...sizes, threads, maxQueue };
+    const { moe, parallel } = nativeSetting(config, sizes, parts);
+    const spec = { moe, ...sizes, threads, maxQueue };
+    const held = parallel && parts.group ? ownViews(views, parts.group, parallel) : views;
     const created = () =>
-      binding.createLayer(device.backend, device.index, spec, views, onProgress, cancellation);
+      binding.createLayer(
+        device.backend,
+        device.index,
+        spec,
+        held,
+        onProgress,
+        cancellation,
+        parallel,
+      );
     const native = await settled(created, signal, () => cancellation.cancel());
     return new MoELayer(parts, deviceText(device), native);
   }
@@ -177,7 +204,7 @@ export class MoELayer implements AsyncDisposable {
         () => cancellation.cancel(),
       );
     }
-    return resultOf(call);
+    return this.#resultOf(call);
   }
 
   /**
@@ -199,7 +226,7 @@ export class MoELayer implements AsyncDisposable {
     } catch (error) {
       throw fromNative(error);
     }
-    return resultOf(call);
+    return this.#resultOf(call);
   }
 
   /**
@@ -212,6 +239,18 @@ export class MoELayer implements AsyncDisposable {
     const call = { ...input, ...this.#routing(input.tokens) };
     await settled(() => this.#native.forward(call));
     return { expertIds: call.expertIds, weights: call.weights };
+  }
+
+  /**
+   * Tokens that each expert has served since the layer was made, `[E]`, summed over the group: what `planPlacement` takes.
+   * Every rank calls it, in step with its other calls.
+   *
+   * @throws `GroupError`, and `ClosedError` after `close`
+   */
+  async totalLoad(): Promise<Float64Array> {
+    const total = Float64Array.from(this.#load);
+    if (this.group !== undefined) await settled(() => this.#native.sumOverGroup(total));
+    return total;
   }
 
   /**
@@ -229,6 +268,12 @@ export class MoELayer implements AsyncDisposable {
   /** @internal The weights as the device holds them. */
   get native(): Pick<NativeLayer, 'packed' | 'readPacked'> {
     return this.#native;
+  }
+
+  #resultOf(call: FullCall): ForwardResult {
+    for (const [expert, tokens] of call.expertLoad.entries())
+      this.#load[expert] = (this.#load[expert] as number) + tokens;
+    return resultOf(call);
   }
 
   #input(hidden: Float32Array | Tensor): Pick<NativeCall, 'hidden' | 'dtype' | 'tokens'> {
@@ -259,6 +304,10 @@ export class MoELayer implements AsyncDisposable {
     expectOptions('forward', options, forwardOptionNames);
     if (options.routing !== undefined) expectBoolean('routing', options.routing);
     expectSignal(options.signal);
+    if (options.signal !== undefined && this.group !== undefined)
+      throw new ConfigError(
+        'Expected no `signal` for a layer of a group: the other ranks would wait for the call',
+      );
     const input = this.#input(hidden);
     const values = input.tokens * this.hiddenSize;
     const { out } = options;

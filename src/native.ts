@@ -76,6 +76,36 @@ export interface NativeCall {
   cancellation?: NativeCancellation;
 }
 
+/** One rank of a group, before and after it has met the others. */
+export interface NativeGroup {
+  /** What the others need to reach it. */
+  readonly contact: Uint8Array;
+  /** Meets the others, given everybody's contact in order of ranks. */
+  connect(contacts: readonly Uint8Array[]): Promise<void>;
+  /** Leaves when all do. Throws while layers are on it. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+export interface NativeGroupOptions {
+  rank: number;
+  size: number;
+  modelParallel: number;
+  timeoutMs: number;
+  transport: string;
+  /** Of the interface to use. */
+  address: string;
+}
+
+/** How a layer is spread over ranks. */
+export interface NativeParallel {
+  group: NativeGroup;
+  /** The experts of each set of ranks. */
+  expertsOfSet: readonly Int32Array[];
+  /** compCommParallelDegree, 1 without compCommParallel. */
+  chunks: number;
+  groupWise: boolean;
+}
+
 export interface NativeLayer {
   readonly weightBytes: number;
   /** What its device made of the weights. No parts where it cannot tell. */
@@ -84,6 +114,8 @@ export interface NativeLayer {
   readPacked(part: number, offset: number, length: number): Uint8Array;
   forward(call: NativeCall): Promise<void>;
   forwardSync(call: NativeCall): void;
+  /** Adds up the values of one rank of each set, in place. Every rank calls it. */
+  sumOverGroup(values: Float64Array): Promise<void>;
   /** Rejects waiting calls with ERR_MOE_CLOSED, lets the running one end, frees the weights. Safe to call twice. */
   close(): Promise<void>;
 }
@@ -135,7 +167,9 @@ export interface NativeBinding {
     weights: LayerWeightViews,
     onProgress?: (done: number, total: number) => void,
     cancellation?: NativeCancellation,
+    parallel?: NativeParallel,
   ): Promise<NativeLayer>;
+  Group: new (options: NativeGroupOptions) => NativeGroup;
   Cancellation: new () => NativeCancellation;
   /** Runs for about `seconds` on `threads` threads (0: all), off the JS thread. */
   measureMachinePeak(threads: number, seconds: number): Promise<NativeMachinePeak>;

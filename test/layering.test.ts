@@ -23,6 +23,7 @@ const native: [folder: string, allowed: RegExp[]][] = [
   ['native/cpu/', [/^"(cpu|core)\//, standard, system]],
   ['native/cuda/kernels/', [/^"cuda\/kernels\//, /^<cstdint>$/, /^<cuda_(bf16|fp16)\.h>$/]],
   ['native/cuda/', [/^"(cuda|core)\//, /^<cuda_runtime_api\.h>$/, standard, system]],
+  ['native/gloo/', [/^"(gloo|core)\//, /^<gloo\//, standard, system]],
   ['native/core/', [/^"core\//, standard, system]],
   ['native/ascend/', [/^"(ascend|core)\//, standard, system]],
   ['native/addon/napi_setup.h', [/^<napi\.h>$/]],

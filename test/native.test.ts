@@ -22,6 +22,7 @@ describe('the addon', () => {
       addPluginFolder: 'function',
       mapFile: 'function',
       createLayer: 'function',
+      Group: 'function',
       Cancellation: 'function',
       measureMachinePeak: 'function',
     };

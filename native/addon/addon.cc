@@ -3,6 +3,7 @@
 #include "addon/device_lane.h"
 #include "addon/environment.h"
 #include "addon/errors.h"
+#include "addon/group_object.h"
 #include "addon/layer_object.h"
 #include "addon/machine_peak_job.h"
 #include "addon/mapped_file.h"
@@ -67,6 +68,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("mapFile", Napi::Function::New(env, map_file, "mapFile"));
   exports.Set("createLayer", Napi::Function::New(env, create_layer, "createLayer"));
   exports.Set("measureMachinePeak", Napi::Function::New(env, measure_machine_peak_async, "measureMachinePeak"));
+  exports.Set("Group", GroupObject::define(env));
   exports.Set("Cancellation", cancellation);
   return exports;
 }

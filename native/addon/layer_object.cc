@@ -27,6 +27,33 @@ class CloseJob final : public EnvironmentJob {
   Napi::Promise::Deferred deferred_;
 };
 
+// Adds up the values of all ranks, in step with them.
+class SumJob final : public EnvironmentJob {
+ public:
+  SumJob(Environment& environment, Napi::Env env, std::shared_ptr<LiveLayer> live, Napi::Float64Array values)
+      : EnvironmentJob(environment, live->device),
+        live_(std::move(live)),
+        keep_(Napi::Persistent(values)),
+        values_(values.Data(), values.ElementLength()),
+        deferred_(env) {}
+
+  Napi::Promise promise() { return deferred_.Promise(); }
+  void settle(Napi::Env env, std::exception_ptr error) override {
+    if (error)
+      deferred_.Reject(to_js(env, error).Value());
+    else
+      deferred_.Resolve(env.Undefined());
+  }
+
+ private:
+  void work() override { live_->layer->sum_over_group(values_); }
+
+  std::shared_ptr<LiveLayer> live_;
+  Napi::Reference<Napi::Float64Array> keep_;
+  std::span<double> values_;
+  Napi::Promise::Deferred deferred_;
+};
+
 }  // namespace
 
 Napi::Function LayerObject::define(Napi::Env env) {
@@ -34,7 +61,8 @@ Napi::Function LayerObject::define(Napi::Env env) {
       env, "Layer",
       {InstanceAccessor<&LayerObject::weight_bytes>("weightBytes"), InstanceMethod<&LayerObject::packed>("packed"),
        InstanceMethod<&LayerObject::read_packed>("readPacked"), InstanceMethod<&LayerObject::forward>("forward"),
-       InstanceMethod<&LayerObject::forward_sync>("forwardSync"), InstanceMethod<&LayerObject::close>("close")});
+       InstanceMethod<&LayerObject::forward_sync>("forwardSync"), InstanceMethod<&LayerObject::close>("close"),
+       InstanceMethod<&LayerObject::sum_over_group>("sumOverGroup")});
 }
 
 Napi::Object LayerObject::make(Napi::Env env, std::shared_ptr<LiveLayer> live) {
@@ -119,6 +147,18 @@ void LayerObject::forward_sync(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] {
     const auto [job, max_waiting] = job_for(info);
     Environment::of(info.Env()).run(job, max_waiting);
+  });
+}
+
+Napi::Value LayerObject::sum_over_group(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    if (!live_) throw Error(ErrorCode::kClosed, "The layer is closed");
+    if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_float64_array)
+      throw Error(ErrorCode::kShape, "Expected `values` to be a Float64Array");
+    const auto job =
+        std::make_shared<SumJob>(Environment::of(info.Env()), info.Env(), live_, info[0].As<Napi::Float64Array>());
+    Environment::of(info.Env()).start(job, live_->max_waiting);
+    return job->promise();
   });
 }
 

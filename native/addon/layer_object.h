@@ -26,6 +26,7 @@ class LayerObject final : public Napi::ObjectWrap<LayerObject> {
   Napi::Value weight_bytes(const Napi::CallbackInfo& info);
   Napi::Value forward(const Napi::CallbackInfo& info);
   void forward_sync(const Napi::CallbackInfo& info);
+  Napi::Value sum_over_group(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 
   // The job, and the calls that may wait before it is refused.
@@ -37,7 +38,8 @@ class LayerObject final : public Napi::ObjectWrap<LayerObject> {
   int64_t reported_bytes_ = 0;  // what V8 was told this object weighs
 };
 
-// Makes a layer on the lane of a device: (device, index, spec, weights, onProgress?, cancellation?) -> Promise<Layer>.
+// Makes a layer on the lane of a device: (device, index, spec, weights, onProgress?, cancellation?, parallel?) ->
+// Promise<Layer>.
 Napi::Value create_layer(const Napi::CallbackInfo& info);
 
 }  // namespace moe

@@ -40,14 +40,26 @@ std::string describe(const Header& header) {
 ExpertGroup::ExpertGroup(std::unique_ptr<Collective> collective, GroupShape shape)
     : collective_(std::move(collective)), shape_(shape) {}
 
-Collective& ExpertGroup::collective_of(Backend& backend) {
-  if (backend_ == &backend) return *on_device_;
-  if (backend_) throw Error(ErrorCode::kConfig, "Expected all layers of a group to be on one device");
-  backend_ = &backend;
-  buffers_ = std::make_unique<Buffers>(backend);
-  on_device_ = backend.connect(*collective_);
-  if (!on_device_) on_device_ = std::make_unique<StagedCollective>(backend, *collective_);
-  return *on_device_;
+ExpertGroup::Membership::Membership(std::shared_ptr<ExpertGroup> joined, Backend& backend) : group_(std::move(joined)) {
+  ExpertGroup& group = *group_;
+  group.expect_usable();
+  if (group.backend_ && group.backend_ != &backend)
+    throw Error(ErrorCode::kConfig, "Expected all layers of a group to be on one device");
+  if (!group.backend_) {
+    group.on_device_ = backend.connect(*group.collective_);
+    if (!group.on_device_) group.on_device_ = std::make_unique<StagedCollective>(backend, *group.collective_);
+    group.buffers_ = std::make_unique<Buffers>(backend);
+    group.backend_ = &backend;
+  }
+  number_ = group.layers_++;
+  ++group.live_layers_;
+}
+
+ExpertGroup::Membership::~Membership() {
+  if (--group_->live_layers_ > 0) return;
+  group_->buffers_.reset();
+  group_->on_device_.reset();
+  group_->backend_ = nullptr;
 }
 
 size_t ExpertGroup::announced_bytes() const {
@@ -59,10 +71,10 @@ std::span<const std::byte> ExpertGroup::Announced::operator[](int rank) const {
   return {group_.in_.data() + rank * (sizeof(Header) + bytes) + sizeof(Header), bytes};
 }
 
-ExpertGroup::Announced ExpertGroup::announce(Backend& backend, const Announcement& mine,
-                                             std::span<const std::byte> own) {
+ExpertGroup::Announced ExpertGroup::announce(const Announcement& mine, std::span<const std::byte> own) {
   expect_usable();
-  Collective& collective = collective_of(backend);
+  Backend& backend = *backend_;
+  Collective& collective = *on_device_;
   const Header header{kMagic, calls_++, mine};
   const size_t bytes = sizeof(Header) + announced_bytes();
   out_.assign(bytes, std::byte{0});
@@ -120,12 +132,36 @@ void ExpertGroup::expect_usable() const {
   try {
     std::rethrow_exception(failure_);
   } catch (const Error& error) {
+    if (error.code() == ErrorCode::kClosed) throw;
     const ErrorCode code = error.code() == ErrorCode::kTimeout ? ErrorCode::kTimeout : ErrorCode::kPeerLost;
     throw Error(code, std::string("The group is of no use any more, since an earlier call failed: ") + error.what());
   } catch (const std::exception& error) {
     throw Error(ErrorCode::kPeerLost,
                 std::string("The group is of no use any more, since an earlier call failed: ") + error.what());
   }
+}
+
+void ExpertGroup::expect_no_layers() const {
+  if (live_layers_ > 0)
+    throw Error(ErrorCode::kConfig, "Expected the group's layers to be closed before the group: " +
+                                        std::to_string(live_layers_.load()) + " are open");
+}
+
+void ExpertGroup::leave() noexcept {
+  if (!failure_) try {
+      const std::byte mine{};
+      std::vector<std::byte> theirs(shape_.size);
+      sends_.clear();
+      receives_.clear();
+      for (int rank = 0; rank < shape_.size; ++rank) {
+        if (rank == shape_.rank) continue;
+        sends_.push_back({rank, 0, 1});
+        receives_.push_back({rank, static_cast<size_t>(rank), 1});
+      }
+      collective_->wait(collective_->start(&mine, sends_, theirs.data(), receives_));
+    } catch (...) {  // they are gone already
+    }
+  fail(std::make_exception_ptr(Error(ErrorCode::kClosed, "The group is closed")));
 }
 
 }  // namespace moe

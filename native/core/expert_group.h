@@ -1,5 +1,6 @@
 // The ranks that share a layer's experts, and what they tell each other before rows travel.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -34,11 +35,26 @@ class ExpertGroup {
   ExpertGroup(std::unique_ptr<Collective> collective, GroupShape shape);
 
   const GroupShape& shape() const { return shape_; }
-  uint32_t add_layer() { return layers_++; }
 
-  // How bytes on the device travel: through the device's own library where it has one, else by way of the host. The
-  // first device to ask is the group's; throws kConfig for another.
-  Collective& collective_of(Backend& backend);
+  // A layer's part in the group, as long as the layer lives. The first layer's device is that of the group as long as
+  // layers are on it.
+  class Membership {
+   public:
+    // Throws kConfig where the group is on another device.
+    Membership(std::shared_ptr<ExpertGroup> group, Backend& backend);
+    ~Membership();
+    Membership(const Membership&) = delete;
+    Membership& operator=(const Membership&) = delete;
+
+    ExpertGroup& group() const { return *group_; }
+    uint32_t number() const { return number_; }  // among all layers the group has had
+    // How bytes on the device travel: through the device's own library where it has one, else by way of the host.
+    Collective& collective() const { return *group_->on_device_; }
+
+   private:
+    std::shared_ptr<ExpertGroup> group_;
+    uint32_t number_;
+  };
 
   // Tells every rank `mine` and up to announced_bytes() of anything, in one message each, and returns what every rank
   // told. Throws kConfig where ranks do not announce the same call.
@@ -51,12 +67,17 @@ class ExpertGroup {
     explicit Announced(const ExpertGroup& group) : group_(group) {}
     const ExpertGroup& group_;
   };
-  Announced announce(Backend& backend, const Announcement& mine, std::span<const std::byte> own);
+  Announced announce(const Announcement& mine, std::span<const std::byte> own);
   size_t announced_bytes() const;
 
   // Makes the group unusable and lets the peers know. The first failure counts.
   void fail(const std::exception_ptr& cause) noexcept;
   void expect_usable() const;
+
+  // Throws kConfig while layers are on the group. Any thread.
+  void expect_no_layers() const;
+  // Waits until every rank leaves, or is gone: who left first might cut off the others' last bytes.
+  void leave() noexcept;
 
  private:
   struct Buffers {
@@ -68,7 +89,8 @@ class ExpertGroup {
 
   std::unique_ptr<Collective> collective_;
   GroupShape shape_;
-  uint32_t layers_ = 0;
+  uint32_t layers_ = 0;  // so far
+  std::atomic<int> live_layers_{0};
   uint64_t calls_ = 0;
   Backend* backend_ = nullptr;
   std::unique_ptr<Collective> on_device_;

@@ -20,12 +20,12 @@ uint64_t digest_of(std::span<const int32_t> values) {  // FNV-1a
 
 ExpertParallel::ExpertParallel(Backend& backend, const LayerSpec& spec, ParallelOptions options)
     : backend_(backend),
-      collective_(options.group->collective_of(backend)),
       options_(std::move(options)),
+      membership_(options_.group, backend),
+      collective_(membership_.collective()),
       hidden_size_(spec.hidden_size),
       intermediate_size_(spec.intermediate_size),
       top_k_(spec.moe.num_experts_chosen),
-      number_(options_.group->add_layer()),
       device_index_(backend),
       slot_of_row_(backend),
       device_row_of_slot_(backend),
@@ -43,7 +43,7 @@ ExpertParallel::ExpertParallel(Backend& backend, const LayerSpec& spec, Parallel
 
 void ExpertParallel::describe_layer(const LayerSpec& spec) {
   const LayerFacts mine(spec, options_.placement, options_.chunks, options_.group_wise);
-  const auto all = options_.group->announce(backend_, {.kind = Announcement::kCreate, .layer = number_}, mine.bytes());
+  const auto all = group().announce({.kind = Announcement::kCreate, .layer = membership_.number()}, mine.bytes());
   for (int rank = 0; rank < shape().size; ++rank) mine.expect_same(all[rank], rank, shape().rank);
 }
 
@@ -69,10 +69,10 @@ Matrix ExpertParallel::run(const PreparedLayer& layer, Matrix hidden, std::span<
 // Every rank learns what every other sends it, and lays out what will arrive and what will come back.
 void ExpertParallel::share_counts(std::span<const int32_t> experts) {
   const Announcement mine{.kind = Announcement::kForward,
-                          .layer = number_,
+                          .layer = membership_.number(),
                           .tokens = static_cast<int64_t>(experts.size()) / top_k_,
                           .routing = digest_of(experts)};
-  const auto all = options_.group->announce(backend_, mine, std::as_bytes(outgoing_.counts()));
+  const auto all = group().announce(mine, std::as_bytes(outgoing_.counts()));
   const int sets = shape().sets();
   const int32_t chunks = options_.chunks;
   incoming_.resize(static_cast<size_t>(sets) * chunks);
@@ -311,11 +311,11 @@ void ExpertParallel::finish(int32_t number) {
 }
 
 void ExpertParallel::sum(std::span<double> values) {
-  const size_t most = options_.group->announced_bytes() / sizeof(double);
+  const size_t most = group().announced_bytes() / sizeof(double);
   for (std::span<double> left = values; !left.empty();) {
     const std::span<double> piece = left.first(std::min(left.size(), most));
     const auto all =
-        options_.group->announce(backend_, {.kind = Announcement::kSum, .layer = number_}, std::as_bytes(piece));
+        group().announce({.kind = Announcement::kSum, .layer = membership_.number()}, std::as_bytes(piece));
     std::fill(piece.begin(), piece.end(), 0.0);
     for (int set = 0; set < shape().sets(); ++set)
       for (size_t i = 0; i < piece.size(); ++i) {

@@ -38,8 +38,7 @@ class ExpertParallel {
              const std::stop_token& stop);
   std::span<const int32_t> row_of_slot() const { return row_of_slot_; }
 
-  ExpertGroup& group() const { return *options_.group; }
-  uint32_t number() const { return number_; }
+  ExpertGroup& group() const { return membership_.group(); }
   // values[i] becomes the sum over one member of each set.
   void sum(std::span<double> values);
 
@@ -52,7 +51,7 @@ class ExpertParallel {
     int64_t first_result = 0;  // among all that come home
   };
 
-  const GroupShape& shape() const { return options_.group->shape(); }
+  const GroupShape& shape() const { return group().shape(); }
   int32_t slices() const { return options_.group_wise ? shape().model_parallel : 1; }
   int32_t slice_of_member() const { return options_.group_wise ? shape().member() : 0; }
   int set_after(int i) const { return (shape().set() + i) % shape().sets(); }
@@ -72,11 +71,11 @@ class ExpertParallel {
   void finish(int32_t chunk);
 
   Backend& backend_;
-  Collective& collective_;
   ParallelOptions options_;
+  ExpertGroup::Membership membership_;
+  Collective& collective_;
   int64_t hidden_size_;
   int32_t intermediate_size_, top_k_;
-  uint32_t number_;
 
   OutgoingRows outgoing_;
   std::vector<RowCount> incoming_;  // [sets, chunks]

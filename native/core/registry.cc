@@ -43,34 +43,39 @@ std::string Registry::not_installed(const std::string& name) const {
   std::string text = "its plugin is not installed: there is no ";
   for (const std::string& folder : plugin_folders_)
     text += (folder == plugin_folders_.front() ? "" : ", no ") + file_in(folder, name);
+  if (name == "gloo") text += "; it is built where gloo is found (Debian: libgloo-dev)";
   if (name == "cuda") text += std::string("; the npm package node-moe-cuda-") + kPlatform + " has it";
   return text;
 }
 
-const Plugin* Registry::find(const std::string& name, std::string& reason) {
-  const Plugin* plugin = &built_in_;
-  if (name != built_in_.name) {
-    const std::string path = plugin_path(name);
-    if (path.empty()) {
-      reason = not_installed(name);
-      return nullptr;
-    }
-    void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // never closed: its code may be on a stack
-    if (!library) {
-      reason = std::string("the plugin could not be opened: ") + dlerror();
-      return nullptr;
-    }
-    const auto entry = reinterpret_cast<decltype(&moe_plugin)>(dlsym(library, "moe_plugin"));
-    if (!entry) {
-      reason = path + " is not a node-moe plugin: it has no symbol moe_plugin";
-      return nullptr;
-    }
-    plugin = entry();
-    if (std::strcmp(plugin->build_id, kBuildId) != 0) {
-      reason = path + " was built as " + plugin->build_id + ", the addon as " + kBuildId + ": install the same version";
-      return nullptr;
-    }
+template <class AnyPlugin>
+const AnyPlugin* Registry::load(const std::string& name, const char* entry, std::string& reason) {
+  const std::string path = plugin_path(name);
+  if (path.empty()) {
+    reason = not_installed(name);
+    return nullptr;
   }
+  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // never closed: its code may be on a stack
+  if (!library) {
+    reason = std::string("the plugin could not be opened: ") + dlerror();
+    return nullptr;
+  }
+  const auto function = reinterpret_cast<const AnyPlugin* (*)()>(dlsym(library, entry));
+  if (!function) {
+    reason = path + " is not a node-moe plugin: it has no symbol " + entry;
+    return nullptr;
+  }
+  const AnyPlugin* const plugin = function();
+  if (std::strcmp(plugin->build_id, kBuildId) != 0) {
+    reason = path + " was built as " + plugin->build_id + ", the addon as " + kBuildId + ": install the same version";
+    return nullptr;
+  }
+  return plugin;
+}
+
+const Plugin* Registry::find(const std::string& name, std::string& reason) {
+  const Plugin* const plugin = name == built_in_.name ? &built_in_ : load<Plugin>(name, "moe_plugin", reason);
+  if (!plugin) return nullptr;
   reason = plugin->why_unavailable();
   return reason.empty() ? plugin : nullptr;
 }
@@ -94,6 +99,13 @@ std::unique_ptr<Backend> Registry::open(const std::string& name, int index) {
     throw Error(ErrorCode::kDeviceUnavailable, "Device `" + name + ":" + std::to_string(index) +
                                                    "` does not exist: there are " + std::to_string(count));
   return plugin->open(index);
+}
+
+std::unique_ptr<Transport> Registry::open_transport(const std::string& name, const TransportOptions& options) {
+  std::string reason;
+  const auto* const plugin = load<TransportPlugin>(name, "moe_transport_plugin", reason);
+  if (!plugin) throw Error(ErrorCode::kDeviceUnavailable, "Transport `" + name + "` cannot be used: " + reason);
+  return plugin->open(options);
 }
 
 }  // namespace moe

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/plugin.h"
+#include "core/transport.h"
 
 namespace moe {
 
@@ -32,9 +33,15 @@ class Registry {
   // Throws kDeviceUnavailable with the reason, never falls back to another family.
   std::unique_ptr<Backend> open(const std::string& name, int index);
 
+  // Throws kDeviceUnavailable with the reason where there is no such library.
+  std::unique_ptr<Transport> open_transport(const std::string& name, const TransportOptions& options);
+
  private:
   // Null and a reason where the plugin cannot be used.
   const Plugin* find(const std::string& name, std::string& reason);
+  // What the plugin's entry function, of this name, returns.
+  template <class AnyPlugin>
+  const AnyPlugin* load(const std::string& name, const char* entry, std::string& reason);
   std::string not_installed(const std::string& name) const;
 
   const Plugin& built_in_;

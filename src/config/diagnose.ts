@@ -1,4 +1,8 @@
 import { defaults, type MoEConfigFields } from './fields.js';
+import type { ParallelSizes } from './native.js';
+
+/** As kMaxChunks in native/core/expert_group.h. */
+const maxChunks = 16;
 
 type Sentence = [applies: boolean, sentence: string];
 
@@ -17,10 +21,12 @@ const choosing = [
   'zLossFactor',
 ] as const satisfies readonly (keyof MoEConfigFields)[];
 
+const oneProcess = { modelParallel: 1, expertParallel: 1 };
+
 /** One sentence for each field that differs from its default and changes nothing next to the others. */
-export function diagnose(config: MoEConfigFields): string[] {
+export function diagnose(config: MoEConfigFields, parallel: ParallelSizes = oneProcess): string[] {
   const sentences = [
-    ...betweenRanks(config),
+    ...betweenRanks(config, parallel),
     ...(config.expertNum === 1 ? withOneExpert(config) : amongExperts(config)),
   ];
   return sentences.filter(([applies]) => applies).map(([, sentence]) => sentence);
@@ -29,20 +35,28 @@ export function diagnose(config: MoEConfigFields): string[] {
 const isV2 = (config: MoEConfigFields) => config.routingPolicy === 'TopkRouterV2';
 const isDropless = (config: MoEConfigFields) => isV2(config) && config.capacityFactor <= 0;
 
-function betweenRanks(config: MoEConfigFields): Sentence[] {
+function betweenRanks(
+  config: MoEConfigFields,
+  { modelParallel, expertParallel }: ParallelSizes,
+): Sentence[] {
   const rounds = isV2(config) && !isDropless(config) && config.expertNum > 1;
+  const overlaps = expertParallel > 1;
   return [
     [
-      config.groupWiseA2a,
+      config.groupWiseA2a && modelParallel === 1,
       '`groupWiseA2a` changes how ranks exchange rows, never the result, and needs model parallelism.',
     ],
     [
-      config.compCommParallel && rounds,
+      config.compCommParallel && rounds && !overlaps,
       '`compCommParallel` only rounds capacity up to a multiple of `compCommParallelDegree` in a single process.',
     ],
     [
-      config.compCommParallel && !rounds,
+      config.compCommParallel && !rounds && !overlaps,
       '`compCommParallel` overlaps communication and experts, never changes the result, and needs several processes.',
+    ],
+    [
+      config.compCommParallel && overlaps && config.compCommParallelDegree > maxChunks,
+      `\`compCommParallelDegree\` has no effect beyond ${maxChunks}: a batch travels in at most so many pieces.`,
     ],
     [
       !config.compCommParallel && config.compCommParallelDegree !== defaults.compCommParallelDegree,

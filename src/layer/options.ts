@@ -16,6 +16,7 @@ import {
   type SharedWeights,
   storedType,
 } from '../weights.js';
+import type { ParallelOptions } from './parallel.js';
 import { viewsOf } from './tensor_views.js';
 
 /** What an expert computes; the last four have no gate: `down(act(up(x)))`. */
@@ -38,7 +39,7 @@ export type WeightType = (typeof weightTypes)[number];
 export const weightGroups = [32, 64, 128, 'all'] as const;
 export type WeightGroup = (typeof weightGroups)[number];
 
-export interface LayerOptions {
+export interface LayerOptions extends ParallelOptions {
   config: MoEConfig | MoEConfigOptions;
   /** H. */
   hiddenSize: number;
@@ -66,7 +67,7 @@ export interface LayerOptions {
 }
 
 /** A layer ready to be handed to the native side: checked options, and where the weights stand. */
-export interface LayerParts {
+export interface LayerParts extends ParallelOptions {
   config: MoEConfig;
   hiddenSize: number;
   intermediateSize: number;
@@ -98,6 +99,9 @@ const optionNames: readonly (keyof LayerOptions)[] = [
   'weightGroup',
   'threads',
   'maxQueue',
+  'group',
+  'unevenExperts',
+  'placement',
 ];
 
 const weightNames: readonly (keyof LayerWeights)[] = [
@@ -139,7 +143,8 @@ export function partsOf(options: LayerOptions): LayerParts {
   const views = viewsOf(weights, sizes, isGated(activation));
   const weightType = options.weightType ?? storedType(views);
   const parts = { config, hiddenSize, intermediateSize, sharedSize, activation, weightType, views };
-  return { ...parts, weightGroup: options.weightGroup, device, threads, maxQueue };
+  const { weightGroup, group, unevenExperts, placement } = options;
+  return { ...parts, weightGroup, device, threads, maxQueue, group, unevenExperts, placement };
 }
 
 function sharedSizeOf(config: MoEConfig, intermediateSize: number, weights: LayerWeights): number {

@@ -42,16 +42,21 @@ TEST(ExpertParallel, StagesTheBytesOfADeviceOnTheHost) {
 
 TEST(ExpertParallel, RefusesASecondDeviceInAGroup) {
   ThreadRanks ranks(1);
-  ExpertGroup group(ranks.join(0), {});
+  const auto group = std::make_shared<ExpertGroup>(ranks.join(0), GroupShape{});
   HostBackend first, second;
-  group.collective_of(first);
-  group.collective_of(first);
-  try {
-    group.collective_of(second);
-    ADD_FAILURE() << "nothing was thrown";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kConfig);
+  {
+    const ExpertGroup::Membership one(group, first), another(group, first);
+    EXPECT_EQ(another.number(), 1u);
+    EXPECT_THROW(group->expect_no_layers(), Error);
+    try {
+      const ExpertGroup::Membership elsewhere(group, second);
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kConfig);
+    }
   }
+  group->expect_no_layers();
+  const ExpertGroup::Membership afterwards(group, second);
 }
 
 }  // namespace

@@ -1,0 +1,38 @@
+// The native half of ExpertGroup.
+#pragma once
+#include <memory>
+
+#include "addon/device_lane.h"
+#include "addon/napi_setup.h"
+#include "core/expert_group.h"
+#include "core/transport.h"
+
+namespace moe {
+
+// A rank, before and after it has met its peers.
+struct LiveGroup {
+  GroupShape shape;
+  std::unique_ptr<Transport> transport;  // until it has met them
+  std::shared_ptr<ExpertGroup> group;    // from then on
+  std::shared_ptr<DeviceLane> lane;      // where it meets them: a thread of its own, for that takes as long as they do
+};
+
+class GroupObject final : public Napi::ObjectWrap<GroupObject> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  // The group behind a JavaScript value, null where it is undefined. Throws kShape for anything else, kClosed for a
+  // group that has not met or was closed.
+  static std::shared_ptr<ExpertGroup> from(Napi::Value value);
+
+  // ({ rank, size, modelParallel, timeoutMs, transport, address })
+  explicit GroupObject(const Napi::CallbackInfo& info);
+
+ private:
+  Napi::Value contact(const Napi::CallbackInfo& info);
+  Napi::Value connect(const Napi::CallbackInfo& info);
+  Napi::Value close(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<LiveGroup> live_;
+};
+
+}  // namespace moe

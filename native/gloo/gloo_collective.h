@@ -1,0 +1,46 @@
+// The all-to-all by gloo's unbound buffers. Bytes move on gloo's own thread, one for each group.
+#pragma once
+#include <gloo/transport/context.h>
+#include <gloo/transport/device.h>
+#include <gloo/transport/unbound_buffer.h>
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "core/collective.h"
+#include "core/transport.h"
+
+namespace moe::gloo_tcp {
+
+class GlooCollective final : public Collective {
+ public:
+  GlooCollective(std::shared_ptr<::gloo::transport::Device> device, std::shared_ptr<::gloo::transport::Context> context,
+                 const TransportOptions& options);
+  ~GlooCollective() override;
+
+  int rank() const override { return options_.rank; }
+  int size() const override { return options_.size; }
+  uint64_t start(const void* send, std::span<const Transfer> sends, void* receive,
+                 std::span<const Transfer> receives) override;
+  void wait(uint64_t exchange) override;
+  void abort() noexcept override;
+
+ private:
+  struct Exchange {
+    std::unique_ptr<::gloo::transport::UnboundBuffer> sent, received;
+    std::vector<int> awaited;  // ranks whose bytes have not come, one for each transfer
+    size_t unsent = 0;
+  };
+
+  void finish(Exchange& exchange);
+
+  std::shared_ptr<::gloo::transport::Device> device_;
+  std::shared_ptr<::gloo::transport::Context> context_;
+  TransportOptions options_;
+  uint64_t last_ = 0;
+  std::map<uint64_t, Exchange> exchanges_;
+};
+
+}  // namespace moe::gloo_tcp

@@ -1,0 +1,135 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+import { addon } from './addon.js';
+import { ClosedError, fromNative } from './errors.js';
+import { meetInFolder } from './group/meet_file.js';
+import { meetOverTcp } from './group/meet_tcp.js';
+import type { Meeting } from './group/meeting.js';
+import {
+  type GroupOptions,
+  type ResolvedGroupOptions,
+  resolveGroupOptions,
+} from './group/options.js';
+import { type Hello, identity } from './group/roster.js';
+import type { NativeGroup } from './native.js';
+
+export type { GroupOptions, Transport } from './group/options.js';
+
+/**
+ * Processes, on one or several machines, that share the experts of layers. Every rank joins with the same `size`, then
+ * makes the same layers and runs the same calls in the same order; batches may differ in size, and may be empty.
+ *
+ * ```ts
+ * await using group = await ExpertGroup.join({ rank, size: 4, store: 'tcp://10.0.0.1:29500' });
+ * await using layer = await MoELayer.load('checkpoints/mixtral-8x7b', { layer: 0, group });
+ * const { output } = await layer.forward(hidden); // this rank's tokens
+ * ```
+ *
+ * When a call fails with `GroupError`, the group is of no use any more on any rank: close its layers and it, and join a
+ * new one. Connections are neither encrypted nor authenticated: use them inside a trusted network.
+ */
+export class ExpertGroup implements AsyncDisposable {
+  readonly rank: number;
+  readonly size: number;
+  /** Ranks that share each expert's columns. */
+  readonly modelParallel: number;
+  /** Sets of ranks that the experts are split over: `size / modelParallel`. */
+  readonly expertParallel: number;
+  readonly timeoutMs: number;
+  /** What carries bytes between the ranks. */
+  readonly transport: 'gloo';
+
+  readonly #native: NativeGroup;
+  #closed = false;
+
+  private constructor(options: ResolvedGroupOptions, native: NativeGroup) {
+    this.rank = options.rank;
+    this.size = options.size;
+    this.modelParallel = options.modelParallel;
+    this.expertParallel = options.size / options.modelParallel;
+    this.timeoutMs = options.timeoutMs;
+    this.transport = options.transport;
+    this.#native = native;
+  }
+
+  /**
+   * Meets the other ranks. All must come within `timeoutMs`.
+   *
+   * @throws `ConfigError` for options that fit no group or not that of rank 0, `GroupError` when ranks do not come in time
+   *   (`ERR_MOE_TIMEOUT`) or are lost while they join (`ERR_MOE_PEER_LOST`), `DeviceError` without gloo
+   */
+  static async join(options: GroupOptions): Promise<ExpertGroup> {
+    const resolved = resolveGroupOptions(options);
+    const member = new Member(resolved);
+    try {
+      const hellos = await member.meet();
+      await member.native.connect(hellos.map(({ contact }) => Buffer.from(contact, 'base64')));
+      return new ExpertGroup(resolved, member.native);
+    } catch (error) {
+      await member.leave();
+      throw fromNative(error);
+    }
+  }
+
+  /** @internal */
+  get native(): NativeGroup {
+    if (this.#closed) throw new ClosedError('The group is closed');
+    return this.#native;
+  }
+
+  /**
+   * Leaves the group, when every rank does or `timeoutMs` later. Its layers must be closed before. May be called twice.
+   *
+   * @throws `ConfigError` while layers are open
+   */
+  async close(): Promise<void> {
+    try {
+      await this.#native.close();
+      this.#closed = true;
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** A rank while it joins. */
+class Member {
+  readonly #options: ResolvedGroupOptions;
+  #native: NativeGroup | undefined;
+  #hello: Hello | undefined;
+
+  constructor(options: ResolvedGroupOptions) {
+    this.#options = options;
+  }
+
+  get native(): NativeGroup {
+    return this.#native as NativeGroup;
+  }
+
+  meet(): Promise<Hello[]> {
+    const { store, timeoutMs } = this.#options;
+    const meeting: Meeting = {
+      options: this.#options,
+      deadline: performance.now() + timeoutMs,
+      helloAt: (address) => this.#helloAt(address),
+    };
+    return store.kind === 'tcp' ? meetOverTcp(meeting, store) : meetInFolder(meeting, store.folder);
+  }
+
+  async leave(): Promise<void> {
+    await this.#native?.close();
+  }
+
+  #helloAt(address: string): Hello {
+    if (this.#hello !== undefined) return this.#hello;
+    const { rank, size, modelParallel, timeoutMs, transport } = this.#options;
+    const binding = addon();
+    this.#native = new binding.Group({ rank, size, modelParallel, timeoutMs, transport, address });
+    const contact = Buffer.from(this.#native.contact).toString('base64');
+    this.#hello = { build: binding.buildId, rank, size, modelParallel, contact, ...identity() };
+    return this.#hello;
+  }
+}

@@ -1,0 +1,108 @@
+import { expectInteger, expectOneOf, expectOptions, unexpected } from '../checks.js';
+import { ConfigError } from '../errors.js';
+
+/** What carries bytes between ranks. */
+export const transports = ['auto', 'gloo'] as const;
+export type Transport = (typeof transports)[number];
+
+export interface GroupOptions {
+  /** Which of the group's ranks this process is, from 0. */
+  rank: number;
+  /** How many ranks there are. */
+  size: number;
+  /**
+   * Where the ranks meet: `tcp://host:port`, an address of rank 0's machine, which rank 0 serves while they join, or
+   * `file:///path`, a folder that all of them can read and write.
+   */
+  store: string;
+  /**
+   * Ranks that share each expert's columns; adjacent ranks make such a set, and hold the same tokens. A divisor of
+   * `size`; defaults to 1. The experts are split over `size / modelParallel` sets.
+   */
+  modelParallel?: number | undefined;
+  /** Milliseconds to wait for a peer, in `join` and in every call. Defaults to 30000. */
+  timeoutMs?: number | undefined;
+  /** Defaults to `'auto'`: gloo, and the device's own library where it has one. */
+  transport?: Transport | undefined;
+  /**
+   * Address of this machine's interface that peers reach it by. Defaults to the one that leads to rank 0 or, with a
+   * `file:` store, to the first that is not the machine's own loop.
+   */
+  address?: string | undefined;
+}
+
+/** Where ranks meet. */
+export type Store =
+  | { kind: 'tcp'; text: string; host: string; port: number }
+  | { kind: 'file'; text: string; folder: string };
+
+/** Options with defaults applied. */
+export interface ResolvedGroupOptions {
+  rank: number;
+  size: number;
+  store: Store;
+  modelParallel: number;
+  timeoutMs: number;
+  transport: 'gloo';
+  address: string | undefined;
+}
+
+const names: readonly (keyof GroupOptions)[] = [
+  'rank',
+  'size',
+  'store',
+  'modelParallel',
+  'timeoutMs',
+  'transport',
+  'address',
+];
+
+const maxRanks = 4096;
+const maxTimeoutMs = 2 ** 31 - 1;
+
+/** Throws `ConfigError` for options that describe no rank of a group. */
+export function resolveGroupOptions(options: GroupOptions): ResolvedGroupOptions {
+  expectOptions('ExpertGroup.join', options, names);
+  const {
+    rank,
+    size,
+    modelParallel = 1,
+    timeoutMs = 30_000,
+    transport = 'auto',
+    address,
+  } = options;
+  expectInteger('size', size, 1, maxRanks);
+  expectInteger('rank', rank, 0, size - 1);
+  expectInteger('modelParallel', modelParallel, 1, maxRanks);
+  if (size % modelParallel !== 0)
+    throw new ConfigError(
+      `Expected \`size\` to be a multiple of \`modelParallel\` ${modelParallel}, got ${size}`,
+    );
+  expectInteger('timeoutMs', timeoutMs, 1, maxTimeoutMs);
+  expectOneOf('transport', transport, transports);
+  if (address !== undefined && (typeof address !== 'string' || address === ''))
+    throw unexpected('address', 'an address of this machine', address);
+  const store = parseStore(options.store);
+  return { rank, size, store, modelParallel, timeoutMs, transport: 'gloo', address };
+}
+
+function parseStore(text: unknown): Store {
+  const wrong = () => unexpected('store', "'tcp://host:port' or 'file:///path'", text);
+  if (typeof text !== 'string') throw wrong();
+  const [, folder] = /^file:\/\/(\/.+)$/.exec(text) ?? [];
+  if (folder !== undefined) return { kind: 'file', text, folder: decodePath(folder, wrong) };
+  const [, bracketed, plain, digits] =
+    /^tcp:\/\/(?:\[([\da-fA-F:.%]+)\]|([^\s:/[\]]+)):(\d{1,5})\/?$/.exec(text) ?? [];
+  const host = bracketed ?? plain;
+  const port = Number(digits);
+  if (host === undefined || !(port >= 1 && port <= 65535)) throw wrong();
+  return { kind: 'tcp', text, host, port };
+}
+
+function decodePath(path: string, wrong: () => ConfigError): string {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    throw wrong();
+  }
+}

@@ -1,0 +1,138 @@
+import { expectObject, unexpected } from '../checks.js';
+import { toNativeConfig } from '../config/native.js';
+import type { MoEConfig } from '../config.js';
+import { ConfigError } from '../errors.js';
+import type { ExpertGroup } from '../group.js';
+import type { NativeMoEConfig, NativeParallel } from '../native.js';
+import type { LayerWeightViews } from '../weights.js';
+
+/** Which experts each set of ranks holds. An expert in several sets is replicated: its tokens take turns. */
+export interface ExpertPlacement {
+  /** `expertsOfRank[r]`: numbers of the experts that set r holds, which is rank r without model parallelism. */
+  expertsOfRank: readonly (readonly number[])[];
+}
+
+/** How a layer is spread over ranks. */
+export interface ParallelOptions {
+  /** The ranks that share the layer's experts. Defaults to none: all experts are here. */
+  group?: ExpertGroup | undefined;
+  /** Lets the first ranks hold one expert more where ranks do not divide the experts. Defaults to false: refused. */
+  unevenExperts?: boolean | undefined;
+  /** Where experts are, as `planPlacement` proposes. Defaults to consecutive experts on each rank. */
+  placement?: ExpertPlacement | undefined;
+}
+
+/** The config as native code takes it, and how the layer is spread; `parallel` is absent without a group. */
+export interface NativeSetting {
+  moe: NativeMoEConfig;
+  parallel?: NativeParallel;
+}
+
+/**
+ * What the options mean for a layer of this shape. MindFormers' checks of a whole system are made here.
+ *
+ * @throws `ConfigError`
+ */
+export function nativeSetting(
+  config: MoEConfig,
+  sizes: { hiddenSize: number; intermediateSize: number },
+  { group, unevenExperts = false, placement }: ParallelOptions,
+): NativeSetting {
+  if (typeof unevenExperts !== 'boolean')
+    throw unexpected('unevenExperts', 'true or false', unevenExperts);
+  if (group === undefined) {
+    if (placement !== undefined)
+      throw new ConfigError('Expected no `placement` without a `group`: all experts are here');
+    return { moe: toNativeConfig(config) };
+  }
+  const { modelParallel, expertParallel } = group;
+  for (const name of ['hiddenSize', 'intermediateSize'] as const)
+    if (sizes[name] % modelParallel !== 0)
+      throw new ConfigError(
+        `Expected \`${name}\` to be a multiple of \`modelParallel\` ${modelParallel}, got ${sizes[name]}`,
+      );
+  const experts = expertsOf(config, expertParallel, unevenExperts, placement);
+  return {
+    moe: toNativeConfig(config, {
+      modelParallel,
+      expertParallel: lossGroups(config, expertParallel),
+    }),
+    parallel: {
+      group: group.native,
+      expertsOfSet: experts.map((list) => Int32Array.from(list)),
+      chunks: config.compCommParallel ? config.compCommParallelDegree : 1,
+      groupWise: config.groupWiseA2a,
+    },
+  };
+}
+
+/** The views with the experts of the rank's own set only. */
+export function ownViews(
+  views: LayerWeightViews,
+  group: ExpertGroup,
+  { expertsOfSet }: NativeParallel,
+) {
+  const own = expertsOfSet[Math.floor(group.rank / group.modelParallel)] as Int32Array;
+  return {
+    ...views,
+    experts: Array.from(own, (expert) => views.experts[expert] as (typeof views.experts)[number]),
+  };
+}
+
+/** The experts whose weights a rank reads; all of them without a group. */
+export function heldExperts(
+  config: MoEConfig,
+  { group, unevenExperts = false, placement }: ParallelOptions,
+): readonly number[] {
+  if (group === undefined) return Array.from({ length: config.expertNum }, (_, expert) => expert);
+  const set = Math.floor(group.rank / group.modelParallel);
+  return expertsOf(config, group.expertParallel, unevenExperts, placement)[
+    set
+  ] as readonly number[];
+}
+
+function expertsOf(
+  { expertNum }: MoEConfig,
+  sets: number,
+  uneven: boolean,
+  placement: ExpertPlacement | undefined,
+): readonly (readonly number[])[] {
+  if (placement !== undefined) return checkedPlacement(placement, sets);
+  if (expertNum < sets)
+    throw new ConfigError(
+      `Expected \`expertNum\` to be at least expertParallel ${sets}, got ${expertNum}: a rank would hold no expert`,
+    );
+  if (expertNum % sets !== 0 && !uneven)
+    throw new ConfigError(
+      `Expected \`expertNum\` to be a multiple of expertParallel ${sets}, got ${expertNum}; \`unevenExperts\` allows it`,
+    );
+  const each = Math.floor(expertNum / sets);
+  let next = 0;
+  return Array.from({ length: sets }, (_, set) =>
+    Array.from({ length: each + (set < expertNum % sets ? 1 : 0) }, () => next++),
+  );
+}
+
+function checkedPlacement({ expertsOfRank }: ExpertPlacement, sets: number) {
+  expectObject('placement', { expertsOfRank });
+  if (!Array.isArray(expertsOfRank) || !expertsOfRank.every((list) => Array.isArray(list)))
+    throw unexpected('placement.expertsOfRank', 'a list of experts for each rank', expertsOfRank);
+  if (expertsOfRank.length !== sets)
+    throw new ConfigError(
+      `Expected \`placement.expertsOfRank\` to have a list for each of ${sets} ranks, got ${expertsOfRank.length}`,
+    );
+  for (const expert of expertsOfRank.flat())
+    if (!Number.isSafeInteger(expert))
+      throw unexpected('placement.expertsOfRank', 'numbers of experts', expert);
+  return expertsOfRank;
+}
+
+/** MindFormers' `comm` loss averages over the experts of each set. */
+function lossGroups({ expertNum, auxLossTypes }: MoEConfig, sets: number): number {
+  if (expertNum % sets === 0) return sets;
+  if (auxLossTypes?.includes('comm'))
+    throw new ConfigError(
+      `Expected \`expertNum\` to be a multiple of expertParallel ${sets} with the loss 'comm', got ${expertNum}`,
+    );
+  return 1;
+}
