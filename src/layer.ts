@@ -159,6 +159,10 @@ export class MoELayer implements AsyncDisposable {
     const sizes = { hiddenSize, intermediateSize, sharedSize, activation, weightType, weightGroup };
     const { moe, parallel } = nativeSetting(config, sizes, parts);
     const spec = { moe, ...sizes, threads, maxQueue };
+    if (parallel && views.packed !== undefined)
+      throw new ConfigError(
+        'Expected no `group` for packed weights: they are those of a whole layer',
+      );
     const held = parallel && parts.group ? ownViews(views, parts.group, parallel) : views;
     const created = () =>
       binding.createLayer(
