@@ -39,7 +39,7 @@ void ExpertsStage::run(const LayerSpec& spec, const PackedExperts& experts, Matr
   const int planes = planes_of(type);
   const bool few = is_few(hidden.rows), several = is_several(hidden.rows);
   const GemmShape shape = few ? kFewShape : several ? kSeveralShape : tile_shape(type);
-  const auto kernel_of = [&](const GemmKernels& kernels) {
+  const auto kernel_of = [&](const GemmKernels& kernels) -> const Kernel<GemmTask>& {
     return few ? kernels.few : several ? kernels.several : kernels.tile;
   };
   const PacketLayout &up = experts.up.layout, &down = experts.down.layout;
