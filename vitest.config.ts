@@ -1,6 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
+  // The examples import the package by its name, as users do.
+  resolve: { alias: { 'node-moe': new URL('./src/index.ts', import.meta.url).pathname } },
   test: {
     pool: 'forks',
     maxWorkers: 2,
