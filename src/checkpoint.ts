@@ -61,13 +61,17 @@ interface Description extends LayerSizes {
  * ```
  */
 export class MoECheckpoint implements AsyncDisposable {
+  /** As it was opened. */
   readonly path: string;
   /** `model_type` of `config.json`; the family of tensor names where there is no `config.json`. */
   readonly modelType: string;
   /** How the layers route. Without a `config.json` only what the tensors' shapes tell: the rest goes into `load`. */
   readonly config: MoEConfig;
+  /** H. */
   readonly hiddenSize: number;
+  /** I, the width of each expert. */
   readonly intermediateSize: number;
+  /** What an expert computes. */
   readonly activation: Activation;
   /** The type that the experts are stored in, as the first layer tells. */
   readonly weightType: WeightType;
@@ -202,6 +206,7 @@ export class MoECheckpoint implements AsyncDisposable {
     this.#mapped.clear();
   }
 
+  /** `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

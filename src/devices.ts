@@ -5,15 +5,34 @@ import type { NativeDevice as Device } from './native.js';
 
 export type { NativeDevice as Device } from './native.js';
 
+/** A family of devices. */
 export type BackendName = 'ascend' | 'cuda' | 'cpu';
 
 /** A device as options name it: a family, or one device of a family by its index. */
 export type DeviceName = 'auto' | 'cpu' | 'cuda' | 'ascend' | `cuda:${number}` | `ascend:${number}`;
 
 /** A family of devices: available with its devices, or not and why. */
-export type DeviceInfo =
-  | { name: BackendName; available: true; devices: readonly Device[] }
-  | { name: BackendName; available: false; reason: string };
+export type DeviceInfo = AvailableDevices | UnavailableDevices;
+
+/** A family that can run here. */
+export interface AvailableDevices {
+  /** The family. */
+  name: BackendName;
+  /** Tells the two kinds of `DeviceInfo` apart. */
+  available: true;
+  /** At least one. */
+  devices: readonly Device[];
+}
+
+/** A family that cannot run here. */
+export interface UnavailableDevices {
+  /** The family. */
+  name: BackendName;
+  /** Tells the two kinds of `DeviceInfo` apart. */
+  available: false;
+  /** Why, for people: what is missing and where it was looked for. */
+  reason: string;
+}
 
 /** Every family of devices this package knows, in the order in which `device: 'auto'` tries them. */
 export function devices(): DeviceInfo[] {

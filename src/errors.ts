@@ -18,10 +18,12 @@ export const errorCodes = [
   'ERR_MOE_INTERNAL',
 ] as const;
 
+/** What went wrong, for programs: stable across releases. */
 export type MoEErrorCode = (typeof errorCodes)[number];
 
 /** Base of every error this package throws. `code` is stable across releases. */
 export class MoEError extends Error {
+  /** What went wrong, for programs. */
   readonly code: MoEErrorCode;
 
   constructor(code: MoEErrorCode, message: string, options?: ErrorOptions) {

@@ -8,11 +8,13 @@ export {
   type TopkMethod,
 } from './config.js';
 export {
+  type AvailableDevices,
   type BackendName,
   type Device,
   type DeviceInfo,
   type DeviceName,
   devices,
+  type UnavailableDevices,
 } from './devices.js';
 export {
   CheckpointError,
@@ -33,6 +35,8 @@ export {
   type LayerOptions,
   type LoadOptions,
   MoELayer,
+  type RoutedForwardOptions,
+  type RoutedForwardResult,
   type Routing,
   type WeightGroup,
   type WeightType,

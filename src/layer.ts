@@ -24,6 +24,7 @@ import type { Tensor } from './weights.js';
 export type { Activation, LayerOptions, WeightGroup, WeightType } from './layer/options.js';
 export type { ExpertPlacement } from './layer/parallel.js';
 
+/** How `MoELayer.load` and `MoECheckpoint.load` load a layer. */
 export interface LoadOptions extends ParallelOptions {
   /** Number of the MoE layer; may be left out where the checkpoint has only one. */
   layer?: number | undefined;
@@ -41,9 +42,11 @@ export interface LoadOptions extends ParallelOptions {
   config?: Partial<MoEConfigOptions> | undefined;
   /** Counts experts as they are prepared. What it throws ends the load. */
   onProgress?: ((done: number, total: number) => void) | undefined;
+  /** Ends the load. */
   signal?: AbortSignal | undefined;
 }
 
+/** How `MoELayer.forward` runs one batch. */
 export interface ForwardOptions {
   /** Written to and returned instead of a new array: `[T, H]`. May be `hidden` itself. */
   out?: Float32Array | undefined;
@@ -58,10 +61,19 @@ export interface ForwardOptions {
  * not finite, -1 and NaN in all its choices.
  */
 export interface Routing {
+  /** The experts of each token. */
   expertIds: Int32Array;
+  /** What each expert's output is multiplied by. */
   weights: Float32Array;
 }
 
+/** `ForwardOptions` that ask for the routing, so the result has it. */
+export interface RoutedForwardOptions extends ForwardOptions {
+  /** Returns the routing, too. */
+  routing: true;
+}
+
+/** One batch's outcome. */
 export interface ForwardResult {
   /** `[T, H]`. */
   output: Float32Array;
@@ -79,16 +91,24 @@ export interface ForwardResult {
   routing?: Routing | undefined;
 }
 
+/** A `ForwardResult` that has the routing. */
+export interface RoutedForwardResult extends ForwardResult {
+  /** As it was asked for. */
+  routing: Routing;
+}
+
 const forwardOptionNames: readonly (keyof ForwardOptions)[] = ['out', 'routing', 'signal'];
 const defaultMaxQueue = 1024;
 
 /** One Mixture-of-Experts feed-forward layer, its weights resident on one device. */
 export class MoELayer implements AsyncDisposable {
+  /** How it routes. */
   readonly config: MoEConfig;
   /** H. */
   readonly hiddenSize: number;
   /** I, the width of each expert. */
   readonly intermediateSize: number;
+  /** What an expert computes. */
   readonly activation: Activation;
   /** `cpu`, `cuda:0`, … */
   readonly device: DeviceName;
@@ -188,8 +208,8 @@ export class MoELayer implements AsyncDisposable {
    */
   forward(
     hidden: Float32Array | Tensor,
-    options: ForwardOptions & { routing: true },
-  ): Promise<ForwardResult & { routing: Routing }>;
+    options: RoutedForwardOptions,
+  ): Promise<RoutedForwardResult>;
   forward(hidden: Float32Array | Tensor, options?: ForwardOptions): Promise<ForwardResult>;
   async forward(
     hidden: Float32Array | Tensor,
@@ -217,10 +237,7 @@ export class MoELayer implements AsyncDisposable {
    *
    * @throws what `forward` rejects with
    */
-  forwardSync(
-    hidden: Float32Array | Tensor,
-    options: ForwardOptions & { routing: true },
-  ): ForwardResult & { routing: Routing };
+  forwardSync(hidden: Float32Array | Tensor, options: RoutedForwardOptions): RoutedForwardResult;
   forwardSync(hidden: Float32Array | Tensor, options?: ForwardOptions): ForwardResult;
   forwardSync(hidden: Float32Array | Tensor, options: ForwardOptions = {}): ForwardResult {
     const call = this.#call(hidden, options);
@@ -265,6 +282,7 @@ export class MoELayer implements AsyncDisposable {
     await settled(() => this.#native.close());
   }
 
+  /** `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

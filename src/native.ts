@@ -124,6 +124,7 @@ export interface NativeLayer {
 export interface NativeDevice {
   /** The N of `cuda:N`. */
   index: number;
+  /** The maker's name of it. */
   name: string;
   /** Which kernels were chosen, and from what. */
   kernels: string;

@@ -15,8 +15,11 @@ export const elementBytes: Readonly<Record<DType, number>> = {
 
 /** A dense, row-major array in memory. */
 export interface Tensor {
+  /** What the elements are. */
   dtype: DType;
+  /** Sizes, the outermost first. */
   shape: readonly number[];
+  /** As many elements as the sizes multiply to: a `Float32Array` for float32, else the bits in a `Uint16Array`. */
   data: Float32Array | Uint16Array;
 }
 

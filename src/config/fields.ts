@@ -1,10 +1,13 @@
 export const routingPolicies = ['TopkRouterV1', 'TopkRouterV2'] as const;
+/** How choices and capacity meet: in K rounds, or all at once. See `MoEConfigFields.routingPolicy`. */
 export type RoutingPolicy = (typeof routingPolicies)[number];
 
 export const topkMethods = ['greedy', 'group_limited_greedy', 'noaux_tc'] as const;
+/** Among which experts a token chooses: all, or those of its best groups. */
 export type TopkMethod = (typeof topkMethods)[number];
 
 export const auxLossTypes = ['expert', 'device', 'comm'] as const;
+/** What a balance loss is taken over: experts, groups of experts, or the experts of each rank. */
 export type AuxLossType = (typeof auxLossTypes)[number];
 
 /** The fields of `MoEConfig`. All but the two marked as extensions are MindFormers', under their camelCase names. */

@@ -19,7 +19,7 @@ import {
 import type { ParallelOptions } from './parallel.js';
 import { viewsOf } from './tensor_views.js';
 
-/** What an expert computes; the last four have no gate: `down(act(up(x)))`. */
+/** What an expert computes; the last four have no gate. */
 export const activations = [
   'swiglu',
   'swiglu_oai',
@@ -29,17 +29,25 @@ export const activations = [
   'relu',
   'silu',
 ] as const;
+/**
+ * What an expert computes between its projections: `down(act(gate x) * up x)` for the first three, `down(act(up x))` for
+ * `gelu`, `gelu_tanh`, `relu` and `silu`, which have no gate. `swiglu_oai` is gpt-oss' clamped SwiGLU.
+ */
 export type Activation = (typeof activations)[number];
 
 /** How experts are held. Integers have scales: a weight is `q * scale`. */
 export const weightTypes = ['float32', 'bfloat16', 'float16', 'int8', 'int4'] as const;
+/** How experts are held in memory. `int8` and `int4` have a scale per group of inputs: a weight is `q * scale`. */
 export type WeightType = (typeof weightTypes)[number];
 
 /** Inputs of an output feature that share a scale. */
 export const weightGroups = [32, 64, 128, 'all'] as const;
+/** How many inputs of an output feature share a scale. `'all'`: one scale per output feature. */
 export type WeightGroup = (typeof weightGroups)[number];
 
+/** What `MoELayer.create` makes a layer of. */
 export interface LayerOptions extends ParallelOptions {
+  /** How tokens are routed, and the number of experts. */
   config: MoEConfig | MoEConfigOptions;
   /** H. */
   hiddenSize: number;
@@ -47,6 +55,7 @@ export interface LayerOptions extends ParallelOptions {
   intermediateSize: number;
   /** Defaults to `'swiglu'`. */
   activation?: Activation | undefined;
+  /** Borrowed until `create` settles. */
   weights: LayerWeights;
   /** Defaults to `'auto'`: the first available of ascend, cuda, cpu. */
   device?: DeviceName | undefined;
