@@ -203,7 +203,7 @@ describe('the packages of plugins', () => {
 });
 
 describe('musl', () => {
-  test('the native tests pass on it', async () => {
+  test('the native tests pass on it', { timeout: 2_400_000 }, async () => {
     const build = 'build/prebuild/test-musl';
     const toolchain = `-DCMAKE_TOOLCHAIN_FILE=${root}/scripts/prebuild/linux-x64-musl.cmake`;
     const options = ['-G', 'Ninja', '-DMOE_ADDON=OFF', '-DMOE_TESTS=ON', toolchain];

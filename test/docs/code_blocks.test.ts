@@ -1,0 +1,205 @@
+// Every code block of the documentation is run: TypeScript against the real package with types checked, commands in a
+// shell, YAML and JSON by their parsers. Only what is named below is run elsewhere.
+import { spawnSync } from 'node:child_process';
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, delimiter, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { MoEConfig } from '../../src/index.js';
+import { activations, root, tinyMixtral } from '../fixtures/command_line.js';
+import { codeBlocks } from './markdown.js';
+
+/** Commands that are run by another test, or are the tests. */
+const elsewhere: [command: RegExp, where: string][] = [
+  [/^make (\w+)/, 'a target of the Makefile'],
+  [/^npm (run|test)\b/, 'a script of package.json'],
+  [/^(npm (install|i|ci|rebuild|pack)|yarn|pnpm|apt-get|apk|sudo)\b/, 'test/install'],
+  [/^(npx )?node-moe bench\b/, 'test/bench.test.ts'],
+  [/^node dist\/cli\/main\.js bench\b/, 'test/bench.test.ts'],
+  [/^node (examples\/serving\/)?server\.mjs\b/, 'test/examples/serving.test.ts'],
+  [/^curl\b/, 'test/examples/serving.test.ts asks the same with fetch'],
+  [/^(cmake|ctest|git|ccache)\b/, 'the build'],
+];
+
+/** Languages of blocks that show something and cannot be run. */
+const shown = [
+  '',
+  'text',
+  'console',
+  'diff',
+  'cpp',
+  'c',
+  'cmake',
+  'js-fragment',
+  'prometheus',
+  'html',
+];
+
+const documents = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'bench/README.md'].concat(
+  readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.md'))
+    .map((file) => `docs/${file}`),
+);
+const blocks = documents.flatMap((file) =>
+  codeBlocks(file, readFileSync(join(root, file), 'utf8')).map((block) => ({ ...block, file })),
+);
+const programs = blocks.filter(({ language }) => ['ts', 'js', 'mjs'].includes(language));
+
+/** Pages of devices and features that land with them. */
+const awaited = ['weight-types.md', 'expert-parallel.md', 'cuda.md', 'ascend.md', 'performance.md'];
+
+/** Inside the package, so that blocks import it by its name. */
+const built = join(root, 'build/docs-test');
+const nameOf = (place: string) => place.replace(/\W+/g, '-');
+
+/** A folder with what the documentation speaks of. */
+function workspace(): string {
+  const folder = join(built, 'workspace');
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(join(folder, 'bin'), { recursive: true });
+  mkdirSync(join(folder, 'checkpoints'));
+  for (const name of ['CHECKPOINT', 'checkpoints/olmoe-1b-7b', 'checkpoints/mixtral-8x7b'])
+    symlinkSync(join(root, tinyMixtral), join(folder, name));
+  copyFileSync(join(root, activations), join(folder, 'x.safetensors'));
+  copyFileSync(join(root, tinyMixtral, 'config.json'), join(folder, 'config.json'));
+  writeFileSync(
+    join(folder, 'moe.yaml'),
+    'moe_config:\n  expert_num: 8\n  num_experts_chosen: 2\n',
+  );
+  const command = `#!/bin/sh\nexec "${process.execPath}" "${root}/dist/cli/main.js" "$@"\n`;
+  writeFileSync(join(folder, 'bin/node-moe'), command, { mode: 0o755 });
+  writeFileSync(join(folder, 'bin/npx'), '#!/bin/sh\nexec "$@"\n', { mode: 0o755 });
+  symlinkSync(join(root, 'dist'), join(folder, 'dist'));
+  symlinkSync(join(root, 'test'), join(folder, 'test'));
+  return folder;
+}
+
+let folder: string;
+
+beforeAll(() => {
+  rmSync(built, { recursive: true, force: true });
+  folder = workspace();
+}, 60_000);
+
+/** Compiles all programs in one go. Returns the complaints. */
+function compile(): string {
+  for (const { place, code } of programs)
+    writeFileSync(join(built, `${nameOf(place)}.mts`), `${code}\nexport {};\n`);
+  const config = {
+    extends: '../../tsconfig.json',
+    compilerOptions: {
+      rootDir: '../..',
+      outDir: '.',
+      declaration: false,
+      sourceMap: false,
+      exactOptionalPropertyTypes: false,
+      skipLibCheck: true,
+      noUnusedLocals: false,
+    },
+    include: ['*.mts', '../../test/docs/prelude.d.ts'],
+  };
+  writeFileSync(join(built, 'tsconfig.json'), JSON.stringify(config));
+  const tsc = join(root, 'node_modules/typescript/bin/tsc');
+  const args = [tsc, '-p', '.', '--outDir', 'out', '--rootDir', '../..'];
+  const { stdout } = spawnSync(process.execPath, args, { cwd: built, encoding: 'utf8' });
+  return stdout.replaceAll(/^(\S+?)\.mts/gm, '$1');
+}
+
+describe('programs of the documentation', () => {
+  let complaints: string;
+  beforeAll(() => {
+    complaints = compile();
+  }, 120_000);
+
+  test('are typed', () => expect(complaints).toBe(''));
+
+  test.each(programs)('$place runs', ({ place }) => {
+    const prelude = pathToFileURL(join(root, 'test/docs/prelude.mjs')).href;
+    const file = join(built, 'out/build/docs-test', `${nameOf(place)}.mjs`);
+    const { status, stderr } = spawnSync(process.execPath, ['--import', prelude, file], {
+      cwd: folder,
+      encoding: 'utf8',
+    });
+    expect(stderr).toBe('');
+    expect(status).toBe(0);
+  });
+});
+
+describe('commands of the documentation', () => {
+  const commands = blocks
+    .filter(({ language }) => ['sh', 'bash', 'shell'].includes(language))
+    .flatMap(({ place, code }) =>
+      code
+        .replaceAll('\\\n', ' ')
+        .split('\n')
+        .map((line) => ({ place, command: line.replace(/(^|\s)#\s.*$/, '').trim() }))
+        .filter(({ command }) => command !== ''),
+    );
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const targets = readFileSync(join(root, 'Makefile'), 'utf8');
+  const run = commands.filter(
+    ({ command }) => !elsewhere.some(([pattern]) => pattern.test(command)),
+  );
+
+  test.each(run)('$place: $command', { timeout: 60_000 }, ({ command }) => {
+    const { status, stdout, stderr } = spawnSync('bash', ['-euc', command], {
+      cwd: folder,
+      encoding: 'utf8',
+      env: { ...process.env, PATH: `${join(folder, 'bin')}${delimiter}${process.env['PATH']}` },
+    });
+    expect([status, status === 0 ? '' : stdout + stderr]).toEqual([0, '']);
+  });
+
+  test('those run elsewhere exist', () => {
+    for (const { command } of commands) {
+      const [, target] = /^make (\w+)/.exec(command) ?? [];
+      if (target !== undefined) expect(targets).toMatch(new RegExp(`^${target}:`, 'm'));
+      const [, script] = /^npm run ([\w:]+)/.exec(command) ?? [];
+      if (script !== undefined) expect(Object.keys(scripts)).toContain(script);
+    }
+  });
+});
+
+describe('data of the documentation', () => {
+  const data = blocks.filter(({ language }) => ['yaml', 'json'].includes(language));
+  test.each(data)('$place is $language', ({ code }) => {
+    const value: unknown = parse(code);
+    expect(value).toBeTypeOf('object');
+    if (code.includes('moe_config') || code.includes('expert_num')) MoEConfig.parse(code);
+  });
+});
+
+test('every code block has a language that is run, or only shows something', () => {
+  const known = ['ts', 'js', 'mjs', 'sh', 'bash', 'shell', 'yaml', 'json', ...shown];
+  expect(blocks.filter(({ language }) => !known.includes(language))).toEqual([]);
+});
+
+test('every link to a file leads to one', () => {
+  const broken = documents.flatMap((file) => {
+    const text = readFileSync(join(root, file), 'utf8');
+    return [...text.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)(?:#[^)]*)?\)/g)]
+      .map(([, target]) => target as string)
+      .filter((target) => !awaited.includes(basename(target)))
+      .filter((target) => !exists(join(root, file, '..', target)))
+      .map((target) => `${file}: ${target}`);
+  });
+  expect(broken).toEqual([]);
+});
+
+function exists(path: string): boolean {
+  try {
+    readdirSync(path);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOTDIR';
+  }
+}
