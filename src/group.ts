@@ -28,12 +28,15 @@ export type { GroupOptions, Transport } from './group/options.js';
  * new one. Connections are neither encrypted nor authenticated: use them inside a trusted network.
  */
 export class ExpertGroup implements AsyncDisposable {
+  /** Which of the ranks this process is, from 0. */
   readonly rank: number;
+  /** How many ranks there are. */
   readonly size: number;
   /** Ranks that share each expert's columns. */
   readonly modelParallel: number;
   /** Sets of ranks that the experts are split over: `size / modelParallel`. */
   readonly expertParallel: number;
+  /** Milliseconds that a peer is waited for. */
   readonly timeoutMs: number;
   /** What carries bytes between the ranks. */
   readonly transport: 'gloo';
@@ -90,6 +93,7 @@ export class ExpertGroup implements AsyncDisposable {
     }
   }
 
+  /** `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

@@ -1,10 +1,11 @@
 import { expectInteger, expectOneOf, expectOptions, unexpected } from '../checks.js';
 import { ConfigError } from '../errors.js';
 
-/** What carries bytes between ranks. */
 export const transports = ['auto', 'gloo'] as const;
+/** What carries bytes between ranks. */
 export type Transport = (typeof transports)[number];
 
+/** How `ExpertGroup.join` meets the other ranks. */
 export interface GroupOptions {
   /** Which of the group's ranks this process is, from 0. */
   rank: number;
