@@ -2,7 +2,7 @@
 #include <cmath>
 #include <limits>
 
-#include "cuda/ptx_bench.h"
+#include "cuda/interpreter/bench.h"
 
 namespace moe::ptx::test {
 namespace {

@@ -1,7 +1,7 @@
 // The stand-in of the CUDA runtime keeps the contract, and takes no more than the contract allows.
 #include <cstring>
 
-#include "cuda/harness.h"
+#include "cuda/emulated/harness.h"
 
 namespace moe::test {
 namespace {

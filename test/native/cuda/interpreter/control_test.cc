@@ -1,5 +1,5 @@
 // Divergence, barriers, shuffles and votes.
-#include "cuda/ptx_bench.h"
+#include "cuda/interpreter/bench.h"
 
 namespace moe::ptx::test {
 namespace {

@@ -3,7 +3,7 @@
 #include <random>
 
 #include "cuda/ptx/half.h"
-#include "cuda/ptx_bench.h"
+#include "cuda/interpreter/bench.h"
 
 namespace moe::ptx::test {
 namespace {

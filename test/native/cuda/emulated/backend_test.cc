@@ -1,5 +1,5 @@
 // The CUDA backend through its own host code, on kernels as nvcc compiled them, against the CPU.
-#include "cuda/harness.h"
+#include "cuda/emulated/harness.h"
 
 namespace moe::test {
 namespace {

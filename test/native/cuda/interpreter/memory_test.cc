@@ -1,7 +1,7 @@
 // What memory forgives and what it does not.
 #include <algorithm>
 
-#include "cuda/ptx_bench.h"
+#include "cuda/interpreter/bench.h"
 
 namespace moe::ptx::test {
 namespace {

@@ -1,6 +1,6 @@
 // What the backend does when the runtime or the device fails.
 #include "core/error.h"
-#include "cuda/harness.h"
+#include "cuda/emulated/harness.h"
 
 namespace moe::test {
 namespace {
