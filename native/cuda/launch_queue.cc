@@ -29,7 +29,7 @@ void LaunchQueue::clear() {
 }
 
 void LaunchQueue::start_each() {
-  for (const Launch& each : launches_) launch(*each.kernel, each.shape, bytes_.data() + each.task, stream_);
+  for (const Launch& each : launches_) launch(each.kernel, each.shape, bytes_.data() + each.task, stream_);
 }
 
 void LaunchQueue::start_graph() {
@@ -54,7 +54,7 @@ void LaunchQueue::start_graph() {
 std::string LaunchQueue::key() const {
   std::string key = bytes_;
   for (const Launch& each : launches_) {
-    const uint64_t numbers[] = {reinterpret_cast<uintptr_t>(each.kernel),
+    const uint64_t numbers[] = {reinterpret_cast<uintptr_t>(each.kernel.stub),
                                 each.shape.grid.x,
                                 each.shape.grid.y,
                                 each.shape.grid.z,

@@ -21,7 +21,7 @@ class LaunchQueue {
 
   template <class Task>
   void add(const Kernel<Task>& kernel, const LaunchShape& shape, const Task& task) {
-    launches_.push_back({&kernel.entry, shape, bytes_.size(), sizeof task});
+    launches_.push_back({kernel.entry, shape, bytes_.size(), sizeof task});
     bytes_.append(reinterpret_cast<const char*>(&task), sizeof task);
   }
 
@@ -39,7 +39,7 @@ class LaunchQueue {
   static constexpr size_t kMaxGraphs = 256;
 
   struct Launch {
-    const KernelEntry* kernel;
+    KernelEntry kernel;
     LaunchShape shape;
     size_t task;  // where its bytes begin
     size_t task_bytes;

@@ -101,19 +101,18 @@ extern "C" __global__ void __launch_bounds__(moe::cuda::kChooseWarps* moe::cuda:
     sum += weight;
     if (at.lane == 0) at.experts[choice] = expert, at.weights[choice] = weight;
   });
-  if (at.lane == 0) {
-    const float divisor = sum + task.norm_epsilon;
-    for (int choice = 0; choice < task.top_k; ++choice) {
-      float weight = at.weights[choice];
-      if (task.normalize) weight = weight / divisor;
-      at.weights[choice] = weight * task.scaling_factor;
-      if (task.expert_load) atomicAdd(task.expert_load + at.experts[choice], 1u);
-    }
+  if (task.loss_experts)
+    top_k(at.scores, task.num_experts, task.top_k, at.lane, [&](int choice, int expert, float) {
+      if (at.lane == 0) task.loss_experts[at.token * task.top_k + choice] = expert;
+    });
+  if (at.lane != 0) return;
+  const float divisor = sum + task.norm_epsilon;
+  for (int choice = 0; choice < task.top_k; ++choice) {
+    float weight = at.weights[choice];
+    if (task.normalize) weight = weight / divisor;
+    at.weights[choice] = weight * task.scaling_factor;
+    if (task.expert_load) atomicAdd(task.expert_load + at.experts[choice], 1u);
   }
-  if (!task.loss_experts) return;
-  top_k(at.scores, task.num_experts, task.top_k, at.lane, [&](int choice, int expert, float) {
-    if (at.lane == 0) task.loss_experts[at.token * task.top_k + choice] = expert;
-  });
 }
 
 extern "C" __global__ void __launch_bounds__(1024) moe_choose_only(const moe::cuda::OnlyExpertTask task) {

@@ -90,9 +90,8 @@ __device__ __forceinline__ void top_k(const float* values, int count, int k, int
     for (int step = kWarp / 2; step > 0; step /= 2) {
       const float other = __shfl_xor_sync(kAllLanes, best, step);
       const int other_index = __shfl_xor_sync(kAllLanes, index, step);
-      if (other_index == kMaxExperts) continue;
-      if (index == kMaxExperts || other > best || (other == best && other_index < index))
-        best = other, index = other_index;
+      const bool better = index == kMaxExperts || other > best || (other == best && other_index < index);
+      if (other_index != kMaxExperts && better) best = other, index = other_index;
     }
     if (index % kWarp == lane) taken |= 1u << (index / kWarp);
     put(choice, index, best);
