@@ -44,14 +44,6 @@ step() {
   "$@" || { status=1; echo "== FAILED"; }
 }
 step "layers on the device" "$tests/cuda_device_test" --gtest_brief=1
-if [ -z "$quick" ] && command -v compute-sanitizer > /dev/null; then
-  small='CudaForward.MatchesTheReferenceWithASharedExpert:CudaForward.RepeatsBitForBit:CudaForward.RunsAnEmptyBatch:CudaRoute.*:CudaPlan.Takes*'
-  for tool in memcheck racecheck synccheck; do
-    step "compute-sanitizer $tool" timeout 60 compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 5 \
-      "$tests/cuda_device_test" --gtest_brief=1 --gtest_filter="$small"
-  done
-fi
-
 shapes=bench-small,olmoe-1b-7b,qwen3-30b-a3b,mixtral-8x7b
 [ -z "$quick" ] || shapes=bench-small
 step "benchmark" "$bench/cuda_bench" --shapes $shapes
@@ -60,6 +52,14 @@ step "benchmark" "$bench/cuda_bench" --shapes $shapes
 echo
 echo "== the same layers in PyTorch"
 python3 bench/peers/torch_moe.py --shapes $shapes || echo "no comparison"
+if [ -z "$quick" ] && command -v compute-sanitizer > /dev/null; then
+  small='CudaForward.MatchesTheReferenceWithASharedExpert:CudaForward.RepeatsBitForBit:CudaForward.RunsAnEmptyBatch:CudaRoute.*:CudaPlan.Takes*'
+  for tool in memcheck racecheck synccheck; do
+    step "compute-sanitizer $tool" timeout 60 compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 5 \
+      "$tests/cuda_device_test" --gtest_brief=1 --gtest_filter="$small"
+  done
+fi
+
 echo
 [ $status = 0 ] && echo "PASSED: everything on the device" || echo "FAILED: see above"
 exit $status
