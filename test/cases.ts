@@ -109,6 +109,28 @@ export function rounded(tensor: Tensor, dtype: DType): Tensor {
   };
 }
 
+/** Every weight of the experts in another type. */
+export function withWeights(
+  options: LayerOptions,
+  change: (tensor: Tensor) => Tensor,
+): LayerOptions {
+  const { gate, up, down, shared } = options.weights;
+  const changed = {
+    ...(gate && { gate: change(gate) }),
+    up: change(up),
+    down: change(down),
+    ...(shared && {
+      shared: {
+        ...shared,
+        ...(shared.gate && { gate: change(shared.gate) }),
+        up: change(shared.up),
+        down: change(shared.down),
+      },
+    }),
+  };
+  return { ...options, weights: { ...options.weights, ...changed } };
+}
+
 /** Options of the case's layer with float32 weights, and its batch. */
 export function seeded(shape: Case): { options: LayerOptions; hidden: Float32Array } {
   const {

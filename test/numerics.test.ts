@@ -1,29 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { type LayerOptions, MoELayer, type Tensor } from '../src/index.js';
+import { MoELayer } from '../src/index.js';
 import { SafetensorsFile } from '../src/safetensors/file.js';
-import { type Case, cases, randomCase, rounded, seeded } from './cases.js';
+import { type Case, cases, randomCase, rounded, seeded, withWeights } from './cases.js';
 import { layerReference, relativeError } from './reference/layer.js';
 import { floatOf } from './support/floats.js';
 import { randomValues } from './support/layers.js';
-
-/** Every weight of the experts in another type. */
-function withWeights(options: LayerOptions, change: (tensor: Tensor) => Tensor): LayerOptions {
-  const { gate, up, down, shared } = options.weights;
-  const changed = {
-    ...(gate && { gate: change(gate) }),
-    up: change(up),
-    down: change(down),
-    ...(shared && {
-      shared: {
-        ...shared,
-        ...(shared.gate && { gate: change(shared.gate) }),
-        up: change(shared.up),
-        down: change(shared.down),
-      },
-    }),
-  };
-  return { ...options, weights: { ...options.weights, ...changed } };
-}
 
 async function check(shape: Case): Promise<boolean> {
   const { options, hidden } = seeded(shape);
