@@ -1,5 +1,6 @@
 // Makes everything a release consists of: prebuilt binaries of every platform, and the npm packages with them, in
-// build/packages, with a report of their sizes. `npm run prebuild -- linux-x64` makes those of some platforms only.
+// build/packages, with a report of their sizes. `npm run prebuild -- linux-x64` makes those of some platforms only;
+// `--no-cuda` leaves out the CUDA plugin, which takes nvcc minutes.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -55,12 +56,15 @@ function nodeHeaders() {
 }
 
 /** prebuildify puts the addon and the plugins of a platform into prebuilds/linux-<arch>. */
-function prebuild({ name, arch, libc, toolchain, strip }) {
+function prebuild({ name, arch, libc, toolchain, strip, cuda }) {
   const options = ['--napi', '--strip', '--strip-bin', strip, '--tag-libc', '--libc', libc];
   run('prebuildify', [...options, '--platform', 'linux', '--arch', arch], {
     ...nodeHeaders(),
     MOE_CMAKE_BUILD: join(work, `cmake-${name}`),
-    MOE_CMAKE_ARGS: `-DCMAKE_TOOLCHAIN_FILE=${join(root, 'scripts/prebuild', toolchain)}`,
+    MOE_CMAKE_ARGS: [
+      `-DCMAKE_TOOLCHAIN_FILE=${join(root, 'scripts/prebuild', toolchain)}`,
+      `-DMOE_CUDA=${cuda && withCuda ? 'AUTO' : 'OFF'}`,
+    ].join(' '),
   });
 }
 
@@ -70,7 +74,9 @@ function removePlugins({ arch }) {
   for (const file of readdirSync(folder)) if (file.endsWith('.so')) rmSync(join(folder, file));
 }
 
-const chosen = chosenPlatforms(process.argv.slice(2));
+const options = process.argv.slice(2);
+const withCuda = !options.includes('--no-cuda');
+const chosen = chosenPlatforms(options.filter((option) => option !== '--no-cuda'));
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
 copySources(root, main);

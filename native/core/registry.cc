@@ -43,8 +43,7 @@ std::string Registry::not_installed(const std::string& name) const {
   std::string text = "its plugin is not installed: there is no ";
   for (const std::string& folder : plugin_folders_)
     text += (folder == plugin_folders_.front() ? "" : ", no ") + file_in(folder, name);
-  if (name == "gloo") text += "; it is built where gloo is found (Debian: libgloo-dev)";
-  if (name == "cuda") text += std::string("; the npm package node-moe-cuda-") + kPlatform + " has it";
+  if (name == "cuda" || name == "gloo") text += "; the npm package node-moe-" + name + "-" + kPlatform + " has it";
   return text;
 }
 

@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { expectPortable, inspectBinary } from './binary.mjs';
-import { pluginPackages } from './platforms.mjs';
+import { newestGlibc, pluginPackages } from './platforms.mjs';
 
 /** Packs a folder. Returns npm's account of it, with the tarball's path. */
 export function pack(folder, destination) {
@@ -30,7 +30,7 @@ export function pack(folder, destination) {
 export function makePluginPackages(main, platform, folder) {
   const { version, license } = JSON.parse(readFileSync(join(main, 'package.json'), 'utf8'));
   const made = [];
-  for (const { plugin, platforms, glibc, description } of pluginPackages) {
+  for (const { plugin, platforms, needs, description } of pluginPackages) {
     const library = `libmoe_${plugin}.so`;
     const built = join(main, 'prebuilds', `linux-${platform.arch}`, library);
     if (!existsSync(built)) continue;
@@ -38,14 +38,14 @@ export function makePluginPackages(main, platform, folder) {
       rmSync(built);
       continue;
     }
-    if (glibc !== undefined) expectPortable(built, glibc);
+    expectPortable(built, newestGlibc);
     const name = `node-moe-${plugin}-${platform.name}`;
     const target = join(folder, name);
     rmSync(target, { recursive: true, force: true });
     mkdirSync(target, { recursive: true });
     renameSync(built, join(target, library));
     cpSync(join(main, 'LICENSE'), join(target, 'LICENSE'));
-    writeFileSync(join(target, 'README.md'), readme(name, description, version));
+    writeFileSync(join(target, 'README.md'), readme({ name, description, version, needs }));
     const manifest = {
       name,
       version,
@@ -63,9 +63,9 @@ export function makePluginPackages(main, platform, folder) {
   return made;
 }
 
-const readme = (name, description, version) => `# ${name}
+const readme = ({ name, description, version, needs }) => `# ${name}
 
-${description}.
+${description}. It needs ${needs}.
 
     npm install node-moe@${version} ${name}@${version}
 

@@ -6,6 +6,7 @@
  * @property {'x64' | 'arm64'} arch
  * @property {'glibc' | 'musl'} libc
  * @property {string} toolchain CMake toolchain file, in this folder
+ * @property {boolean} [cuda] whether the CUDA plugin is built for it, where nvcc is there
  * @property {string} strip
  * @property {Record<string, string>} needs commands, and the Debian packages that have them
  */
@@ -24,6 +25,7 @@ export const platforms = [
     name: 'linux-x64',
     arch: 'x64',
     libc: 'glibc',
+    cuda: true,
     toolchain: 'linux-x64.cmake',
     strip: 'strip',
     needs: { 'g++': 'g++' },
@@ -43,19 +45,19 @@ export const newestGlibc = '2.28';
 
 /**
  * Plugins with packages of their own: too large for the main package, or with dependencies that not everybody has.
- * `glibc` is the newest they may ask for.
+ * `needs` is what else must be on the machine.
  */
 export const pluginPackages = [
   {
     plugin: 'cuda',
     platforms: ['linux-x64'],
-    glibc: newestGlibc,
+    needs: 'an NVIDIA driver',
     description: 'The CUDA device of node-moe: NVIDIA GPUs of compute capability 8.0 and later',
   },
   {
     plugin: 'gloo',
     platforms: ['linux-x64'],
-    glibc: undefined,
+    needs: 'gloo (Debian, Ubuntu: `apt-get install libgloo0`)',
     description: 'Expert parallelism of node-moe over gloo: experts spread over processes',
   },
 ];

@@ -22,7 +22,7 @@ let path: string;
 let tarball: string;
 
 beforeAll(async () => {
-  tarball = (await makePackages([`linux-${process.arch}`])).get('node-moe') as string;
+  tarball = (await makePackages([`linux-${process.arch}`, '--no-cuda'])).get('node-moe') as string;
   project = await emptyFolder('ein Ordner – 模型');
   path = await pathWithoutCompiler(join(project, '..', 'bin'));
   const { code, text } = await install(project, [tarball], ['--ignore-scripts'], { PATH: path });

@@ -51,9 +51,9 @@ export async function expectRun(
   return text;
 }
 
-/** Makes the packages of these platforms, all without a name, and returns the path of each tarball by package name. */
-export async function makePackages(platforms: readonly string[]): Promise<Map<string, string>> {
-  await expectRun(process.execPath, ['scripts/prebuild.mjs', ...platforms], { cwd: root });
+/** Makes packages, as `npm run prebuild` does with these arguments; returns the path of each tarball by package name. */
+export async function makePackages(options: readonly string[]): Promise<Map<string, string>> {
+  await expectRun(process.execPath, ['scripts/prebuild.mjs', ...options], { cwd: root });
   const folder = join(root, 'build/packages');
   const tarballs = readdirSync(folder).filter((file) => file.endsWith('.tgz'));
   return new Map(
