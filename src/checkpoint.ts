@@ -29,6 +29,7 @@ const loadOptionNames: readonly (keyof LoadOptions)[] = [
   'device',
   'weightType',
   'weightGroup',
+  'activationType',
   'threads',
   'maxQueue',
   'group',

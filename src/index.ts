@@ -29,6 +29,7 @@ export {
 export { ExpertGroup, type GroupOptions, type Transport } from './group.js';
 export {
   type Activation,
+  type ActivationType,
   type ExpertPlacement,
   type ForwardOptions,
   type ForwardResult,

@@ -8,6 +8,7 @@ import { ConfigError, fromNative, ShapeError } from './errors.js';
 import type { ExpertGroup } from './group.js';
 import {
   type Activation,
+  type ActivationType,
   checkParts,
   type LayerOptions,
   type LayerParts,
@@ -21,7 +22,13 @@ import { expectArray, expectFixedMemory, expectTensor } from './layer/tensor_vie
 import type { NativeCall, NativeLayer } from './native.js';
 import type { Tensor } from './weights.js';
 
-export type { Activation, LayerOptions, WeightGroup, WeightType } from './layer/options.js';
+export type {
+  Activation,
+  ActivationType,
+  LayerOptions,
+  WeightGroup,
+  WeightType,
+} from './layer/options.js';
 export type { ExpertPlacement } from './layer/parallel.js';
 
 /** How `MoELayer.load` and `MoECheckpoint.load` load a layer. */
@@ -34,6 +41,8 @@ export interface LoadOptions extends ParallelOptions {
   weightType?: WeightType | undefined;
   /** As `LayerOptions.weightGroup`. */
   weightGroup?: WeightGroup | undefined;
+  /** As `LayerOptions.activationType`. */
+  activationType?: ActivationType | undefined;
   /** As `LayerOptions.threads`. */
   threads?: number | undefined;
   /** As `LayerOptions.maxQueue`. */
@@ -116,12 +125,14 @@ export class MoELayer implements AsyncDisposable {
   readonly weightType: WeightType;
   /** What the weights occupy on the device. */
   readonly weightBytes: number;
-
   /** The ranks that share the experts; undefined when all are here. */
   readonly group: ExpertGroup | undefined;
   /** Numbers of the experts whose weights, or with model parallelism whose columns, are here. */
   readonly experts: readonly number[];
-  /** One sentence for each field of the config that changes nothing here. */
+  /**
+   * One sentence for each field of the config that changes nothing here, and for each thing the device does otherwise
+   * than one would expect.
+   */
   readonly diagnostics: readonly string[];
 
   readonly #native: NativeLayer;
@@ -130,9 +141,8 @@ export class MoELayer implements AsyncDisposable {
   private constructor(parts: LayerParts, device: DeviceName, native: NativeLayer) {
     this.group = parts.group;
     this.experts = Object.freeze([...heldExperts(parts.config, parts)]);
-    this.diagnostics = parts.group
-      ? Object.freeze(diagnose(parts.config, parts.group))
-      : parts.config.diagnostics;
+    const ofConfig = parts.group ? diagnose(parts.config, parts.group) : parts.config.diagnostics;
+    this.diagnostics = Object.freeze([...ofConfig, ...native.notes]);
     this.#load = new Float64Array(parts.config.expertNum);
     this.config = parts.config;
     this.hiddenSize = parts.hiddenSize;
@@ -175,10 +185,11 @@ export class MoELayer implements AsyncDisposable {
     const cancellation = new binding.Cancellation();
     const { hiddenSize, intermediateSize, sharedSize, activation, weightType, views, onProgress } =
       parts;
-    const weightGroup = nativeWeightGroup(weightType, parts.weightGroup);
+    const weightGroup = nativeWeightGroup(weightType, parts.weightGroup, device);
+    const int8Activations = parts.activationType === 'int8';
     const sizes = { hiddenSize, intermediateSize, sharedSize, activation, weightType, weightGroup };
     const { moe, parallel } = nativeSetting(config, sizes, parts);
-    const spec = { moe, ...sizes, threads, maxQueue };
+    const spec = { moe, ...sizes, int8Activations, threads, maxQueue };
     if (parallel && views.packed !== undefined)
       throw new ConfigError(
         'Expected no `group` for packed weights: they are those of a whole layer',

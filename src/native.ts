@@ -53,6 +53,8 @@ export interface NativeLayerSpec {
   weightType: 'float32' | 'bfloat16' | 'float16' | 'int8' | 'int4';
   /** Inputs that share a scale; 0: all of an output's, and for floats. */
   weightGroup: number;
+  /** Rows are rounded to int8 before a product with int8 weights. */
+  int8Activations: boolean;
   /** 0: all of the device's. */
   threads: number;
   /** Calls that may wait on the device before a further one fails with ERR_MOE_QUEUE_FULL. */
@@ -112,6 +114,8 @@ export interface NativeLayer {
   packed(): { layout: string; parts: { name: string; byteLength: number }[] };
   /** Bytes [offset, offset + length) of a part, copied. */
   readPacked(part: number, offset: number, length: number): Uint8Array;
+  /** Sentences about how the device runs the layer. */
+  readonly notes: string[];
   forward(call: NativeCall): Promise<void>;
   forwardSync(call: NativeCall): void;
   /** Adds up the values of one rank of each set, in place. Every rank calls it. */

@@ -50,6 +50,7 @@ describe('create', () => {
     });
     expect(layer.weightType).toBe('bfloat16');
     expect(layer.weightBytes).toBeGreaterThanOrEqual(8 * 3 * 32 * 24 * 2);
+    expect(layer.diagnostics).toEqual(layer.config.diagnostics);
   });
 
   test.each<[string, (options: LayerOptions) => unknown, new (...args: never[]) => Error, RegExp]>([
@@ -79,6 +80,24 @@ describe('create', () => {
     ],
     ['an unknown activation', (o) => ({ ...o, activation: 'swish' }), ConfigError, /`activation`/],
     ['an unknown weight type', (o) => ({ ...o, weightType: 'int3' }), ConfigError, /`weightType`/],
+    [
+      'an unknown activation type',
+      (o) => ({ ...o, activationType: 'int4' }),
+      ConfigError,
+      /`activationType`/,
+    ],
+    [
+      'int8 rows for weights that are not int8',
+      (o) => ({ ...o, activationType: 'int8' }),
+      ConfigError,
+      /`activationType` 'int8' with weightType 'int8', got 'float32'/,
+    ],
+    [
+      'int8 rows on a device without them',
+      (o) => ({ ...o, device: 'cpu', weightType: 'int8', activationType: 'int8' }),
+      ConfigError,
+      /`activationType` 'float': 'cpu' has no other/,
+    ],
     ['an unknown device', (o) => ({ ...o, device: 'tpu' }), ConfigError, /`device`.*got `tpu`/],
     ['no threads', (o) => ({ ...o, threads: 0 }), ConfigError, /`threads`/],
     [

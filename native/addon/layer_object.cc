@@ -59,16 +59,17 @@ class SumJob final : public EnvironmentJob {
 Napi::Function LayerObject::define(Napi::Env env) {
   return DefineClass(
       env, "Layer",
-      {InstanceAccessor<&LayerObject::weight_bytes>("weightBytes"), InstanceMethod<&LayerObject::packed>("packed"),
-       InstanceMethod<&LayerObject::read_packed>("readPacked"), InstanceMethod<&LayerObject::forward>("forward"),
-       InstanceMethod<&LayerObject::forward_sync>("forwardSync"), InstanceMethod<&LayerObject::close>("close"),
-       InstanceMethod<&LayerObject::sum_over_group>("sumOverGroup")});
+      {InstanceAccessor<&LayerObject::weight_bytes>("weightBytes"), InstanceAccessor<&LayerObject::notes>("notes"),
+       InstanceMethod<&LayerObject::packed>("packed"), InstanceMethod<&LayerObject::read_packed>("readPacked"),
+       InstanceMethod<&LayerObject::forward>("forward"), InstanceMethod<&LayerObject::forward_sync>("forwardSync"),
+       InstanceMethod<&LayerObject::close>("close"), InstanceMethod<&LayerObject::sum_over_group>("sumOverGroup")});
 }
 
 Napi::Object LayerObject::make(Napi::Env env, std::shared_ptr<LiveLayer> live) {
   const Napi::Object object = Environment::of(env).layer_constructor.New({});
   LayerObject& self = *Unwrap(object);
   self.live_ = std::move(live);
+  self.notes_ = self.live_->layer->notes();
   self.reported_bytes_ = static_cast<int64_t>(self.live_->layer->weight_bytes());
   Napi::MemoryManagement::AdjustExternalMemory(env, self.reported_bytes_);
   return object;
@@ -119,6 +120,12 @@ Napi::Value LayerObject::read_packed(const Napi::CallbackInfo& info) {
     if (length > 0) std::memcpy(bytes.Data(), static_cast<const std::byte*>(part.data) + offset, length);
     return bytes;
   });
+}
+
+Napi::Value LayerObject::notes(const Napi::CallbackInfo& info) {
+  const Napi::Array list = Napi::Array::New(info.Env(), notes_.size());
+  for (uint32_t i = 0; i < notes_.size(); ++i) list.Set(i, Napi::String::New(info.Env(), notes_[i]));
+  return list;
 }
 
 std::pair<std::shared_ptr<ForwardJob>, size_t> LayerObject::job_for(const Napi::CallbackInfo& info) {

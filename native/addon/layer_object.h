@@ -24,6 +24,7 @@ class LayerObject final : public Napi::ObjectWrap<LayerObject> {
   // (part, offset, length) -> Uint8Array, copied.
   Napi::Value read_packed(const Napi::CallbackInfo& info);
   Napi::Value weight_bytes(const Napi::CallbackInfo& info);
+  Napi::Value notes(const Napi::CallbackInfo& info);
   Napi::Value forward(const Napi::CallbackInfo& info);
   void forward_sync(const Napi::CallbackInfo& info);
   Napi::Value sum_over_group(const Napi::CallbackInfo& info);
@@ -35,6 +36,7 @@ class LayerObject final : public Napi::ObjectWrap<LayerObject> {
 
   std::shared_ptr<LiveLayer> live_;  // null after close
   std::vector<std::weak_ptr<ForwardJob>> calls_;
+  std::vector<std::string> notes_;
   int64_t reported_bytes_ = 0;  // what V8 was told this object weighs
 };
 

@@ -60,27 +60,27 @@ void ExpertStage::run(const AscendLayer& layer, const Experts& experts, const Ar
   const bool direct = type == DataType::kFloat32 && !padded;
   Array down = direct ? result : scratch(down_, experts.down.columns());
 
-  multiply(experts.up, x, counts, up, false);
+  multiply(experts.up, x, counts, up, layer.types.int8_rows);
   activation_.run(layer.spec.activation, up, activated);
-  multiply(experts.down, activated, counts, down, false);
+  multiply(experts.down, activated, counts, down, layer.types.int8_rows);
   if (direct) return;
   if (padded) down = narrow_columns(layer, down, stripped_.reserve(rows * hidden * size_of(type)));
   queue_.run(operators_.cast, down, DataType::kFloat32, result);
 }
 
 void ExpertStage::multiply(const Projections& projections, const Array& x, const Array& counts, const Array& out,
-                           bool w8a8) {
+                           bool int8_rows) {
   const std::optional<Array> none;
   std::optional<Array> per_token;
   Array in = x;
-  if (w8a8) {
+  if (int8_rows) {
     const Quantized quantized = quantize(x);
     in = quantized.values;
     per_token = quantized.scales;
   }
-  const std::optional<Array> scale = w8a8 ? projections.scale() : none;
-  const std::optional<Array> weight_scale = w8a8 ? none : projections.scale();
-  const std::optional<Array> weight_offset = w8a8 ? none : projections.offset();
+  const std::optional<Array> scale = int8_rows ? projections.scale() : none;
+  const std::optional<Array> weight_scale = int8_rows ? none : projections.scale();
+  const std::optional<Array> weight_offset = int8_rows ? none : projections.offset();
   if (operators_.grouped_matmul_v5)
     queue_.run(operators_.grouped_matmul_v5, in, projections.weight(), projections.bias(), scale, nullptr, weight_scale,
                weight_offset, per_token, counts, nullptr, nullptr, nullptr, cann::kOneOutput, cann::kSplitRows,

@@ -28,7 +28,7 @@ class ExpertStage {
     Array values, scales;
   };
 
-  void multiply(const Projections& projections, const Array& x, const Array& counts, const Array& out, bool w8a8);
+  void multiply(const Projections& projections, const Array& x, const Array& counts, const Array& out, bool int8_rows);
   Quantized quantize(const Array& x);
 
   Device& device_;

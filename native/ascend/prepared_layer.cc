@@ -72,6 +72,15 @@ class Packer {
   std::byte* buffers_[2];
 };
 
+ExpertTypes types_for(const LayerSpec& spec, const LayerWeights& host, const SocProfile& profile) {
+  const bool biased = has_up_bias(host.experts) || has_down_bias(host.experts);
+  if (spec.int8_activations && biased)
+    throw Error(ErrorCode::kConfig,
+                "Expected experts without biases: `activationType` is 'int8', and products of "
+                "int8 rows add none");
+  return ExpertTypes::of(spec, profile);
+}
+
 std::span<const ExpertWeights> shared_of(const LayerWeights& host) {
   return host.shared ? std::span(&*host.shared, 1) : std::span<const ExpertWeights>();
 }
@@ -87,7 +96,7 @@ Experts::Experts(Device& device, const ExpertTypes& types, const LayerSpec& spec
 AscendLayer::AscendLayer(Device& device, const LayerSpec& layer_spec, const LayerWeights& host, Progress progress,
                          const std::stop_token& stop)
     : spec(layer_spec),
-      types(ExpertTypes::of(spec, device.profile())),
+      types(types_for(spec, host, device.profile())),
       experts(device, types, spec, spec.intermediate_size, host.experts),
       correction_bias(read_vector(host.correction_bias)),
       device_correction_bias(device),

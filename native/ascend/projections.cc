@@ -38,7 +38,7 @@ void write(DataType type, float value, std::byte* to) {
 
 ExpertTypes ExpertTypes::of(const LayerSpec& spec, const SocProfile& profile) {
   const auto types = [&](DataType weight, DataType compute, DataType bias) {
-    return ExpertTypes{weight, compute, bias, profile.blocked_weights, profile.column_multiple};
+    return ExpertTypes{weight, compute, bias, spec.int8_activations, profile.blocked_weights, profile.column_multiple};
   };
   const char* const all = profile.bfloat16 ? "'float32', 'bfloat16', 'float16' or 'int8'" : "'float16'";
   switch (spec.weight_type) {
@@ -55,7 +55,7 @@ ExpertTypes ExpertTypes::of(const LayerSpec& spec, const SocProfile& profile) {
       if (spec.weight_group != 0)
         throw Error(ErrorCode::kConfig,
                     "Expected int8 weights of one scale per output feature on Ascend, got groups of " +
-                        std::to_string(spec.weight_group) + ": its operators take no other");
+                        std::to_string(spec.weight_group) + ": its operators take no other (`weightGroup: 'all'`)");
       return types(DataType::kInt8, DataType::kBFloat16, DataType::kFloat32);
     case WeightType::kInt4:
       refuse("int4", profile, all, "how its operators pack int4 is not documented");

@@ -17,7 +17,8 @@ struct ExpertTypes {
   cann::DataType weight;
   cann::DataType compute;  // of activations
   cann::DataType bias;
-  bool blocked;  // FRACTAL_NZ
+  bool int8_rows;  // rows are rounded to int8 for a product with int8 weights
+  bool blocked;    // FRACTAL_NZ
   int64_t column_multiple;
 
   // Throws kConfig where the chip's operators do not have it, naming what they have.

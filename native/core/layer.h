@@ -57,6 +57,7 @@ class Layer {
   size_t weight_bytes() const { return prepared_->weight_bytes(); }
   // Valid for as long as the layer lives; no parts where its device cannot give any.
   PackedWeights packed() const { return {backend_.packed_layout(), prepared_->packed_parts(), nullptr}; }
+  std::vector<std::string> notes() const { return prepared_->notes(); }
 
  private:
   void run(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out, const std::stop_token& stop) const;

@@ -8,7 +8,7 @@ import {
 } from '../checks.js';
 import { defaults } from '../config/fields.js';
 import { MoEConfig, type MoEConfigOptions } from '../config.js';
-import type { DeviceName } from '../devices.js';
+import { type DeviceName, type ResolvedDevice, resolveDevice } from '../devices.js';
 import { ConfigError, ShapeError } from '../errors.js';
 import {
   type LayerWeights,
@@ -45,6 +45,10 @@ export const weightGroups = [32, 64, 128, 'all'] as const;
 /** How many inputs of an output feature share a scale. `'all'`: one scale per output feature. */
 export type WeightGroup = (typeof weightGroups)[number];
 
+/** What rows are multiplied as. */
+export const activationTypes = ['float', 'int8'] as const;
+export type ActivationType = (typeof activationTypes)[number];
+
 /** What `MoELayer.create` makes a layer of. */
 export interface LayerOptions extends ParallelOptions {
   /** How tokens are routed, and the number of experts. */
@@ -66,9 +70,14 @@ export interface LayerOptions extends ParallelOptions {
   weightType?: WeightType | undefined;
   /**
    * Of `int8` and `int4`: how many inputs of an output feature share a scale. Defaults to 32, the most exact; `'all'` is
-   * for `int8` only.
+   * for `int8` only, and its default on Ascend, whose operators take no other.
    */
   weightGroup?: WeightGroup | undefined;
+  /**
+   * `'int8'` rounds the rows of a batch to int8 before each product with `int8` weights, a scale for each row (W8A8,
+   * dynamic): faster and less exact. Only on Ascend A2 and A3, for experts without biases. Defaults to `'float'`.
+   */
+  activationType?: ActivationType | undefined;
   /** At most this many of the device's threads work on the layer. Defaults to all, as many as the process may use. */
   threads?: number | undefined;
   /** Calls that may wait on the device before a further one fails with `ERR_MOE_QUEUE_FULL`. Defaults to 1024. */
@@ -85,6 +94,7 @@ export interface LayerParts extends ParallelOptions {
   activation: Activation;
   weightType: WeightType;
   weightGroup?: WeightGroup | undefined;
+  activationType?: ActivationType | undefined;
   views: LayerWeightViews;
   device?: DeviceName | undefined;
   threads?: number | undefined;
@@ -106,6 +116,7 @@ const optionNames: readonly (keyof LayerOptions)[] = [
   'device',
   'weightType',
   'weightGroup',
+  'activationType',
   'threads',
   'maxQueue',
   'group',
@@ -152,8 +163,9 @@ export function partsOf(options: LayerOptions): LayerParts {
   const views = viewsOf(weights, sizes, isGated(activation));
   const weightType = options.weightType ?? storedType(views);
   const parts = { config, hiddenSize, intermediateSize, sharedSize, activation, weightType, views };
-  const { weightGroup, group, unevenExperts, placement } = options;
-  return { ...parts, weightGroup, device, threads, maxQueue, group, unevenExperts, placement };
+  const { weightGroup, activationType, group, unevenExperts, placement } = options;
+  const run = { device, threads, maxQueue, group, unevenExperts, placement };
+  return { ...parts, weightGroup, activationType, ...run };
 }
 
 function sharedSizeOf(config: MoEConfig, intermediateSize: number, weights: LayerWeights): number {
@@ -173,12 +185,16 @@ export function checkParts({
   intermediateSize,
   weightType,
   weightGroup,
+  activationType = 'float',
   views,
+  device,
   threads,
   maxQueue,
 }: LayerParts): void {
   expectOneOf('weightType', weightType, weightTypes);
   if (weightGroup !== undefined) expectWeightGroup(weightType, weightGroup);
+  expectOneOf('activationType', activationType, activationTypes);
+  if (activationType === 'int8') expectInt8Activations(weightType, resolveDevice(device));
   if (threads !== undefined) expectInteger('threads', threads, 1, 4096);
   if (maxQueue !== undefined) expectInteger('maxQueue', maxQueue, 1);
   if (views.packed !== undefined) return; // checked when it was packed
@@ -211,9 +227,23 @@ function expectWeightGroup(weightType: WeightType, weightGroup: WeightGroup): vo
   expectOneOf('weightGroup', weightGroup, groups);
 }
 
+function expectInt8Activations(weightType: WeightType, { backend }: ResolvedDevice): void {
+  if (weightType !== 'int8')
+    throw new ConfigError(
+      `Expected \`activationType\` 'int8' with weightType 'int8', got '${weightType}'`,
+    );
+  if (backend !== 'ascend')
+    throw new ConfigError(`Expected \`activationType\` 'float': '${backend}' has no other`);
+}
+
 /** Inputs that share a scale, as the native side counts them: 0 for all of an output's, and for floats. */
-export function nativeWeightGroup(weightType: WeightType, weightGroup: WeightGroup = 32): number {
-  return !isQuantized(weightType) || weightGroup === 'all' ? 0 : weightGroup;
+export function nativeWeightGroup(
+  weightType: WeightType,
+  weightGroup: WeightGroup | undefined,
+  { backend }: ResolvedDevice,
+): number {
+  const group = weightGroup ?? (backend === 'ascend' && weightType === 'int8' ? 'all' : 32);
+  return !isQuantized(weightType) || group === 'all' ? 0 : group;
 }
 
 /** Whether weights of this type have scales. */

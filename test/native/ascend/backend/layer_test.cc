@@ -30,8 +30,8 @@ TEST(Layer, IsAsOnTheCpuForAnyChoice) {
 }
 
 TEST(Layer, HasEveryActivationAndBias) {
-  for (const Activation activation : {Activation::kSwiGLU, Activation::kSwiGLUOai, Activation::kGeGLU, Activation::kGELU,
-                                      Activation::kGELUTanh, Activation::kReLU, Activation::kSiLU})
+  for (const Activation activation : {Activation::kSwiGLU, Activation::kSwiGLUOai, Activation::kGeGLU,
+                                      Activation::kGELU, Activation::kGELUTanh, Activation::kReLU, Activation::kSiLU})
     for (const bool biases : {false, true}) {
       RandomLayer random({.hidden = 40,
                           .intermediate = 24,
@@ -48,7 +48,8 @@ TEST(Layer, HasEveryActivationAndBias) {
 
 TEST(Layer, HasEveryTypeTheChipHas) {
   std::vector<WeightType> types{WeightType::kFloat16};
-  if (profile().bfloat16) types = {WeightType::kFloat32, WeightType::kBFloat16, WeightType::kFloat16, WeightType::kInt8};
+  if (profile().bfloat16)
+    types = {WeightType::kFloat32, WeightType::kBFloat16, WeightType::kFloat16, WeightType::kInt8};
   for (const WeightType type : types)
     for (const Layout layout : {Layout::kRows, Layout::kTransposed, Layout::kStrided}) {
       RandomLayer random({.hidden = 64,
@@ -65,10 +66,36 @@ TEST(Layer, HasEveryTypeTheChipHas) {
     }
 }
 
+TEST(Layer, RoundsRowsToInt8WhereAsked) {
+  if (!profile().bfloat16) GTEST_SKIP() << "the 310P has no such product";
+  RandomLayer random(
+      {.hidden = 64, .intermediate = 48, .experts = 6, .top_k = 2, .shared = 16, .held = {WeightType::kInt8}});
+  const std::vector<float> hidden = random.hidden(21);
+  const std::unique_ptr<Backend> cpu = cpu::plugin().open(0);
+  const Result expected = forward(*cpu, make_layer(*cpu, random), hidden);
+  ascend::AscendBackend npu(0);
+  const Result exact = forward(npu, make_layer(npu, random), hidden);
+  random.spec.int8_activations = true;
+  const Result rounded = forward(npu, make_layer(npu, random), hidden);
+  EXPECT_EQ(rounded.experts, expected.experts);
+  EXPECT_NE(rounded.output, exact.output);
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < hidden.size(); ++i) {
+    difference += std::pow(rounded.output[i] - expected.output[i], 2);
+    norm += std::pow(expected.output[i], 2);
+  }
+  EXPECT_TRUE(std::sqrt(difference / norm) <= 0.03) << std::sqrt(difference / norm);
+
+  RandomLayer biased({.held = {WeightType::kInt8}, .biases = true});
+  biased.spec.int8_activations = true;
+  EXPECT_THROW(make_layer(npu, biased), Error);
+}
+
 TEST(Layer, RefusesTypesTheChipHasNot) {
   ascend::AscendBackend npu(0);
   std::vector<Held> refused{{WeightType::kInt4, 32}, {WeightType::kInt8, 32}};
-  if (!profile().bfloat16) refused.insert(refused.end(), {{WeightType::kFloat32}, {WeightType::kBFloat16}, {WeightType::kInt8}});
+  if (!profile().bfloat16)
+    refused.insert(refused.end(), {{WeightType::kFloat32}, {WeightType::kBFloat16}, {WeightType::kInt8}});
   for (const Held& held : refused) {
     const RandomLayer random({.held = held});
     try {

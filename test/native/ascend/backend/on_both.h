@@ -42,9 +42,7 @@ inline Layer make_layer(Backend& backend, const RandomLayer& random) {
   return {backend, random.spec, random.host, [](int64_t, int64_t) {}, {}};
 }
 
-inline const ascend::SocProfile& profile() {
-  return ascend::profile_of(ascend::cann_library().runtime.soc_name());
-}
+inline const ascend::SocProfile& profile() { return ascend::profile_of(ascend::cann_library().runtime.soc_name()); }
 
 // What the chip holds most exactly.
 inline Held best_held() { return {profile().bfloat16 ? WeightType::kFloat32 : WeightType::kFloat16}; }
