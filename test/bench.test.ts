@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { measureLateness } from '../src/cli/bench/lateness.js';
 import { relativeError } from '../src/cli/bench/reference.js';
@@ -32,8 +34,8 @@ test('bench gives checked times, rates and fractions of the machine’s own peak
   expect(result.kernels).toMatch(/\w/);
   expect(result.busyFraction).toBeGreaterThanOrEqual(0);
   expect(result.busyFraction).toBeLessThanOrEqual(1);
-  expect(result.machine.gflops).toBeGreaterThan(0);
-  expect(result.machine.gigabytesPerSecond).toBeGreaterThan(0);
+  expect(result.machine?.gflops).toBeGreaterThan(0);
+  expect(result.machine?.gigabytesPerSecond).toBeGreaterThan(0);
   const keys = result.cases.map(({ weightType, tokens }) => `${weightType} ${tokens}`);
   expect(keys).toEqual(['float32 1', 'float32 64', 'bfloat16 1', 'bfloat16 64']);
   for (const { tokens, activeExperts, nodeMoe } of result.cases) {
@@ -43,7 +45,7 @@ test('bench gives checked times, rates and fractions of the machine’s own peak
     expect(nodeMoe.samples).toBeGreaterThanOrEqual(5);
     expect(nodeMoe.error).toBeLessThan(1e-4);
     expect(nodeMoe.gflops).toBeCloseTo((6 * tokens * 2 * 256 * 512) / median / 1e6, 6);
-    const { gflops, gigabytesPerSecond } = result.machine;
+    const { gflops = Number.NaN, gigabytesPerSecond = Number.NaN } = result.machine ?? {};
     expect(nodeMoe.flopFraction).toBeCloseTo(nodeMoe.gflops / gflops, 9);
     expect(nodeMoe.bandwidthFraction).toBeCloseTo(
       nodeMoe.gigabytesPerSecond / gigabytesPerSecond,
@@ -65,6 +67,27 @@ test('bench prints a table of times and fractions, and how late the event loop r
   );
   expect(stdout).toContain('5 ms interval');
 });
+
+const plugins = join(import.meta.dirname, '../build/test/plugins');
+test.skipIf(!existsSync(plugins))(
+  'bench on another device names it, has no limit to compare with, and says when it is emulated (skipped where `npm run test:native` has not built the fakes)',
+  async () => {
+    const args = [...tiny, '--device', 'cuda', '--tokens', '3', '--event-loop', '0'];
+    const env = { MOE_PLUGIN_PATH: plugins };
+    const { code, stdout } = await nodeMoe([...args, '--json'], env);
+    expect(code).toBe(0);
+    const result = JSON.parse(stdout) as BenchResult;
+    expect(result.device).toBe('cuda:0');
+    expect(result.deviceName).toBe('Fake device');
+    expect(result.emulated).toBe(true);
+    expect(result.machine).toBeUndefined();
+    expect(result.cases[0]?.nodeMoe.flopFraction).toBeUndefined();
+    expect(result.cases[0]?.nodeMoe.gflops).toBeGreaterThan(0);
+    const report = await nodeMoe(args, env);
+    expect(report.stdout).toContain('cuda:0, Fake device, host loops');
+    expect(report.stdout).toContain('its times mean nothing');
+  },
+);
 
 test('Ctrl-C ends a measurement with 1 and one line', async () => {
   const args = [...tiny, '--tokens', '1', '--seconds', '600', '--event-loop', '0'];

@@ -5,12 +5,18 @@
 Ways: `loop` runs the experts one after another with F.linear on the rows that chose them, as the models in Hugging
 Face's transformers do; `grouped` sorts the rows by expert and multiplies all at once with torch._grouped_mm. Both route
 with softmax and top-k in float32, and hold weights and rows in bfloat16.
+
+    python3 bench/peers/torch_moe.py serve HIDDEN INTERMEDIATE EXPERTS TOP_K TYPE THREADS
+
+answers `node-moe bench --peers torch:TYPE` (see bench/README.md) with whole calls, from host memory to host memory: on
+the GPU where there is one, else on the CPU; experts in the way that is faster.
 """
 
 import argparse
 import json
 import statistics
 import sys
+import time
 
 try:
     import torch
@@ -27,16 +33,11 @@ SHAPES = {  # hidden, intermediate, experts, top_k
 
 
 class Layer:
-    def __init__(self, shape):
+    """Weights are [E, 2I, H] and [E, H, I], in the type of the rows they are multiplied with."""
+
+    def __init__(self, shape, router, gate_up, down):
         self.hidden, self.intermediate, self.experts, self.top_k = shape
-
-        def values(*sizes):
-            scale = (3 / sizes[-1]) ** 0.5
-            return ((torch.rand(sizes, device="cuda", dtype=torch.bfloat16) * 2 - 1) * scale).contiguous()
-
-        self.router = values(self.experts, self.hidden).float()
-        self.gate_up = values(self.experts, 2 * self.intermediate, self.hidden)
-        self.down = values(self.experts, self.hidden, self.intermediate)
+        self.router, self.gate_up, self.down = router, gate_up, down
 
     def route(self, x):
         weights, experts = F.linear(x, self.router).softmax(-1).topk(self.top_k)
@@ -48,7 +49,7 @@ class Layer:
 
     def loop(self, x):
         experts, weights = self.route(x)
-        rows = x.bfloat16()
+        rows = x.to(self.down.dtype)
         out = torch.zeros_like(x)
         for expert in experts.unique().tolist():
             token, choice = (experts == expert).nonzero(as_tuple=True)
@@ -61,9 +62,9 @@ class Layer:
         order = experts.flatten().argsort(stable=True)
         token = order // self.top_k
         ends = torch.bincount(experts.flatten(), minlength=self.experts).cumsum(0).int()
-        gate, up = torch._grouped_mm(x.bfloat16()[token], self.gate_up.transpose(1, 2), offs=ends).chunk(2, -1)
+        gate, up = torch._grouped_mm(x.to(self.down.dtype)[token], self.gate_up.transpose(1, 2), offs=ends).chunk(2, -1)
         y = torch._grouped_mm((F.silu(gate) * up).contiguous(), self.down.transpose(1, 2), offs=ends)
-        rows = torch.empty(y.shape, device="cuda", dtype=torch.float32)
+        rows = torch.empty(y.shape, device=y.device, dtype=torch.float32)
         rows[order] = y.float()
         return (rows.view(-1, self.top_k, self.hidden) * weights[..., None]).sum(1)
 
@@ -85,6 +86,79 @@ def milliseconds(run, seconds, flush):
     return statistics.median(times)
 
 
+def random_layer(shape):
+    hidden, intermediate, experts, _ = shape
+
+    def values(*sizes):
+        scale = (3 / sizes[-1]) ** 0.5
+        return ((torch.rand(sizes, device="cuda", dtype=torch.bfloat16) * 2 - 1) * scale).contiguous()
+
+    router = values(experts, hidden).float()
+    return Layer(shape, router, values(experts, 2 * intermediate, hidden), values(experts, hidden, intermediate))
+
+
+def noise():
+    """The pseudo-random integers of src/cli/bench/synthetic.ts."""
+    mask = 0xFFFFFFFF
+    x = torch.arange(1000003) * 0x9E3779B1 & mask
+    x = (x ^ x >> 15) * 0x85EBCA77 & mask
+    x = (x ^ x >> 13) * 0xC2B2AE3D & mask
+    return ((x ^ x >> 16) >> 24) - 128
+
+
+def synthetic(window, scale, *sizes):
+    sequence = noise().roll(-window * 166667).float() * scale
+    count = torch.Size(sizes).numel()
+    return sequence.repeat(-(-count // len(sequence)))[:count].view(sizes)
+
+
+def serve(arguments):
+    shape = tuple(map(int, arguments[:4]))
+    hidden, intermediate, experts, _ = shape
+    dtype = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}[arguments[4]]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(int(arguments[5]))
+    gate = synthetic(2, 2**-11, experts, intermediate, hidden).to(dtype)
+    up = synthetic(3, 2**-11, experts, intermediate, hidden).to(dtype)
+    down = synthetic(4, 2**-11, experts, hidden, intermediate).to(device, dtype)
+    router = synthetic(1, 2**-10, experts, hidden).to(device)
+    layer = Layer(shape, router, torch.cat([gate, up], 1).to(device), down)
+    ways = [layer.loop] + ([layer.grouped] if dtype == torch.bfloat16 and hasattr(torch, "_grouped_mm") else [])
+
+    def call(x, way):
+        return way(x.to(device)).cpu()
+
+    def timed(x, way):
+        begin = time.perf_counter()
+        call(x, way)
+        return (time.perf_counter() - begin) * 1e3
+
+    def usable(way):
+        try:
+            call(synthetic(0, 2**-7, 8, hidden), way)
+            return True
+        except RuntimeError:  # this build or device has no grouped product
+            return False
+
+    ways = [way for way in ways if usable(way)]
+    fastest = {}
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        command, tokens, seconds = line.split()
+        x = synthetic(0, 2**-7, int(tokens), hidden)
+        if tokens not in fastest:
+            fastest[tokens] = min(ways, key=lambda way: min(timed(x, way) for _ in range(3)))
+        way = fastest[tokens]
+        if command == "rows":
+            y = call(x, way)
+            print(json.dumps({"rows": y[0].tolist() + y[-1].tolist()}), flush=True)
+        else:
+            times, end = [], time.perf_counter() + float(seconds)
+            while not times or time.perf_counter() < end:
+                times.append(timed(x, way))
+            print(json.dumps({"milliseconds": times}), flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--shapes", default="bench-small,olmoe-1b-7b,qwen3-30b-a3b,mixtral-8x7b")
@@ -98,7 +172,7 @@ def main():
     torch.manual_seed(1)
     with torch.inference_mode():
         for shape in options.shapes.split(","):
-            layer = Layer(SHAPES[shape])
+            layer = random_layer(SHAPES[shape])
             for tokens in map(int, options.tokens.split(",")):
                 x = torch.randn(tokens, layer.hidden, device="cuda")
                 ways = {"loop": layer.loop}
@@ -117,4 +191,8 @@ def main():
             torch.cuda.empty_cache()
 
 
-main()
+if sys.argv[1:2] == ["serve"]:
+    with torch.inference_mode():
+        serve(sys.argv[2:])
+else:
+    main()

@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 export const peerTypes = {
   'onnxruntime-node': ['f32', 'q8', 'q4'],
   ggml: ['f32', 'f16', 'bf16', 'q8_0', 'q4_0', 'q4_K'],
+  torch: ['f32', 'f16', 'bf16'],
 } as const;
 
 export type PeerName = keyof typeof peerTypes;
@@ -33,7 +34,28 @@ export async function preparePeer(name: PeerName): Promise<PeerProgram> {
     throw new Error(
       `Expected the programs of the peers in ${folder}, got no such folder: take the whole package`,
     );
+  if (name === 'torch') return prepareTorch();
   return name === 'ggml' ? prepareGgml() : prepareOnnxruntime();
+}
+
+/** The PyTorch of `python3`: on the GPU where it sees one. Nothing is installed. */
+async function prepareTorch(): Promise<PeerProgram> {
+  try {
+    const { stdout } = await execute('python3', ['-c', 'import torch; print(torch.__version__)']);
+    return {
+      command: 'python3',
+      arguments: [`${folder}torch_moe.py`, 'serve'],
+      environment: {},
+      version: stdout.trim(),
+    };
+  } catch (cause) {
+    throw new Error(
+      'Expected python3 to import torch for the peer torch: install it, or leave it out',
+      {
+        cause,
+      },
+    );
+  }
 }
 
 async function prepareOnnxruntime(): Promise<PeerProgram> {

@@ -22,19 +22,25 @@ export function benchReport(result: BenchResult): string {
     bold(
       `${shape.expertNum} experts, ${shape.numExpertsChosen} per token, ${shape.hiddenSize} x ${shape.intermediateSize}`,
     ),
-    facts([
-      ['device', `${result.device}, ${result.kernels}, ${counted(result.threads, 'thread')}`],
-      [
-        'machine',
-        `${significant(machine.gflops)} GFLOP/s, ${significant(machine.gigabytesPerSecond)} GB/s: the best seen in this run`,
-      ],
-    ]),
+    facts(
+      machine === undefined
+        ? [['device', `${result.device}, ${result.deviceName}, ${result.kernels}`]]
+        : [
+            ['device', `${result.device}, ${result.kernels}, ${counted(result.threads, 'thread')}`],
+            [
+              'machine',
+              `${significant(machine.gflops)} GFLOP/s, ${significant(machine.gigabytesPerSecond)} GB/s: the best seen in this run`,
+            ],
+          ],
+    ),
     '',
     caseTable(result),
   ];
   if (result.cases.some(({ peers }) => peers.length > 0))
     parts.push('', bold('Peers'), peerTable(result));
   if (result.eventLoop !== undefined) parts.push('', ...eventLoopText(result.eventLoop));
+  if (result.emulated)
+    parts.push('', 'note: the device is emulated: its results are checked, its times mean nothing');
   if (result.busyFraction > disturbing)
     parts.push(
       '',
@@ -63,9 +69,9 @@ function caseTable({ cases }: BenchResult): string {
     milliseconds(nodeMoe.milliseconds.p10),
     milliseconds(nodeMoe.milliseconds.p90),
     significant(nodeMoe.gflops),
-    percent(nodeMoe.flopFraction),
+    nodeMoe.flopFraction === undefined ? '' : percent(nodeMoe.flopFraction),
     significant(nodeMoe.gigabytesPerSecond),
-    percent(nodeMoe.bandwidthFraction),
+    nodeMoe.bandwidthFraction === undefined ? '' : percent(nodeMoe.bandwidthFraction),
   ]);
   return table(columns, rows);
 }

@@ -1,5 +1,5 @@
 import { addon } from '../../addon.js';
-import type { DeviceName } from '../../devices.js';
+import { type Device, type DeviceName, resolveDevice } from '../../devices.js';
 import { MoEError } from '../../errors.js';
 import { isQuantized } from '../../layer/options.js';
 import { MoELayer, type WeightGroup, type WeightType } from '../../layer.js';
@@ -30,7 +30,7 @@ export interface BenchSettings {
   seconds: number;
   /** 0: the event loop is not measured. */
   eventLoopSeconds: number;
-  /** `true`: every peer, in the type nearest to ours. */
+  /** `true`: every peer of the device's kind, in the type nearest to ours; torch only where it is there. */
   peers: readonly PeerChoice[] | true;
 }
 
@@ -45,13 +45,18 @@ export interface Fractions {
 export interface BenchResult {
   shape: Shape;
   device: string;
+  /** What the device calls itself. */
+  deviceName: string;
+  /** The device is a stand-in: its times say nothing. */
+  emulated: boolean;
   kernels: string;
   threads: number;
   /** The part of the processors that other programs used when the run began. */
   busyFraction: number;
-  /** The machine's own limits: the best seen in this run. */
-  machine: NativeMachinePeak;
-  cases: (Case & { nodeMoe: Fractions })[];
+  /** The machine's own limits: the best seen in this run. Only for the cpu. */
+  machine?: NativeMachinePeak;
+  /** With fractions where there is a limit. */
+  cases: (Case & { nodeMoe: Partial<Fractions> })[];
   eventLoop?: EventLoop;
 }
 
@@ -76,7 +81,7 @@ class Bench {
   readonly #signal = interruptSignal();
   readonly #cases: Case[] = [];
   readonly #busyFraction: number;
-  #machine: NativeMachinePeak;
+  #machine: NativeMachinePeak | undefined;
   #device = '';
   #eventLoop: EventLoop | undefined;
 
@@ -88,7 +93,6 @@ class Bench {
     this.#busyFraction = busyFraction;
     this.#settings = settings;
     this.#programs = programs;
-    this.#machine = { threads: settings.threads, gflops: 0, gigabytesPerSecond: 0 };
   }
 
   /** Measures every batch size with one type of weights, and the event loop with the first type. */
@@ -149,59 +153,74 @@ class Bench {
 
   result(): BenchResult {
     const { shape, threads } = this.#settings;
-    const { gflops, gigabytesPerSecond } = this.#machine;
+    const machine = this.#machine;
     const cases = this.#cases.map((measured) => ({
       ...measured,
       nodeMoe: {
         ...measured.nodeMoe,
-        flopFraction: measured.nodeMoe.gflops / gflops,
-        bandwidthFraction: measured.nodeMoe.gigabytesPerSecond / gigabytesPerSecond,
+        ...(machine && {
+          flopFraction: measured.nodeMoe.gflops / machine.gflops,
+          bandwidthFraction: measured.nodeMoe.gigabytesPerSecond / machine.gigabytesPerSecond,
+        }),
       },
     }));
+    const { name = '', emulated = false, kernels = '' } = deviceNamed(this.#device) ?? {};
     return {
       shape,
       device: this.#device,
-      kernels: kernelsOf(this.#device),
+      deviceName: name,
+      emulated,
+      kernels,
       threads,
       busyFraction: this.#busyFraction,
-      machine: this.#machine,
+      ...(machine && { machine }),
       cases,
       ...(this.#eventLoop && { eventLoop: this.#eventLoop }),
     };
   }
 
-  /** Keeps the best of what was seen: it is the machine's limit that counts. */
+  /** Keeps the best of what was seen: it is the machine's limit that counts. Other devices' limits are not measured. */
   async measureMachine(): Promise<void> {
+    if (this.#device !== 'cpu') return;
     const now = await addon().measureMachinePeak(this.#settings.threads, peakSeconds);
     this.#machine = {
       threads: now.threads,
-      gflops: Math.max(this.#machine.gflops, now.gflops),
-      gigabytesPerSecond: Math.max(this.#machine.gigabytesPerSecond, now.gigabytesPerSecond),
+      gflops: Math.max(this.#machine?.gflops ?? 0, now.gflops),
+      gigabytesPerSecond: Math.max(this.#machine?.gigabytesPerSecond ?? 0, now.gigabytesPerSecond),
     };
   }
 }
 
 /** The types of the peers' weights that come nearest to ours. onnxruntime-node's CPU provider has no 16-bit one. */
 const nearestTypes: Readonly<Record<WeightType, Readonly<Record<PeerName, readonly string[]>>>> = {
-  float32: { 'onnxruntime-node': ['f32'], ggml: ['f32'] },
-  bfloat16: { 'onnxruntime-node': ['f32'], ggml: ['bf16'] },
-  float16: { 'onnxruntime-node': ['f32'], ggml: ['f16'] },
-  int8: { 'onnxruntime-node': ['q8'], ggml: ['q8_0'] },
-  int4: { 'onnxruntime-node': ['q4'], ggml: ['q4_0', 'q4_K'] },
+  float32: { 'onnxruntime-node': ['f32'], ggml: ['f32'], torch: ['f32'] },
+  bfloat16: { 'onnxruntime-node': ['f32'], ggml: ['bf16'], torch: ['bf16'] },
+  float16: { 'onnxruntime-node': ['f32'], ggml: ['f16'], torch: ['f16'] },
+  int8: { 'onnxruntime-node': ['q8'], ggml: ['q8_0'], torch: ['bf16'] },
+  int4: { 'onnxruntime-node': ['q4'], ggml: ['q4_0', 'q4_K'], torch: ['bf16'] },
 };
 
-function choicesFor({ peers }: BenchSettings, weightType: WeightType): readonly PeerChoice[] {
+function choicesFor(
+  { peers, device }: BenchSettings,
+  weightType: WeightType,
+): readonly PeerChoice[] {
   if (peers !== true) return peers;
-  return (['onnxruntime-node', 'ggml'] as const).flatMap((name) =>
-    nearestTypes[weightType][name].map((type) => ({ name, type })),
-  );
+  const names: readonly PeerName[] =
+    resolveDevice(device).backend === 'cpu' ? ['onnxruntime-node', 'ggml'] : ['torch'];
+  return names.flatMap((name) => nearestTypes[weightType][name].map((type) => ({ name, type })));
 }
 
 async function preparePeers(settings: BenchSettings): Promise<Map<PeerName, PeerProgram>> {
   const programs = new Map<PeerName, PeerProgram>();
   const choices = settings.weightTypes.flatMap((weightType) => choicesFor(settings, weightType));
-  for (const { name } of choices)
-    if (!programs.has(name)) programs.set(name, await preparePeer(name));
+  for (const name of new Set(choices.map((choice) => choice.name))) {
+    try {
+      programs.set(name, await preparePeer(name));
+    } catch (error) {
+      if (settings.peers !== true || name !== 'torch') throw error;
+      process.stderr.write(`node-moe: no comparison: ${(error as Error).message}\n`);
+    }
+  }
   return programs;
 }
 
@@ -245,10 +264,9 @@ function checkMemory({ shape, weightTypes, tokens }: BenchSettings): void {
     );
 }
 
-function kernelsOf(device: string): string {
-  const [name, index = '0'] = device.split(':');
-  const backend = addon()
+function deviceNamed(device: string): Device | undefined {
+  const { backend, index } = resolveDevice(device);
+  return addon()
     .devices()
-    .find((status) => status.name === name);
-  return backend?.devices[Number(index)]?.kernels ?? '';
+    .find((status) => status.name === backend)?.devices[index];
 }
