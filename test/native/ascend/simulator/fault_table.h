@@ -1,8 +1,6 @@
 // Wrong uses of the interface, each beside the right one.
 #pragma once
-#include <functional>
 #include <ostream>
-#include <string>
 #include <vector>
 
 #include "lab.h"
@@ -10,9 +8,9 @@
 namespace ascend_sim {
 
 struct SeededFault {
-  std::string name;
-  std::string sentence;  // part of what is recorded
-  std::function<void(Lab&, bool wrong)> use;
+  const char* name;
+  const char* sentence;  // part of what is recorded
+  void (*use)(Lab&, bool wrong);
   const char* soc = "Ascend910B1";
 };
 
