@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { addon } from './addon.js';
-import { ClosedError, fromNative } from './errors.js';
+import { ClosedError, ConfigError, fromNative } from './errors.js';
 import { meetInFolder } from './group/meet_file.js';
 import { meetOverTcp } from './group/meet_tcp.js';
 import type { Meeting } from './group/meeting.js';
@@ -10,9 +10,12 @@ import {
   resolveGroupOptions,
 } from './group/options.js';
 import { type Hello, identity } from './group/roster.js';
+import type { MoELayer } from './layer.js';
 import type { NativeGroup } from './native.js';
 
 export type { GroupOptions, Transport } from './group/options.js';
+
+const nothing = new Float32Array(0);
 
 /**
  * Processes, on one or several machines, that share the experts of layers. Every rank joins with the same `size`, then
@@ -37,6 +40,8 @@ export class ExpertGroup implements AsyncDisposable {
   /** Sets of ranks that the experts are split over: `size / modelParallel`. */
   readonly expertParallel: number;
   /** Milliseconds that a peer is waited for. */
+  /** Only rank 0 has tokens, the others follow it. */
+  readonly workers: boolean;
   readonly timeoutMs: number;
   /** What carries bytes between the ranks. */
   readonly transport: 'gloo';
@@ -49,6 +54,7 @@ export class ExpertGroup implements AsyncDisposable {
     this.size = options.size;
     this.modelParallel = options.modelParallel;
     this.expertParallel = options.size / options.modelParallel;
+    this.workers = options.workers;
     this.timeoutMs = options.timeoutMs;
     this.transport = options.transport;
     this.#native = native;
@@ -77,6 +83,38 @@ export class ExpertGroup implements AsyncDisposable {
   get native(): NativeGroup {
     if (this.#closed) throw new ClosedError('The group is closed');
     return this.#native;
+  }
+
+  /**
+   * Makes rank 0's calls here, too, with no tokens but this rank's experts, until rank 0 closes the group; waiting for the
+   * next call takes as long as it takes. For the ranks above 0 of a group with `workers`.
+   *
+   * @param layers the group's layers, all of them, made in the order in which rank 0 made its own
+   * @throws `GroupError` when a rank is lost, `ConfigError` where this rank cannot follow
+   */
+  async follow(layers: readonly MoELayer[]): Promise<void> {
+    if (!this.workers || this.rank === 0)
+      throw new ConfigError(
+        'Expected a rank above 0 of a group with `workers`: only those follow rank 0',
+      );
+    const [first] = layers;
+    if (first === undefined || layers.some(({ group }) => group !== this))
+      throw new ConfigError('Expected `layers` to be the layers of this group, at least one');
+    const byNumber = new Map(layers.map((layer) => [layer.native.numberInGroup, layer]));
+    try {
+      for (;;) {
+        const number = await first.native.nextCall();
+        if (number < 0) return;
+        const layer = byNumber.get(number);
+        if (layer === undefined)
+          throw new ConfigError(
+            `Expected \`layers\` to hold the group's layer ${number}, which rank 0 runs`,
+          );
+        await layer.forward(nothing);
+      }
+    } catch (error) {
+      throw fromNative(error);
+    }
   }
 
   /**
@@ -129,11 +167,12 @@ class Member {
 
   #helloAt(address: string): Hello {
     if (this.#hello !== undefined) return this.#hello;
-    const { rank, size, modelParallel, timeoutMs, transport } = this.#options;
+    const { timeoutMs, transport, rank, size, modelParallel, workers } = this.#options;
+    const shape = { rank, size, modelParallel };
     const binding = addon();
-    this.#native = new binding.Group({ rank, size, modelParallel, timeoutMs, transport, address });
+    this.#native = new binding.Group({ ...shape, led: workers, timeoutMs, transport, address });
     const contact = Buffer.from(this.#native.contact).toString('base64');
-    this.#hello = { build: binding.buildId, rank, size, modelParallel, contact, ...identity() };
+    this.#hello = { build: binding.buildId, ...shape, workers, contact, ...identity() };
     return this.#hello;
   }
 }

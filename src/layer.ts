@@ -275,13 +275,13 @@ export class MoELayer implements AsyncDisposable {
 
   /**
    * Tokens that each expert has served since the layer was made, `[E]`, summed over the group: what `planPlacement` takes.
-   * Every rank calls it, in step with its other calls.
+   * Every rank with tokens calls it, in step with its other calls.
    *
    * @throws `GroupError`, and `ClosedError` after `close`
    */
   async totalLoad(): Promise<Float64Array> {
     const total = Float64Array.from(this.#load);
-    if (this.group !== undefined) await settled(() => this.#native.sumOverGroup(total));
+    if (this.group?.workers === false) await settled(() => this.#native.sumOverGroup(total));
     return total;
   }
 
@@ -298,8 +298,8 @@ export class MoELayer implements AsyncDisposable {
     return this.close();
   }
 
-  /** @internal The weights as the device holds them. */
-  get native(): Pick<NativeLayer, 'packed' | 'readPacked'> {
+  /** @internal The weights as the device holds them, and the layer's place in its group. */
+  get native(): Pick<NativeLayer, 'packed' | 'readPacked' | 'numberInGroup' | 'nextCall'> {
     return this.#native;
   }
 

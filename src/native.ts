@@ -92,6 +92,7 @@ export interface NativeGroupOptions {
   rank: number;
   size: number;
   modelParallel: number;
+  led: boolean;
   timeoutMs: number;
   transport: string;
   /** Of the interface to use. */
@@ -120,6 +121,10 @@ export interface NativeLayer {
   forwardSync(call: NativeCall): void;
   /** Adds up the values of one rank of each set, in place. Every rank calls it. */
   sumOverGroup(values: Float64Array): Promise<void>;
+  /** The layer's number among those of its group, from 0. */
+  readonly numberInGroup: number;
+  /** In a led group, on another rank than 0: the number of the layer that rank 0 runs next; -1 when it leaves. */
+  nextCall(): Promise<number>;
   /** Rejects waiting calls with ERR_MOE_CLOSED, lets the running one end, frees the weights. Safe to call twice. */
   close(): Promise<void>;
 }

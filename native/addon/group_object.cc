@@ -66,6 +66,9 @@ GroupObject::GroupObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Grou
     shape.model_parallel = static_cast<int>(read_integer(from, "modelParallel", 1, shape.size));
     if (shape.size % shape.model_parallel != 0)
       throw Error(ErrorCode::kShape, "Expected `modelParallel` to be a divisor of `size`");
+    shape.led = read_flag(from, "led");
+    if (shape.led && shape.model_parallel != 1)
+      throw Error(ErrorCode::kShape, "Expected `modelParallel` to be 1 in a led group");
     const std::chrono::milliseconds timeout(read_integer(from, "timeoutMs", 1, INT32_MAX));
     live_ = std::make_shared<LiveGroup>();
     live_->shape = shape;

@@ -54,6 +54,28 @@ class SumJob final : public EnvironmentJob {
   Napi::Promise::Deferred deferred_;
 };
 
+// Waits for the next call of the rank that leads.
+class NextCallJob final : public EnvironmentJob {
+ public:
+  NextCallJob(Environment& environment, Napi::Env env, std::shared_ptr<LiveLayer> live)
+      : EnvironmentJob(environment, live->device), live_(std::move(live)), deferred_(env) {}
+
+  Napi::Promise promise() { return deferred_.Promise(); }
+  void settle(Napi::Env env, std::exception_ptr error) override {
+    if (error)
+      deferred_.Reject(to_js(env, error).Value());
+    else
+      deferred_.Resolve(Napi::Number::New(env, static_cast<double>(number_)));
+  }
+
+ private:
+  void work() override { number_ = live_->layer->next_call(); }
+
+  std::shared_ptr<LiveLayer> live_;
+  Napi::Promise::Deferred deferred_;
+  int64_t number_ = -1;
+};
+
 }  // namespace
 
 Napi::Function LayerObject::define(Napi::Env env) {
@@ -62,7 +84,9 @@ Napi::Function LayerObject::define(Napi::Env env) {
       {InstanceAccessor<&LayerObject::weight_bytes>("weightBytes"), InstanceAccessor<&LayerObject::notes>("notes"),
        InstanceMethod<&LayerObject::packed>("packed"), InstanceMethod<&LayerObject::read_packed>("readPacked"),
        InstanceMethod<&LayerObject::forward>("forward"), InstanceMethod<&LayerObject::forward_sync>("forwardSync"),
-       InstanceMethod<&LayerObject::close>("close"), InstanceMethod<&LayerObject::sum_over_group>("sumOverGroup")});
+       InstanceMethod<&LayerObject::close>("close"), InstanceMethod<&LayerObject::sum_over_group>("sumOverGroup"),
+       InstanceMethod<&LayerObject::next_call>("nextCall"),
+       InstanceAccessor<&LayerObject::number_in_group>("numberInGroup")});
 }
 
 Napi::Object LayerObject::make(Napi::Env env, std::shared_ptr<LiveLayer> live) {
@@ -167,6 +191,19 @@ Napi::Value LayerObject::sum_over_group(const Napi::CallbackInfo& info) {
     Environment::of(info.Env()).start(job, live_->max_waiting);
     return job->promise();
   });
+}
+
+Napi::Value LayerObject::next_call(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    if (!live_) throw Error(ErrorCode::kClosed, "The layer is closed");
+    const auto job = std::make_shared<NextCallJob>(Environment::of(info.Env()), info.Env(), live_);
+    Environment::of(info.Env()).start(job, live_->max_waiting);
+    return job->promise();
+  });
+}
+
+Napi::Value LayerObject::number_in_group(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), live_ ? live_->layer->number_in_group() : 0);
 }
 
 Napi::Value LayerObject::close(const Napi::CallbackInfo& info) {

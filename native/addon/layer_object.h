@@ -28,6 +28,8 @@ class LayerObject final : public Napi::ObjectWrap<LayerObject> {
   Napi::Value forward(const Napi::CallbackInfo& info);
   void forward_sync(const Napi::CallbackInfo& info);
   Napi::Value sum_over_group(const Napi::CallbackInfo& info);
+  Napi::Value next_call(const Napi::CallbackInfo& info);
+  Napi::Value number_in_group(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 
   // The job, and the calls that may wait before it is refused.

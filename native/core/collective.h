@@ -29,6 +29,8 @@ class Collective {
                          std::span<const Transfer> receives) = 0;
   // Returns when what was to be received is there and what was sent may be overwritten.
   virtual void wait(uint64_t exchange) = 0;
+  // As `wait`, for as long as it takes: only the loss of a peer ends it. For ranks that have nothing to do.
+  virtual void wait_idle(uint64_t exchange) = 0;
 
   // Cuts the connections, so that waiting peers hear of it at once.
   virtual void abort() noexcept = 0;

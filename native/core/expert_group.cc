@@ -26,6 +26,8 @@ const char* name_of(Announcement::Kind kind) {
       return "runs";
     case Announcement::kSum:
       return "sums the load of";
+    case Announcement::kLeave:
+      return "leaves with";
   }
   return "does something unknown with";
 }
@@ -73,32 +75,56 @@ std::span<const std::byte> ExpertGroup::Announced::operator[](int rank) const {
 
 ExpertGroup::Announced ExpertGroup::announce(const Announcement& mine, std::span<const std::byte> own) {
   expect_usable();
-  Backend& backend = *backend_;
-  Collective& collective = *on_device_;
   const Header header{kMagic, calls_++, mine};
   const size_t bytes = sizeof(Header) + announced_bytes();
   out_.assign(bytes, std::byte{0});
   std::memcpy(out_.data(), &header, sizeof(Header));
   if (!own.empty()) std::memcpy(out_.data() + sizeof(Header), own.data(), own.size());
-  in_.resize(bytes * shape_.size);
+  if (!has_call_) exchange_announcements(false);
+  has_call_ = false;
+  if (!is_follower()) std::memcpy(in_.data() + shape_.rank * bytes, out_.data(), bytes);
+  for (int rank = 0; rank < (shape_.led ? 1 : shape_.size); ++rank) compare(mine, in_.data() + rank * bytes, rank);
+  return Announced(*this);
+}
+
+// out_ to every rank, and in_ from every rank; in a led group from rank 0 to the others.
+void ExpertGroup::exchange_announcements(bool idle) {
+  const size_t bytes = sizeof(Header) + announced_bytes();
+  in_.assign(bytes * shape_.size, std::byte{0});
   sends_.clear();
   receives_.clear();
   for (int step = 1; step < shape_.size; ++step) {
-    sends_.push_back({(shape_.rank + step) % shape_.size, 0, bytes});
-    const int from = (shape_.rank + shape_.size - step) % shape_.size;
-    receives_.push_back({from, from * bytes, bytes});
+    const int to = (shape_.rank + step) % shape_.size, from = (shape_.rank + shape_.size - step) % shape_.size;
+    if (!is_follower()) sends_.push_back({to, 0, bytes});
+    if (!shape_.led || from == 0) receives_.push_back({from, from * bytes, bytes});
   }
-
   std::byte* const sent = buffers_->sent.reserve<std::byte>(bytes);
   std::byte* const received = buffers_->received.reserve<std::byte>(in_.size());
-  backend.upload(sent, out_.data(), bytes);
-  collective.wait(collective.start(sent, sends_, received, receives_));
-  backend.download(in_.data(), received, in_.size());
-  backend.synchronize();
-  std::memcpy(in_.data() + shape_.rank * bytes, out_.data(), bytes);
+  if (!sends_.empty()) backend_->upload(sent, out_.data(), bytes);
+  const uint64_t exchange = on_device_->start(sent, sends_, received, receives_);
+  if (idle)
+    on_device_->wait_idle(exchange);
+  else
+    on_device_->wait(exchange);
+  for (const Transfer& from : receives_)
+    backend_->download(in_.data() + from.offset, received + from.offset, from.bytes);
+  backend_->synchronize();
+}
 
-  for (int rank = 0; rank < shape_.size; ++rank) compare(mine, in_.data() + rank * bytes, rank);
-  return Announced(*this);
+int64_t ExpertGroup::next_call() {
+  expect_usable();
+  exchange_announcements(true);
+  Header header;
+  std::memcpy(&header, in_.data(), sizeof(header));
+  if (header.magic == kMagic && header.announcement.kind == Announcement::kLeave) {
+    leader_left_ = true;
+    return -1;
+  }
+  if (header.magic != kMagic || header.announcement.kind != Announcement::kForward)
+    throw Error(ErrorCode::kConfig,
+                "Expected rank 0 to run a layer, after all its layers were made: it " + describe(header));
+  has_call_ = true;
+  return header.announcement.layer;
 }
 
 void ExpertGroup::compare(const Announcement& mine, const std::byte* message, int rank) const {
@@ -107,11 +133,12 @@ void ExpertGroup::compare(const Announcement& mine, const std::byte* message, in
   const Header own{kMagic, calls_ - 1, mine};
   if (theirs.magic != kMagic)
     throw Error(ErrorCode::kPeerLost, "Expected rank " + std::to_string(rank) + " to announce a call, got other bytes");
-  if (theirs.call != own.call || theirs.announcement.kind != mine.kind || theirs.announcement.layer != mine.layer)
+  if ((theirs.call != own.call && !shape_.led) || theirs.announcement.kind != mine.kind ||
+      theirs.announcement.layer != mine.layer)
     throw Error(ErrorCode::kConfig, "Expected every rank to make the same calls in the same order: rank " +
                                         std::to_string(rank) + " " + describe(theirs) + ", rank " +
                                         std::to_string(shape_.rank) + " " + describe(own));
-  if (rank / shape_.model_parallel == shape_.set() &&
+  if (!shape_.led && rank / shape_.model_parallel == shape_.set() &&
       (theirs.announcement.tokens != mine.tokens || theirs.announcement.routing != mine.routing))
     throw Error(ErrorCode::kConfig, "Expected the ranks of a model-parallel set to run the same tokens: rank " +
                                         std::to_string(rank) + " has " + std::to_string(theirs.announcement.tokens) +
@@ -148,7 +175,9 @@ void ExpertGroup::expect_no_layers() const {
 }
 
 void ExpertGroup::leave() noexcept {
-  if (!failure_) try {
+  const bool follows = is_follower() && !leader_left_;
+  if (!failure_ && !follows) try {
+      if (shape_.led && shape_.rank == 0) tell_leave();
       const std::byte mine{};
       std::vector<std::byte> theirs(shape_.size);
       sends_.clear();
@@ -162,6 +191,15 @@ void ExpertGroup::leave() noexcept {
     } catch (...) {  // they are gone already
     }
   fail(std::make_exception_ptr(Error(ErrorCode::kClosed, "The group is closed")));
+}
+
+void ExpertGroup::tell_leave() {
+  const Header header{kMagic, calls_++, {.kind = Announcement::kLeave}};
+  out_.assign(sizeof(Header) + announced_bytes(), std::byte{0});
+  std::memcpy(out_.data(), &header, sizeof(Header));
+  sends_.clear();
+  for (int rank = 1; rank < shape_.size; ++rank) sends_.push_back({rank, 0, out_.size()});
+  collective_->wait(collective_->start(out_.data(), sends_, nullptr, {}));
 }
 
 }  // namespace moe

@@ -21,7 +21,7 @@ constexpr int32_t kMaxChunks = 16;
 // What a rank is about to do. Every rank says so to every other, in messages of one size, before each call: ranks that
 // do different things would wait for bytes that never come.
 struct Announcement {
-  enum Kind : uint32_t { kCreate = 1, kForward = 2, kSum = 3 };
+  enum Kind : uint32_t { kCreate = 1, kForward = 2, kSum = 3, kLeave = 4 };
 
   Kind kind = kForward;
   uint32_t layer = 0;    // which of the group's layers
@@ -57,7 +57,7 @@ class ExpertGroup {
   };
 
   // Tells every rank `mine` and up to announced_bytes() of anything, in one message each, and returns what every rank
-  // told. Throws kConfig where ranks do not announce the same call.
+  // told: in a led group what rank 0 told, and zeros. Throws kConfig where ranks do not announce the same call.
   class Announced {
    public:
     std::span<const std::byte> operator[](int rank) const;  // announced_bytes(), valid until the next call
@@ -69,6 +69,11 @@ class ExpertGroup {
   };
   Announced announce(const Announcement& mine, std::span<const std::byte> own);
   size_t announced_bytes() const;
+  bool is_follower() const { return shape_.led && shape_.rank > 0; }
+
+  // A follower's: waits for rank 0's next call and returns the number of its layer, which is to make it next with no
+  // tokens; -1 when rank 0 leaves. Throws kConfig for a call that cannot be followed.
+  int64_t next_call();
 
   // Makes the group unusable and lets the peers know. The first failure counts.
   void fail(const std::exception_ptr& cause) noexcept;
@@ -85,6 +90,8 @@ class ExpertGroup {
     DeviceBuffer sent, received;
   };
 
+  void exchange_announcements(bool idle);
+  void tell_leave();
   void compare(const Announcement& mine, const std::byte* message, int rank) const;
 
   std::unique_ptr<Collective> collective_;
@@ -97,6 +104,8 @@ class ExpertGroup {
   std::unique_ptr<Buffers> buffers_;
   std::vector<std::byte> out_, in_;
   std::vector<Transfer> sends_, receives_;
+  bool leader_left_ = false;
+  bool has_call_ = false;  // in_ holds a call of rank 0's that is still to be made here
   std::exception_ptr failure_;
 };
 

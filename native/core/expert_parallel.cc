@@ -44,7 +44,7 @@ ExpertParallel::ExpertParallel(Backend& backend, const LayerSpec& spec, Parallel
 void ExpertParallel::describe_layer(const LayerSpec& spec) {
   const LayerFacts mine(spec, options_.placement, options_.chunks, options_.group_wise);
   const auto all = group().announce({.kind = Announcement::kCreate, .layer = membership_.number()}, mine.bytes());
-  for (int rank = 0; rank < shape().size; ++rank) mine.expect_same(all[rank], rank, shape().rank);
+  for (int rank = 0; rank < (shape().led ? 1 : shape().size); ++rank) mine.expect_same(all[rank], rank, shape().rank);
 }
 
 Matrix ExpertParallel::run(const PreparedLayer& layer, Matrix hidden, std::span<const int32_t> experts,

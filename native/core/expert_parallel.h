@@ -39,6 +39,7 @@ class ExpertParallel {
   std::span<const int32_t> row_of_slot() const { return row_of_slot_; }
 
   ExpertGroup& group() const { return membership_.group(); }
+  uint32_t number() const { return membership_.number(); }
   // values[i] becomes the sum over one member of each set.
   void sum(std::span<double> values);
 

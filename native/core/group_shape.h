@@ -10,6 +10,8 @@ struct GroupShape {
   int rank = 0;
   int size = 1;
   int model_parallel = 1;
+  // Only rank 0 has tokens; the others follow it, with nothing but their experts. Without model parallelism only.
+  bool led = false;
 
   int sets() const { return size / model_parallel; }  // expert parallel
   int set() const { return rank / model_parallel; }

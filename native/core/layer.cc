@@ -76,6 +76,16 @@ void Layer::forward(Workspace& workspace, const HostBatch& batch, const ForwardO
   }
 }
 
+int64_t Layer::next_call() const {
+  if (!parallel_) throw Error(ErrorCode::kConfig, "Expected a layer of a group");
+  try {
+    return parallel_->group().next_call();
+  } catch (...) {
+    parallel_->group().fail(std::current_exception());
+    throw;
+  }
+}
+
 void Layer::sum_over_group(std::span<double> values) const {
   if (!parallel_) return;
   try {

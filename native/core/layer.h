@@ -50,6 +50,10 @@ class Layer {
   void forward(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
                const std::stop_token& stop) const;
 
+  // Of a layer on a led group: as ExpertGroup::next_call. Of any layer on a group: its number there.
+  int64_t next_call() const;
+  uint32_t number_in_group() const { return parallel_ ? parallel_->number() : 0; }
+
   // Sums over the ranks of the group, one of each set. Every rank calls it.
   void sum_over_group(std::span<double> values) const;
 

@@ -30,8 +30,7 @@ uint64_t StagedCollective::start(const void* send, std::span<const Transfer> sen
   return staged_.back()->exchange;
 }
 
-void StagedCollective::wait(uint64_t exchange) {
-  host_.wait(exchange);
+void StagedCollective::deliver(uint64_t exchange) {
   const auto place =
       std::ranges::find_if(staged_, [exchange](const auto& staged) { return staged->exchange == exchange; });
   if (place == staged_.end()) return;

@@ -18,7 +18,14 @@ class StagedCollective final : public Collective {
   int size() const override { return host_.size(); }
   uint64_t start(const void* send, std::span<const Transfer> sends, void* receive,
                  std::span<const Transfer> receives) override;
-  void wait(uint64_t exchange) override;
+  void wait(uint64_t exchange) override {
+    host_.wait(exchange);
+    deliver(exchange);
+  }
+  void wait_idle(uint64_t exchange) override {
+    host_.wait_idle(exchange);
+    deliver(exchange);
+  }
   void abort() noexcept override { host_.abort(); }
 
  private:
@@ -28,6 +35,8 @@ class StagedCollective final : public Collective {
     std::vector<Transfer> receives;
     std::vector<std::byte> sent, received;
   };
+
+  void deliver(uint64_t exchange);
 
   Backend& backend_;
   Collective& host_;

@@ -57,11 +57,11 @@ uint64_t GlooCollective::start(const void* send, std::span<const Transfer> sends
   return number;
 }
 
-void GlooCollective::wait(uint64_t number) {
+void GlooCollective::wait(uint64_t number, std::chrono::milliseconds timeout) {
   const auto place = exchanges_.find(number);
   if (place == exchanges_.end()) throw Error(ErrorCode::kInternal, "Expected an exchange that is under way");
   try {
-    finish(place->second);
+    finish(place->second, timeout);
   } catch (const std::exception& error) {
     const std::vector<int> awaited = place->second.awaited;
     exchanges_.erase(place);
@@ -70,8 +70,8 @@ void GlooCollective::wait(uint64_t number) {
   exchanges_.erase(place);
 }
 
-void GlooCollective::finish(Exchange& exchange) {
-  const Clock::time_point deadline = Clock::now() + options_.timeout;
+void GlooCollective::finish(Exchange& exchange, std::chrono::milliseconds timeout) {
+  const Clock::time_point deadline = Clock::now() + timeout;
   const auto left = [deadline] {
     return std::max(std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()),
                     std::chrono::milliseconds(1));

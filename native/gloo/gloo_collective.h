@@ -24,7 +24,8 @@ class GlooCollective final : public Collective {
   int size() const override { return options_.size; }
   uint64_t start(const void* send, std::span<const Transfer> sends, void* receive,
                  std::span<const Transfer> receives) override;
-  void wait(uint64_t exchange) override;
+  void wait(uint64_t exchange) override { wait(exchange, options_.timeout); }
+  void wait_idle(uint64_t exchange) override { wait(exchange, kEver); }
   void abort() noexcept override;
 
  private:
@@ -34,7 +35,10 @@ class GlooCollective final : public Collective {
     size_t unsent = 0;
   };
 
-  void finish(Exchange& exchange);
+  static constexpr std::chrono::hours kEver{24 * 365};
+
+  void wait(uint64_t exchange, std::chrono::milliseconds timeout);
+  static void finish(Exchange& exchange, std::chrono::milliseconds timeout);
 
   std::shared_ptr<::gloo::transport::Device> device_;
   std::shared_ptr<::gloo::transport::Context> context_;

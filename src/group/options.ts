@@ -1,4 +1,4 @@
-import { expectInteger, expectOneOf, expectOptions, unexpected } from '../checks.js';
+import { expectBoolean, expectInteger, expectOneOf, expectOptions, unexpected } from '../checks.js';
 import { ConfigError } from '../errors.js';
 
 export const transports = ['auto', 'gloo'] as const;
@@ -21,6 +21,11 @@ export interface GroupOptions {
    * `size`; defaults to 1. The experts are split over `size / modelParallel` sets.
    */
   modelParallel?: number | undefined;
+  /**
+   * Only rank 0 has tokens, and the others follow it: they are `node-moe worker` processes, or call `group.follow`. All
+   * ranks say the same. Not with model parallelism. Defaults to false: every rank has tokens of its own.
+   */
+  workers?: boolean | undefined;
   /** Milliseconds to wait for a peer, in `join` and in every call. Defaults to 30000. */
   timeoutMs?: number | undefined;
   /** Defaults to `'auto'`: gloo, and the device's own library where it has one. */
@@ -43,6 +48,7 @@ export interface ResolvedGroupOptions {
   size: number;
   store: Store;
   modelParallel: number;
+  workers: boolean;
   timeoutMs: number;
   transport: 'gloo';
   address: string | undefined;
@@ -53,6 +59,7 @@ const names: readonly (keyof GroupOptions)[] = [
   'size',
   'store',
   'modelParallel',
+  'workers',
   'timeoutMs',
   'transport',
   'address',
@@ -79,12 +86,18 @@ export function resolveGroupOptions(options: GroupOptions): ResolvedGroupOptions
     throw new ConfigError(
       `Expected \`size\` to be a multiple of \`modelParallel\` ${modelParallel}, got ${size}`,
     );
+  const { workers = false } = options;
+  expectBoolean('workers', workers);
+  if (workers && modelParallel > 1)
+    throw new ConfigError(
+      `Expected \`modelParallel\` to be 1 with \`workers\`: the ranks of a set have the same tokens, got ${modelParallel}`,
+    );
   expectInteger('timeoutMs', timeoutMs, 1, maxTimeoutMs);
   expectOneOf('transport', transport, transports);
   if (address !== undefined && (typeof address !== 'string' || address === ''))
     throw unexpected('address', 'an address of this machine', address);
   const store = parseStore(options.store);
-  return { rank, size, store, modelParallel, timeoutMs, transport: 'gloo', address };
+  return { rank, size, store, modelParallel, workers, timeoutMs, transport: 'gloo', address };
 }
 
 function parseStore(text: unknown): Store {

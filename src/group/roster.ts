@@ -8,6 +8,7 @@ export interface Hello {
   rank: number;
   size: number;
   modelParallel: number;
+  workers: boolean;
   /** Names the process among all processes of all machines. */
   process: string;
   /** Names the machine. */
@@ -35,6 +36,8 @@ export class Roster {
       return `its \`size\` is ${hello.size}, rank 0's is ${first.size}`;
     if (hello.modelParallel !== first.modelParallel)
       return `its \`modelParallel\` is ${hello.modelParallel}, rank 0's is ${first.modelParallel}`;
+    if (hello.workers !== first.workers)
+      return `its \`workers\` is ${hello.workers}, rank 0's is ${first.workers}`;
     if (!(hello.rank >= 0 && hello.rank < first.size))
       return `its \`rank\` ${hello.rank} is not below \`size\` ${first.size}`;
     if (this.#hellos[hello.rank] !== undefined) return `rank ${hello.rank} is another process`;
@@ -69,8 +72,10 @@ export class Roster {
 
 function isHello(value: unknown): value is Hello {
   if (typeof value !== 'object' || value === null) return false;
-  const { build, rank, size, modelParallel, process, machine, contact } = value as Partial<Hello>;
+  const { build, rank, size, modelParallel, workers, process, machine, contact } =
+    value as Partial<Hello>;
   return (
+    typeof workers === 'boolean' &&
     [build, process, machine, contact].every((text) => typeof text === 'string') &&
     [rank, size, modelParallel].every(Number.isSafeInteger)
   );

@@ -94,6 +94,8 @@ class ThreadRanks {
       started_.erase(exchange);
     }
 
+    void wait_idle(uint64_t exchange) override { wait(exchange); }
+
     void abort() noexcept override {
       const std::lock_guard lock(ranks_.mutex_);
       ranks_.gone_.insert(rank_);

@@ -1,0 +1,135 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { MoECheckpoint } from '../checkpoint.js';
+import type { MoEConfigOptions } from '../config.js';
+import type { DeviceName } from '../devices.js';
+import { resolveGroupOptions } from '../group/options.js';
+import { ExpertGroup } from '../group.js';
+import type { WeightGroup, WeightType } from '../layer/options.js';
+import { weightTypes } from '../layer/options.js';
+import type { MoELayer } from '../layer.js';
+import { integer, integers } from './arguments.js';
+import { configOverrides, setting } from './config_overrides.js';
+import { deviceOption, threadsOption, weightGroupOption } from './options.js';
+
+interface WorkerOptions {
+  rank: number;
+  size: number;
+  store: string;
+  layer: number[] | 'all';
+  timeout: number;
+  address?: string;
+  unevenExperts?: true;
+  weightType?: WeightType;
+  weightGroup?: WeightGroup;
+  device: DeviceName;
+  threads?: number;
+  config?: string;
+  set?: Record<string, unknown>;
+  synthetic?: string;
+}
+
+export function addWorker(program: Command): void {
+  program
+    .command('worker')
+    .description(
+      'holds its share of the experts of a checkpoint’s layers and serves them to rank 0, a program that joined the group ' +
+        'with `workers: true`, until that leaves',
+    )
+    .argument('[checkpoint]', 'a folder with config.json, or a .safetensors file')
+    .addOption(
+      new Option('--rank <r>', 'this rank, from 1').argParser(integer(1)).makeOptionMandatory(),
+    )
+    .addOption(
+      new Option('--size <n>', 'how many ranks there are')
+        .argParser(integer(2))
+        .makeOptionMandatory(),
+    )
+    .addOption(
+      new Option(
+        '--store <address>',
+        'where the ranks meet: tcp://host:port of rank 0, or file:///folder',
+      )
+        .argParser(store)
+        .makeOptionMandatory(),
+    )
+    .addOption(
+      new Option(
+        '--layer <numbers>',
+        'the layers, separated by commas, in the order of rank 0; or all',
+      )
+        .argParser((text) => (text === 'all' ? text : integers(0)(text)))
+        .default('all'),
+    )
+    .addOption(
+      new Option('--timeout <ms>', 'milliseconds to wait for a peer')
+        .argParser(integer(1))
+        .default(30_000),
+    )
+    .option('--address <address>', 'of the interface that peers reach this machine by')
+    .option('--uneven-experts', 'as rank 0 has it')
+    .addOption(new Option('--weight-type <type>', 'as rank 0 has it').choices(weightTypes))
+    .addOption(weightGroupOption())
+    .addOption(deviceOption())
+    .addOption(threadsOption())
+    .option('--config <file>', 'MoEConfig options, as rank 0 has them')
+    .addOption(
+      new Option('--set <name=value>', 'one MoEConfig option; repeatable').argParser(setting),
+    )
+    .addOption(new Option('--synthetic <json>', 'made-up weights of a shape, for bench').hideHelp())
+    .action(async (path: string | undefined, options: WorkerOptions, command: Command) => {
+      if ((path === undefined) === (options.synthetic === undefined))
+        command.error("error: missing required argument 'checkpoint'");
+      await work(path, options);
+    });
+}
+
+async function work(path: string | undefined, options: WorkerOptions): Promise<void> {
+  const { rank, size, store, timeout: timeoutMs, address } = options;
+  const group = await ExpertGroup.join({ rank, size, store, timeoutMs, address, workers: true });
+  const layers: MoELayer[] = [];
+  try {
+    layers.push(
+      ...(path === undefined
+        ? [await synthetic(options, group)]
+        : await load(path, options, group)),
+    );
+    await group.follow(layers);
+  } finally {
+    for (const layer of layers) await layer.close();
+    await group.close();
+  }
+}
+
+async function load(path: string, options: WorkerOptions, group: ExpertGroup): Promise<MoELayer[]> {
+  const { options: config } = await configOverrides(options.config, options.set);
+  const checkpoint = await MoECheckpoint.open(path);
+  const layers: MoELayer[] = [];
+  for (const layer of options.layer === 'all' ? checkpoint.layers : options.layer)
+    layers.push(await checkpoint.load(layer, { ...loadOptions(options, config), group }));
+  await checkpoint.close();
+  return layers;
+}
+
+function loadOptions(options: WorkerOptions, config: Partial<MoEConfigOptions>) {
+  const { device, weightType, weightGroup, threads, unevenExperts } = options;
+  return { config, device, weightType, weightGroup, threads, unevenExperts };
+}
+
+async function synthetic(options: WorkerOptions, group: ExpertGroup): Promise<MoELayer> {
+  const { syntheticLayer } = await import('./bench/synthetic_layer.js');
+  const { shape, weightType, config } = JSON.parse(options.synthetic as string);
+  return syntheticLayer(shape, { weightType, config, group, ...loadSynthetic(options) });
+}
+
+function loadSynthetic({ device, threads, unevenExperts }: WorkerOptions) {
+  return { device, threads, unevenExperts };
+}
+
+function store(text: string): string {
+  try {
+    resolveGroupOptions({ rank: 0, size: 1, store: text });
+    return text;
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
+}
