@@ -39,9 +39,9 @@ export class ExpertGroup implements AsyncDisposable {
   readonly modelParallel: number;
   /** Sets of ranks that the experts are split over: `size / modelParallel`. */
   readonly expertParallel: number;
-  /** Milliseconds that a peer is waited for. */
   /** Only rank 0 has tokens, the others follow it. */
   readonly workers: boolean;
+  /** Milliseconds that a peer is waited for. */
   readonly timeoutMs: number;
   /** What carries bytes between the ranks. */
   readonly transport: 'gloo';

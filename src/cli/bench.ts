@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { parseFields } from '../config/parse.js';
 import type { DeviceName } from '../devices.js';
 import { type WeightGroup, type WeightType, weightTypes } from '../layer/options.js';
 import { integer, integers, notNegative, oneOf, positive } from './arguments.js';
@@ -7,7 +8,15 @@ import type { PeerChoice } from './bench/peer.js';
 import { type PeerName, peerTypes } from './bench/peer_install.js';
 import { benchReport } from './bench/report.js';
 import { type ShapeName, shapeNames, shapes } from './bench/shapes.js';
-import { deviceOption, jsonOption, print, threadsOption, weightGroupOption } from './options.js';
+import { setting } from './config_overrides.js';
+import {
+  deviceOption,
+  jsonOption,
+  print,
+  ranksOption,
+  threadsOption,
+  weightGroupOption,
+} from './options.js';
 
 interface BenchOptions {
   shape: ShapeName;
@@ -20,6 +29,8 @@ interface BenchOptions {
   weightGroup?: WeightGroup;
   device: DeviceName;
   threads?: number;
+  ranks: number;
+  set?: Record<string, unknown>;
   seconds: number;
   eventLoop: number;
   peers?: PeerChoice[] | true;
@@ -58,6 +69,12 @@ export function addBench(program: Command): void {
     .addOption(weightGroupOption())
     .addOption(deviceOption())
     .addOption(threadsOption())
+    .addOption(ranksOption().default(1))
+    .addOption(
+      new Option('--set <name=value>', 'one MoEConfig option of the layer; repeatable').argParser(
+        setting,
+      ),
+    )
     .addOption(
       new Option('--seconds <n>', 'time for each contestant and batch size')
         .argParser(positive)
@@ -101,7 +118,9 @@ export function addBench(program: Command): void {
         weightTypes: options.weightType,
         weightGroup: options.weightGroup,
         device: options.device,
-        threads: options.threads ?? availableParallelism(),
+        threads: options.threads ?? Math.max(1, Math.floor(availableParallelism() / options.ranks)),
+        ranks: options.ranks,
+        config: parseFields(options.set ?? {}).options,
         seconds: options.seconds,
         eventLoopSeconds: options.eventLoop,
         peers: options.peers ?? [],

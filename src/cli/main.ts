@@ -7,6 +7,7 @@ import { addInspect } from './inspect.js';
 import { addPack } from './pack.js';
 import { addReport } from './report.js';
 import { addRun } from './run.js';
+import { addWorker } from './worker.js';
 
 const { version, description } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
@@ -28,6 +29,7 @@ function createProgram(): Command {
   addRun(program);
   addReport(program);
   addBench(program);
+  addWorker(program);
   return program;
 }
 

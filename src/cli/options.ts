@@ -23,6 +23,12 @@ function deviceName(text: string): DeviceName {
 export const threadsOption = () =>
   new Option('--threads <n>', 'threads of the device (default: all)').argParser(integer(1, 4096));
 
+export const ranksOption = () =>
+  new Option(
+    '--ranks <n>',
+    'spread the experts over so many processes on this machine (default: 1)',
+  ).argParser(integer(1, 256));
+
 export const weightGroupOption = () =>
   new Option(
     '--weight-group <n>',

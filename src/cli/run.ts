@@ -2,17 +2,20 @@ import { type Command, Option } from 'commander';
 import { MoECheckpoint } from '../checkpoint.js';
 import { checkOtherFields } from '../config/other_fields.js';
 import type { DeviceName } from '../devices.js';
+import type { ExpertGroup } from '../group.js';
 import { type WeightGroup, type WeightType, weightTypes } from '../layer/options.js';
 import { type TensorToWrite, writeSafetensors } from '../safetensors/write.js';
 import { Recording, type TokenRange } from './activations.js';
 import { integers, range } from './arguments.js';
 import { configOverrides, setting } from './config_overrides.js';
 import { expectWritable } from './files.js';
+import { LocalWorkers } from './local_workers.js';
 import {
   deviceOption,
   interruptSignal,
   jsonOption,
   print,
+  ranksOption,
   threadsOption,
   weightGroupOption,
 } from './options.js';
@@ -31,6 +34,8 @@ interface RunOptions {
   weightGroup?: WeightGroup;
   device: DeviceName;
   threads?: number;
+  ranks?: number;
+  unevenExperts?: true;
   config?: string;
   set?: Record<string, unknown>;
   json?: true;
@@ -69,6 +74,8 @@ export function addRun(program: Command): void {
     .addOption(weightGroupOption())
     .addOption(deviceOption())
     .addOption(threadsOption())
+    .addOption(ranksOption())
+    .option('--uneven-experts', 'let the first ranks hold one expert more than the others')
     .option(
       '--config <file>',
       'MoEConfig options in MindFormers YAML or JSON; those it names replace the checkpoint’s',
@@ -113,28 +120,63 @@ async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
     const diagnostics = [...changed.diagnostics, ...checkOtherFields(others, changed)];
     const runs: LayerRun[] = [];
     const layers = options.layer === 'all' ? checkpoint.layers : options.layer;
-    for (const layer of layers)
-      runs.push(
-        await runLayer(checkpoint, layer, recording, {
+    for (const layer of layers) {
+      const runOn = (group?: ExpertGroup) =>
+        runLayer(checkpoint, layer, recording, {
           tensor: options.tensor,
           expected: options.expect,
           tokens: options.tokens ?? { begin: 0, end: undefined },
           diagnostics,
-          load: {
-            config,
-            device: options.device,
-            signal,
-            ...(options.weightType && { weightType: options.weightType }),
-            ...(options.weightGroup && { weightGroup: options.weightGroup }),
-            ...(options.threads !== undefined && { threads: options.threads }),
-          },
-        }),
-      );
+          load: { config, signal, ...loadOptions(options), ...(group && { group }) },
+        });
+      runs.push(await onRanks(path, layer, options, runOn));
+    }
     if (options.output !== undefined) await write(options.output, runs, options.routing === true);
     return runs;
   } finally {
     await checkpoint.close();
   }
+}
+
+function loadOptions(options: RunOptions) {
+  const { device, weightType, weightGroup, threads, unevenExperts } = options;
+  return {
+    device,
+    ...(weightType && { weightType }),
+    ...(weightGroup && { weightGroup }),
+    ...(threads !== undefined && { threads }),
+    ...(unevenExperts && { unevenExperts }),
+  };
+}
+
+/** Runs a layer here alone, or as rank 0 of processes that are started for it and end with it. */
+async function onRanks(
+  path: string,
+  layer: number,
+  options: RunOptions,
+  runOn: (group?: ExpertGroup) => Promise<LayerRun>,
+): Promise<LayerRun> {
+  const { ranks = 1 } = options;
+  if (ranks === 1) return runOn();
+  await using workers = await LocalWorkers.start(ranks, workerArguments(path, layer, options));
+  return await workers.during(runOn);
+}
+
+/** What a worker must be told to hold its share of the same layer. */
+function workerArguments(path: string, layer: number, options: RunOptions): string[] {
+  const { weightType, weightGroup, threads, config, set, unevenExperts, device } = options;
+  return [
+    ...[path, '--layer', String(layer), '--device', device],
+    ...(weightType === undefined ? [] : ['--weight-type', weightType]),
+    ...(weightGroup === undefined ? [] : ['--weight-group', String(weightGroup)]),
+    ...(threads === undefined ? [] : ['--threads', String(threads)]),
+    ...(config === undefined ? [] : ['--config', config]),
+    ...Object.entries(set ?? {}).flatMap(([name, value]) => [
+      '--set',
+      `${name}=${JSON.stringify(value)}`,
+    ]),
+    ...(unevenExperts ? ['--uneven-experts'] : []),
+  ];
 }
 
 async function write(path: string, runs: readonly LayerRun[], routing: boolean): Promise<void> {

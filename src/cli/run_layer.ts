@@ -1,6 +1,7 @@
 import type { MoECheckpoint } from '../checkpoint.js';
 import type { MoEConfigOptions } from '../config.js';
 import type { DeviceName } from '../devices.js';
+import type { ExpertGroup } from '../group.js';
 import type { MoELayer, Routing, WeightGroup, WeightType } from '../layer.js';
 import { layerTensor, type Recording, type TokenRange } from './activations.js';
 import { type Comparison, compare } from './expectation.js';
@@ -22,6 +23,8 @@ export interface LayerRunOptions {
     weightType?: WeightType;
     weightGroup?: WeightGroup;
     threads?: number;
+    group?: ExpertGroup;
+    unevenExperts?: boolean;
   };
 }
 
@@ -35,6 +38,8 @@ export interface LayerRun extends LoadSummary {
   expertNum: number;
   numExpertsChosen: number;
   device: string;
+  /** Processes that the experts are spread over. */
+  ranks: number;
   weightType: string;
   weightBytes: number;
   loadMilliseconds: number;
@@ -76,7 +81,8 @@ export async function runLayer(
   const layer = await load(checkpoint, number, options);
   try {
     const forwardStart = performance.now();
-    const result = await layer.forward(hidden, { routing: true, signal: options.load.signal });
+    const { group, signal } = options.load;
+    const result = await layer.forward(hidden, { routing: true, ...(!group && { signal }) });
     const forwardMilliseconds = performance.now() - forwardStart;
     const { expertIds, weights } = result.routing as Routing;
     const expertLoad = Array.from(result.expertLoad);
@@ -89,6 +95,7 @@ export async function runLayer(
       expertNum: layer.config.expertNum,
       numExpertsChosen: layer.config.numExpertsChosen,
       device: layer.device,
+      ranks: layer.group?.size ?? 1,
       weightType: layer.weightType,
       weightBytes: layer.weightBytes,
       loadMilliseconds: forwardStart - loadStart,
@@ -100,7 +107,7 @@ export async function runLayer(
       auxLoss: result.auxLoss,
       zLoss: result.zLoss,
       unroutableTokens: countUnroutable(weights, layer.config.numExpertsChosen),
-      diagnostics: options.diagnostics,
+      diagnostics: group ? layer.diagnostics : options.diagnostics,
       ...(options.expected !== undefined && {
         expected: await compareWithRecorded(
           recording,

@@ -23,7 +23,7 @@ function describeLayer(run: LayerRun): string {
     ],
     [
       'run',
-      `${counted(run.tokens, 'token')} in ${milliseconds(run.forwardMilliseconds)} on ${run.device}`,
+      `${counted(run.tokens, 'token')} in ${milliseconds(run.forwardMilliseconds)} on ${run.device}${run.ranks > 1 ? `, ${run.ranks} ranks` : ''}`,
     ],
     ['imbalance', `${significant(run.imbalance)} (busiest expert ${run.busiest} over the mean)`],
     ['unused', unusedText(run.unused)],

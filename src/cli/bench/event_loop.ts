@@ -41,7 +41,10 @@ export async function measureEventLoop(
     sleep(Math.min(seconds, 0.5) * 1e3, undefined, { signal }),
   );
   const nodeMoe = await measureLateness(async () => {
-    for (let call = 0; call < calls; call++) await layer.forward(hidden, { out, signal });
+    for (let call = 0; call < calls; call++) {
+      signal.throwIfAborted();
+      await layer.forward(hidden, { out, ...(!layer.group && { signal }) });
+    }
   });
   const peer = peers.find(({ name }) => name === 'onnxruntime-node');
   return {

@@ -24,9 +24,17 @@ export function benchReport(result: BenchResult): string {
     ),
     facts(
       machine === undefined
-        ? [['device', `${result.device}, ${result.deviceName}, ${result.kernels}`]]
+        ? [
+            [
+              'device',
+              `${result.device}, ${result.deviceName}, ${result.kernels}${ranksText(result)}`,
+            ],
+          ]
         : [
-            ['device', `${result.device}, ${result.kernels}, ${counted(result.threads, 'thread')}`],
+            [
+              'device',
+              `${result.device}, ${result.kernels}, ${counted(result.threads, 'thread')}${ranksText(result)}`,
+            ],
             [
               'machine',
               `${significant(machine.gflops)} GFLOP/s, ${significant(machine.gigabytesPerSecond)} GB/s: the best seen in this run`,
@@ -48,6 +56,10 @@ export function benchReport(result: BenchResult): string {
         'and those of packages whose threads wait spinning most of all',
     );
   return parts.join('\n');
+}
+
+function ranksText({ ranks }: BenchResult): string {
+  return ranks > 1 ? `, on each of ${ranks} ranks` : '';
 }
 
 function caseTable({ cases }: BenchResult): string {

@@ -1,9 +1,12 @@
 import { addon } from '../../addon.js';
+import type { MoEConfigOptions } from '../../config.js';
 import { type Device, type DeviceName, resolveDevice } from '../../devices.js';
 import { MoEError } from '../../errors.js';
+import type { ExpertGroup } from '../../group.js';
 import { isQuantized } from '../../layer/options.js';
-import { MoELayer, type WeightGroup, type WeightType } from '../../layer.js';
+import type { MoELayer, WeightGroup, WeightType } from '../../layer.js';
 import type { NativeMachinePeak } from '../../native.js';
+import { LocalWorkers } from '../local_workers.js';
 import { interruptSignal } from '../options.js';
 import { ProgressLine } from '../progress.js';
 import { bytes } from '../text.js';
@@ -13,7 +16,7 @@ import { bitsPerWeight, type Case, measureCase } from './measure.js';
 import { Peer, type PeerChoice } from './peer.js';
 import { type PeerName, type PeerProgram, preparePeer } from './peer_install.js';
 import { expertElements, type Shape } from './shapes.js';
-import { syntheticWeights } from './synthetic.js';
+import { syntheticLayer } from './synthetic_layer.js';
 
 /** Time given to each of the two rates of the machine; they are measured before every case and at the end. */
 const peakSeconds = 0.1;
@@ -28,6 +31,10 @@ export interface BenchSettings {
   threads: number;
   /** For each contestant and batch size. */
   seconds: number;
+  /** Processes that the experts are spread over. */
+  ranks: number;
+  /** How the layer differs from a dropless one. */
+  config: Partial<MoEConfigOptions>;
   /** 0: the event loop is not measured. */
   eventLoopSeconds: number;
   /** `true`: every peer of the device's kind, in the type nearest to ours; torch only where it is there. */
@@ -50,7 +57,9 @@ export interface BenchResult {
   /** The device is a stand-in: its times say nothing. */
   emulated: boolean;
   kernels: string;
+  /** Of each rank. */
   threads: number;
+  ranks: number;
   /** The part of the processors that other programs used when the run began. */
   busyFraction: number;
   /** The machine's own limits: the best seen in this run. Only for the cpu. */
@@ -106,7 +115,8 @@ class Bench {
       weightTypes,
     } = this.#settings;
     const signal = this.#signal;
-    const layer = await createLayer(this.#settings, weightType, signal);
+    const workers = await startWorkers(this.#settings, weightType);
+    const layer = await createLayer(this.#settings, weightType, signal, workers?.group);
     this.#device = layer.device;
     const peers: Peer[] = [];
     const stopPeers = () => {
@@ -144,6 +154,7 @@ class Bench {
       signal.removeEventListener('abort', stopPeers);
       stopPeers();
       await layer.close();
+      await workers?.close();
     }
   }
 
@@ -152,7 +163,7 @@ class Bench {
   }
 
   result(): BenchResult {
-    const { shape, threads } = this.#settings;
+    const { shape, threads, ranks } = this.#settings;
     const machine = this.#machine;
     const cases = this.#cases.map((measured) => ({
       ...measured,
@@ -172,6 +183,7 @@ class Bench {
       emulated,
       kernels,
       threads,
+      ranks,
       busyFraction: this.#busyFraction,
       ...(machine && { machine }),
       cases,
@@ -228,25 +240,30 @@ function createLayer(
   settings: BenchSettings,
   weightType: WeightType,
   signal: AbortSignal,
+  group: ExpertGroup | undefined,
 ): Promise<MoELayer> {
-  const { shape, device, threads, weightGroup } = settings;
+  const { shape, device, threads, weightGroup, config } = settings;
   signal.throwIfAborted();
-  return MoELayer.create({
-    config: {
-      expertNum: shape.expertNum,
-      numExpertsChosen: shape.numExpertsChosen,
-      routingPolicy: 'TopkRouterV2',
-      capacityFactor: 0,
-      normTopkProb: true,
-    },
-    hiddenSize: shape.hiddenSize,
-    intermediateSize: shape.intermediateSize,
-    weights: syntheticWeights(shape),
+  return syntheticLayer(shape, {
     weightType,
     ...(weightGroup !== undefined && isQuantized(weightType) && { weightGroup }),
     device,
     threads,
+    config,
+    group,
   });
+}
+
+/** The processes that share the layer's experts, none for a bench of one process. */
+async function startWorkers(
+  { ranks, shape, device, threads, weightGroup, config }: BenchSettings,
+  weightType: WeightType,
+): Promise<LocalWorkers | undefined> {
+  if (ranks === 1) return undefined;
+  const group = weightGroup !== undefined && isQuantized(weightType) && { weightGroup };
+  const synthetic = JSON.stringify({ shape, weightType, config, ...group });
+  const place = ['--device', device, '--threads', String(threads)];
+  return LocalWorkers.start(ranks, ['--synthetic', synthetic, ...place]);
 }
 
 /** Weights are held twice while a layer is made: as given in bfloat16, and packed. A batch has rows of every width. */
