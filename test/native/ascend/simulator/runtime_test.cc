@@ -19,7 +19,6 @@ TEST(Runtime, FreshMemoryIsNotANumberInAnyFloatAndNoIndex) {
 }
 
 TEST(Runtime, TheHostCannotTouchDeviceMemory) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
   Lab lab;
   auto* const memory = static_cast<volatile char*>(lab.allocate(64));
   EXPECT_DEATH(memory[0] = 1, "");
@@ -151,7 +150,6 @@ TEST(Runtime, LeaksAreListed) {
 }
 
 TEST(Runtime, TheReportIsWrittenWhenTheProcessEnds) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
   const std::string path = testing::TempDir() + "ascend_sim_report";
   std::remove(path.c_str());
   EXPECT_EXIT(

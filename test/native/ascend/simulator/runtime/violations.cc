@@ -46,8 +46,9 @@ State& state() {
   return state;
 }
 
-thread_local std::string recent_message;
-thread_local std::string returned_message;
+// Plain arrays: they are still there when static objects are destroyed.
+thread_local char recent_message[4096];
+thread_local char returned_message[4096];
 
 bool gives_back(const char* function) {
   for (const char* const part : {"Destroy", "Free", "Reset", "Finalize", "aclCreate", "aclrtGet", "aclrtSetCurrent"})
@@ -62,7 +63,7 @@ __attribute__((destructor)) void write_report() {
   std::FILE* const file = std::fopen(path, "a");
   if (!file) return;
   for (const std::string& sentence : violations()) std::fprintf(file, "%s\n", sentence.c_str());
-  std::fputs(ascend_sim_leaks(), file);
+  std::fputs((leaked_handles() + leaked_memory()).c_str(), file);
   std::fclose(file);
 }
 
@@ -78,7 +79,9 @@ std::vector<std::string> violations() {
   return state().sentences;
 }
 
-void set_recent_message(const std::string& message) { recent_message = message; }
+void set_recent_message(const std::string& message) {
+  std::snprintf(recent_message, sizeof recent_message, "%s", message.c_str());
+}
 
 void enter(const char* function) {
   State& all = state();
@@ -109,9 +112,10 @@ using namespace ascend_sim;
 extern "C" {
 
 const char* aclGetRecentErrMsg() {
-  if (recent_message.empty()) return nullptr;
-  returned_message = std::exchange(recent_message, {});
-  return returned_message.c_str();
+  if (recent_message[0] == 0) return nullptr;
+  std::memcpy(returned_message, recent_message, sizeof returned_message);
+  recent_message[0] = 0;
+  return returned_message;
 }
 
 size_t ascend_sim_violations() { return violations().size(); }
