@@ -51,7 +51,8 @@ thread_local char recent_message[4096];
 thread_local char returned_message[4096];
 
 bool gives_back(const char* function) {
-  for (const char* const part : {"Destroy", "Free", "Reset", "Finalize", "aclCreate", "aclrtGet", "aclrtSetCurrent"})
+  for (const char* const part :
+       {"Destroy", "Free", "Reset", "Finalize", "aclCreate", "aclrtGet", "aclrtSetCurrent", "Repeatable"})
     if (std::strstr(function, part)) return true;
   return false;
 }
