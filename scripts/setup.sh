@@ -31,6 +31,7 @@ if [[ ${1:-build} == packages ]]; then
   need aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
   need qemu-aarch64 qemu-user
   need musl-gcc musl-tools
+  need_file /usr/include/gloo/transport/tcp/device.h libgloo-dev
   need ninja ninja-build
   # libstdc++ for musl is built from it; the version is that of g++ once that is there.
   release=$(g++ -dumpversion 2>/dev/null || echo 12)

@@ -131,6 +131,7 @@ function loadChart(look: Colours): EChartsCoreOption {
     series: [
       {
         type: 'heatmap',
+        progressive: 0, // all cells at once
         data: cells,
         itemStyle: { borderColor: look.card, borderWidth: cells.length <= 4096 ? 1 : 0 },
         label: {

@@ -50,6 +50,7 @@ function symbolsOf(library) {
 function homeOf(name, library, { standard }) {
   if (library !== 'libc.so.6' || standard !== '2.34') return library;
   if (/^dl[a-z]/.test(name)) return 'libdl.so.2';
+  if (/^(shm|mq|aio|timer)_/.test(name)) return 'librt.so.1';
   return /^(pthread|sem)_/.test(name) ? 'libpthread.so.0' : null;
 }
 
@@ -100,7 +101,7 @@ function loader() {
 /** What -lc and -lm find. With libc comes what was its own library then, is always linked statically, or is the loader. */
 function writeLinkerScript(library) {
   const stub = (name) => resolve(folder, name);
-  const others = ['libpthread.so.0', 'libdl.so.2'].map(stub);
+  const others = ['libpthread.so.0', 'libdl.so.2', 'librt.so.1'].map(stub);
   const text =
     library === 'libc.so.6'
       ? `${stub(library)} ${compile('-print-file-name=libc_nonshared.a')} AS_NEEDED ( ${others.join(' ')} ${loader()} )`

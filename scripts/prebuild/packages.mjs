@@ -30,7 +30,7 @@ export function pack(folder, destination) {
 export function makePluginPackages(main, platform, folder) {
   const { version, license } = JSON.parse(readFileSync(join(main, 'package.json'), 'utf8'));
   const made = [];
-  for (const { plugin, platforms, needs, description } of pluginPackages) {
+  for (const { plugin, platforms, needs, foreign, description } of pluginPackages) {
     const library = `libmoe_${plugin}.so`;
     const built = join(main, 'prebuilds', `linux-${platform.arch}`, library);
     if (!existsSync(built)) continue;
@@ -38,7 +38,7 @@ export function makePluginPackages(main, platform, folder) {
       rmSync(built);
       continue;
     }
-    expectPortable(built, newestGlibc);
+    expectPortable(built, newestGlibc, foreign);
     const name = `node-moe-${plugin}-${platform.name}`;
     const target = join(folder, name);
     rmSync(target, { recursive: true, force: true });

@@ -45,7 +45,7 @@ export const newestGlibc = '2.28';
 
 /**
  * Plugins with packages of their own: too large for the main package, or with dependencies that not everybody has.
- * `needs` is what else must be on the machine.
+ * `needs` is what else must be on the machine, `foreign` the symbols that come from it.
  */
 export const pluginPackages = [
   {
@@ -57,6 +57,7 @@ export const pluginPackages = [
   {
     plugin: 'gloo',
     platforms: ['linux-x64'],
+    foreign: /4gloo/,
     needs: 'gloo (Debian, Ubuntu: `apt-get install libgloo0`)',
     description: 'Expert parallelism of node-moe over gloo: experts spread over processes',
   },

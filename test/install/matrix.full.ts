@@ -13,7 +13,7 @@ import {
   root,
   run,
 } from './packed.js';
-import { commonJs, esm, workers } from './programs.js';
+import { commonJs, esm, ranks, workers } from './programs.js';
 
 let tarballs: Map<string, string>;
 let folder: string;
@@ -146,17 +146,26 @@ describe('the package of all platforms', () => {
 describe('the packages of plugins', () => {
   const names = ['node-moe-cuda-linux-x64', 'node-moe-gloo-linux-x64'];
 
-  test.each(names)('%s, where it was built, is found by the addon', async (name) => {
-    const plugin = tarballs.get(name);
-    const built = existsSync(join(root, `build/Release/libmoe_${name.split('-')[2]}.so`));
-    expect(plugin !== undefined).toBe(built);
-    if (plugin === undefined) return;
-    const project = await projectWith(name, [tarball(), plugin], ['--ignore-scripts']);
+  test('CUDA’s is found, and says what it lacks where there is no GPU', async () => {
+    const plugin = tarballs.get('node-moe-cuda-linux-x64');
+    expect(plugin, 'nvcc is needed to make it').toBeDefined();
+    const project = await projectWith('cuda', [tarball(), plugin as string], ['--ignore-scripts']);
     const main = join(project, 'node_modules/node-moe/dist/cli/main.js');
     const { backends } = JSON.parse(await expectRun(process.execPath, [main, 'devices', '--json']));
     const cuda = backends.find((backend: { name: string }) => backend.name === 'cuda');
-    if (name.includes('cuda') && !cuda.available)
-      expect(cuda.reason).not.toContain('not installed');
+    if (!cuda.available) expect(cuda.reason).toMatch(/driver/i);
+  });
+
+  test('gloo’s is found, and two processes share the experts of a layer', async () => {
+    const plugin = tarballs.get('node-moe-gloo-linux-x64');
+    expect(plugin, 'libgloo-dev is needed to make it').toBeDefined();
+    const project = await projectWith('gloo', [tarball(), plugin as string], ['--ignore-scripts']);
+    await writeFile(join(project, 'ranks.mjs'), ranks);
+    expect(await expectRun(process.execPath, ['ranks.mjs'], { cwd: project })).toBe('ok\n');
+    const alone = await projectWith('no-gloo', [tarball()], ['--ignore-scripts']);
+    await writeFile(join(alone, 'ranks.mjs'), ranks);
+    const { text } = await run(process.execPath, ['ranks.mjs'], { cwd: alone });
+    expect(text).toContain('the npm package node-moe-gloo-linux-x64 has it');
   });
 
   test('npm refuses one of another version', async () => {

@@ -63,3 +63,38 @@ new MoEConfig({ expertNumber: 2 });
 // @ts-expect-error: no such device
 void MoELayer.load('x', { device: 'gpu' });
 `;
+
+/** Two processes share the experts; each prints `ok` when its tokens come out as they do alone. */
+export const ranks = `import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ExpertGroup, MoELayer } from 'node-moe';
+const [rank, folder] = process.argv.slice(2);
+if (rank === undefined) {
+  const store = mkdtempSync(join(tmpdir(), 'node-moe-ranks-'));
+  const run = (rank) => new Promise((resolve) => {
+    const child = spawn(process.execPath, [fileURLToPath(import.meta.url), rank, store], { stdio: 'inherit' });
+    child.on('exit', resolve);
+  });
+  const codes = await Promise.all([run('0'), run('1')]);
+  rmSync(store, { recursive: true });
+  console.log(codes.every((code) => code === 0) ? 'ok' : codes);
+} else {
+  const tensor = (shape) => ({ dtype: 'float32', shape,
+    data: Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => Math.sin(i)) });
+  const options = { config: { expertNum: 4, numExpertsChosen: 2, routingPolicy: 'TopkRouterV2', capacityFactor: -1 },
+    hiddenSize: 8, intermediateSize: 4, device: 'cpu',
+    weights: { router: tensor([4, 8]), gate: tensor([4, 4, 8]), up: tensor([4, 4, 8]), down: tensor([4, 8, 4]) } };
+  const hidden = Float32Array.from({ length: 24 }, (_, i) => Math.cos(i + 100 * Number(rank)));
+  const group = await ExpertGroup.join({ rank: Number(rank), size: 2, store: 'file://' + folder, address: '127.0.0.1' });
+  const together = await MoELayer.create({ ...options, group });
+  const alone = await MoELayer.create(options);
+  const [a, b] = [await together.forward(hidden), await alone.forward(hidden)];
+  const same = Buffer.compare(Buffer.from(a.output.buffer), Buffer.from(b.output.buffer)) === 0;
+  await together.close();
+  await alone.close();
+  await group.close();
+  process.exitCode = same ? 0 : 1;
+}`;
