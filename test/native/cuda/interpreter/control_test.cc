@@ -186,10 +186,29 @@ TEST(Warps, VoteMatchAndReduce) {
   EXPECT_EQ(out[1], (31u << 20) + 0x10000u + 0x7fu);
 }
 
+TEST(Warps, WaitForLanesThatAreStillElsewhere) {
+  // The branch of lane 0 stands behind the shuffle in the text.
+  const auto out = Bench::run(R"(
+    mov.u32 %r10, %r1;
+    setp.eq.u32 %p1, %r1, 0;
+    @%p1 bra FAR;
+  BACK:
+    shfl.sync.idx.b32 %r11, %r10, 0, 31, -1;
+    bar.warp.sync -1;
+    st.global.u32 [%rd3], %r11;
+    ret;
+  FAR:
+    mov.u32 %r10, 77;
+    bra BACK;)");
+  for (uint32_t lane = 0; lane < 32; ++lane) EXPECT_EQ(out[lane], 77u);
+}
+
 TEST(Warps, NeedTheLanesTheyName) {
   EXPECT_EQ(Bench::fault("setp.lt.u32 %p1, %r1, 16; @%p1 shfl.sync.bfly.b32 %r10, %r1, 1, 31, -1;"),
             FaultKind::kBarrier);
   EXPECT_EQ(Bench::fault("setp.lt.u32 %p1, %r1, 16; @%p1 vote.sync.ballot.b32 %r10, %p1, -1;"), FaultKind::kBarrier);
+  EXPECT_EQ(Bench::fault("setp.lt.u32 %p1, %r1, 16; @%p1 bra A; bar.sync 0; ret; A: bar.warp.sync -1; bar.sync 0;"),
+            FaultKind::kBarrier);
   EXPECT_NO_THROW(Bench::counters("setp.lt.u32 %p1, %r1, 16; @%p1 shfl.sync.bfly.b32 %r10, %r1, 1, 31, 0xffff;"));
 }
 

@@ -2,8 +2,8 @@
 #include <cmath>
 #include <random>
 
-#include "cuda/ptx/half.h"
 #include "cuda/interpreter/bench.h"
+#include "cuda/ptx/half.h"
 
 namespace moe::ptx::test {
 namespace {

@@ -90,21 +90,7 @@ void decode_barrier(Decoder& d) {
   d.take("cta");
   const std::string what = d.take_one_of({"warp", "sync", "arrive", "red"});
   Instruction& out = d.out();
-  if (what == "warp") {  // bar.warp.sync mask
-    d.take_one_of({"sync"});
-    out.a = d.source(0, 4);
-    out.run = [](Warp& w, const Instruction& i) {
-      require_known(w, i.a, "a member mask");
-      const uint32_t* const masks = w.reg<uint32_t>(i.a);
-      for_each_lane(w.executing, [&](uint32_t lane) {
-        if (masks[lane] & w.alive & ~w.executing)
-          throw Fault(FaultKind::kBarrier, "bar.warp.sync: lanes of its mask are not here");
-      });
-      // Only a barrier of all lanes orders them all.
-      if (w.executing == w.alive) w.block->shared.synchronize_warp(w.index);
-    };
-    return;
-  }
+  if (what == "warp") return decode_warp_barrier(d);
   d.take("aligned");
   size_t next = 0;
   if (what == "red") {

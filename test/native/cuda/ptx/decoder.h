@@ -117,13 +117,14 @@ using Decode = void (*)(Decoder&);
 using DecodeTable = std::vector<std::pair<std::string_view, Decode>>;
 
 // One table per group of opcodes.
-const DecodeTable& arithmetic_decoders();  // add, mul, mad, shl, ...
-const DecodeTable& floating_decoders();    // fma, ex2, and the packed 16-bit kinds
-const DecodeTable& comparing_decoders();   // setp, selp, min, max
-const DecodeTable& moving_decoders();      // mov, cvta, prmt, cvt
-const DecodeTable& memory_decoders();      // ld, st, atom, red, cp.async
-const DecodeTable& control_decoders();     // bra, ret, bar
-const DecodeTable& warp_decoders();        // shfl, vote, redux
-const DecodeTable& matrix_decoders();      // ldmatrix, mma
+const DecodeTable& arithmetic_decoders();    // add, mul, mad, shl, ...
+const DecodeTable& floating_decoders();      // fma, ex2, and the packed 16-bit kinds
+const DecodeTable& comparing_decoders();     // setp, selp, min, max
+const DecodeTable& moving_decoders();        // mov, cvta, prmt, cvt
+const DecodeTable& memory_decoders();        // ld, st, atom, red, cp.async
+const DecodeTable& control_decoders();       // bra, ret, bar
+const DecodeTable& warp_decoders();          // shfl, vote, redux
+void decode_warp_barrier(Decoder& decoder);  // bar.warp.sync
+const DecodeTable& matrix_decoders();        // ldmatrix, mma
 
 }  // namespace moe::ptx

@@ -9,9 +9,9 @@ namespace moe::ptx {
 void Warp::wait_at(uint32_t at, uint32_t lanes) {
   const auto place = std::find_if(waiting.begin(), waiting.end(), [at](const LaneGroup& g) { return g.pc <= at; });
   if (place != waiting.end() && place->pc == at)
-    place->lanes |= lanes;
+    *place = {at, place->lanes | lanes, false};
   else
-    waiting.insert(place, {at, lanes});
+    waiting.insert(place, {at, lanes, false});
 }
 
 void Warp::branch(uint32_t target) {
@@ -28,15 +28,24 @@ void Warp::branch(uint32_t target) {
 
 void Warp::suspend_and_choose() {
   if (active != 0) wait_at(pc, active);
-  if (waiting.empty()) {
-    active = 0;
-    yield = true;
-    return;
-  }
-  pc = waiting.back().pc;
-  active = waiting.back().lanes;
-  waiting.pop_back();
+  active = 0;
+  yield = waiting.empty();
+  if (yield) return;
+  const auto next = std::find_if(waiting.rbegin(), waiting.rend(), [](const LaneGroup& g) { return !g.blocked; });
+  if (next == waiting.rend())
+    throw Fault(FaultKind::kBarrier, "lanes wait for others of their member mask that never come");
+  pc = next->pc;
+  active = next->lanes;
+  waiting.erase(std::next(next).base());
   stop = waiting.empty() ? kAllLanes : waiting.back().pc;
+}
+
+void Warp::await_lanes() {
+  --pc;
+  wait_at(pc, active);
+  std::ranges::find(waiting, pc, &LaneGroup::pc)->blocked = true;
+  active = 0;
+  suspend_and_choose();
 }
 
 void Warp::exit_lanes() {

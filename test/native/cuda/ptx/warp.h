@@ -16,6 +16,7 @@ constexpr uint32_t kLanes = 32, kAllLanes = ~0u;
 // Lanes that share a program counter.
 struct LaneGroup {
   uint32_t pc, lanes;
+  bool blocked;  // until other lanes come to the same pc
 };
 
 // Copies one instruction started, until each lane has waited for its own.
@@ -80,6 +81,8 @@ struct Warp {
   void wait_at(uint32_t at, uint32_t lanes);
   // The running group waits, too, and the lowest runs.
   void suspend_and_choose();
+  // The running group stays at the instruction it is at until other lanes come there, too.
+  void await_lanes();
   void exit_lanes();
 };
 

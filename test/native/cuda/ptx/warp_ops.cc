@@ -5,12 +5,18 @@
 namespace moe::ptx {
 namespace {
 
-// The member mask names lanes that must execute the instruction together, itself among them.
-uint32_t members(const Warp& w, Unit unit, uint32_t lane) {
-  const uint32_t mask = w.reg<uint32_t>(unit)[lane];
-  if (!(mask >> lane & 1)) throw Fault(FaultKind::kBarrier, "a lane is missing in its own member mask");
-  if ((mask & w.alive) & ~w.executing) throw Fault(FaultKind::kBarrier, "lanes of the member mask are not here");
-  return mask;
+// The member mask names lanes that must execute the instruction together, itself among them. False where some are not
+// here yet: they are waited for.
+bool all_here(Warp& w, Unit unit) {
+  require_known(w, unit, "a member mask");
+  const uint32_t* const masks = w.reg<uint32_t>(unit);
+  bool here = true;
+  for_each_lane(w.executing, [&](uint32_t lane) {
+    if (!(masks[lane] >> lane & 1)) throw Fault(FaultKind::kBarrier, "a lane is missing in its own member mask");
+    here &= (masks[lane] & w.alive & ~w.executing) == 0;
+  });
+  if (!here) w.await_lanes();
+  return here;
 }
 
 enum Shuffle : uint8_t { kUp, kDown, kButterfly, kIndex };
@@ -18,13 +24,14 @@ enum Shuffle : uint8_t { kUp, kDown, kButterfly, kIndex };
 // Instruction: a value, b lane or distance, c clamp and segment mask, e member mask, d result; count 2: target is the
 // predicate that says whether the source lane was in range.
 void shuffle(Warp& w, const Instruction& i) {
+  if (!all_here(w, i.e)) return;
   require_known(w, i.b, "a shuffle's distance");
-  require_known(w, i.e, "a member mask");
+  const uint32_t* const masks = w.reg<uint32_t>(i.e);
   const uint32_t *const in = w.reg<uint32_t>(i.a), *const distances = w.reg<uint32_t>(i.b);
   const uint32_t* const bounds = w.reg<uint32_t>(i.c);
   uint32_t out[kLanes] = {}, known = 0, in_range = 0;
   for_each_lane(w.executing, [&](uint32_t lane) {
-    const uint32_t mask = members(w, i.e, lane), distance = distances[lane] & 31;
+    const uint32_t mask = masks[lane], distance = distances[lane] & 31;
     const uint32_t segment = bounds[lane] >> 8 & 31, clamp = bounds[lane] & 31;
     const uint32_t last = (lane & segment) | (clamp & ~segment), first = lane & segment;
     int from = 0;
@@ -75,12 +82,13 @@ enum Vote : uint8_t { kAll, kAny, kUniform, kBallot };
 
 // Instruction: a predicate, e member mask, d result.
 void vote(Warp& w, const Instruction& i) {
-  require_known(w, i.e, "a member mask");
+  if (!all_here(w, i.e)) return;
+  const uint32_t* const masks = w.reg<uint32_t>(i.e);
   if (w.executing & ~w.known_predicates[i.a]) throw Fault(FaultKind::kUndefined, "a vote nobody wrote");
   const uint32_t holds = i.negated ? ~w.predicates[i.a] : w.predicates[i.a];
   uint32_t ballots[kLanes] = {}, values = 0;
   for_each_lane(w.executing, [&](uint32_t lane) {
-    const uint32_t mask = members(w, i.e, lane) & w.executing, ballot = holds & mask;
+    const uint32_t mask = masks[lane] & w.executing, ballot = holds & mask;
     ballots[lane] = ballot;
     const bool value = i.mode == kAll ? ballot == mask : i.mode == kAny ? ballot != 0 : ballot == mask || ballot == 0;
     values |= uint32_t{value} << lane;
@@ -106,12 +114,13 @@ void decode_vote(Decoder& d) {
 // match.any: the lanes with the same value.
 template <class T>
 void match_any(Warp& w, const Instruction& i) {
-  require_known(w, i.e, "a member mask");
+  if (!all_here(w, i.e)) return;
   require_known(w, i.a, "a value to match");
+  const uint32_t* const masks = w.reg<uint32_t>(i.e);
   const T* const in = w.reg<T>(i.a);
   uint32_t out[kLanes] = {};
   for_each_lane(w.executing, [&](uint32_t lane) {
-    for_each_lane(members(w, i.e, lane) & w.executing,
+    for_each_lane(masks[lane] & w.executing,
                   [&](uint32_t other) { out[lane] |= uint32_t{in[other] == in[lane]} << other; });
   });
   w.store(i.d, out, kAllLanes);
@@ -131,12 +140,13 @@ enum Redux : uint8_t { kSum, kLeast, kGreatest, kBitAnd, kBitOr, kBitXor };
 
 template <class T>
 void reduce(Warp& w, const Instruction& i) {
-  require_known(w, i.e, "a member mask");
+  if (!all_here(w, i.e)) return;
+  const uint32_t* const masks = w.reg<uint32_t>(i.e);
   const T* const in = w.reg<T>(i.a);
   T out[kLanes] = {};
   uint32_t known = 0;
   for_each_lane(w.executing, [&](uint32_t lane) {
-    const uint32_t mask = members(w, i.e, lane) & w.executing;
+    const uint32_t mask = masks[lane] & w.executing;
     T value = in[lane];
     for_each_lane(mask & ~(1u << lane), [&](uint32_t other) {
       const T b = in[other];
@@ -184,6 +194,12 @@ void decode_redux(Decoder& d) {
   d.out().run = type == Type::kS32 ? &reduce<int32_t> : &reduce<uint32_t>;
 }
 
+// Orders memory between the lanes of the mask; only between all of them is it remembered.
+void synchronize_warp(Warp& w, const Instruction& i) {
+  if (!all_here(w, i.e)) return;
+  if (w.executing == w.alive) w.block->shared.synchronize_warp(w.index);
+}
+
 void decode_activemask(Decoder& d) {
   d.take_one_of({"b32"});
   d.out().d = d.destination(0, 4);
@@ -195,6 +211,12 @@ void decode_activemask(Decoder& d) {
 }
 
 }  // namespace
+
+void decode_warp_barrier(Decoder& d) {
+  d.take_one_of({"sync"});
+  d.out().e = d.source(0, 4);
+  d.out().run = &synchronize_warp;
+}
 
 const DecodeTable& warp_decoders() {
   static const DecodeTable table = {
