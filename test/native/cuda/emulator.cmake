@@ -73,7 +73,7 @@ set_target_properties(moe_cuda_emulated PROPERTIES
 target_link_libraries(moe_cuda_emulated PRIVATE moe_cuda_on_emulator)
 
 # What runs on a GPU runs here, too, but for sizes that would take minutes.
-file(GLOB sources CONFIGURE_DEPENDS emulated/*_test.cc device/*_test.cc)
+file(GLOB sources CONFIGURE_DEPENDS emulated/*.cc device/*_test.cc)
 list(FILTER sources EXCLUDE REGEX "/large_test\\.cc$")
 add_executable(cuda_emulated_test ${sources} runtime/stubs.cc)
 target_link_libraries(cuda_emulated_test PRIVATE moe_cuda_on_emulator moe_cpu GTest::gtest_main)

@@ -130,9 +130,9 @@ TEST_F(CudaLayer, GivesTheSameBitsAgainInAnyOrderOfBlocksAndInAnyBatch) {
   RandomLayer random({.hidden = 96, .intermediate = 80, .experts = 4, .top_k = 2, .held = {WeightType::kBFloat16}});
   const std::vector<float> hidden = random.hidden(70);
   const LayerResult first = forward_on_cuda(random, hidden);
-  device().set_block_order(ptx::BlockOrder::kBackward);
+  device().limits().order = ptx::BlockOrder::kBackward;
   const LayerResult again = forward_on_cuda(random, hidden);
-  device().set_block_order(ptx::BlockOrder::kForward);
+  device().limits().order = ptx::BlockOrder::kForward;
   EXPECT_EQ(first.output, again.output);
   for (const int64_t tokens : {1, 5, 33}) {
     const std::vector<float> part(hidden.begin(), hidden.begin() + tokens * 96);

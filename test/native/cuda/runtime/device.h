@@ -68,7 +68,7 @@ class Device {
   void recover();
   // Kernels from these texts, in place of those of the folder.
   void replace_modules(const std::vector<std::string>& texts);
-  void set_block_order(ptx::BlockOrder order) { machine_.limits().order = order; }
+  ptx::Limits& limits() { return machine_.limits(); }
   void fail(const std::string& function, int call, cudaError_t code);
   void lose_after(int launches);
   std::string profile();
