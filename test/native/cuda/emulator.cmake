@@ -53,7 +53,7 @@ endforeach()
 add_custom_target(moe_cuda_ptx ALL DEPENDS ${ptx_files})
 
 file(GLOB sources CONFIGURE_DEPENDS runtime/*.cc)
-list(FILTER sources EXCLUDE REGEX "/stubs\\.cc$")
+list(FILTER sources EXCLUDE REGEX "/(stubs|test_main)\\.cc$")
 add_library(moe_cuda_emulator STATIC ${sources})
 target_link_libraries(moe_cuda_emulator PUBLIC moe_ptx)
 target_include_directories(moe_cuda_emulator SYSTEM PUBLIC ${MOE_CUDA_HEADERS})
@@ -72,9 +72,16 @@ set_target_properties(moe_cuda_emulated PROPERTIES
   OUTPUT_NAME moe_cuda LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/cuda/plugin)
 target_link_libraries(moe_cuda_emulated PRIVATE moe_cuda_on_emulator)
 
-# What runs on a GPU runs here, too, but for sizes that would take minutes.
-file(GLOB sources CONFIGURE_DEPENDS emulated/*.cc device/*_test.cc)
-list(FILTER sources EXCLUDE REGEX "/large_test\\.cc$")
+file(GLOB sources CONFIGURE_DEPENDS emulated/*.cc *_test.cc)
 add_executable(cuda_emulated_test ${sources} runtime/stubs.cc)
 target_link_libraries(cuda_emulated_test PRIVATE moe_cuda_on_emulator moe_cpu GTest::gtest_main)
 gtest_discover_tests(cuda_emulated_test TEST_PREFIX "cuda." DISCOVERY_TIMEOUT 60)
+
+# What runs on a GPU runs here, too, but for sizes that would take minutes.
+file(GLOB sources CONFIGURE_DEPENDS device/*_test.cc)
+list(FILTER sources EXCLUDE REGEX "/large_test\\.cc$")
+if(sources)
+  add_executable(cuda_device_emulated_test ${sources} runtime/stubs.cc runtime/test_main.cc)
+  target_link_libraries(cuda_device_emulated_test PRIVATE moe_cuda_on_emulator moe_cpu GTest::gtest)
+  gtest_discover_tests(cuda_device_emulated_test TEST_PREFIX "cuda.emulated." DISCOVERY_TIMEOUT 60)
+endif()
