@@ -47,6 +47,7 @@ export type WeightGroup = (typeof weightGroups)[number];
 
 /** What rows are multiplied as. */
 export const activationTypes = ['float', 'int8'] as const;
+/** How rows enter the products of `int8` and `int4` weights. */
 export type ActivationType = (typeof activationTypes)[number];
 
 /** What `MoELayer.create` makes a layer of. */
