@@ -1,20 +1,50 @@
 import { availableParallelism, freemem, totalmem } from 'node:os';
-import type { Command } from 'commander';
-import { type DeviceInfo, devices, deviceText } from '../devices.js';
-import { jsonOption, print } from './options.js';
+import { type Command, Option } from 'commander';
+import {
+  type DeviceInfo,
+  type DeviceName,
+  devices,
+  deviceText,
+  resolveDevice,
+} from '../devices.js';
+import { checkDevices, describeChecks, failures } from './check/report.js';
+import { deviceName, jsonOption, print } from './options.js';
 import { bold, bytes, facts } from './text.js';
 
 export function addDevices(program: Command): void {
   program
     .command('devices')
     .description('what this machine can run on, with which kernels, and why not where it cannot')
+    .addOption(
+      new Option(
+        '--check [device]',
+        'compare every device that is not the CPU, or this one, with the CPU, and print a report to send back',
+      ).argParser(deviceName),
+    )
     .addOption(jsonOption())
-    .action(({ json }: { json?: true }) => {
+    .action(async ({ json, check }: { json?: true; check?: true | DeviceName }) => {
+      if (check !== undefined) return checkAndPrint(check === true ? undefined : check, json);
       const backends = devices();
       print(json, { host: host(), backends }, () =>
         [...backends.map(describe), describeHost()].join('\n\n'),
       );
     });
+}
+
+async function checkAndPrint(
+  device: DeviceName | undefined,
+  json: true | undefined,
+): Promise<void> {
+  const report = await checkDevices(
+    device === undefined ? undefined : deviceText(resolveDevice(device)),
+  );
+  print(json, report, () => describeChecks(report));
+  const failed = failures(report);
+  if (failed === undefined)
+    throw new Error(
+      `there is no device to check${device === undefined ? '' : ` called ${device}`}`,
+    );
+  if (failed > 0) throw new Error(`${failed === 1 ? 'a check' : `${failed} checks`} failed`);
 }
 
 function host() {

@@ -11,7 +11,7 @@ export const deviceOption = () =>
     .argParser(deviceName)
     .default('auto');
 
-function deviceName(text: string): DeviceName {
+export function deviceName(text: string): DeviceName {
   try {
     if (text !== 'auto') resolveDevice(text);
     return text as DeviceName;
