@@ -42,4 +42,5 @@ export {
   type WeightGroup,
   type WeightType,
 } from './layer.js';
+export { type PlacementOptions, type PlacementPlan, planPlacement } from './placement.js';
 export type { DType, LayerWeights, SharedWeights, Tensor } from './weights.js';

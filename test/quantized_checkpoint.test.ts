@@ -45,7 +45,9 @@ function float8Matrix(
 ): Stored {
   // Magnitudes up to 2: exponents 0 to 7.
   const bytes = randomBytes(rows * cols, seed).map((byte) => byte & 0xbf);
-  const [blockRows = 1, blockCols = 1] = { blocks: [128, 128], rows: [1, cols], one: [rows, cols] }[shape];
+  const [blockRows = 1, blockCols = 1] = { blocks: [128, 128], rows: [1, cols], one: [rows, cols] }[
+    shape
+  ];
   const [down, across] = [Math.ceil(rows / blockRows), Math.ceil(cols / blockCols)];
   const scales = Float32Array.from({ length: down * across }, (_, i) => 0.01 * (1 + (i % 5)));
   const values = Float32Array.from(bytes, (byte, i) => {
