@@ -26,6 +26,8 @@ const elsewhere: [command: RegExp, where: string][] = [
   [/^(npx )?node-moe bench\b/, 'test/bench.test.ts'],
   [/^node dist\/cli\/main\.js bench\b/, 'test/bench.test.ts'],
   [/^node (examples\/serving\/)?server\.mjs\b/, 'test/examples/serving.test.ts'],
+  [/^node-moe devices --check\b/, 'test/cli/check.test.ts'],
+  [/^source \/usr\/local\/Ascend\b/, 'a machine with CANN'],
   [/^curl\b/, 'test/examples/serving.test.ts asks the same with fetch'],
   [/^(cmake|ctest|git|ccache)\b/, 'the build'],
 ];
@@ -55,7 +57,7 @@ const blocks = documents.flatMap((file) =>
 const programs = blocks.filter(({ language }) => ['ts', 'js', 'mjs'].includes(language));
 
 /** Pages of devices and features that land with them. */
-const awaited = ['weight-types.md', 'expert-parallel.md', 'cuda.md', 'ascend.md', 'performance.md'];
+const awaited = ['weight-types.md', 'expert-parallel.md', 'cuda.md', 'performance.md'];
 
 /** Inside the package, so that blocks import it by its name. */
 const built = join(root, 'build/docs-test');
