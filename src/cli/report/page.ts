@@ -87,7 +87,7 @@ function tiles(data: ReportData): Tile[] {
     },
     {
       name: 'Routing confidence',
-      value: percent(mean(medians)),
+      value: medians.length === 0 ? 'none' : percent(mean(medians)),
       note: 'of a token’s weight on its first choice, median',
     },
     {

@@ -142,13 +142,22 @@ describe.skipIf(!hasBrowser)('the page (skipped where Debian’s chromium is not
   });
 });
 
+test('a batch of no tokens and a layer alone make a page, too', async () => {
+  const file = await html();
+  const { code } = await nodeMoe(arguments_(file, '--tokens', '5:5', '--layer', '1'));
+  expect(code).toBe(0);
+  const [page = ''] = (await readFile(file, 'utf8')).split('<script>(function');
+  expect(page).toContain('0 tokens of');
+  expect(page).not.toContain('NaN');
+});
+
 test('names in the page are text, whatever they hold', async () => {
   const folder = join(await temporaryFolder(), '<b>x<', 'script><script>boom()<', 'script>');
   await cp(join(root, tinyMixtral), folder, { recursive: true });
   const file = await html();
   const { code } = await nodeMoe(['report', folder, '--input', activations, '--html', file]);
   expect(code).toBe(0);
-  const page = await readFile(file, 'utf8');
+  const [page = ''] = (await readFile(file, 'utf8')).split('<script>(function');
   expect(page).not.toContain('<script>boom');
   expect(page).not.toContain('<b>x');
   expect(page).toContain('&lt;b&gt;x&lt;/script&gt;&lt;script&gt;boom()');
