@@ -1,6 +1,8 @@
 // Groups of ranks, each a thread with a device of its own, and groups used wrongly.
-#include <atomic>
-#include <barrier>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
 #include <thread>
 
 #include "lab.h"
@@ -177,6 +179,58 @@ TEST(Hccl, OneProcessMayMakeAllCommunicators) {
     expect(HcclCommDestroy(comms[i]));
   }
   EXPECT_EQ(joined(broken_rules()), "");
+}
+
+// Ranks as processes. The exit status of a child says whether it saw what it should.
+template <class Body>
+std::vector<int> fork_ranks(int size, Body body) {
+  setenv("ASCEND_SIM_DEVICES", "4", 1);
+  setenv("HCCL_EXEC_TIMEOUT", "5", 1);
+  HcclRootInfo root{};
+  aclInit(nullptr);
+  expect(aclrtSetDevice(0));
+  expect(HcclGetRootInfo(&root));
+  expect(aclrtResetDevice(0));
+  std::vector<pid_t> children;
+  for (int rank = 0; rank < size; ++rank) {
+    children.push_back(fork());
+    if (children.back() != 0) continue;
+    Rank here{static_cast<uint32_t>(rank), static_cast<uint32_t>(size), nullptr, nullptr};
+    const bool joined = aclrtSetDevice(rank) == kSuccess && aclrtCreateStream(&here.stream) == kSuccess &&
+                        HcclCommInitRootInfo(size, &root, rank, &here.comm) == kSuccess;
+    _exit(joined && body(here) ? 0 : 1);
+  }
+  std::vector<int> statuses;
+  for (const pid_t child : children) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    statuses.push_back(status);
+  }
+  return statuses;
+}
+
+TEST(Hccl, RanksMayBeProcesses) {
+  const auto statuses = fork_ranks(3, [](const Rank& r) {
+    void* const memory = r.upload({static_cast<float>(r.rank + 1)});
+    void* const all = r.allocate(3);
+    expect(HcclAllGather(memory, all, 1, kHcclFp32, r.comm, r.stream));
+    expect(HcclAllReduce(memory, memory, 1, kHcclFp32, kHcclSum, r.comm, r.stream));
+    return r.download(memory, 1)[0] == 6 && r.download(all, 3) == std::vector<float>{1, 2, 3} && broken_rules().empty();
+  });
+  EXPECT_EQ(statuses, (std::vector<int>{0, 0, 0}));
+}
+
+TEST(Hccl, AKilledProcessIsAnErrorForTheOthers) {
+  const auto statuses = fork_ranks(2, [](const Rank& r) {
+    if (r.rank == 1) raise(SIGKILL);
+    void* const memory = r.upload({1});
+    expect(HcclAllReduce(memory, memory, 1, kHcclFp32, kHcclSum, r.comm, r.stream));
+    HcclResult error = 0;
+    return aclrtSynchronizeStream(r.stream) == kRtStreamError && HcclGetCommAsyncError(r.comm, &error) == kSuccess &&
+           error == 21;
+  });
+  EXPECT_EQ(statuses[0], 0);
+  EXPECT_TRUE(WIFSIGNALED(statuses[1]));
 }
 
 // ---- used wrongly

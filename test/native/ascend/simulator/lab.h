@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <string>
@@ -36,6 +37,7 @@ inline void expect(int code) {
 class Lab {
  public:
   explicit Lab(const char* soc = "Ascend910B1") {
+    setenv("ASCEND_SIM_DELAY_MS", "1000", 1);  // a slow machine must not start work that nobody waits for
     ascend_sim_set_soc(soc);
     ascend_sim_set_memory(size_t{1} << 30);
     ascend_sim_reset();
