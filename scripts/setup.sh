@@ -22,6 +22,7 @@ if [[ ${1:-build} == test ]]; then
   need_file /usr/bin/chromium chromium
   need_file /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core
   need_file /usr/include/gloo/transport/tcp/device.h libgloo-dev
+  need ip iproute2
   if [[ $(uname -m) == x86_64 ]]; then
     need aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
     need qemu-aarch64 qemu-user

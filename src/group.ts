@@ -15,6 +15,14 @@ import type { NativeGroup } from './native.js';
 
 export type { GroupOptions, Transport } from './group/options.js';
 
+/** What an exchange between ranks costs. */
+export interface LinkCost {
+  /** Of an exchange of next to nothing. */
+  secondsPerExchange: number;
+  /** What one rank sends to all others together, while all do. */
+  bytesPerSecond: number;
+}
+
 const nothing = new Float32Array(0);
 
 /**
@@ -83,6 +91,24 @@ export class ExpertGroup implements AsyncDisposable {
   get native(): NativeGroup {
     if (this.#closed) throw new ClosedError('The group is closed');
     return this.#native;
+  }
+
+  /**
+   * Times exchanges between the ranks: an all-to-all of `bytes`, which a rank sends to all others together, takes about
+   * `secondsPerExchange + bytes / bytesPerSecond`. The same numbers on every rank. Every rank calls it, before its layers
+   * are made.
+   *
+   * @throws `GroupError` when a rank is lost, `ConfigError` while layers are open
+   */
+  async measure(): Promise<LinkCost> {
+    const result = new Float64Array(2);
+    try {
+      await this.native.measure(result);
+    } catch (error) {
+      throw fromNative(error);
+    }
+    const [secondsPerExchange, bytesPerSecond] = result as unknown as [number, number];
+    return { secondsPerExchange, bytesPerSecond };
   }
 
   /**

@@ -2,7 +2,13 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { ExpertGroup, type LayerOptions, type MoEConfigOptions, MoELayer } from '../src/index.js';
+import {
+  ExpertGroup,
+  type LayerOptions,
+  type LinkCost,
+  type MoEConfigOptions,
+  MoELayer,
+} from '../src/index.js';
 import { temporaryFolder } from './fixtures/temporary_folder.js';
 import { randomValues, smallLayer } from './support/layers.js';
 import { failureOf, freePort, RankProcess, Ranks } from './support/ranks.js';
@@ -208,6 +214,17 @@ describe('joining', () => {
     ]);
     await Promise.all([zero.tell('closeGroup'), one.tell('closeGroup')]);
   });
+});
+
+test('what exchanges cost is measured, and the same on every rank', async () => {
+  await using ranks = new Ranks(3);
+  await ranks.join();
+  const costs = await ranks.tell<LinkCost>('measure');
+  expect(costs[0]?.secondsPerExchange).toBeGreaterThan(0);
+  expect(costs[0]?.bytesPerSecond).toBeGreaterThan(1e5);
+  for (const cost of costs) expect(cost).toEqual(costs[0]);
+  await ranks.tell('create', () => smallLayer({ E: 6 }));
+  expect(await ranks.all[0]?.failureOf('measure')).toMatchObject({ code: 'ERR_MOE_CONFIG' });
 });
 
 describe('a layer is refused', () => {

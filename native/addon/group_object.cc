@@ -51,9 +51,10 @@ std::vector<uint8_t> bytes_of(Napi::Value value) {
 }  // namespace
 
 Napi::Function GroupObject::define(Napi::Env env) {
-  return DefineClass(env, "Group",
-                     {InstanceAccessor<&GroupObject::contact>("contact"),
-                      InstanceMethod<&GroupObject::connect>("connect"), InstanceMethod<&GroupObject::close>("close")});
+  return DefineClass(
+      env, "Group",
+      {InstanceAccessor<&GroupObject::contact>("contact"), InstanceMethod<&GroupObject::connect>("connect"),
+       InstanceMethod<&GroupObject::measure>("measure"), InstanceMethod<&GroupObject::close>("close")});
 }
 
 GroupObject::GroupObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<GroupObject>(info) {
@@ -111,6 +112,28 @@ Napi::Value GroupObject::connect(const Napi::CallbackInfo& info) {
       if (transport) live.group = std::make_shared<ExpertGroup>(transport->connect(contacts), live.shape);
     };
     const auto job = std::make_shared<GroupJob>(Environment::of(info.Env()), info.Env(), live_, Value(), body);
+    Environment::of(info.Env()).start(job, SIZE_MAX);
+    return job->promise();
+  });
+}
+
+// (result: Float64Array of 2) -> Promise<void>
+Napi::Value GroupObject::measure(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    if (!live_ || !live_->group) throw Error(ErrorCode::kClosed, "The group is closed");
+    live_->group->expect_no_layers();
+    if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_float64_array ||
+        info[0].As<Napi::TypedArray>().ElementLength() != 2)
+      throw Error(ErrorCode::kShape, "Expected a Float64Array of 2");
+    auto array = info[0].As<Napi::Float64Array>();
+    const auto keep = std::make_shared<Napi::Reference<Napi::Float64Array>>(Napi::Persistent(array));
+    double* const result = array.Data();
+    const auto job = std::make_shared<GroupJob>(Environment::of(info.Env()), info.Env(), live_, Value(),
+                                                [keep, result](LiveGroup& live) {
+                                                  const LinkCost cost = live.group->measure();
+                                                  result[0] = cost.seconds_per_exchange;
+                                                  result[1] = cost.bytes_per_second;
+                                                });
     Environment::of(info.Env()).start(job, SIZE_MAX);
     return job->promise();
   });

@@ -30,6 +30,7 @@ class GroupObject final : public Napi::ObjectWrap<GroupObject> {
  private:
   Napi::Value contact(const Napi::CallbackInfo& info);
   Napi::Value connect(const Napi::CallbackInfo& info);
+  Napi::Value measure(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 
   std::shared_ptr<LiveGroup> live_;

@@ -168,6 +168,16 @@ void ExpertGroup::expect_usable() const {
   }
 }
 
+LinkCost ExpertGroup::measure() {
+  expect_usable();
+  try {
+    return measure_link(*collective_);
+  } catch (...) {
+    fail(std::current_exception());
+    throw;
+  }
+}
+
 void ExpertGroup::expect_no_layers() const {
   if (live_layers_ > 0)
     throw Error(ErrorCode::kConfig, "Expected the group's layers to be closed before the group: " +

@@ -12,6 +12,7 @@
 #include "core/collective.h"
 #include "core/device_buffer.h"
 #include "core/group_shape.h"
+#include "core/link_cost.h"
 
 namespace moe {
 
@@ -78,6 +79,9 @@ class ExpertGroup {
   // Makes the group unusable and lets the peers know. The first failure counts.
   void fail(const std::exception_ptr& cause) noexcept;
   void expect_usable() const;
+
+  // What exchanges between the ranks cost. Every rank calls it, with no layers on the group.
+  LinkCost measure();
 
   // Throws kConfig while layers are on the group. Any thread.
   void expect_no_layers() const;

@@ -1,7 +1,8 @@
 // Ranks that are real processes.
-import { type ChildProcess, fork } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import type { ForwardResult, GroupOptions } from '../../src/index.js';
 
 /** An error as it was in the other process, and how long it took to come there. */
@@ -24,11 +25,13 @@ export class RankProcess {
   readonly #progress: (() => void)[] = [];
   #sent = 0;
 
-  constructor(environment: Record<string, string> = {}) {
-    this.child = fork(new URL('../fixtures/rank.mjs', import.meta.url), {
+  /** @param within a command that runs its arguments somewhere else: `ip netns exec name` */
+  constructor(within: readonly string[] = []) {
+    const program = fileURLToPath(new URL('../fixtures/rank.mjs', import.meta.url));
+    const [command, ...rest] = [...within, process.execPath, '--expose-gc', program];
+    this.child = spawn(command as string, rest, {
       serialization: 'advanced',
-      execArgv: ['--expose-gc'],
-      env: { ...process.env, ...environment },
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     this.ready = once(this.child, 'message').then(() => {});
     this.child.on('message', (message: { id?: number; value?: unknown; failure?: Failure }) => {
@@ -94,8 +97,8 @@ export async function freePort(): Promise<number> {
 export class Ranks implements AsyncDisposable {
   readonly all: RankProcess[];
 
-  constructor(size: number, environment: Record<string, string> = {}) {
-    this.all = Array.from({ length: size }, () => new RankProcess(environment));
+  constructor(size: number) {
+    this.all = Array.from({ length: size }, () => new RankProcess());
   }
 
   /** All of them, as ranks of a new group. */

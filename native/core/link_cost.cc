@@ -1,0 +1,48 @@
+#include "core/link_cost.h"
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+namespace moe {
+namespace {
+
+constexpr size_t kSmall = 64, kLarge = size_t{1} << 20;
+constexpr int kRounds = 7;
+
+std::vector<Transfer> to_others(const Collective& collective, size_t bytes, bool apart) {
+  std::vector<Transfer> transfers;
+  for (int rank = 0; rank < collective.size(); ++rank)
+    if (rank != collective.rank()) transfers.push_back({rank, apart ? rank * bytes : 0, bytes});
+  return transfers;
+}
+
+// The median over rounds of what the slowest rank takes for messages of so many bytes.
+double seconds_for(Collective& collective, size_t bytes) {
+  std::vector<std::byte> sent(bytes), received(bytes * collective.size());
+  const auto sends = to_others(collective, bytes, false), receives = to_others(collective, bytes, true);
+  std::vector<double> times;
+  for (int round = 0; round <= kRounds; ++round) {
+    const auto begin = std::chrono::steady_clock::now();
+    collective.wait(collective.start(sent.data(), sends, received.data(), receives));
+    double mine = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    std::vector<double> all(collective.size());
+    const auto one = to_others(collective, sizeof(double), false), each = to_others(collective, sizeof(double), true);
+    collective.wait(collective.start(&mine, one, all.data(), each));
+    all[collective.rank()] = mine;
+    if (round > 0) times.push_back(*std::max_element(all.begin(), all.end()));  // the first warms up
+  }
+  std::nth_element(times.begin(), times.begin() + kRounds / 2, times.end());
+  return times[kRounds / 2];
+}
+
+}  // namespace
+
+LinkCost measure_link(Collective& collective) {
+  if (collective.size() == 1) return {0.0, 1e12};
+  const double start = seconds_for(collective, kSmall), large = seconds_for(collective, kLarge);
+  const double bytes = static_cast<double>((collective.size() - 1) * (kLarge - kSmall));
+  return {start, bytes / std::max(large - start, 1e-9)};
+}
+
+}  // namespace moe
