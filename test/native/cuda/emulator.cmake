@@ -52,6 +52,25 @@ foreach(kernel ${kernels})
 endforeach()
 add_custom_target(moe_cuda_ptx ALL DEPENDS ${ptx_files})
 
+# Machine code of the same text, for what can be told of it without a GPU.
+find_program(MOE_PTXAS ptxas HINTS ${nvcc_folder} /usr/local/cuda/bin)
+set(MOE_CUBIN_FOLDER ${PROJECT_BINARY_DIR}/cuda/cubin)
+file(MAKE_DIRECTORY ${MOE_CUBIN_FOLDER})
+set(cubins)
+foreach(ptx ${ptx_files})
+  get_filename_component(name ${ptx} NAME_WE)
+  foreach(architecture 80 90)
+    set(cubin ${MOE_CUBIN_FOLDER}/${name}.sm_${architecture})
+    add_custom_command(OUTPUT ${cubin}.cubin ${cubin}.txt
+      COMMAND sh -c "${MOE_PTXAS} -v --fmad false -arch=sm_${architecture} -o ${cubin}.cubin ${ptx} 2> ${cubin}.txt"
+      DEPENDS ${ptx} COMMENT "sm_${architecture} code of ${name}.cu" VERBATIM)
+    list(APPEND cubins ${cubin}.cubin)
+  endforeach()
+endforeach()
+add_custom_target(moe_cuda_cubins DEPENDS ${cubins})
+execute_process(COMMAND ${MOE_NVCC} --version OUTPUT_VARIABLE nvcc_version)
+string(REGEX MATCH "release [^\n]*" nvcc_version "${nvcc_version}")
+
 file(GLOB sources CONFIGURE_DEPENDS runtime/*.cc)
 list(FILTER sources EXCLUDE REGEX "/(stubs|test_main)\\.cc$")
 add_library(moe_cuda_emulator STATIC ${sources})
@@ -85,3 +104,12 @@ if(sources)
   target_link_libraries(cuda_device_emulated_test PRIVATE moe_cuda_on_emulator moe_cpu GTest::gtest)
   gtest_discover_tests(cuda_device_emulated_test TEST_PREFIX "cuda.emulated." DISCOVERY_TIMEOUT 60)
 endif()
+
+file(GLOB sources CONFIGURE_DEPENDS static/*.cc)
+add_executable(cuda_kernels_test ${sources} runtime/stubs.cc)
+target_link_libraries(cuda_kernels_test PRIVATE moe_cuda_on_emulator GTest::gtest_main)
+target_compile_definitions(cuda_kernels_test PRIVATE
+  MOE_PTX_FOLDER="${MOE_PTX_FOLDER}" MOE_CUBIN_FOLDER="${MOE_CUBIN_FOLDER}" MOE_NVCC_VERSION="${nvcc_version}"
+  MOE_KERNEL_TABLE="${CMAKE_CURRENT_SOURCE_DIR}/static/kernels.md")
+add_dependencies(cuda_kernels_test moe_cuda_cubins)
+gtest_discover_tests(cuda_kernels_test TEST_PREFIX "cuda." DISCOVERY_TIMEOUT 60)

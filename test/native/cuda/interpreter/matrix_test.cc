@@ -97,6 +97,20 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Products,
                                          Product{"s8", "s8", 32, 4, 4, 2, encode_int8, 0}),
                          [](const testing::TestParamInfo<Product>& info) { return info.param.name; });
 
+TEST(Products, CutOffWhatLiesBelowTheLargestTerm) {
+  // 1 + 2^-24 + 2^-24: to nearest even the first sum would stay 1 and a chain of them, too; aligned to 1 with one bit
+  // beyond 24, both bits count, and the result is cut to 1 + 2^-23. Of 2^-25 nothing is left.
+  const auto sum = [](const char* small) {
+    return number(Bench::run(
+        std::string("mov.u32 %r10, 0x3f803f80; mov.u32 %r11, 0; mov.f32 %f1, 0f3F800000;") +
+        "and.b32 %r20, %r1, 3; setp.eq.u32 %p1, %r20, 0; mov.u32 %r14, 0; @%p1 mov.u32 %r14, " + small + ";" +
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f10, %f11, %f12, %f13}, {%r10, %r10, "
+        "%r11, %r11}, {%r14, %r11}, {%f1, %f1, %f1, %f1}; st.global.f32 [%rd3], %f10;")[0]);
+  };
+  EXPECT_EQ(sum("0x33803380"), 1 + 0x1p-23f);  // two products of 2^-24
+  EXPECT_EQ(sum("0x33003300"), 1.0f);          // of 2^-25
+}
+
 TEST(Products, SpreadWhatIsUndefinedAlongRowsAndColumns) {
   // Lane 0's first register of A is undefined: rows 0 of the sums, nothing else.
   const std::string code = R"(
