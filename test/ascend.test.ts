@@ -83,6 +83,27 @@ describe.skipIf(simulatedCann('8.1') === undefined)(
           expect(++seed).toBeLessThan(20);
       });
 
+      test('NaN and infinity stay in their token', async () => {
+        const [T, H] = [9, 64];
+        const { options, hidden } = seeded({ name: '', T, H, I: 32, E: 6, K: 2 });
+        const layer = { ...options, weightType: weightTypes[0] };
+        const clean = succeeded(await ascend.forward(layer, hidden));
+        const damaged = hidden.slice();
+        damaged[3 * H + 5] = Number.NaN;
+        damaged[7 * H] = Infinity;
+        // The host routes such a batch: its weights may differ from the device's in the last bit.
+        const { output, routing } = succeeded(await ascend.forward(layer, damaged));
+        for (let t = 0; t < T; t++) {
+          const token = output.slice(t * H, (t + 1) * H);
+          if (t === 3 || t === 7) expect(token.every(Number.isNaN)).toBe(true);
+          else
+            expect(relativeError(token, [...clean.output.slice(t * H, (t + 1) * H)])).toBeLessThan(
+              1e-6,
+            );
+        }
+        expect([...routing.expertIds.slice(6, 8)]).toEqual([-1, -1]);
+      });
+
       test.skipIf(soc === 'Ascend310P3')(
         'int8 weights (a 310P holds none) are those of the CPU',
         async () => {

@@ -158,21 +158,31 @@ void expert_out_of_range(Lab& lab, bool wrong) {
                  int64_t{2}, false, rows.tensor, index.tensor, counts.tensor, nullptr);
 }
 
-void range_of_active_experts_missing(Lab& lab, bool wrong) {
+struct V3 {
+  bool ranged = true;
+  bool finite = true;
+};
+
+void route_v3(Lab& lab, const V3& v3) {
   constexpr int64_t n = 2, k = 1, h = 32, e = 3;
-  Array x(lab, {n, h}, kBf16, noise(n * h, 1));
+  std::vector<double> values = noise(n * h, 1);
+  if (!v3.finite) values[h] = NAN;
+  Array x(lab, {n, h}, kBf16, values);
   Array ids(lab, {n, k}, kInt32, {0, 2});
   Array rows(lab, {n * k, h}, kBf16);
   Array index(lab, {n * k}, kInt32);
   Array counts(lab, {e}, kInt64);
   Array scale(lab, {n * k}, kFloat);
   const int64_t all[] = {0, e};
-  aclIntArray* const range = wrong ? nullptr : aclCreateIntArray(all, 2);
+  aclIntArray* const range = v3.ranged ? aclCreateIntArray(all, 2) : nullptr;
   ASCEND_SIM_RUN(lab, aclnnMoeInitRoutingV3, x.tensor, ids.tensor, nullptr, nullptr, n * k, int64_t{0}, e, int64_t{0},
                  int64_t{1}, true, int64_t{-1}, range, int64_t{0}, rows.tensor, index.tensor, counts.tensor,
                  scale.tensor);
   aclDestroyIntArray(range);
 }
+
+void range_of_active_experts_missing(Lab& lab, bool wrong) { route_v3(lab, {.ranged = !wrong}); }
+void rows_that_are_not_finite(Lab& lab, bool wrong) { route_v3(lab, {.finite = !wrong}); }
 
 void bfloat16_on_310p(Lab& lab, bool wrong) {
   Array x(lab, {2, 64}, wrong ? kBf16 : kFloat16, noise(128, 1));
@@ -247,6 +257,7 @@ std::vector<SeededFault> operator_faults() {
       {"PaddedRowsInADroplessCombine", "expandedX must have shape", padded_rows_in_a_dropless_combine},
       {"ExpertOutOfRange", "expertIdx 3 is not in [0, 3)", expert_out_of_range},
       {"RangeOfActiveExpertsMissing", "activeExpertRange is null", range_of_active_experts_missing},
+      {"RowsThatAreNotFinite", "x is not finite", rows_that_are_not_finite},
       {"BFloat16On310P", "which a 310P does not have", bfloat16_on_310p, p310},
       {"GateOfTooManyRowsOn310P", "more than 1024 rows", gate_of_too_many_rows_on_310p, p310},
       {"GateOfOddExpertsOn310P", "E must be a multiple of 16", gate_of_odd_experts_on_310p, p310},

@@ -1,4 +1,6 @@
 // Tokens are copied and sorted by expert: the third interface, with a range of experts and int64 counts.
+#include <cmath>
+
 #include "../../nnop/op.h"
 #include "../../nnop/release.h"
 #include "../group_list.h"
@@ -111,6 +113,7 @@ aclnnStatus aclnnMoeInitRoutingV3GetWorkspaceSize(const aclTensor* x, const aclT
     op.workspace(2048 + slots * 24);
     op.run([=](const Frame& frame) {
       const auto values = frame.numbers(in);
+      for (const double value : values) frame.require(std::isfinite(value), "x is not finite, which is not supported");
       const auto expert_of = frame.integers(ids);
       const auto factors = scales.given() ? frame.numbers(scales) : std::vector<double>();
       for (const int64_t expert : expert_of)
