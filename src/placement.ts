@@ -2,6 +2,7 @@ import { expectInteger, expectNumber, expectOptions, unexpected } from './checks
 import { ConfigError } from './errors.js';
 import type { ExpertPlacement } from './layer/parallel.js';
 
+/** What `planPlacement` places experts for. */
 export interface PlacementOptions {
   /** Ranks, or with model parallelism sets of ranks, to place experts on: the group's `expertParallel`. */
   ranks: number;

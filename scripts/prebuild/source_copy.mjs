@@ -1,11 +1,22 @@
 // A copy of what the repository holds, to build and pack in without touching the working tree's own build.
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 
 const kept = ['node_modules', 'dist', 'build'];
 
-/** Brings `folder` up to date with the files of `root` that git knows or would take. Times of files are kept. */
+/**
+ * Brings `folder` up to date with the files of `root` that git knows or would take. A file that is the same is left alone, one
+ * that changed is new from now on: what was built of it before is older.
+ */
 export function copySources(root, folder) {
   const listed = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '-z'], {
     cwd: root,
@@ -19,11 +30,18 @@ export function copySources(root, folder) {
     if (entry.isFile() && !kept.includes(file.split('/')[0]) && !files.has(file))
       rmSync(join(folder, file));
   }
-  for (const file of files) {
-    mkdirSync(dirname(join(folder, file)), { recursive: true });
-    cpSync(join(root, file), join(folder, file), { preserveTimestamps: true });
-  }
+  for (const file of files)
+    if (!same(join(root, file), join(folder, file))) copy(root, folder, file);
   rmSync(join(folder, 'prebuilds'), { recursive: true, force: true });
   if (!existsSync(join(folder, 'node_modules')))
     symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+}
+
+function same(one, other) {
+  return existsSync(other) && readFileSync(one).equals(readFileSync(other));
+}
+
+function copy(root, folder, file) {
+  mkdirSync(dirname(join(folder, file)), { recursive: true });
+  cpSync(join(root, file), join(folder, file));
 }

@@ -6,6 +6,8 @@ export interface CodeBlock {
   /** What follows the opening fence; `sh` for an indented block. */
   language: string;
   code: string;
+  /** Why it is not run: what stands in a comment `<!-- not run: why -->` before it. */
+  notRun: string | undefined;
 }
 
 /** The fenced and indented code blocks of a text, in order. */
@@ -23,13 +25,22 @@ export function codeBlocks(file: string, text: string): CodeBlock[] {
         place: `${file}:${begin + 1}`,
         language: language.trim(),
         code: code.join('\n'),
+        notRun: reasonAbove(lines, begin - 1),
       });
     } else if (/^ {4}\S/.test(lines[at] ?? '') && (lines[at - 1] ?? '') === '') {
       const begin = at;
       while (/^ {4}/.test(lines[at + 1] ?? '')) at++;
       const code = lines.slice(begin, at + 1).map((line) => line.slice(4));
-      blocks.push({ place: `${file}:${begin + 1}`, language: 'sh', code: code.join('\n') });
+      const place = `${file}:${begin + 1}`;
+      const notRun = reasonAbove(lines, begin);
+      blocks.push({ place, language: 'sh', code: code.join('\n'), notRun });
     }
   }
   return blocks;
+}
+
+/** The reason in a comment above a line, an empty line between them or not. */
+function reasonAbove(lines: readonly string[], at: number): string | undefined {
+  const above = lines[at - 1] === '' ? lines[at - 2] : lines[at - 1];
+  return /^\s*<!-- not run: (.+) -->$/.exec(above ?? '')?.[1];
 }
