@@ -104,6 +104,17 @@ describe.skipIf(simulatedCann('8.1') === undefined)(
         expect([...routing.expertIds.slice(6, 8)]).toEqual([-1, -1]);
       });
 
+      test('layers on two devices, made and run at once, give what they give alone', async () => {
+        const layers = [1, 2, 3, 4].map((seed) =>
+          seeded({ name: '', T: 10 + seed, H: 64, I: 32, E: 6, K: 2, seed }),
+        );
+        const run = ({ options, hidden }: (typeof layers)[0], index: number) =>
+          ascend.forward({ ...options, weightType: weightTypes[0] }, hidden, `ascend:${index % 2}`);
+        const together = await Promise.all(layers.map(run));
+        for (const [index, layer] of layers.entries())
+          expect(together[index]).toEqual(succeeded(await run(layer, index)));
+      });
+
       test.skipIf(soc === 'Ascend310P3')(
         'int8 weights (a 310P holds none) are those of the CPU',
         async () => {
@@ -113,6 +124,10 @@ describe.skipIf(simulatedCann('8.1') === undefined)(
           const expected = await cpu.forward(hidden);
           const actual = succeeded(await ascend.forward(quantized, hidden));
           expect(relativeError(actual.output, [...expected.output]) <= 1.5e-2).toBe(true);
+          const whole = { ...quantized, activationType: 'int8' } as const;
+          const rows = succeeded(await ascend.forward(whole, hidden));
+          const error = relativeError(rows.output, [...expected.output]);
+          expect(error > 0 && error <= 3e-2).toBe(true);
         },
       );
 

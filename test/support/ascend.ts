@@ -3,7 +3,13 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { DeviceInfo, ForwardResult, LayerOptions, Routing } from '../../src/index.js';
+import type {
+  DeviceInfo,
+  DeviceName,
+  ForwardResult,
+  LayerOptions,
+  Routing,
+} from '../../src/index.js';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -27,6 +33,7 @@ export type Outcome = Result | { code: string; message: string };
 export class AscendProcess {
   readonly #folder = mkdtempSync(join(tmpdir(), 'ascend-'));
   readonly #child: ChildProcess;
+  #asked = 0;
 
   constructor({ soc, cann }: Profile, env: Record<string, string> = {}) {
     this.#child = fork(join(import.meta.dirname, 'ascend_child.mjs'), {
@@ -41,23 +48,26 @@ export class AscendProcess {
     });
   }
 
-  /** One question at a time. */
-  async #ask(message: object): Promise<unknown> {
-    this.#child.send(message);
-    const stop = new AbortController();
-    const { signal } = stop;
-    try {
-      const ended = once(this.#child, 'exit', { signal }).then(([code]) => {
-        throw new Error(`the process ended with ${code}`);
-      });
-      const [reply] = (await Promise.race([
-        once(this.#child, 'message', { signal }),
-        ended,
-      ])) as unknown[];
-      return reply;
-    } finally {
-      stop.abort();
-    }
+  #ask(question: object): Promise<unknown> {
+    const id = this.#asked++;
+    return new Promise((settle, fail) => {
+      const stop = () => {
+        this.#child.off('message', receive);
+        this.#child.off('exit', end);
+      };
+      const receive = (answer: { id: number; reply: unknown }) => {
+        if (answer.id !== id) return;
+        stop();
+        settle(answer.reply);
+      };
+      const end = (code: number | null, signal: string | null) => {
+        stop();
+        fail(new Error(`the process ended with ${code ?? signal}`));
+      };
+      this.#child.on('message', receive);
+      this.#child.on('exit', end);
+      this.#child.send({ id, ...question });
+    });
   }
 
   devices(): Promise<DeviceInfo> {
@@ -65,9 +75,13 @@ export class AscendProcess {
   }
 
   /** Makes the layer on the device and runs the batch. */
-  forward(options: LayerOptions, hidden: Float32Array): Promise<Outcome> {
-    const there = { ...options, device: 'ascend' as const };
-    return this.#ask({ ask: 'forward', options: there, hidden }) as Promise<Outcome>;
+  forward(
+    options: LayerOptions,
+    hidden: Float32Array,
+    device: DeviceName = 'ascend',
+  ): Promise<Outcome> {
+    const question = { ask: 'forward', options: { ...options, device }, hidden };
+    return this.#ask(question) as Promise<Outcome>;
   }
 
   /** Ends the process. Returns what it broke of CANN's rules and what it never gave back, as sentences. */

@@ -22,7 +22,7 @@ async function answer({ ask, options, hidden }) {
   }
 }
 
-process.on('message', async (message) => {
-  const reply = await answer(message).catch(({ code, message: text }) => ({ code, message: text }));
-  process.send(reply);
+process.on('message', async ({ id, ...question }) => {
+  const failed = ({ code, message }) => ({ code, message });
+  process.send({ id, reply: await answer(question).catch(failed) });
 });
