@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`. Each installs what is missing.
 SHELL := /bin/bash
-.PHONY: demo test build lint bench sanitize packages clean
+.PHONY: demo test build lint bench performance sanitize packages clean
 
 demo: build
 	@node scripts/demo.mjs
@@ -20,6 +20,13 @@ lint:
 
 bench: build
 	@node dist/cli/main.js bench
+
+# Measures this machine: docs/performance.md and docs/weight-types.md.
+performance:
+	@scripts/setup.sh performance
+	@npm run --silent build
+	@node scripts/performance.mjs $(ARGS)
+	@node scripts/weight-types.mjs
 
 sanitize:
 	@scripts/setup.sh test

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what building (`build`), testing (`test`), linting (`lint`) or packing (`packages`) needs and is missing: Debian packages, then npm
+# Installs what building (`build`), testing (`test`), linting (`lint`), packing (`packages`) or `performance` needs and is missing: Debian packages, then npm
 # packages. Does nothing where all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -37,6 +37,10 @@ if [[ ${1:-build} == packages ]]; then
   # libstdc++ for musl is built from it; the version is that of g++ once that is there.
   release=$(g++ -dumpversion 2>/dev/null || echo 12)
   need_file "/usr/src/gcc-${release%%.*}" "gcc-${release%%.*}-source"
+fi
+if [[ ${1:-build} == performance ]]; then
+  need ninja ninja-build
+  need_file /usr/include/benchmark/benchmark.h libbenchmark-dev
 fi
 if [[ ${1:-build} == lint ]]; then
   need clang-format clang-format

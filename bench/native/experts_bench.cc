@@ -21,7 +21,9 @@
 namespace {
 
 using moe::DType;
+using moe::WeightType;
 
+constexpr int32_t kGroup = 32;  // integers that share a scale
 constexpr int32_t kHidden = 2048, kIntermediate = 1024, kExperts = 16, kTopK = 4;
 
 const moe::cpu::MachinePeak& peak() {
@@ -34,6 +36,22 @@ moe::cpu::CpuBackend& backend() {
   return cpu;
 }
 
+double bytes_per_weight(WeightType type) {
+  constexpr double kScale = 2.0 / kGroup;
+  switch (type) {
+    case WeightType::kFloat32:
+      return 4;
+    case WeightType::kBFloat16:
+    case WeightType::kFloat16:
+      return 2;
+    case WeightType::kInt8:
+      return 1 + kScale;
+    case WeightType::kInt4:
+      return 0.5 + kScale;
+  }
+  return 0;
+}
+
 std::vector<float> random_values(int64_t count, float scale) {
   std::minstd_rand random(1);
   std::uniform_real_distribution<float> uniform(-scale, scale);
@@ -43,9 +61,9 @@ std::vector<float> random_values(int64_t count, float scale) {
 }
 
 // All experts read the same values: only their packed copies are distinct.
-const moe::PreparedLayer& layer(DType type) {
+const moe::PreparedLayer& layer(WeightType type) {
   static std::unique_ptr<moe::PreparedLayer> prepared;
-  static DType held;
+  static WeightType held;
   if (prepared && held == type) return *prepared;
   prepared.reset();
   const std::vector<float> values = random_values(int64_t{kHidden} * kIntermediate, 0.03f);
@@ -55,6 +73,7 @@ const moe::PreparedLayer& layer(DType type) {
   spec.hidden_size = kHidden;
   spec.intermediate_size = kIntermediate;
   spec.weight_type = type;
+  spec.weight_group = moe::is_quantized(type) ? kGroup : 0;
   const moe::WeightMatrix up{values.data(), DType::kFloat32, kIntermediate, kHidden, kHidden, 1};
   const moe::WeightMatrix down{values.data(), DType::kFloat32, kHidden, kIntermediate, kIntermediate, 1};
   moe::LayerWeights weights;
@@ -66,7 +85,7 @@ const moe::PreparedLayer& layer(DType type) {
   return *prepared;
 }
 
-void run_experts(benchmark::State& state, DType type) {
+void run_experts(benchmark::State& state, WeightType type) {
   const int64_t tokens = state.range(0), slots = tokens * kTopK;
   const moe::PreparedLayer& prepared = layer(type);
   std::vector<float> hidden = random_values(tokens * kHidden, 1), rows(slots * kHidden), output(hidden.size());
@@ -102,7 +121,7 @@ void run_experts(benchmark::State& state, DType type) {
   int64_t busy = 0;
   for (int32_t e = 0; e < kExperts; ++e) busy += offsets[e + 1] > offsets[e];
   const double flops = 6.0 * static_cast<double>(slots) * kHidden * kIntermediate;
-  const double bytes = 3.0 * static_cast<double>(busy) * kHidden * kIntermediate * static_cast<double>(size_of(type));
+  const double bytes = 3.0 * static_cast<double>(busy) * kHidden * kIntermediate * bytes_per_weight(type);
   state.counters["ms"] = median * 1e3;
   state.counters["GF/s"] = flops / median / 1e9;
   state.counters["GB/s"] = bytes / median / 1e9;
@@ -115,9 +134,11 @@ void tokens(benchmark::internal::Benchmark* bench) {
   bench->UseRealTime()->Unit(benchmark::kMillisecond)->MinTime(0.5);
 }
 
-BENCHMARK_CAPTURE(run_experts, float32, DType::kFloat32)->Apply(tokens);
-BENCHMARK_CAPTURE(run_experts, bfloat16, DType::kBFloat16)->Apply(tokens);
-BENCHMARK_CAPTURE(run_experts, float16, DType::kFloat16)->Apply(tokens);
+BENCHMARK_CAPTURE(run_experts, float32, WeightType::kFloat32)->Apply(tokens);
+BENCHMARK_CAPTURE(run_experts, bfloat16, WeightType::kBFloat16)->Apply(tokens);
+BENCHMARK_CAPTURE(run_experts, float16, WeightType::kFloat16)->Apply(tokens);
+BENCHMARK_CAPTURE(run_experts, int8, WeightType::kInt8)->Apply(tokens);
+BENCHMARK_CAPTURE(run_experts, int4, WeightType::kInt4)->Apply(tokens);
 
 }  // namespace
 

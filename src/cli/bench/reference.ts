@@ -35,7 +35,7 @@ export function relativeError(
   return difference / size;
 }
 
-/** The layer as it is defined: softmax over all experts, the top ones renormalised, SwiGLU, weighted sum. */
+/** The layer as it is defined: softmax over all experts, the top ones renormalised when there are several, SwiGLU, weighted sum. */
 function referenceRow(token: number, shape: Shape): ReferenceRow {
   const { hiddenSize, intermediateSize, expertNum, numExpertsChosen } = shape;
   const hidden = Float64Array.from({ length: hiddenSize }, (_, i) =>
@@ -49,7 +49,9 @@ function referenceRow(token: number, shape: Shape): ReferenceRow {
     .sort((a, b) => (logits[b] ?? 0) - (logits[a] ?? 0) || a - b)
     .slice(0, numExpertsChosen);
   const exponentials = chosen.map((expert) => Math.exp(logits[expert] ?? 0));
-  const sum = exponentials.reduce((total, exponential) => total + exponential, 0);
+  // A single choice keeps its probability, as in MindFormers; several are renormalised.
+  const counted = numExpertsChosen === 1 ? logits.map(Math.exp) : exponentials;
+  const sum = counted.reduce((total, exponential) => total + exponential, 0);
 
   const columns = Array.from({ length: checkedColumns }, (_, i) =>
     Math.floor((i * hiddenSize) / checkedColumns),

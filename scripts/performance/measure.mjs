@@ -1,0 +1,125 @@
+// Runs `node-moe bench` once per sweep, and times a call with next to no work from JavaScript and from C++.
+import { execFile, execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { availableParallelism, cpus, release } from 'node:os';
+import { promisify } from 'node:util';
+import { MoELayer } from '../../dist/index.js';
+import { randomValues, smallLayer } from '../small-layer.mjs';
+
+const root = new URL('../../', import.meta.url).pathname;
+const everyType = 'float32,bfloat16,int8,int4';
+
+/** Shapes whose peers are timed, and the types of weights of each: a peer of a large float32 layer would not fit. */
+const compared = [
+  { shape: 'bench-small', types: everyType },
+  { shape: 'olmoe-1b-7b', types: 'bfloat16,int4' },
+  { shape: 'qwen3-30b-a3b', types: 'bfloat16,int4' },
+];
+
+export async function measure({ seconds, peers }) {
+  const bench = (...options) => runBench(seconds, options);
+  const threads = availableParallelism();
+  const powers = (from, to) =>
+    Array.from({ length: Math.log2(to / from) + 1 }, (_, i) => from * 2 ** i);
+  const sweep = async (flag, sizes, options) => {
+    const results = [];
+    for (const size of sizes) results.push(await bench(flag, String(size), ...options));
+    return results;
+  };
+
+  const results = { machine: machineFacts(), seconds };
+  results.tokens = await bench('--weight-type', everyType, '--tokens', powers(1, 2048).join());
+  const small = ['--hidden', '1024', '--intermediate', '512', '--weight-type', 'bfloat16,int4'];
+  const atOnce = ['--tokens', '1,512'];
+  results.experts = await sweep('--experts', powers(8, 256), [...small, '--top-k', '8', ...atOnce]);
+  results.topK = await sweep('--top-k', powers(1, 16), [...small, '--experts', '64', ...atOnce]);
+  results.threads = await sweep(
+    '--threads',
+    [...new Set([...powers(1, threads), threads])],
+    [...['--weight-type', everyType, '--tokens', '1,32,512']],
+  );
+  results.peers = [];
+  if (peers)
+    for (const { shape, types } of compared)
+      results.peers.push(
+        await bench(
+          '--shape',
+          shape,
+          '--weight-type',
+          types,
+          '--tokens',
+          '1,8,32,128,512',
+          '--peers',
+        ),
+      );
+  results.call = await callOverhead();
+  return results;
+}
+
+async function runBench(seconds, options) {
+  const args = [
+    'dist/cli/main.js',
+    'bench',
+    '--json',
+    '--event-loop',
+    '0',
+    '--seconds',
+    String(seconds),
+  ];
+  console.error(`node-moe bench ${options.join(' ')}`);
+  const { stdout } = await promisify(execFile)(process.execPath, [...args, ...options], {
+    cwd: root,
+    maxBuffer: 1 << 26,
+  });
+  return { command: `node-moe bench ${options.join(' ')}`, ...JSON.parse(stdout) };
+}
+
+function machineFacts() {
+  const git = (...args) => execFileSync('git', args, { cwd: root, encoding: 'utf8' }).trim();
+  return {
+    cpu: cpus()[0].model,
+    flags: cpuFlags(),
+    cores: availableParallelism(),
+    system: `Linux ${release()}, Node ${process.version}`,
+    commit: git('rev-parse', '--short', 'HEAD'),
+    date: new Date().toISOString().slice(0, 10),
+  };
+}
+
+function cpuFlags() {
+  if (!existsSync('/proc/cpuinfo')) return [];
+  const known = /\b(avx2|fma|avx_vnni|avx512f|avx512_vnni|avx512_bf16|amx_tile|asimddp|bf16)\b/g;
+  return [...new Set(readFileSync('/proc/cpuinfo', 'utf8').match(known) ?? [])];
+}
+
+/** Microseconds of one token through a layer of 64 x 64: median from JavaScript, median in C++ where it was built. */
+async function callOverhead() {
+  const layer = await MoELayer.create(smallLayer([4, 1, 64, 64]));
+  const hidden = randomValues(64);
+  const out = new Float32Array(64);
+  const times = [];
+  for (let i = 0; i < 30_000; i++) {
+    const started = performance.now();
+    await layer.forward(hidden, { out });
+    times.push((performance.now() - started) * 1e3);
+  }
+  await layer.close();
+  const sorted = times.slice(5_000).sort((a, b) => a - b);
+  const at = (part) => sorted[Math.floor(sorted.length * part)];
+  return { p50: at(0.5), p99: at(0.99), native: nativeCall() };
+}
+
+function nativeCall() {
+  const build = `${root}build/bench`;
+  const run = (command, args) => execFileSync(command, args, { cwd: root, encoding: 'utf8' });
+  run('cmake', ['-S', '.', '-B', build, '-G', 'Ninja', '-DMOE_ADDON=OFF', '-DMOE_BENCH=ON']);
+  run('cmake', ['--build', build]);
+  const report = run(`${build}/bench/native/cpu_bench`, [
+    '--benchmark_filter=small_forward',
+    '--benchmark_format=json',
+  ]);
+  const median = JSON.parse(report).benchmarks.find(
+    ({ aggregate_name: name }) => name === 'median',
+  );
+  return median.real_time / 1e3;
+}

@@ -1,0 +1,161 @@
+// docs/performance.md from the measurements.
+import { limit, sweepLines } from './charts.mjs';
+
+export function page(results) {
+  const { machine, tokens } = results;
+  return `${[
+    '# Performance',
+    '',
+    'Made by `make performance`; the figures behind it are in [performance/results.json](performance/results.json). Every',
+    'number is a median, and a ratio compares medians of one run, contestants in turns (see',
+    '[bench/README.md](../bench/README.md)). What this machine does in an hour drifts by a third: compare ratios, not times.',
+    '',
+    table(
+      ['', ''],
+      [
+        ['machine', `${machine.cpu}, ${machine.cores} cores, ${machine.flags.join(' ')}`],
+        ['system', machine.system],
+        ['kernels', tokens.kernels],
+        [
+          'limits seen',
+          `${fixed(tokens.machine.gflops)} GFLOP/s, ${fixed(tokens.machine.gigabytesPerSecond)} GB/s`,
+        ],
+        ['measured', `${machine.date}, commit ${machine.commit}`],
+      ],
+    ),
+    '',
+    '## Tokens',
+    '',
+    'The limit is the larger of flops and bytes at the machine’s own rates, measured in the same run. Weights that stay in the',
+    'last-level cache between calls can beat it.',
+    '',
+    '![Time against tokens](performance/tokens.svg)',
+    '',
+    tokensTable(tokens),
+    '',
+    command(tokens),
+    '',
+    ...peersPart(results),
+    '## Experts',
+    '',
+    'Dashed: the time with the fewest experts, and the bytes of the further experts’ weights at the rate of memory.',
+    '',
+    '![Time against experts](performance/experts.svg)',
+    '',
+    sweepTable(results.experts, 'experts', ({ shape }) => shape.expertNum),
+    '',
+    command(results.experts.at(-1)),
+    '',
+    '## Experts per token',
+    '',
+    '![Time against experts per token](performance/top-k.svg)',
+    '',
+    sweepTable(results.topK, 'per token', ({ shape }) => shape.numExpertsChosen, false),
+    '',
+    command(results.topK.at(-1)),
+    '',
+    '## Threads',
+    '',
+    '![Speed against threads](performance/threads.svg)',
+    '',
+    threadsTable(results.threads),
+    '',
+    command(results.threads.at(-1)),
+    '',
+    '## One call',
+    '',
+    `One token through a layer of 64 x 64, \`await layer.forward(hidden, { out })\`: p50 ${fixed(results.call.p50)} µs, p99 ` +
+      `${fixed(results.call.p99)} µs. The same call in C++ takes ${fixed(results.call.native)} µs, so TypeScript, promise and the ` +
+      `device's thread add ${fixed(results.call.p50 - results.call.native)} µs.`,
+  ].join('\n')}\n`;
+}
+
+const median = ({ nodeMoe }) => nodeMoe.milliseconds.median;
+const fixed = (value) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
+const percent = (part) => `${(part * 100).toFixed(0)} %`;
+const command = ({ command: text }) => `    ${text}`;
+
+function table(titles, rows) {
+  const row = (cells) => `| ${cells.join(' | ')} |`;
+  return [row(titles), row(titles.map(() => '---')), ...rows.map(row)].join('\n');
+}
+
+function tokensTable({ cases, machine }) {
+  return table(
+    ['weights', 'tokens', 'ms', 'GFLOP/s', 'of peak', 'GB/s', 'of peak', 'over the limit'],
+    cases.map((one) => [
+      one.weightType,
+      one.tokens,
+      fixed(median(one)),
+      fixed(one.nodeMoe.gflops),
+      percent(one.nodeMoe.flopFraction),
+      fixed(one.nodeMoe.gigabytesPerSecond),
+      percent(one.nodeMoe.bandwidthFraction),
+      `${(median(one) / limit(one, machine)).toFixed(2)}x`,
+    ]),
+  );
+}
+
+function peersPart({ peers }) {
+  if (peers.length === 0) return [];
+  const parts = ['## Other packages', '', 'Their time over ours: above 1, node-moe is faster.', ''];
+  for (const result of peers) {
+    const { shape } = result;
+    const names = [
+      ...new Set(
+        result.cases.flatMap((one) => one.peers.map(({ name, type }) => `${name} ${type}`)),
+      ),
+    ];
+    parts.push(
+      `H ${shape.hiddenSize}, I ${shape.intermediateSize}, E ${shape.expertNum}, K ${shape.numExpertsChosen}:`,
+      '',
+      table(
+        ['weights', 'tokens', 'ms', ...names],
+        result.cases.map((one) => [
+          one.weightType,
+          one.tokens,
+          fixed(median(one)),
+          ...names.map((name) => {
+            const peer = one.peers.find((p) => `${p.name} ${p.type}` === name);
+            return peer === undefined ? '' : `${peer.ratio.toFixed(2)}x`;
+          }),
+        ]),
+      ),
+      '',
+      command(result),
+      '',
+    );
+  }
+  const versions = new Set(
+    peers.flatMap(({ cases }) =>
+      cases.flatMap((one) => one.peers.map(({ name, version }) => `${name} ${version}`)),
+    ),
+  );
+  return [...parts, `Versions: ${[...versions].join(', ')}.`, ''];
+}
+
+function sweepTable(sweep, title, size, withExpected = true) {
+  const lines = sweepLines(sweep, size);
+  return table(
+    [title, ...lines.map(({ name }) => `${name}, ms`)],
+    lines[0].points.map(({ size: at }, i) => [
+      at,
+      ...lines.map(({ points, tokens }) => {
+        const { time, expected } = points[i];
+        const over =
+          withExpected && tokens > 1 && i > 0
+            ? ` (${percent(time / expected - 1)} over the bytes)`
+            : '';
+        return fixed(time) + over;
+      }),
+    ]),
+  );
+}
+
+function threadsTable(sweep) {
+  const { cases } = sweep[0];
+  return table(
+    ['threads', ...cases.map(({ weightType, tokens }) => `${weightType}, ${tokens}, ms`)],
+    sweep.map((result) => [result.threads, ...result.cases.map((one) => fixed(median(one)))]),
+  );
+}
