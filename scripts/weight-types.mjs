@@ -14,6 +14,10 @@ const held = [
   ['int4', 32],
   ['int4', 64],
   ['int4', 128],
+  ['int8', 32, 'int8'],
+  ['int8', 128, 'int8'],
+  ['int4', 32, 'int8'],
+  ['int4', 128, 'int8'],
 ];
 const bits = { bfloat16: 16, float16: 16, int8: 8, int4: 4 };
 
@@ -38,8 +42,8 @@ async function errorsOf(make, hidden) {
   };
   const exact = await outputOf({ weightType: 'float32' });
   const errors = [];
-  for (const [weightType, weightGroup] of held)
-    errors.push(relativeError(await outputOf({ weightType, weightGroup }), exact));
+  for (const [weightType, weightGroup, activationType] of held)
+    errors.push(relativeError(await outputOf({ weightType, weightGroup, activationType }), exact));
   return errors;
 }
 
@@ -112,12 +116,13 @@ const titles = [
 const row = (cells) => `| ${cells.join(' | ')} |`;
 const percent = (part) => (part < 1e-5 ? '< 0.001 %' : `${(part * 100).toPrecision(2)} %`);
 const table = [
-  row(['weights', 'group', 'bits', ...titles]),
-  row(Array(titles.length + 3).fill('---')),
-  ...held.map(([type, group], i) =>
+  row(['weights', 'group', 'rows', 'bits', ...titles]),
+  row(Array(titles.length + 4).fill('---')),
+  ...held.map(([type, group, products = 'float'], i) =>
     row([
       type,
       group ?? '',
+      products,
       bits[type] + (group === undefined ? 0 : 16 / (group === 'all' ? 128 : group)),
       ...columns.map((column) => percent(column[i])),
     ]),

@@ -40,6 +40,9 @@ const loadOptionNames: readonly (keyof LoadOptions)[] = [
   'signal',
 ];
 
+/** How packed layers are held. */
+type PackedAs = Pick<PackedDescription, 'layout' | 'weightType' | 'weightGroup' | 'activationType'>;
+
 /** What a checkpoint says of all its MoE layers. */
 interface Description extends LayerSizes {
   modelType: string;
@@ -49,7 +52,7 @@ interface Description extends LayerSizes {
   /** Whether `config` is the model's own, or only what the tensors' shapes tell. */
   described: boolean;
   /** Present where the layers are packed. */
-  packed?: Pick<PackedDescription, 'layout' | 'weightType' | 'weightGroup'>;
+  packed?: PackedAs;
 }
 
 /**
@@ -133,7 +136,15 @@ export class MoECheckpoint implements AsyncDisposable {
       );
     const number = this.#numberOf(layer ?? options.layer);
     options.signal?.throwIfAborted();
-    const { config: changes, layer: _, weightType, weightGroup, device, ...passedOn } = options;
+    const {
+      config: changes,
+      layer: _,
+      weightType,
+      weightGroup,
+      activationType,
+      device,
+      ...passedOn
+    } = options;
     const { packed } = this.#description;
     if (packed !== undefined) expectAsPacked(this.path, packed, options);
     const config = this.configWith(changes);
@@ -159,6 +170,7 @@ export class MoECheckpoint implements AsyncDisposable {
       views,
       weightType: packed?.weightType ?? weightType ?? storedType(views),
       weightGroup: packed?.weightGroup ?? weightGroup,
+      activationType: packed?.activationType ?? activationType,
       device: packed === undefined ? device : packedDevice,
     };
     try {
@@ -295,8 +307,9 @@ async function describeModel(
 ): Promise<Description> {
   const described = readPackedMetadata(files.paths[0] as string, files.metadata);
   if (described !== undefined) {
-    const { layout, weightType, weightGroup } = described;
-    return { ...described, described: true, packed: { layout, weightType, weightGroup } };
+    const { layout, weightType, weightGroup, activationType } = described;
+    const packed = { layout, weightType, weightGroup, activationType };
+    return { ...described, described: true, packed };
   }
   const measured = family.measure(tensors);
   const path = join(files.folder, configName);
@@ -315,20 +328,17 @@ async function describeModel(
 }
 
 /** Throws `ConfigError` where options ask for other weights than the packed ones. */
-function expectAsPacked(
-  path: string,
-  { weightType, weightGroup }: Pick<PackedDescription, 'weightType' | 'weightGroup'>,
-  options: LoadOptions,
-): void {
+function expectAsPacked(path: string, packed: PackedAs, options: LoadOptions): void {
   const { device = 'auto' } = options;
-  for (const [name, given, packed] of [
-    ['weightType', options.weightType, weightType],
-    ['weightGroup', options.weightGroup, weightGroup],
+  for (const [name, given, was] of [
+    ['weightType', options.weightType, packed.weightType],
+    ['weightGroup', options.weightGroup, packed.weightGroup],
+    ['activationType', options.activationType, packed.activationType],
     ['device', device === 'auto' ? undefined : device, packedDevice],
   ] as const)
-    if (given !== undefined && given !== packed)
+    if (given !== undefined && given !== was)
       throw new ConfigError(
-        `Expected \`${name}\` to be left out or ${describe(packed)}, as ${path} was packed, got ${describe(given)}`,
+        `Expected \`${name}\` to be left out or ${describe(was)}, as ${path} was packed, got ${describe(given)}`,
       );
 }
 

@@ -53,7 +53,7 @@ export interface NativeLayerSpec {
   weightType: 'float32' | 'bfloat16' | 'float16' | 'int8' | 'int4';
   /** Inputs that share a scale; 0: all of an output's, and for floats. */
   weightGroup: number;
-  /** Rows are rounded to int8 before a product with int8 weights. */
+  /** Rows are rounded to int8 before each product. */
   int8Activations: boolean;
   /** 0: all of the device's. */
   threads: number;

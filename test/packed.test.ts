@@ -78,6 +78,20 @@ test.each(fixtures.map((model) => [model.name, model] as const))(
   },
 );
 
+test('a layer packed for integer products is the layer, and says so', async () => {
+  const int4 = ['--weight-type', 'int4', '--activation-type', 'int8'];
+  const { out, layout } = await pack(tinyMixtral, ...int4);
+  expect(layout).toMatch(/integer products/);
+  const options = { layer: 1, weightType: 'int4', activationType: 'int8' } as const;
+  await using direct = await MoELayer.load(tinyMixtral, options);
+  await using packed = await MoELayer.load(out, { layer: 1 });
+  const hidden = randomValues(9 * 128, 4);
+  expect(await packed.forward(hidden)).toEqual(await direct.forward(hidden));
+  await expect(MoELayer.load(out, { layer: 1, activationType: 'float' })).rejects.toThrow(
+    /`activationType` to be left out or `int8`/,
+  );
+});
+
 test('every part of whole cache lines begins at one', async () => {
   const { out } = await pack(tinyMixtral, '--weight-type', 'int4', '--layer', '1,2');
   const { tensors, metadata } = await SafetensorsFile.open(out);

@@ -20,6 +20,7 @@ class AscendBackend final : public Backend {
   void upload(void* device, const void* host, size_t bytes) override;
   void download(void* host, const void* device, size_t bytes) override;
 
+  bool takes_int8_activations() const override { return true; }
   std::unique_ptr<PreparedLayer> prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
                                          const std::stop_token& stop) override;
 

@@ -67,8 +67,11 @@ class Backend {
   virtual void upload(void* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const void* device, size_t bytes) = 0;
 
-  // How `prepare` lays weights out: packed ones must say the same. Empty where a device takes none.
-  virtual std::string packed_layout() const { return {}; }
+  // How `prepare` lays a layer out: packed ones must say the same. Empty where a device takes none.
+  virtual std::string packed_layout(const LayerSpec&) const { return {}; }
+
+  // Whether LayerSpec::int8_activations may be set.
+  virtual bool takes_int8_activations() const { return false; }
 
   // Packs the weights, or takes packed ones as they are. `host` is read until this returns and not after. A stop
   // request ends it with kAborted.

@@ -47,6 +47,8 @@ void check_weight_type(const LayerSpec& spec) {
         ErrorCode::kConfig,
         "Expected `weightGroup` to be 32, 64 or 128, 0 for one scale per output of int8, and 0 for floats, got " +
             std::to_string(group));
+  if (spec.int8_activations && !is_quantized(spec.weight_type))
+    throw Error(ErrorCode::kConfig, "Expected `weightType` int8 or int4 where `activationType` is int8");
 }
 
 }  // namespace

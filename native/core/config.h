@@ -64,7 +64,7 @@ struct LayerSpec {
   int32_t local_experts = 0;      // how many of the experts
   int32_t intermediate_part = 0;  // how many of I, in gate and up
   int32_t hidden_part = 0;        // how many of H, in down
-  bool int8_activations = false;  // products of int8 weights round their rows to int8 first, a scale for each row
+  bool int8_activations = false;  // rows are rounded to int8 before each product, which is then one of integers
   int32_t threads = 0;            // at most this many of the device's threads work on the layer; 0: all of them
 
   int32_t held_experts() const { return local_experts > 0 ? local_experts : moe.expert_num; }

@@ -42,9 +42,11 @@ Workspace::Workspace(Backend& backend)
 Layer::Layer(Backend& backend, const LayerSpec& spec, const LayerWeights& weights, Progress progress,
              const std::stop_token& stop, std::optional<ParallelOptions> parallel)
     : backend_(backend), spec_(spec) {
+  if (spec_.int8_activations && !backend.takes_int8_activations())
+    throw Error(ErrorCode::kConfig, "Expected `activationType` 'float': this device has no other");
   if (!parallel) {
     check_weights(spec_, weights);
-    if (weights.packed) check_layout(weights.packed->layout, backend.packed_layout());
+    if (weights.packed) check_layout(weights.packed->layout, backend.packed_layout(spec_));
     prepared_ = backend.prepare(spec_, weights, progress, stop);
     return;
   }

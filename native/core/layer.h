@@ -60,7 +60,7 @@ class Layer {
   const LayerSpec& spec() const { return spec_; }
   size_t weight_bytes() const { return prepared_->weight_bytes(); }
   // Valid for as long as the layer lives; no parts where its device cannot give any.
-  PackedWeights packed() const { return {backend_.packed_layout(), prepared_->packed_parts(), nullptr}; }
+  PackedWeights packed() const { return {backend_.packed_layout(spec_), prepared_->packed_parts(), nullptr}; }
   std::vector<std::string> notes() const { return prepared_->notes(); }
 
  private:

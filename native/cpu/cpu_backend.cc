@@ -87,9 +87,9 @@ void CpuBackend::download(void* host, const void* device, size_t bytes) {
 }
 
 // The number at its begin is to be raised whenever a panel changes.
-std::string CpuBackend::packed_layout() const {
+std::string CpuBackend::packed_layout(const LayerSpec& spec) const {
   return "1: panels of " + std::to_string(kernels_.panel_columns) + " columns, " + std::to_string(kernels_.lanes) +
-         " lanes";
+         " lanes" + (spec.int8_activations ? ", for integer products" : "");
 }
 
 std::unique_ptr<PreparedLayer> CpuBackend::prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,

@@ -29,6 +29,17 @@ int64_t row_begin(int64_t rows, int64_t tiles, int64_t tile) {
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Rows of depth in a quantised tile.
+int64_t padded_depth(int64_t depth) { return divide_up(depth, 8) * 8; }
+
+using Gemm = void (*)(const GemmTask&);
+
+Gemm gemm_for(const Kernels& kernels, const PackedMatrices& weights) {
+  const auto type = static_cast<size_t>(weights.type());
+  return weights.integer_products() ? kernels.integer_gemm[type - static_cast<size_t>(WeightType::kInt8)]
+                                    : kernels.gemm[type];
+}
+
 }  // namespace
 
 void GroupedGemm::set_rows(const RowsByExpert& rows, int64_t experts) {
@@ -60,8 +71,9 @@ void GroupedGemm::set_rows(const RowsByExpert& rows, int64_t experts) {
   }
 }
 
-void GroupedGemm::gather(const float* input, int64_t depth, float* tiles, ThreadPool::Team& team,
-                         const std::stop_token& stop) const {
+template <class Body>
+void GroupedGemm::for_each_tile(int64_t depth, ThreadPool::Team& team, const std::stop_token& stop,
+                                const Body& body) const {
   if (chunks_.empty()) return;
   constexpr int64_t kGrainFloats = 16384;
   const int64_t count = chunks_.back().tiles_before + chunks_.back().num_tiles;
@@ -75,14 +87,21 @@ void GroupedGemm::gather(const float* input, int64_t depth, float* tiles, Thread
       const int64_t num_tiles = divide_up(rows, kernels_.tile_rows);
       const int64_t tile = chunk.first_tile + index - chunk.tiles_before;
       const int64_t row = first + row_begin(rows, num_tiles, tile);
-      kernels_.pack_rows({.hidden = input,
-                          .slot_of_row = rows_.slot_of_row ? rows_.slot_of_row + row : nullptr,
-                          .first_token = row,
-                          .fan_out = rows_.fan_out,
-                          .rows = first + row_begin(rows, num_tiles, tile + 1) - row,
-                          .depth = depth,
-                          .tile = tiles + row * depth});
+      body(row, first + row_begin(rows, num_tiles, tile + 1) - row);
     }
+  });
+}
+
+void GroupedGemm::gather(const float* input, int64_t depth, float* tiles, ThreadPool::Team& team,
+                         const std::stop_token& stop) const {
+  for_each_tile(depth, team, stop, [&](int64_t row, int64_t rows) {
+    kernels_.pack_rows({.hidden = input,
+                        .slot_of_row = rows_.slot_of_row ? rows_.slot_of_row + row : nullptr,
+                        .first_token = row,
+                        .fan_out = rows_.fan_out,
+                        .rows = rows,
+                        .depth = depth,
+                        .tile = tiles + row * depth});
   });
 }
 
@@ -103,6 +122,23 @@ void GroupedGemm::scatter(const float* tiles, int64_t depth, float* rows, Thread
   });
 }
 
+void GroupedGemm::quantize(const float* tiles, int64_t depth, int64_t group, ThreadPool::Team& team,
+                           const std::stop_token& stop) {
+  const int64_t groups = divide_up(depth, group), padded = padded_depth(depth);
+  auto* const integers = integers_.reserve_as<int8_t>(num_rows_ * padded);
+  auto* const scales = row_scales_.reserve_as<float>(num_rows_ * groups);
+  auto* const sums = row_sums_.reserve_as<int32_t>(num_rows_ * groups);
+  for_each_tile(depth, team, stop, [&](int64_t row, int64_t rows) {
+    kernels_.quantize_tile({.tile = tiles + row * depth,
+                            .rows = rows,
+                            .depth = depth,
+                            .group = group,
+                            .integers = integers + row * padded,
+                            .scales = scales + row * groups,
+                            .sums = sums + row * groups});
+  });
+}
+
 int64_t GroupedGemm::panels_per_task(const PackedMatrices& weights, int threads) const {
   const double rows = static_cast<double>(num_rows_) / static_cast<double>(chunks_.size());
   const double panel_flops = 2.0 * rows * static_cast<double>(weights.depth() * kernels_.panel_columns);
@@ -120,7 +156,12 @@ void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, Ep
                            ThreadPool::Team& team, const std::stop_token& stop) {
   if (chunks_.empty()) return;
   float* const scratch = scratch_.reserve_as<float>(team.threads() * kernels_.scratch_floats);
-  const auto gemm = kernels_.gemm[static_cast<size_t>(weights.type())];
+  if (weights.integer_products()) quantize(tiles, weights.depth(), weights.group(), team, stop);
+  const auto* const integers = static_cast<const int8_t*>(static_cast<const void*>(integers_.data()));
+  const auto* const row_scales = static_cast<const float*>(static_cast<const void*>(row_scales_.data()));
+  const auto* const row_sums = static_cast<const int32_t*>(static_cast<const void*>(row_sums_.data()));
+  const int64_t row_groups = divide_up(weights.depth(), weights.group());
+  const Gemm gemm = gemm_for(kernels_, weights);
   const int64_t group = panels_per_task(weights, team.threads());
   const int64_t groups = divide_up(weights.num_panels(), group);
 
@@ -131,6 +172,9 @@ void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, Ep
       const int64_t first = rows_.offsets[chunk.expert];
       const int64_t panel = task % groups * group;
       gemm({.input = tiles + first * weights.depth(),
+            .integers = integers + first * padded_depth(weights.depth()),
+            .row_scales = row_scales + first * row_groups,
+            .row_sums = row_sums + first * row_groups,
             .rows = rows_.offsets[chunk.expert + 1] - first,
             .depth = weights.depth(),
             .first_tile = chunk.first_tile,

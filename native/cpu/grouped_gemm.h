@@ -37,11 +37,17 @@ class GroupedGemm {
   void scatter(const float* tiles, int64_t depth, float* rows, ThreadPool::Team& team) const;
 
   // output = epilogue(tiles * weights + bias): rows in row-major order without an activation, tile form with one.
-  // tiles: [rows, depth] in tile form. output: [rows, columns].
+  // tiles: [rows, depth] in tile form. output: [rows, columns]. Weights for integer products have the tiles quantised
+  // first.
   void multiply(const PackedMatrices& weights, const float* tiles, Epilogue epilogue, float* output,
                 ThreadPool::Team& team, const std::stop_token& stop);
 
  private:
+  // Calls body(first row, rows) for every tile.
+  template <class Body>
+  void for_each_tile(int64_t depth, ThreadPool::Team& team, const std::stop_token& stop, const Body& body) const;
+  void quantize(const float* tiles, int64_t depth, int64_t group, ThreadPool::Team& team, const std::stop_token& stop);
+
   // Some consecutive tiles of one expert.
   struct Chunk {
     int64_t expert, first_tile, num_tiles, rows;
@@ -55,6 +61,7 @@ class GroupedGemm {
   int64_t num_rows_ = 0;
   std::vector<Chunk> chunks_;  // the most rows first
   AlignedBuffer scratch_;      // [threads, scratch_floats]
+  AlignedBuffer integers_, row_scales_, row_sums_;
 };
 
 }  // namespace moe::cpu

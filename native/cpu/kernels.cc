@@ -9,6 +9,9 @@
 namespace moe::cpu {
 
 #if defined(__x86_64__)
+namespace avx512vnni {
+extern const Kernels table;
+}
 namespace avx512 {
 extern const Kernels table;
 }
@@ -30,7 +33,7 @@ constexpr const char* kVariable = "MOE_CPU_ISA";
 
 constexpr const Kernels* kBestFirst[] = {
 #if defined(__x86_64__)
-    &avx512::table, &avx2::table, &baseline::table
+    &avx512vnni::table, &avx512::table, &avx2::table, &baseline::table
 #elif defined(__aarch64__)
     &neon::table
 #endif

@@ -18,6 +18,10 @@ constexpr size_t kCacheLine = 64;
 // With one scale for a whole output feature, so many rows stand behind a copy of it.
 constexpr int64_t kRowsPerFeatureScale = 128;
 constexpr int64_t kNibblesPerWord = 8;
+constexpr int64_t kDotRows = 4;        // of integer dot products, in one word
+constexpr int64_t kDotRowsPadded = 8;  // to a multiple of which a panel's rows are filled up
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct Float32 {
   using Bits = float;
@@ -47,68 +51,61 @@ int64_t panels_for(int64_t columns, bool gated, int64_t panel_columns) {
   return (columns + per_panel - 1) / per_panel;
 }
 
-// Rows of int4 stand together by words of eight: lanes words hold so many rows.
-int64_t int4_rows_together(int64_t panel_columns, int64_t lanes) { return kNibblesPerWord * lanes / panel_columns; }
-
-// Bytes of `rows` rows of a panel, without scales.
-size_t bytes_of_rows(WeightType type, int64_t rows, int64_t panel_columns, int64_t lanes) {
-  switch (type) {
-    case WeightType::kFloat32:
-      return rows * panel_columns * 4;
-    case WeightType::kBFloat16:
-    case WeightType::kFloat16:
-      return rows * panel_columns * 2;
-    case WeightType::kInt8:
-      return rows * panel_columns;
-    case WeightType::kInt4: {
-      const int64_t together = int4_rows_together(panel_columns, lanes);
-      return (rows + together - 1) / together * lanes * sizeof(uint32_t);
-    }
-  }
-  throw Error(ErrorCode::kInternal, "Expected a known weight type");
-}
-
-size_t bytes_of_panel(WeightType type, int64_t depth, int64_t group, int64_t panel_columns, int64_t lanes) {
-  const size_t rows = bytes_of_rows(type, depth, panel_columns, lanes);
-  return is_quantized(type) ? rows + (depth + group - 1) / group * panel_columns * sizeof(uint16_t) : rows;
-}
-
 size_t round_up(size_t bytes) { return (bytes + kCacheLine - 1) / kCacheLine * kCacheLine; }
 
 }  // namespace
 
-PackedMatrices::PackedMatrices(const Kernels& kernels, WeightType type, int64_t group, bool gated, int64_t matrices,
+PackedMatrices::PackedMatrices(const Kernels& kernels, WeightFormat format, bool gated, int64_t matrices,
                                int64_t columns, int64_t depth)
-    : PackedMatrices(kernels, type, group, gated, matrices, columns, depth, nullptr) {
+    : PackedMatrices(kernels, format, gated, matrices, columns, depth, nullptr) {
   memory_ = AlignedBuffer(bytes_);
   base_ = memory_.data();
   std::memset(memory_.data() + bias_begin_, 0, bytes_ - bias_begin_);
 }
 
-PackedMatrices::PackedMatrices(const Kernels& kernels, WeightType type, int64_t group, bool gated, int64_t matrices,
+PackedMatrices::PackedMatrices(const Kernels& kernels, WeightFormat format, bool gated, int64_t matrices,
                                int64_t columns, int64_t depth, const PackedPart& part)
-    : PackedMatrices(kernels, type, group, gated, matrices, columns, depth, part.data) {
+    : PackedMatrices(kernels, format, gated, matrices, columns, depth, part.data) {
   if (part.bytes != bytes_)
     throw Error(ErrorCode::kCheckpoint, "Expected the packed part `" + part.name + "` to have " +
                                             std::to_string(bytes_) + " bytes, got " + std::to_string(part.bytes));
 }
 
-PackedMatrices::PackedMatrices(const Kernels& kernels, WeightType type, int64_t group, bool gated, int64_t matrices,
+PackedMatrices::PackedMatrices(const Kernels& kernels, WeightFormat format, bool gated, int64_t matrices,
                                int64_t columns, int64_t depth, const void* base)
-    : type_(type),
+    : type_(format.type),
+      integer_products_(format.integer_products),
       gated_(gated),
-      scale_per_feature_(group == 0),
-      group_(group == 0 ? kRowsPerFeatureScale : group),
+      scale_per_feature_(format.group == 0),
+      group_(format.group == 0 ? kRowsPerFeatureScale : format.group),
       lanes_(kernels.lanes),
       panel_columns_(kernels.panel_columns),
       matrices_(matrices),
       columns_(columns),
       depth_(depth),
       num_panels_(panels_for(columns, gated, kernels.panel_columns)),
-      panel_bytes_(bytes_of_panel(type, depth_, group_, panel_columns_, lanes_)),
+      panel_bytes_(bytes_of_rows(depth_) +
+                   (is_quantized(type_) ? divide_up(depth_, group_) * panel_columns_ * sizeof(uint16_t) : 0)),
       bias_begin_(round_up(matrices_ * num_panels_ * panel_bytes_)),
       bytes_(bias_begin_ + round_up(matrices_ * num_panels_ * panel_columns_ * sizeof(float))),
       base_(static_cast<const std::byte*>(base)) {}
+
+size_t PackedMatrices::bytes_of_rows(int64_t rows) const {
+  switch (type_) {
+    case WeightType::kFloat32:
+      return rows * panel_columns_ * 4;
+    case WeightType::kBFloat16:
+    case WeightType::kFloat16:
+      return rows * panel_columns_ * 2;
+    case WeightType::kInt8:
+      return (integer_products_ ? divide_up(rows, kDotRowsPadded) * kDotRowsPadded : rows) * panel_columns_;
+    case WeightType::kInt4: {
+      const int64_t together = integer_products_ ? kDotRowsPadded : kNibblesPerWord * lanes_ / panel_columns_;
+      return divide_up(rows, together) * together * panel_columns_ / 2;
+    }
+  }
+  throw Error(ErrorCode::kInternal, "Expected a known weight type");
+}
 
 PackedMatrices::Source PackedMatrices::source_of(int64_t panel, int64_t column) const {
   if (!gated_) return {false, panel * panel_columns_ + column};
@@ -160,25 +157,34 @@ void PackedMatrices::pack_floats(int64_t matrix, int64_t panel, const WeightMatr
   }
 }
 
+// As kernels/weights.h and kernels/integer.h have it.
+void PackedMatrices::put_integer(uint8_t* rows, int64_t row, int64_t column, int8_t q) const {
+  const int64_t lane = column % lanes_, reg = column / lanes_, registers = panel_columns_ / lanes_;
+  if (type_ == WeightType::kInt8) {
+    const int64_t at = integer_products_ ? (row / kDotRows * panel_columns_ + column) * kDotRows + row % kDotRows
+                                         : row * panel_columns_ + column;
+    rows[at] = static_cast<uint8_t>(q);
+  } else if (integer_products_) {
+    // Two rows share a byte, four apart; a word is four of them, of one column.
+    const int64_t word = row / kDotRowsPadded * panel_columns_ + column;
+    uint8_t& byte = rows[word * kDotRows + row % kDotRows];
+    const int64_t half = row / kDotRows % 2;
+    byte = static_cast<uint8_t>((byte & (0xf0 >> (half * 4))) | (q + 8) << (half * 4));
+  } else {
+    const int64_t together = kNibblesPerWord / registers, nibble = row % together * registers + reg;
+    uint8_t& byte = rows[(row / together * lanes_ + lane) * sizeof(uint32_t) + nibble / 2];
+    byte = static_cast<uint8_t>(byte | (q & 0xf) << (nibble % 2 * 4));
+  }
+}
+
 void PackedMatrices::put_column(std::byte* panel, int64_t column, const int8_t* q, const uint16_t* scales) const {
   const size_t scales_bytes = panel_columns_ * sizeof(uint16_t);
-  const int64_t together = int4_rows_together(panel_columns_, lanes_);
   for (int64_t row = 0; row < depth_; row += group_, ++scales) {
     std::memcpy(panel + position_of(column) * sizeof(uint16_t), scales, sizeof *scales);
     auto* const integers = reinterpret_cast<uint8_t*>(panel + scales_bytes);
     const int64_t rows = std::min(group_, depth_ - row);
-    if (type_ == WeightType::kInt8) {
-      for (int64_t k = 0; k < rows; ++k) integers[k * panel_columns_ + column] = static_cast<uint8_t>(q[row + k]);
-    } else {
-      // As kernels/weights.h has it: lane `column % lanes`, its nibble by row and by register.
-      const int64_t lane = column % lanes_, reg = column / lanes_;
-      for (int64_t k = 0; k < rows; ++k) {
-        const int64_t nibble = k % together * (panel_columns_ / lanes_) + reg;
-        uint8_t& byte = integers[(k / together * lanes_ + lane) * sizeof(uint32_t) + nibble / 2];
-        byte = static_cast<uint8_t>(byte | (q[row + k] & 0xf) << (nibble % 2 * 4));
-      }
-    }
-    panel += scales_bytes + bytes_of_rows(type_, rows, panel_columns_, lanes_);
+    for (int64_t k = 0; k < rows; ++k) put_integer(integers, k, column, q[row + k]);
+    panel += scales_bytes + bytes_of_rows(rows);
   }
 }
 
@@ -186,7 +192,7 @@ void PackedMatrices::put_column(std::byte* panel, int64_t column, const int8_t* 
 void PackedMatrices::pack_integers(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up) {
   std::byte* const out = at(matrix, panel);
   std::memset(out, 0, panel_bytes_);
-  const int64_t groups = (depth_ + group_ - 1) / group_;
+  const int64_t groups = divide_up(depth_, group_);
   std::vector<float> widened(lanes_ * depth_);
   std::vector<int8_t> q(depth_);
   std::vector<uint16_t> scales(groups);

@@ -11,19 +11,24 @@
 
 namespace moe::cpu {
 
+struct WeightFormat {
+  WeightType type = WeightType::kFloat32;
+  int64_t group = 0;              // as LayerSpec::weight_group
+  bool integer_products = false;  // int8, int4: rows stand as integer dot products read them (kernels/integer.h)
+};
+
 // Some matrices of one shape (one per expert), each cut into panels of `panel_columns` output features:
 // [matrices][panels][depth][panel_columns], the last panel padded with zeros. With a gate, the first half of a panel
 // are features of the gate matrix and the second half the same features of the up matrix. Of integers, each group of
 // rows of a panel stands behind its scales, [panel_columns] bfloat16.
 class PackedMatrices {
  public:
-  // columns: output features of one matrix. group: as LayerSpec::weight_group. Panels are uninitialised, biases zero.
-  // Throws kOutOfMemory.
-  PackedMatrices(const Kernels& kernels, WeightType type, int64_t group, bool gated, int64_t matrices, int64_t columns,
+  // columns: output features of one matrix. Panels are uninitialised, biases zero. Throws kOutOfMemory.
+  PackedMatrices(const Kernels& kernels, WeightFormat format, bool gated, int64_t matrices, int64_t columns,
                  int64_t depth);
 
   // Matrices that were packed before, used where they are. Throws kCheckpoint when the part has another size.
-  PackedMatrices(const Kernels& kernels, WeightType type, int64_t group, bool gated, int64_t matrices, int64_t columns,
+  PackedMatrices(const Kernels& kernels, WeightFormat format, bool gated, int64_t matrices, int64_t columns,
                  int64_t depth, const PackedPart& part);
 
   // `gate` is read when there is one. Values are rounded to the type, to nearest even, or quantised. Different panels
@@ -32,6 +37,7 @@ class PackedMatrices {
   void pack_bias(int64_t matrix, const WeightVector& gate, const WeightVector& up);
 
   WeightType type() const { return type_; }
+  bool integer_products() const { return integer_products_; }
   int64_t group() const { return group_; }  // rows of a panel that stand behind one row of scales
   int64_t matrices() const { return matrices_; }
   int64_t columns() const { return columns_; }
@@ -47,7 +53,7 @@ class PackedMatrices {
   }
 
  private:
-  PackedMatrices(const Kernels& kernels, WeightType type, int64_t group, bool gated, int64_t matrices, int64_t columns,
+  PackedMatrices(const Kernels& kernels, WeightFormat format, bool gated, int64_t matrices, int64_t columns,
                  int64_t depth, const void* base);
 
   // Where a column of a panel comes from; `feature` is beyond columns_ in the padding.
@@ -63,10 +69,15 @@ class PackedMatrices {
   template <class To>
   void pack_floats(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
   void pack_integers(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
+  // Bytes of `rows` rows of a panel, without scales.
+  size_t bytes_of_rows(int64_t rows) const;
+  // Puts a weight, `row` rows behind the begin of a group's.
+  void put_integer(uint8_t* rows, int64_t row, int64_t column, int8_t q) const;
   // Puts a column's integers and scales into a panel.
   void put_column(std::byte* panel, int64_t column, const int8_t* q, const uint16_t* scales) const;
 
   WeightType type_;
+  bool integer_products_;
   bool gated_;
   bool scale_per_feature_;  // every group of an output feature has the same scale
   int64_t group_;

@@ -14,10 +14,12 @@ namespace moe::cpu {
 namespace {
 
 // `width` and `hidden` are the columns of the products: I and H, or the parts of them that are held here.
+WeightFormat format_of(const LayerSpec& spec) { return {spec.weight_type, spec.weight_group, spec.int8_activations}; }
+
 PackedExperts allocate_experts(const Kernels& kernels, const LayerSpec& spec, int64_t experts, int64_t whole_width,
                                int64_t width, int64_t hidden) {
   const auto matrices = [&](bool gated, int64_t columns, int64_t depth) {
-    return PackedMatrices(kernels, spec.weight_type, spec.weight_group, gated, experts, columns, depth);
+    return PackedMatrices(kernels, format_of(spec), gated, experts, columns, depth);
   };
   return {matrices(is_gated(spec.activation), width, spec.hidden_size), matrices(false, hidden, whole_width)};
 }
@@ -36,15 +38,14 @@ const PackedPart& get(const PackedWeights& packed, const std::string& name) {
 PackedExperts packed_experts(const Kernels& kernels, const LayerSpec& spec, int64_t experts, int64_t width,
                              const PackedWeights& packed, const std::string& prefix) {
   const auto matrices = [&](const char* name, bool gated, int64_t columns, int64_t depth) {
-    return PackedMatrices(kernels, spec.weight_type, spec.weight_group, gated, experts, columns, depth,
-                          get(packed, prefix + name));
+    return PackedMatrices(kernels, format_of(spec), gated, experts, columns, depth, get(packed, prefix + name));
   };
   return {matrices("up", is_gated(spec.activation), width, spec.hidden_size),
           matrices("down", false, spec.hidden_size, width)};
 }
 
 PackedMatrices packed_router(const Kernels& kernels, int64_t columns, int64_t depth, const PackedPart& part) {
-  return {kernels, WeightType::kFloat32, 0, false, 1, columns, depth, part};
+  return {kernels, WeightFormat{}, false, 1, columns, depth, part};
 }
 
 // Reports each expert once all its panels are packed, from whichever thread packed the last one.
@@ -90,7 +91,7 @@ void pack_experts(PackedExperts& packed, const ExpertWeights* experts, ThreadPoo
 }
 
 PackedMatrices pack_router(const Kernels& kernels, const WeightMatrix& weights, const WeightVector& bias) {
-  PackedMatrices packed(kernels, WeightType::kFloat32, 0, false, 1, weights.out_features, weights.in_features);
+  PackedMatrices packed(kernels, WeightFormat{}, false, 1, weights.out_features, weights.in_features);
   for (int64_t panel = 0; panel < packed.num_panels(); ++panel) packed.pack_panel(0, panel, {}, weights);
   packed.pack_bias(0, {}, bias);
   return packed;

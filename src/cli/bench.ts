@@ -2,7 +2,12 @@ import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseFields } from '../config/parse.js';
 import type { DeviceName } from '../devices.js';
-import { type WeightGroup, type WeightType, weightTypes } from '../layer/options.js';
+import {
+  type ActivationType,
+  type WeightGroup,
+  type WeightType,
+  weightTypes,
+} from '../layer/options.js';
 import { integer, integers, notNegative, oneOf, positive } from './arguments.js';
 import type { PeerChoice } from './bench/peer.js';
 import { type PeerName, peerTypes } from './bench/peer_install.js';
@@ -10,6 +15,7 @@ import { benchReport } from './bench/report.js';
 import { type ShapeName, shapeNames, shapes } from './bench/shapes.js';
 import { setting } from './config_overrides.js';
 import {
+  activationTypeOption,
   deviceOption,
   jsonOption,
   print,
@@ -27,6 +33,7 @@ interface BenchOptions {
   tokens: number[];
   weightType: WeightType[];
   weightGroup?: WeightGroup;
+  activationType?: ActivationType;
   device: DeviceName;
   threads?: number;
   ranks: number;
@@ -67,6 +74,7 @@ export function addBench(program: Command): void {
         .default(['float32'], 'float32'),
     )
     .addOption(weightGroupOption())
+    .addOption(activationTypeOption())
     .addOption(deviceOption())
     .addOption(threadsOption())
     .addOption(ranksOption().default(1))
@@ -117,6 +125,7 @@ export function addBench(program: Command): void {
         tokens: options.tokens,
         weightTypes: options.weightType,
         weightGroup: options.weightGroup,
+        activationType: options.activationType,
         device: options.device,
         threads: options.threads ?? Math.max(1, Math.floor(availableParallelism() / options.ranks)),
         ranks: options.ranks,

@@ -1,6 +1,6 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { type DeviceName, resolveDevice } from '../devices.js';
-import { type WeightGroup, weightGroups } from '../layer/options.js';
+import { activationTypes, type WeightGroup, weightGroups } from '../layer/options.js';
 import { integer } from './arguments.js';
 
 /** Options that several commands take. */
@@ -40,6 +40,12 @@ function weightGroup(text: string): WeightGroup {
   if (group !== undefined) return group;
   throw new InvalidArgumentError(`Expected one of ${weightGroups.join(', ')}, got \`${text}\`.`);
 }
+
+export const activationTypeOption = () =>
+  new Option(
+    '--activation-type <type>',
+    'what rows are multiplied as, int8 with int8 and int4 experts (default: float)',
+  ).choices(activationTypes);
 
 /** Prints a result: a JSON document, or what a person reads. */
 export function print(json: boolean | undefined, document: unknown, text: () => string): void {

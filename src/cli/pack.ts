@@ -1,10 +1,22 @@
 import { type Command, Option } from 'commander';
 import { MoECheckpoint } from '../checkpoint.js';
-import { type WeightGroup, type WeightType, weightTypes } from '../layer/options.js';
+import {
+  type ActivationType,
+  type WeightGroup,
+  type WeightType,
+  weightTypes,
+} from '../layer/options.js';
 import { packCheckpoint } from '../packed/write.js';
 import { integers } from './arguments.js';
 import { expectWritable } from './files.js';
-import { interruptSignal, jsonOption, print, threadsOption, weightGroupOption } from './options.js';
+import {
+  activationTypeOption,
+  interruptSignal,
+  jsonOption,
+  print,
+  threadsOption,
+  weightGroupOption,
+} from './options.js';
 import { ProgressLine } from './progress.js';
 import { bytes, milliseconds, ranges } from './text.js';
 
@@ -13,6 +25,7 @@ interface PackCommandOptions {
   layer: number[] | 'all';
   weightType?: WeightType;
   weightGroup?: WeightGroup;
+  activationType?: ActivationType;
   threads?: number;
   json?: true;
 }
@@ -37,6 +50,7 @@ export function addPack(program: Command): void {
       ).choices(weightTypes),
     )
     .addOption(weightGroupOption())
+    .addOption(activationTypeOption())
     .addOption(threadsOption())
     .addOption(jsonOption())
     .action(async (path: string, options: PackCommandOptions) => {
@@ -53,7 +67,7 @@ export function addPack(program: Command): void {
 }
 
 async function pack(path: string, options: Omit<PackCommandOptions, 'json'>) {
-  const { out, layer, weightType, weightGroup, threads } = options;
+  const { out, layer, weightType, weightGroup, activationType, threads } = options;
   const started = performance.now();
   await using checkpoint = await MoECheckpoint.open(path);
   await expectWritable('--out', out, checkpoint.files);
@@ -65,6 +79,7 @@ async function pack(path: string, options: Omit<PackCommandOptions, 'json'>) {
       layers,
       weightType,
       weightGroup,
+      activationType,
       threads,
       onProgress: progress.update,
       signal: interruptSignal(),

@@ -3,7 +3,12 @@ import { MoECheckpoint } from '../checkpoint.js';
 import { checkOtherFields } from '../config/other_fields.js';
 import type { DeviceName } from '../devices.js';
 import type { ExpertGroup } from '../group.js';
-import { type WeightGroup, type WeightType, weightTypes } from '../layer/options.js';
+import {
+  type ActivationType,
+  type WeightGroup,
+  type WeightType,
+  weightTypes,
+} from '../layer/options.js';
 import { type TensorToWrite, writeSafetensors } from '../safetensors/write.js';
 import { Recording, type TokenRange } from './activations.js';
 import { integers, range } from './arguments.js';
@@ -11,6 +16,7 @@ import { configOverrides, setting } from './config_overrides.js';
 import { expectWritable } from './files.js';
 import { LocalWorkers } from './local_workers.js';
 import {
+  activationTypeOption,
   deviceOption,
   interruptSignal,
   jsonOption,
@@ -32,6 +38,7 @@ interface RunOptions {
   tokens?: TokenRange;
   weightType?: WeightType;
   weightGroup?: WeightGroup;
+  activationType?: ActivationType;
   device: DeviceName;
   threads?: number;
   ranks?: number;
@@ -72,6 +79,7 @@ export function addRun(program: Command): void {
     )
     .addOption(new Option('--weight-type <type>', weightTypeHelp).choices(weightTypes))
     .addOption(weightGroupOption())
+    .addOption(activationTypeOption())
     .addOption(deviceOption())
     .addOption(threadsOption())
     .addOption(ranksOption())
@@ -139,11 +147,12 @@ async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
 }
 
 function loadOptions(options: RunOptions) {
-  const { device, weightType, weightGroup, threads, unevenExperts } = options;
+  const { device, weightType, weightGroup, activationType, threads, unevenExperts } = options;
   return {
     device,
     ...(weightType && { weightType }),
     ...(weightGroup && { weightGroup }),
+    ...(activationType && { activationType }),
     ...(threads !== undefined && { threads }),
     ...(unevenExperts && { unevenExperts }),
   };

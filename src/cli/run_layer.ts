@@ -2,7 +2,7 @@ import type { MoECheckpoint } from '../checkpoint.js';
 import type { MoEConfigOptions } from '../config.js';
 import type { DeviceName } from '../devices.js';
 import type { ExpertGroup } from '../group.js';
-import type { MoELayer, Routing, WeightGroup, WeightType } from '../layer.js';
+import type { ActivationType, MoELayer, Routing, WeightGroup, WeightType } from '../layer.js';
 import { layerTensor, type Recording, type TokenRange } from './activations.js';
 import { type Comparison, compare } from './expectation.js';
 import { type LoadSummary, summarize } from './expert_load.js';
@@ -22,6 +22,7 @@ export interface LayerRunOptions {
     signal: AbortSignal;
     weightType?: WeightType;
     weightGroup?: WeightGroup;
+    activationType?: ActivationType;
     threads?: number;
     group?: ExpertGroup;
     unevenExperts?: boolean;

@@ -8,7 +8,12 @@ import {
 } from '../checks.js';
 import { defaults } from '../config/fields.js';
 import { MoEConfig, type MoEConfigOptions } from '../config.js';
-import { type DeviceName, type ResolvedDevice, resolveDevice } from '../devices.js';
+import {
+  type BackendName,
+  type DeviceName,
+  type ResolvedDevice,
+  resolveDevice,
+} from '../devices.js';
 import { ConfigError, ShapeError } from '../errors.js';
 import {
   type LayerWeights,
@@ -35,7 +40,6 @@ export const activations = [
  */
 export type Activation = (typeof activations)[number];
 
-/** How experts are held. Integers have scales: a weight is `q * scale`. */
 export const weightTypes = ['float32', 'bfloat16', 'float16', 'int8', 'int4'] as const;
 /** How experts are held in memory. `int8` and `int4` have a scale per group of inputs: a weight is `q * scale`. */
 export type WeightType = (typeof weightTypes)[number];
@@ -75,8 +79,9 @@ export interface LayerOptions extends ParallelOptions {
    */
   weightGroup?: WeightGroup | undefined;
   /**
-   * `'int8'` rounds the rows of a batch to int8 before each product with `int8` weights, a scale for each row (W8A8,
-   * dynamic): faster and less exact. Only on Ascend A2 and A3, for experts without biases. Defaults to `'float'`.
+   * `'int8'` rounds the rows of a batch to int8 before each product, which is then one of integers: faster and less exact
+   * (docs/weight-types.md). On the CPU with `int8` and `int4` weights, a scale for each row and group of inputs; on Ascend
+   * A2 and A3 with `int8` weights of experts without biases, a scale for each row. Defaults to `'float'`.
    */
   activationType?: ActivationType | undefined;
   /** At most this many of the device's threads work on the layer. Defaults to all, as many as the process may use. */
@@ -229,13 +234,20 @@ function expectWeightGroup(weightType: WeightType, weightGroup: WeightGroup): vo
 }
 
 function expectInt8Activations(weightType: WeightType, { backend }: ResolvedDevice): void {
-  if (weightType !== 'int8')
-    throw new ConfigError(
-      `Expected \`activationType\` 'int8' with weightType 'int8', got '${weightType}'`,
-    );
-  if (backend !== 'ascend')
+  const weightTypes = int8ActivationWeights[backend];
+  if (weightTypes === undefined)
     throw new ConfigError(`Expected \`activationType\` 'float': '${backend}' has no other`);
+  if (!weightTypes.includes(weightType))
+    throw new ConfigError(
+      `Expected \`activationType\` 'int8' with weightType '${weightTypes.join("' or '")}', got '${weightType}'`,
+    );
 }
+
+/** Weights that a device multiplies with rows in int8. */
+const int8ActivationWeights: Partial<Record<BackendName, readonly WeightType[]>> = {
+  cpu: ['int8', 'int4'],
+  ascend: ['int8'],
+};
 
 /** Inputs that share a scale, as the native side counts them: 0 for all of an output's, and for floats. */
 export function nativeWeightGroup(

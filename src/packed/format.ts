@@ -4,7 +4,9 @@ import { CheckpointError, ConfigError } from '../errors.js';
 import type { LayerSizes } from '../families/family.js';
 import {
   type Activation,
+  type ActivationType,
   activations,
+  activationTypes,
   type WeightGroup,
   type WeightType,
   weightGroups,
@@ -27,6 +29,7 @@ export interface PackedDescription extends LayerSizes {
   layout: string;
   weightType: WeightType;
   weightGroup: WeightGroup | undefined;
+  activationType: ActivationType;
   activation: Activation;
   modelType: string;
   config: MoEConfig;
@@ -80,12 +83,11 @@ export function readPackedMetadata(
 }
 
 function checkLayer(layer: object): Omit<PackedDescription, 'layout' | 'source'> {
-  const { weightType, weightGroup, activation, modelType, config, ...sizes } = layer as Record<
-    string,
-    unknown
-  >;
+  const { weightType, weightGroup, activationType, activation, modelType, config, ...sizes } =
+    layer as Record<string, unknown>;
   expectOneOf('weightType', weightType, weightTypes);
   if (weightGroup !== undefined) expectOneOf('weightGroup', weightGroup, weightGroups);
+  expectOneOf('activationType', activationType, activationTypes);
   expectOneOf('activation', activation, activations);
   const { expertNum, hiddenSize, intermediateSize, sharedSize } = sizes;
   expectInteger('expertNum', expertNum, 1);
@@ -96,6 +98,7 @@ function checkLayer(layer: object): Omit<PackedDescription, 'layout' | 'source'>
   return {
     weightType,
     weightGroup,
+    activationType,
     activation,
     modelType: String(modelType),
     config: MoEConfig.parse(config),

@@ -1,7 +1,7 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import type { MoECheckpoint } from '../checkpoint.js';
 import { DeviceError } from '../errors.js';
-import type { WeightGroup, WeightType } from '../layer/options.js';
+import type { ActivationType, WeightGroup, WeightType } from '../layer/options.js';
 import type { MoELayer } from '../layer.js';
 import { lengthBytes } from '../safetensors/header.js';
 import { type PackedDescription, packedMetadata } from './format.js';
@@ -17,6 +17,7 @@ export interface PackOptions {
   layers: readonly number[];
   weightType: WeightType | undefined;
   weightGroup: WeightGroup | undefined;
+  activationType: ActivationType | undefined;
   threads: number | undefined;
   /** Counts experts of all layers. */
   onProgress?: (done: number, total: number) => void;
@@ -58,7 +59,7 @@ export async function packCheckpoint(
 async function packInto(
   handle: FileHandle,
   checkpoint: MoECheckpoint,
-  { layers, weightType, weightGroup, threads, onProgress, signal }: PackOptions,
+  { layers, weightType, weightGroup, activationType, threads, onProgress, signal }: PackOptions,
 ): Promise<PackResult> {
   const { expertNum } = checkpoint.config;
   let file: PackedFile | undefined;
@@ -67,13 +68,19 @@ async function packInto(
       device: 'cpu',
       weightType,
       weightGroup,
+      activationType,
       threads,
       signal,
       onProgress: (done) =>
         onProgress?.(index * expertNum + Math.min(done, expertNum), layers.length * expertNum),
     });
     // Every layer of a checkpoint has the same sizes, so the first tells where all of them go.
-    file ??= new PackedFile(handle, layers, descriptionOf(checkpoint, loaded, weightGroup), loaded);
+    file ??= new PackedFile(
+      handle,
+      layers,
+      descriptionOf(checkpoint, loaded, { weightGroup, activationType }),
+      loaded,
+    );
     await file.write(layer, loaded, signal);
   }
   if (file === undefined) throw new TypeError('No layers to pack');
@@ -83,7 +90,7 @@ async function packInto(
 function descriptionOf(
   checkpoint: MoECheckpoint,
   layer: MoELayer,
-  weightGroup: WeightGroup | undefined,
+  { weightGroup, activationType = 'float' }: Pick<PackOptions, 'weightGroup' | 'activationType'>,
 ): PackedDescription {
   const { hiddenSize, intermediateSize, activation, weightType, config } = layer;
   return {
@@ -94,6 +101,7 @@ function descriptionOf(
     activation,
     weightType,
     weightGroup,
+    activationType,
     config,
     modelType: checkpoint.modelType,
     source: checkpoint.path,

@@ -10,5 +10,6 @@
 #include "cpu/kernels/weights.h"
 #include "cpu/kernels/tile.h"
 #include "cpu/kernels/gemm.h"
+#include "cpu/kernels/integer.h"
 #include "cpu/kernels/peak.h"
 #include "cpu/kernels/end.h"

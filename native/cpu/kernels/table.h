@@ -14,10 +14,14 @@ enum class Epilogue : uint8_t { kNone, kSwiGLU, kSwiGLUOai, kGeGLU, kGELU, kGELU
 // In tile form a matrix [rows, columns] is stored [tile][column][row of the tile], so tile t starts at row_begin(t) *
 // columns.
 struct GemmTask {
-  const float* input;  // tile form, [rows, depth]
-  int64_t rows;        // of the expert
-  int64_t depth;       // K
-  int64_t first_tile;  // the tiles to work on, at most max_tiles
+  const float* input;  // tile form, [rows, depth]; not read by integer products
+  // Integer products: what QuantizeTask wrote, each tile behind the one before it.
+  const int8_t* integers;   // [tile][ceil(depth / 8) * 2][row of the tile][4]
+  const float* row_scales;  // [tile][groups][row of the tile]
+  const int32_t* row_sums;  // likewise
+  int64_t rows;             // of the expert
+  int64_t depth;            // K
+  int64_t first_tile;       // the tiles to work on, at most max_tiles
   int64_t num_tiles;
   int64_t group;       // integer weights: rows of a panel that share scales; a multiple of 32 that divides 256
   const void* panels;  // [num_panels][depth][panel_columns], as packed for the weight type
@@ -39,6 +43,17 @@ struct PackTask {
   int64_t rows;  // of the tile
   int64_t depth;
   float* tile;  // [depth][rows]
+};
+
+// A tile of rows to quantise.
+struct QuantizeTask {
+  const float* tile;  // [depth][rows]
+  int64_t rows;
+  int64_t depth;
+  int64_t group;  // that shares a scale, a multiple of 32
+  int8_t* integers;
+  float* scales;
+  int32_t* sums;
 };
 
 // Weighted sums of expert rows, for a run of tokens. Pointers are those of the first token.
@@ -67,6 +82,10 @@ struct Kernels {
   // w[k], acc) for k = 0 .. K-1 starting from 0, + bias, then the activation. With integer weights: acc of each group
   // on its own, then sum = fma(acc, scale, sum) over the groups in order.
   void (*gemm[5])(const GemmTask&);
+  // int8 and int4 by integer rows: exact dot products of four bytes within a group, then sum = fma(product, scale of
+  // the weights * scale of the row, sum) over the groups in order.
+  void (*integer_gemm[2])(const GemmTask&);
+  void (*quantize_tile)(const QuantizeTask&);
   void (*pack_rows)(const PackTask&);
   void (*combine)(const CombineTask&);
   // rows[t] *= sigmoid(logits[t]); rows [tokens, columns].

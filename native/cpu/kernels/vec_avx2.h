@@ -46,3 +46,28 @@ template <int Nibble>
 Vec widen_int4(Words words) {
   return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(words, 28 - 4 * Nibble), 28));
 }
+
+inline Words all_words(int32_t value) { return _mm256_set1_epi32(value); }
+inline Words broadcast_word(const int8_t* bytes) {
+  int32_t word;
+  __builtin_memcpy(&word, bytes, sizeof word);
+  return _mm256_set1_epi32(word);
+}
+inline Vec to_floats(Words words) { return _mm256_cvtepi32_ps(words); }
+// The low or the high half of every byte.
+template <int Part>
+Words nibbles_of(Words words) {
+  return _mm256_and_si256(Part == 0 ? words : _mm256_srli_epi16(words, 4), _mm256_set1_epi8(0xf));
+}
+constexpr int32_t kInt8DotOffset = 0;
+inline Words int8_dot_words(Words words) { return words; }
+// acc + the products of four bytes w (up to 15 and not negative, or all within +-127) and four bytes x (within +-127).
+// Exact: two products of 127 * 127 stay within 16 bits.
+template <bool NonNegative>
+Words dot(Words acc, Words w, Words x) {
+  if constexpr (!NonNegative) {
+    x = _mm256_sign_epi8(x, w);
+    w = _mm256_abs_epi8(w);
+  }
+  return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+}

@@ -49,3 +49,39 @@ Vec widen_int4(Words words) {
   const Vec values = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
   return _mm512_permutexvar_ps(_mm512_srli_epi32(words, 4 * Nibble), values);
 }
+
+inline Words all_words(int32_t value) { return _mm512_set1_epi32(value); }
+inline Words broadcast_word(const int8_t* bytes) {
+  int32_t word;
+  __builtin_memcpy(&word, bytes, sizeof word);
+  return _mm512_set1_epi32(word);
+}
+inline Vec to_floats(Words words) { return _mm512_cvtepi32_ps(words); }
+// The low or the high half of every byte.
+template <int Part>
+Words nibbles_of(Words words) {
+  return _mm512_and_si512(Part == 0 ? words : _mm512_srli_epi16(words, 4), _mm512_set1_epi8(0xf));
+}
+// acc + the products of four bytes w (not negative, or all within +-127) and four bytes x (within +-127), exactly.
+#ifdef MOE_VNNI
+constexpr int32_t kInt8DotOffset = 128;
+inline Words int8_dot_words(Words words) { return _mm512_xor_si512(words, _mm512_set1_epi8(-128)); }
+template <bool NonNegative>
+Words dot(Words acc, Words w, Words x) {
+  static_assert(NonNegative);
+  // The intrinsic makes g++ 12 copy and spill the sums.
+  asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(x));
+  return acc;
+}
+#else
+constexpr int32_t kInt8DotOffset = 0;
+inline Words int8_dot_words(Words words) { return words; }
+template <bool NonNegative>
+Words dot(Words acc, Words w, Words x) {
+  if constexpr (!NonNegative) {
+    x = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(w), _mm512_setzero_si512(), x);
+    w = _mm512_abs_epi8(w);
+  }
+  return _mm512_add_epi32(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(w, x), _mm512_set1_epi16(1)));
+}
+#endif

@@ -46,3 +46,27 @@ template <int Nibble>
 Vec widen_int4(Words words) {
   return vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(words, 28 - 4 * Nibble), 28));
 }
+
+inline Words all_words(int32_t value) { return vdupq_n_s32(value); }
+inline Words broadcast_word(const int8_t* bytes) {
+  int32_t word;
+  __builtin_memcpy(&word, bytes, sizeof word);
+  return vdupq_n_s32(word);
+}
+inline Vec to_floats(Words words) { return vcvtq_f32_s32(words); }
+// The low or the high half of every byte.
+template <int Part>
+Words nibbles_of(Words words) {
+  const uint8x16_t bytes = vreinterpretq_u8_s32(words);
+  return vreinterpretq_s32_u8(Part == 0 ? vandq_u8(bytes, vdupq_n_u8(0xf)) : vshrq_n_u8(bytes, 4));
+}
+constexpr int32_t kInt8DotOffset = 0;
+inline Words int8_dot_words(Words words) { return words; }
+// acc + the products of four bytes w and four bytes x, exactly.
+template <bool>
+Words dot(Words acc, Words w, Words x) {
+  const int8x16_t a = vreinterpretq_s8_s32(w), b = vreinterpretq_s8_s32(x);
+  const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)));
+  const int32x4_t high = vpaddlq_s16(vmull_s8(vget_high_s8(a), vget_high_s8(b)));
+  return vaddq_s32(acc, vpaddq_s32(low, high));
+}

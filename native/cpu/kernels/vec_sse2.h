@@ -58,3 +58,29 @@ template <int Nibble>
 Vec widen_int4(Words words) {
   return _mm_cvtepi32_ps(_mm_srai_epi32(_mm_slli_epi32(words, 28 - 4 * Nibble), 28));
 }
+
+inline Words all_words(int32_t value) { return _mm_set1_epi32(value); }
+inline Words broadcast_word(const int8_t* bytes) {
+  int32_t word;
+  __builtin_memcpy(&word, bytes, sizeof word);
+  return _mm_set1_epi32(word);
+}
+inline Vec to_floats(Words words) { return _mm_cvtepi32_ps(words); }
+// The low or the high half of every byte.
+template <int Part>
+Words nibbles_of(Words words) {
+  return _mm_and_si128(Part == 0 ? words : _mm_srli_epi16(words, 4), _mm_set1_epi8(0xf));
+}
+constexpr int32_t kInt8DotOffset = 0;
+inline Words int8_dot_words(Words words) { return words; }
+// acc + the products of four bytes w and four bytes x, exactly.
+template <bool>
+Words dot(Words acc, Words w, Words x) {
+  const auto low = [](__m128i bytes) { return _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8); };
+  const auto high = [](__m128i bytes) { return _mm_srai_epi16(_mm_unpackhi_epi8(bytes, bytes), 8); };
+  const __m128 first = _mm_castsi128_ps(_mm_madd_epi16(low(w), low(x)));
+  const __m128 second = _mm_castsi128_ps(_mm_madd_epi16(high(w), high(x)));
+  const __m128i even = _mm_castps_si128(_mm_shuffle_ps(first, second, 0x88));
+  const __m128i odd = _mm_castps_si128(_mm_shuffle_ps(first, second, 0xdd));
+  return _mm_add_epi32(acc, _mm_add_epi32(even, odd));
+}

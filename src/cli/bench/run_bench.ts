@@ -4,7 +4,7 @@ import { type Device, type DeviceName, resolveDevice } from '../../devices.js';
 import { MoEError } from '../../errors.js';
 import type { ExpertGroup } from '../../group.js';
 import { isQuantized } from '../../layer/options.js';
-import type { MoELayer, WeightGroup, WeightType } from '../../layer.js';
+import type { ActivationType, MoELayer, WeightGroup, WeightType } from '../../layer.js';
 import type { NativeMachinePeak } from '../../native.js';
 import { LocalWorkers } from '../local_workers.js';
 import { interruptSignal } from '../options.js';
@@ -27,6 +27,7 @@ export interface BenchSettings {
   weightTypes: readonly WeightType[];
   /** Of the integer ones. */
   weightGroup?: WeightGroup | undefined;
+  activationType?: ActivationType | undefined;
   device: DeviceName;
   threads: number;
   /** For each contestant and batch size. */
@@ -242,11 +243,11 @@ function createLayer(
   signal: AbortSignal,
   group: ExpertGroup | undefined,
 ): Promise<MoELayer> {
-  const { shape, device, threads, weightGroup, config } = settings;
+  const { shape, device, threads, weightGroup, activationType, config } = settings;
   signal.throwIfAborted();
   return syntheticLayer(shape, {
     weightType,
-    ...(weightGroup !== undefined && isQuantized(weightType) && { weightGroup }),
+    ...(isQuantized(weightType) && { weightGroup, activationType }),
     device,
     threads,
     config,

@@ -40,7 +40,9 @@ LayerOptions options_for(Held held, Activation activation) {
 
 TEST_P(Invariance, OfATokenToTheRestOfTheBatch) {
   constexpr int64_t kTokens = 150;
-  for (const Held held : kEveryHeld)
+  std::vector<Held> every(std::begin(kEveryHeld), std::end(kEveryHeld));
+  every.insert(every.end(), std::begin(kEveryIntegerProduct), std::end(kEveryIntegerProduct));
+  for (const Held held : every)
     for (const Activation activation : {Activation::kSwiGLU, Activation::kGELU}) {
       cpu::CpuBackend backend(kernels(), 2);
       RandomLayer random(options_for(held, activation));

@@ -20,7 +20,13 @@ enum class Layout { kRows, kTransposed, kStrided };
 struct Held {
   WeightType type = WeightType::kFloat32;
   int32_t group = 0;
+  bool int8_activations = false;
 };
+constexpr Held kEveryIntegerProduct[] = {{WeightType::kInt8, 0, true},
+                                         {WeightType::kInt8, 32, true},
+                                         {WeightType::kInt8, 128, true},
+                                         {WeightType::kInt4, 32, true},
+                                         {WeightType::kInt4, 64, true}};
 constexpr Held kEveryHeld[] = {{WeightType::kFloat32},   {WeightType::kBFloat16}, {WeightType::kFloat16},
                                {WeightType::kInt8},      {WeightType::kInt8, 32}, {WeightType::kInt8, 64},
                                {WeightType::kInt8, 128}, {WeightType::kInt4, 32}, {WeightType::kInt4, 64},
@@ -57,6 +63,7 @@ class RandomLayer {
     spec.activation = options.activation;
     spec.weight_type = options.held.type;
     spec.weight_group = options.held.group;
+    spec.int8_activations = options.held.int8_activations;
     spec.threads = options.threads;
 
     host.router = matrix(options.experts, options.hidden, DType::kFloat32, Held{}, dense_router);
