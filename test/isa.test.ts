@@ -6,7 +6,7 @@ import { cases } from './cases.js';
 
 const cpu = devices().find(({ name }) => name === 'cpu');
 const kernels = cpu?.available ? (cpu.devices[0]?.kernels ?? '') : '';
-const names = [...new Set(kernels.match(/avx512|avx2|baseline|neon/g))];
+const names = [...new Set(kernels.match(/avx512vnni|avx512|avx2|baseline|neon/g))];
 
 test.each(names)('%s passes the numerical tests', { timeout: 120_000 }, async (isa) => {
   const args = [
