@@ -102,7 +102,9 @@ function removeNetwork() {
 
 /** Bytes that a node has sent over the link. */
 const sentBytes = (node) =>
-  Number(inside(node, 'cat', `/sys/class/net/moe${node}/statistics/tx_bytes`));
+  loopback
+    ? Number(readFileSync('/sys/class/net/lo/statistics/tx_bytes', 'utf8')) / 2 // of both ranks
+    : Number(inside(node, 'cat', `/sys/class/net/moe${node}/statistics/tx_bytes`));
 
 /** A rank in a namespace; see test/fixtures/rank.mjs. */
 class Rank {

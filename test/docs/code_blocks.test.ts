@@ -28,6 +28,7 @@ const elsewhere: [command: RegExp, where: string][] = [
   [/^node (examples\/serving\/)?server\.mjs\b/, 'test/examples/serving.test.ts'],
   [/^node-moe devices --check\b/, 'test/cli/check.test.ts'],
   [/^source \/usr\/local\/Ascend\b/, 'a machine with CANN'],
+  [/^node-moe worker\b/, 'test/cli_ranks.test.ts'],
   [/^curl\b/, 'test/examples/serving.test.ts asks the same with fetch'],
   [
     /^(npx )?node-moe devices --check\b/,
