@@ -13,8 +13,8 @@ const std::map<std::string_view, Decode>& decoders() {
   static const auto* const all = [] {
     auto* const map = new std::map<std::string_view, Decode>;
     for (const DecodeTable* table :
-         {&arithmetic_decoders(), &floating_decoders(), &comparing_decoders(), &moving_decoders(), &memory_decoders(),
-          &control_decoders(), &warp_decoders(), &matrix_decoders()})
+         {&arithmetic_decoders(), &bit_decoders(), &floating_decoders(), &comparing_decoders(), &moving_decoders(),
+          &memory_decoders(), &control_decoders(), &warp_decoders(), &matrix_decoders()})
       map->insert(table->begin(), table->end());
     return map;
   }();

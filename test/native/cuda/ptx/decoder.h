@@ -118,6 +118,7 @@ using DecodeTable = std::vector<std::pair<std::string_view, Decode>>;
 
 // One table per group of opcodes.
 const DecodeTable& arithmetic_decoders();    // add, mul, mad, shl, ...
+const DecodeTable& bit_decoders();           // popc, bfe, lop3, ...
 const DecodeTable& floating_decoders();      // fma, ex2, and the packed 16-bit kinds
 const DecodeTable& comparing_decoders();     // setp, selp, min, max
 const DecodeTable& moving_decoders();        // mov, cvta, prmt, cvt
