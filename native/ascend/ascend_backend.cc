@@ -57,6 +57,7 @@ AscendBackend::AscendBackend(int index)
       gates_(device_),
       padded_(device_),
       sums_(device_),
+      completed_(device_),
       workspace_bytes_(workspace_bytes()) {}
 
 void* AscendBackend::allocate(size_t bytes) {
@@ -69,6 +70,7 @@ void AscendBackend::deallocate(void* memory) noexcept { device_.deallocate(memor
 void AscendBackend::upload(void* device, const void* host, size_t bytes) {
   device_.bind();
   if (route_.knows(device)) route_.forget();
+  if (device == planned_) planned_ = nullptr;  // it is another's plan now
   link_.upload(device, host, bytes);
 }
 
@@ -92,6 +94,7 @@ void AscendBackend::route(const PreparedLayer& layer, Matrix hidden, const Routi
 
 void AscendBackend::plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) {
   device_.bind();
+  planned_ = out.row_of_slot;
   sorted_by_device_ = route_.on_device(experts) && out.slots <= rows_at_once(*routed_, routed_->experts);
   if (sorted_by_device_) return;
   const int32_t* on_host = route_.on_host(experts);
@@ -103,10 +106,13 @@ void AscendBackend::run_experts(const PreparedLayer& layer, Matrix hidden, const
                                 const std::stop_token& stop) {
   device_.bind();
   expect_not_stopped(stop);
-  if (sorted_by_device_)
-    run_sorted_by_device(as_ascend(layer), hidden, plan, out);
-  else
-    run_sorted_by_host(as_ascend(layer), hidden, out, stop);
+  const AscendLayer& ascend = as_ascend(layer);
+  if (is_planned(plan) && sorted_by_device_) return run_sorted_by_device(ascend, hidden, plan, out);
+  if (!is_planned(plan)) {
+    planned_ = nullptr;
+    plan_.read(plan, ascend.experts.up.experts());
+  }
+  run_sorted_by_host(ascend, hidden, out, stop);
 }
 
 void AscendBackend::run_sorted_by_device(const AscendLayer& layer, Matrix hidden, const DispatchPlan& plan,
@@ -169,23 +175,18 @@ void AscendBackend::combine(const PreparedLayer& layer, Matrix rows, const Routi
   device_.bind();
   const AscendLayer& ascend = as_ascend(layer);
   const cann::Operators& operators = device_.cann().operators;
-  Array row_of_slot = array_of(plan.row_of_slot, DataType::kInt32, {plan.slots});
-  if (!sorted_by_device_ && plan_.drops()) {
-    // A slot without a row adds weight * 0, which is NaN for a token that could not be routed.
-    device_.clear(rows.data + plan_.rows() * rows.cols, rows.cols * sizeof(float));
-    row_of_slot = plan_.row_of_slot();
-  }
+  const CombinedRows combined = combined_rows(rows, plan);
   const Array weights = array_of(routing.weights, DataType::kFloat32, {out.rows, plan.fan_out});
   const auto finalize = [&](const Array& from, const std::optional<Array>& added, const Array& to) {
-    queue_.run(operators.finalize_routing, from, row_of_slot, added, nullptr, nullptr, weights, nullptr,
+    queue_.run(operators.finalize_routing, from, combined.row_of_slot, added, nullptr, nullptr, weights, nullptr,
                cann::kRowOrderDropless, to);
   };
   std::optional<Array> added;
   if (shared.data) added = as_array(shared);
-  if (device_.profile().column_multiple == 1) return finalize(as_array(rows), added, as_array(out));
+  if (device_.profile().column_multiple == 1) return finalize(combined.rows, added, as_array(out));
 
   // Here the operator takes rows of some widths only, and adds nothing to their sum.
-  const Array from = experts_.widen_columns(ascend, as_array(rows));
+  const Array from = experts_.widen_columns(ascend, combined.rows);
   const bool padded = ascend.padded_hidden != out.cols;
   const Array sums =
       added ? as_array({sums_.reserve_as<float>(out.rows * out.cols), out.rows, out.cols}) : as_array(out);
@@ -197,6 +198,30 @@ void AscendBackend::combine(const PreparedLayer& layer, Matrix rows, const Routi
     finalize(from, std::nullopt, sums);
   }
   if (added) queue_.run(operators.add, sums, *added, 1.0f, as_array(out));
+}
+
+// A slot without a row adds weight * 0, which is NaN for a token that could not be routed.
+AscendBackend::CombinedRows AscendBackend::combined_rows(Matrix rows, const DispatchPlan& plan) {
+  const Array as_they_are = array_of(plan.row_of_slot, DataType::kInt32, {plan.slots});
+  std::span<const int32_t> row_of_slot;
+  int64_t kept = rows.rows;
+  if (is_planned(plan)) {
+    if (sorted_by_device_ || !plan_.drops()) return {as_array(rows), as_they_are};
+    row_of_slot = plan_.row_of_slot();
+    kept = plan_.rows();
+  } else {
+    row_of_slot = {link_.read(plan.row_of_slot, plan.slots), static_cast<size_t>(plan.slots)};
+    const bool drops = std::find(row_of_slot.begin(), row_of_slot.end(), -1) != row_of_slot.end();
+    if (!drops && rows.rows == plan.slots) return {as_array(rows), as_they_are};
+  }
+  // The operator wants a row per slot, so there is room for one of zeros.
+  Matrix all = rows;
+  if (rows.rows != plan.slots) {
+    all = {completed_.reserve_as<float>(plan.slots * rows.cols), plan.slots, rows.cols};
+    device_.copy_on_device(all.data, rows.data, kept * rows.cols * sizeof(float));
+  }
+  if (kept < plan.slots) device_.clear(all.data + kept * rows.cols, rows.cols * sizeof(float));
+  return {as_array(all), plan_.rows_of_slots(row_of_slot, static_cast<int32_t>(kept))};
 }
 
 void AscendBackend::synchronize() {

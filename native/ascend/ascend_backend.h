@@ -37,7 +37,15 @@ class AscendBackend final : public Backend {
   // Rows that fit the workspace at a time.
   int64_t rows_at_once(const AscendLayer& layer, const Experts& experts) const;
   void run_sorted_by_device(const AscendLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out);
+  // Whether `plan` is the one that the last call of `plan` made, and still is.
+  bool is_planned(const DispatchPlan& plan) const { return planned_ == plan.row_of_slot; }
   void run_sorted_by_host(const AscendLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop);
+  // What `combine` is to read: the rows, and for each slot the number of one of them. Where a slot has no row, that is
+  // a row of zeros behind the others.
+  struct CombinedRows {
+    Array rows, row_of_slot;
+  };
+  CombinedRows combined_rows(Matrix rows, const DispatchPlan& plan);
   // sigmoid(router . x), [tokens, 1] on the device.
   Array shared_gates(const AscendLayer& layer, Matrix hidden);
 
@@ -48,10 +56,11 @@ class AscendBackend final : public Backend {
   RouteStage route_;
   ExpertStage experts_;
   HostPlan plan_;
-  DeviceScratch gathered_, counts_, ungated_, gates_, padded_, sums_;
+  DeviceScratch gathered_, counts_, ungated_, gates_, padded_, sums_, completed_;
   size_t workspace_bytes_;
   const AscendLayer* routed_ = nullptr;  // the layer that routed last
   bool sorted_by_device_ = false;        // what is planned
+  const int32_t* planned_ = nullptr;     // the row_of_slot of that plan
 };
 
 }  // namespace moe::ascend

@@ -62,6 +62,17 @@ void HostPlan::make(const int32_t* experts, int32_t num_experts, const DispatchP
   link_.send<int32_t>(out.expert_offsets, offsets_);
 }
 
+void HostPlan::read(const DispatchPlan& plan, int64_t num_experts) {
+  fan_out_ = plan.fan_out;
+  const int32_t* const offsets = link_.read(plan.expert_offsets, num_experts + 1);
+  offsets_.assign(offsets, offsets + num_experts + 1);
+  row_of_slot_.clear();
+  slot_of_row_.clear();
+  if (rows() == 0) return;
+  const int32_t* const slots = link_.read(plan.slot_of_row, rows());
+  slot_of_row_.assign(slots, slots + rows());
+}
+
 Array HostPlan::tokens(int64_t first, int64_t count) {
   numbers_.resize(count);
   for (int64_t i = 0; i < count; ++i) numbers_[i] = slot_of_row_[first + i] / fan_out_;
@@ -83,12 +94,12 @@ Array HostPlan::counts(int64_t first, int64_t count) {
   return out;
 }
 
-Array HostPlan::row_of_slot() {
-  const auto slots = static_cast<int64_t>(row_of_slot_.size()), behind = rows();
-  std::vector<int32_t> rows_of_slots = row_of_slot_;
-  std::replace(rows_of_slots.begin(), rows_of_slots.end(), -1, static_cast<int32_t>(behind));
+Array HostPlan::rows_of_slots(std::span<const int32_t> row_of_slot, int32_t none) {
+  std::vector<int32_t> rows(row_of_slot.begin(), row_of_slot.end());
+  std::replace(rows.begin(), rows.end(), -1, none);
+  const auto slots = static_cast<int64_t>(rows.size());
   const Array out = array_of(rows_.reserve_as<int32_t>(slots), DataType::kInt32, {slots});
-  link_.send<int32_t>(static_cast<int32_t*>(out.data), rows_of_slots);
+  link_.send<int32_t>(static_cast<int32_t*>(out.data), rows);
   return out;
 }
 

@@ -1,6 +1,7 @@
 // Rows sorted by expert: by an operator where the choices are on the device, else by a plan made on the host.
 #pragma once
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "ascend/acl_op.h"
@@ -36,6 +37,8 @@ class HostPlan {
 
   // Sorts the choices, on the host, and sends the plan to where `out` says.
   void make(const int32_t* experts, int32_t num_experts, const DispatchPlan& out);
+  // Reads a plan that somebody else made: waits. `row_of_slot` is not read.
+  void read(const DispatchPlan& plan, int64_t num_experts);
 
   int64_t rows() const { return offsets_.back(); }  // kept slots
   bool drops() const { return rows() < static_cast<int64_t>(row_of_slot_.size()); }
@@ -44,8 +47,10 @@ class HostPlan {
   Array tokens(int64_t first, int64_t count);
   // How many of them each expert has, int64 [E]; valid until the next call.
   Array counts(int64_t first, int64_t count);
-  // The row of each slot, int32 [slots], where slots without one have the first row behind those of the others.
-  Array row_of_slot();
+  // row_of_slot [slots], int32, as an operator takes it: a slot without a row has row `none`. Valid until the next
+  // call.
+  Array rows_of_slots(std::span<const int32_t> row_of_slot, int32_t none);
+  std::span<const int32_t> row_of_slot() const { return row_of_slot_; }
 
  private:
   Device& device_;

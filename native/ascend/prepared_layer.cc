@@ -78,6 +78,8 @@ ExpertTypes types_for(const LayerSpec& spec, const LayerWeights& host, const Soc
     throw Error(ErrorCode::kConfig,
                 "Expected experts without biases: `activationType` is 'int8', and products of "
                 "int8 rows add none");
+  if (spec.intermediate_part > 0 || spec.hidden_part > 0)
+    throw Error(ErrorCode::kConfig, "Expected `modelParallel` to be 1: an Ascend device holds whole experts only");
   return ExpertTypes::of(spec, profile);
 }
 
@@ -114,8 +116,8 @@ AscendLayer::AscendLayer(Device& device, const LayerSpec& layer_spec, const Laye
   place_small_weights(device);
 
   const bool shared_is_larger = shared && Packer::bytes_of(*shared) > Packer::bytes_of(experts);
-  Packer packer(device, spec.threads, shared_is_larger ? *shared : experts, spec.moe.expert_num + (shared ? 1 : 0),
-                progress, stop);
+  Packer packer(device, spec.threads, shared_is_larger ? *shared : experts,
+                static_cast<int64_t>(host.experts.size()) + (shared ? 1 : 0), progress, stop);
   packer.pack(experts, host.experts);
   if (shared) packer.pack(*shared, shared_of(host));
   device.wait();

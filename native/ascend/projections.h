@@ -46,6 +46,7 @@ class Projections {
   // Sends what `pack` wrote to where expert `index` stands. The memory must stay as it is until the device has waited.
   void place(int64_t index, const std::byte* matrix, const std::byte* vectors);
 
+  int64_t experts() const { return experts_; }
   int64_t in() const { return in_; }            // padded
   int64_t columns() const { return columns_; }  // padded
   size_t bytes() const;

@@ -31,10 +31,12 @@ inline Result forward(Backend& backend, const Layer& layer, const std::vector<fl
   result.weights.resize(slots);
   result.experts.resize(slots);
   result.load.resize(spec.moe.expert_num);
-  layer.forward(workspace, {hidden.data(), DType::kFloat32, tokens},
-                {route_only ? nullptr : result.output.data(), result.experts.data(), result.weights.data(),
-                 result.load.data(), &result.totals},
-                {});
+  float nothing = 0;  // null would mean that no output is asked for
+  float* const output = result.output.empty() ? &nothing : result.output.data();
+  layer.forward(
+      workspace, {hidden.data(), DType::kFloat32, tokens},
+      {route_only ? nullptr : output, result.experts.data(), result.weights.data(), result.load.data(), &result.totals},
+      {});
   return result;
 }
 
