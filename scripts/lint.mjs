@@ -23,7 +23,12 @@ run('types', 'npx', ['--no-install', 'tsc', '--noEmit', '-p', '.']);
 run('types of the tests', 'npx', ['--no-install', 'tsc', '--noEmit', '-p', 'test']);
 run('types of the page', 'npx', ['--no-install', 'tsc', '-p', 'web']);
 const format = fix ? ['-i'] : ['--dry-run', '-Werror'];
-run('clang-format', 'clang-format', [...format, ...sources('native'), ...sources('test/native')]);
+run('clang-format', 'clang-format', [
+  ...format,
+  ...sources('native'),
+  ...sources('test/native'),
+  ...sources('scripts'),
+]);
 run('cmake', 'cmake', ['-S', '.', '-B', 'build/lint', '-G', 'Ninja', '-DMOE_OUT=build/lint/out']);
 const tidy = sources('native').filter((file) => file.endsWith('.cc') && !file.includes('/isa/'));
 run('clang-tidy', 'clang-tidy', ['--quiet', '-p', 'build/lint', ...tidy]);

@@ -1,5 +1,5 @@
-// What libstdc++ and the headers take from a glibc newer than 2.28, in terms of one that is not. Linked into every library
-// of a prebuild, hidden there.
+// What libstdc++ and the headers take from a glibc newer than 2.28, in terms of one that is not. Linked into every
+// library of a prebuild, hidden there.
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/stat.h>

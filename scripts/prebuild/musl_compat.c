@@ -1,5 +1,5 @@
-// What Debian's libgcc takes from glibc 2.35 to unwind the stack, in terms of what musl has. Linked into every program of
-// a musl build, hidden there.
+// What Debian's libgcc takes from glibc 2.35 to unwind the stack, in terms of what musl has. Linked into every program
+// of a musl build, hidden there.
 #include <link.h>
 #include <stddef.h>
 #include <stdint.h>
