@@ -2,16 +2,15 @@ import type { MoECheckpoint } from '../../checkpoint.js';
 import { toNativeConfig } from '../../config/native.js';
 import type { MoEConfig, MoEConfigOptions } from '../../config.js';
 import type { DeviceName } from '../../devices.js';
+import { planPlacement } from '../../placement.js';
 import type { Recording, TokenRange } from '../activations.js';
 import { summarize } from '../expert_load.js';
 import { ProgressLine } from '../progress.js';
 import {
   confidences,
-  consecutiveBalance,
   droppedAt,
   loadByGroup,
   loadEntropy,
-  placedBalance,
   quantile,
   rankCounts,
 } from './statistics.js';
@@ -51,7 +50,10 @@ export interface ReportLayer {
   confidence: (number | null)[];
   /** Part of the choices that `TopkRouterV2` drops at each factor. */
   dropped: number[];
-  /** The busiest rank's load over the mean, for each number of ranks. */
+  /**
+   * The busiest rank's load over the mean, for each number of ranks: with consecutive experts on each, and placed as
+   * `planPlacement` proposes without replicas.
+   */
   balance: { consecutive: number; placed: number }[];
 }
 
@@ -155,9 +157,10 @@ function describeLayer(
     dropped: factors.map(
       (factor) => droppedAt(factor, groups, tokens, sizes, capacityMultiple) / Math.max(served, 1),
     ),
-    balance: ranks.map((count) => ({
-      consecutive: consecutiveBalance(expertLoad, count),
-      placed: placedBalance(expertLoad, count),
-    })),
+    balance: ranks.map((count) => {
+      const { imbalanceBefore, imbalanceAfter } = planPlacement(expertLoad, { ranks: count });
+      // Nobody moves experts for a worse balance, which a greedy plan may have.
+      return { consecutive: imbalanceBefore, placed: Math.min(imbalanceBefore, imbalanceAfter) };
+    }),
   };
 }

@@ -146,7 +146,7 @@ function sections({ layers, ranks }: ReportData): Section[] {
           {
             id: 'balance',
             title: 'If the experts were spread over ranks',
-            text: 'The busiest rank’s load over the mean: how much longer the experts take than with perfect balance. Solid with consecutive experts on each rank, as node-moe places them; dashed with experts placed by their load in this batch.',
+            text: 'The busiest rank’s load over the mean: how much longer the experts take than with perfect balance. Solid with consecutive experts on each rank, as node-moe places them; dashed with experts placed by their load in this batch, as planPlacement proposes.',
             height: 340,
           },
         ]),

@@ -89,41 +89,6 @@ export function quantile(sorted: Float64Array, part: number): number | null {
   return low + (high - low) * (at - Math.floor(at));
 }
 
-/** The busiest rank's load over the mean when each rank has consecutive experts, as node-moe places them. */
-export function consecutiveBalance(expertLoad: readonly number[], ranks: number): number {
-  const perRank = expertLoad.length / ranks;
-  const loads = new Array<number>(ranks).fill(0);
-  expertLoad.forEach((load, expert) => {
-    const rank = Math.floor(expert / perRank);
-    loads[rank] = (loads[rank] ?? 0) + load;
-  });
-  return overMean(loads);
-}
-
-/**
- * The same when experts are placed by load: the busiest first, each on the least busy rank that has room (longest
- * processing time first; Graham 1969). It shows what moving experts could gain.
- */
-export function placedBalance(expertLoad: readonly number[], ranks: number): number {
-  const room = expertLoad.length / ranks;
-  const loads = new Array<number>(ranks).fill(0);
-  const counts = new Array<number>(ranks).fill(0);
-  for (const load of expertLoad.toSorted((a, b) => b - a)) {
-    let best = -1;
-    for (let rank = 0; rank < ranks; rank++)
-      if ((counts[rank] ?? 0) < room && (best < 0 || (loads[rank] ?? 0) < (loads[best] ?? 0)))
-        best = rank;
-    loads[best] = (loads[best] ?? 0) + load;
-    counts[best] = (counts[best] ?? 0) + 1;
-  }
-  return overMean(loads);
-}
-
-function overMean(loads: readonly number[]): number {
-  const sum = loads.reduce((total, load) => total + load, 0);
-  return sum === 0 ? 1 : (Math.max(...loads) * loads.length) / sum;
-}
-
 /** Numbers of ranks that share the experts evenly: the divisors of E from 2. */
 export function rankCounts(expertNum: number): number[] {
   return Array.from({ length: Math.max(0, expertNum - 1) }, (_, i) => i + 2).filter(

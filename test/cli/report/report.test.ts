@@ -36,7 +36,11 @@ test('reports what run counts, layer by layer', async () => {
     layers.map(({ imbalance }) => imbalance),
   );
   expect(data.ranks).toEqual([2, 4, 8]);
-  for (const { dropped, confidence } of data.layers) {
+  for (const { dropped, confidence, balance, expertLoad } of data.layers) {
+    const [two] = balance;
+    const half = expertLoad.slice(0, 4).reduce((sum, load) => sum + load, 0) / 192;
+    expect(two?.consecutive).toBeCloseTo(Math.max(half, 2 - half), 12);
+    expect(two?.placed).toBeLessThanOrEqual(two?.consecutive ?? 0);
     expect(dropped[0]).toBeGreaterThan(0);
     expect(dropped.at(-1)).toBe(0);
     expect(dropped).toEqual(dropped.toSorted((a, b) => b - a));
