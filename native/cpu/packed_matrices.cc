@@ -157,23 +157,34 @@ void PackedMatrices::pack_floats(int64_t matrix, int64_t panel, const WeightMatr
   }
 }
 
-// As kernels/weights.h and kernels/integer.h have it.
-void PackedMatrices::put_integer(uint8_t* rows, int64_t row, int64_t column, int8_t q) const {
-  const int64_t lane = column % lanes_, reg = column / lanes_, registers = panel_columns_ / lanes_;
-  if (type_ == WeightType::kInt8) {
-    const int64_t at = integer_products_ ? (row / kDotRows * panel_columns_ + column) * kDotRows + row % kDotRows
-                                         : row * panel_columns_ + column;
-    rows[at] = static_cast<uint8_t>(q);
-  } else if (integer_products_) {
-    // Two rows share a byte, four apart; a word is four of them, of one column.
-    const int64_t word = row / kDotRowsPadded * panel_columns_ + column;
-    uint8_t& byte = rows[word * kDotRows + row % kDotRows];
-    const int64_t half = row / kDotRows % 2;
-    byte = static_cast<uint8_t>((byte & (0xf0 >> (half * 4))) | (q + 8) << (half * 4));
-  } else {
-    const int64_t together = kNibblesPerWord / registers, nibble = row % together * registers + reg;
-    uint8_t& byte = rows[(row / together * lanes_ + lane) * sizeof(uint32_t) + nibble / 2];
-    byte = static_cast<uint8_t>(byte | (q & 0xf) << (nibble % 2 * 4));
+// As kernels/weights.h and kernels/integer.h have it. What stands there is zero before.
+void PackedMatrices::put_integers(std::byte* rows, int64_t column, const int8_t* q, int64_t count) const {
+  if (type_ == WeightType::kInt8 && !integer_products_) {
+    for (int64_t k = 0; k < count; ++k) rows[k * panel_columns_ + column] = static_cast<std::byte>(q[k]);
+    return;
+  }
+  const int64_t registers = panel_columns_ / lanes_, lane = column % lanes_, reg = column / lanes_;
+  const bool int4_lanes = type_ == WeightType::kInt4 && !integer_products_;
+  const int64_t together = int4_lanes                   ? kNibblesPerWord / registers
+                           : type_ == WeightType::kInt4 ? kDotRowsPadded
+                                                        : kDotRows;
+  const int64_t words_per_row = int4_lanes ? lanes_ : panel_columns_, word = int4_lanes ? lane : column;
+  for (int64_t k = 0; k < count; k += together) {
+    uint32_t bits = 0;
+    for (int64_t row = 0; row < std::min(together, count - k); ++row) {
+      const int32_t value = q[k + row];
+      if (int4_lanes)  // a nibble by row and by register
+        bits |= static_cast<uint32_t>(value & 0xf) << (4 * (row * registers + reg));
+      else if (type_ == WeightType::kInt8)
+        bits |= static_cast<uint32_t>(value & 0xff) << (8 * row);
+      else  // two rows share a byte, four apart
+        bits |= static_cast<uint32_t>(value + 8) << (8 * (row % kDotRows) + 4 * (row / kDotRows));
+    }
+    std::byte* const at = rows + (k / together * words_per_row + word) * static_cast<int64_t>(sizeof bits);
+    uint32_t before;
+    std::memcpy(&before, at, sizeof before);
+    bits |= before;
+    std::memcpy(at, &bits, sizeof bits);
   }
 }
 
@@ -181,9 +192,8 @@ void PackedMatrices::put_column(std::byte* panel, int64_t column, const int8_t* 
   const size_t scales_bytes = panel_columns_ * sizeof(uint16_t);
   for (int64_t row = 0; row < depth_; row += group_, ++scales) {
     std::memcpy(panel + position_of(column) * sizeof(uint16_t), scales, sizeof *scales);
-    auto* const integers = reinterpret_cast<uint8_t*>(panel + scales_bytes);
     const int64_t rows = std::min(group_, depth_ - row);
-    for (int64_t k = 0; k < rows; ++k) put_integer(integers, k, column, q[row + k]);
+    put_integers(panel + scales_bytes, column, q + row, rows);
     panel += scales_bytes + bytes_of_rows(rows);
   }
 }

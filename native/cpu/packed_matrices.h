@@ -71,8 +71,8 @@ class PackedMatrices {
   void pack_integers(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
   // Bytes of `rows` rows of a panel, without scales.
   size_t bytes_of_rows(int64_t rows) const;
-  // Puts a weight, `row` rows behind the begin of a group's.
-  void put_integer(uint8_t* rows, int64_t row, int64_t column, int8_t q) const;
+  // Puts `count` integers of a column into the rows of a group.
+  void put_integers(std::byte* rows, int64_t column, const int8_t* q, int64_t count) const;
   // Puts a column's integers and scales into a panel.
   void put_column(std::byte* panel, int64_t column, const int8_t* q, const uint16_t* scales) const;
 
