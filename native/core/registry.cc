@@ -34,7 +34,7 @@ void Registry::add_plugin_folder(const std::string& folder) {
 std::string Registry::plugin_path(const std::string& name) const {
   const std::lock_guard lock(mutex_);
   for (const std::string& folder : plugin_folders_)
-    if (const std::string path = file_in(folder, name); access(path.c_str(), F_OK) == 0) return path;
+    if (std::string path = file_in(folder, name); access(path.c_str(), F_OK) == 0) return path;
   return "";
 }
 
