@@ -41,19 +41,7 @@ const elsewhere: [command: RegExp, where: string][] = [
 ];
 
 /** Languages of blocks that show something and cannot be run. */
-const shown = [
-  '',
-  'text',
-  'console',
-  'diff',
-  'cpp',
-  'c',
-  'cmake',
-  'js-fragment',
-  'prometheus',
-  'html',
-  'ini',
-];
+const shown = ['', 'text', 'console', 'diff', 'cpp', 'c', 'cmake', 'prometheus', 'html', 'ini'];
 
 const documents = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'bench/README.md'].concat(
   readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })

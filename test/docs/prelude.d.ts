@@ -7,9 +7,14 @@ declare global {
   const MoELayer: typeof moe.MoELayer;
   const MoECheckpoint: typeof moe.MoECheckpoint;
   const MoEError: typeof moe.MoEError;
+  const ExpertGroup: typeof moe.ExpertGroup;
+  const planPlacement: typeof moe.planPlacement;
   const devices: typeof moe.devices;
   const readFileSync: typeof fs.readFileSync;
   const tokens: number;
+  const rank: number;
+  const address: string;
+  const path: string;
   const config: moe.MoEConfig;
   const other: moe.MoEConfig;
   const layer: moe.MoELayer;
