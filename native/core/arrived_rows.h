@@ -52,14 +52,12 @@ class ArrivedRows {
   // Plans what the blocks' experts say; `experts` has those of each block in turn, [rows, choices].
   void plan(std::span<const int32_t> experts, int32_t local_experts);
 
-  // Valid after `plan`. `row_of_result`: for every choice in the order of blocks, rows and choices, where the experts
-  // leave its result.
+  // Valid after `plan`, which is what any device makes of `experts`. `row_of_result`: for every choice in the order of
+  // blocks, rows and choices, where the experts leave its result.
   int64_t slots() const { return rows_ * choices_; }
   int32_t choices() const { return choices_; }
   int64_t results() const { return expert_offsets_.back(); }
-  const std::vector<int32_t>& slot_of_row() const { return slot_of_row_; }
-  const std::vector<int32_t>& row_of_slot() const { return row_of_slot_; }
-  const std::vector<int32_t>& expert_offsets() const { return expert_offsets_; }
+  const std::vector<int32_t>& experts() const { return experts_; }  // [slots], -1 where there is none
   const std::vector<int32_t>& row_of_result() const { return row_of_result_; }
 
  private:

@@ -27,8 +27,9 @@ ExpertParallel::ExpertParallel(Backend& backend, const LayerSpec& spec, Parallel
       intermediate_size_(spec.intermediate_size),
       top_k_(spec.moe.num_experts_chosen),
       device_index_(backend),
+      device_experts_(backend),
       slot_of_row_(backend),
-      device_row_of_slot_(backend),
+      row_of_slot_(backend),
       expert_offsets_(backend),
       done_(backend),
       home_(backend),
@@ -51,8 +52,8 @@ Matrix ExpertParallel::run(const PreparedLayer& layer, Matrix hidden, std::span<
                            FunctionRef<void()> meanwhile, const std::stop_token& stop) {
   outgoing_.build(options_.placement, experts, top_k_, options_.chunks, slices(), hidden_size_);
   share_counts(experts);
-  const int64_t results = outgoing_.place_results(shape().set(), row_of_slot_);
-  const Matrix home{home_.reserve<float>(results * hidden_size_), results, hidden_size_};
+  const int64_t results = outgoing_.place_results(shape().set(), block_of_slot_);
+  const Matrix home{home_.reserve<float>((results + 1) * hidden_size_), results, hidden_size_};
 
   const int32_t chunks = options_.chunks;
   for (int32_t chunk = 0; chunk < chunks; ++chunk) dispatch(chunk, hidden);
@@ -206,17 +207,20 @@ void ExpertParallel::share_slices(float* buffer, const std::vector<Part>& rows_o
 
 void ExpertParallel::run_experts(const PreparedLayer& layer, Chunk& chunk, const std::stop_token& stop) {
   const ArrivedRows& rows = chunk.rows;
-  const auto upload = [this](DeviceBuffer& buffer, const std::vector<int32_t>& values) {
-    int32_t* const to = buffer.reserve<int32_t>(values.size());
-    backend_.upload(to, values.data(), values.size() * sizeof(int32_t));
-    return to;
-  };
+  if (rows.results() == 0) return;
+  const std::vector<int32_t>& experts = rows.experts();
+  const auto local_experts = static_cast<int32_t>(options_.placement.experts_of(shape().set()).size());
+  int32_t* const on_device = device_experts_.reserve<int32_t>(experts.size());
+  backend_.upload(on_device, experts.data(), experts.size() * sizeof(int32_t));
+  const DispatchPlan plan{slot_of_row_.reserve<int32_t>(experts.size()), row_of_slot_.reserve<int32_t>(experts.size()),
+                          expert_offsets_.reserve<int32_t>(local_experts + 1), rows.slots(), rows.choices()};
+  backend_.plan(on_device, local_experts, plan);
   const Matrix arrived{chunk.arrived.reserve<float>(0), rows.rows(), hidden_size_};
   const Matrix done{done_.reserve<float>(rows.results() * hidden_size_), rows.results(), hidden_size_};
-  const DispatchPlan plan{upload(slot_of_row_, rows.slot_of_row()), upload(device_row_of_slot_, rows.row_of_slot()),
-                          upload(expert_offsets_, rows.expert_offsets()), rows.slots(), rows.choices()};
-  if (rows.results() > 0 && shape().model_parallel == 1) backend_.run_experts(layer, arrived, plan, done, stop);
-  if (rows.results() > 0 && shape().model_parallel > 1) run_columns(layer, arrived, plan, done, stop);
+  if (shape().model_parallel == 1)
+    backend_.run_experts(layer, arrived, plan, done, stop);
+  else
+    run_columns(layer, arrived, plan, done, stop);
 }
 
 // Each member computes its part of the columns of every row, and all of them gather the whole rows.

@@ -33,10 +33,16 @@ class ExpertParallel {
   ExpertParallel(Backend& backend, const LayerSpec& spec, ParallelOptions options);
 
   // Runs what `experts`, [tokens, K] in host memory, chooses for `hidden`. `meanwhile` is called while rows travel.
-  // Returns the results, valid until the next call, and where each slot's is among them, -1 where there is none.
+  // Returns the results, valid until the next call, sorted by blocks().of_slot as rows are by expert; there is room for
+  // a row more.
   Matrix run(const PreparedLayer& layer, Matrix hidden, std::span<const int32_t> experts, FunctionRef<void()> meanwhile,
              const std::stop_token& stop);
-  std::span<const int32_t> row_of_slot() const { return row_of_slot_; }
+  // [tokens, K], -1 where a slot has no result; below `count`.
+  struct Blocks {
+    std::span<const int32_t> of_slot;
+    int32_t count;
+  };
+  Blocks blocks() const { return {block_of_slot_, outgoing_.blocks()}; }
 
   ExpertGroup& group() const { return membership_.group(); }
   uint32_t number() const { return membership_.number(); }
@@ -81,9 +87,9 @@ class ExpertParallel {
   OutgoingRows outgoing_;
   std::vector<RowCount> incoming_;  // [sets, chunks]
   std::vector<std::unique_ptr<Chunk>> chunks_;
-  std::vector<int32_t> row_of_slot_, index_, experts_;
+  std::vector<int32_t> block_of_slot_, index_, experts_;
   std::vector<Transfer> sends_, receives_;
-  DeviceBuffer device_index_, slot_of_row_, device_row_of_slot_, expert_offsets_, done_, home_;
+  DeviceBuffer device_index_, device_experts_, slot_of_row_, row_of_slot_, expert_offsets_, done_, home_;
   DeviceBuffer part_, parts_, intermediate_;
 };
 

@@ -37,7 +37,8 @@ Workspace::Workspace(Backend& backend)
       totals(backend),
       slot_of_row(backend),
       row_of_slot(backend),
-      expert_offsets(backend) {}
+      expert_offsets(backend),
+      blocks(backend) {}
 
 Layer::Layer(Backend& backend, const LayerSpec& spec, const LayerWeights& weights, Progress progress,
              const std::stop_token& stop, std::optional<ParallelOptions> parallel)
@@ -113,9 +114,8 @@ void Layer::run(Workspace& workspace, const HostBatch& batch, const ForwardOutpu
   backend_.route(*prepared_, hidden, routing);
 
   if (out.output) {
-    const DispatchPlan plan{workspace.slot_of_row.reserve<int32_t>(slots),
-                            workspace.row_of_slot.reserve<int32_t>(slots),
-                            workspace.expert_offsets.reserve<int32_t>(num_experts + 1), slots, top_k};
+    DispatchPlan plan{workspace.slot_of_row.reserve<int32_t>(slots), workspace.row_of_slot.reserve<int32_t>(slots),
+                      workspace.expert_offsets.reserve<int32_t>(num_experts + 1), slots, top_k};
     const Matrix output{workspace.output.reserve<float>(values), tokens, hidden_size};
     Matrix rows{nullptr, slots, hidden_size}, shared{nullptr, tokens, hidden_size};
     if (parallel_) {
@@ -143,16 +143,20 @@ void Layer::run_shared(Workspace& workspace, Matrix hidden, Matrix& shared, cons
   backend_.run_shared(*prepared_, hidden, shared, stop);
 }
 
-// The choices are planned on the host, which has to know what to send anyway. `combine` only asks where rows are.
-Matrix Layer::run_on_group(Workspace& workspace, Matrix hidden, const Routing& routing, const DispatchPlan& plan,
+// What is sent where is planned on the host, which has to know it anyway. What comes back is planned by the device, as
+// rows at home are.
+Matrix Layer::run_on_group(Workspace& workspace, Matrix hidden, const Routing& routing, DispatchPlan& plan,
                            Matrix& shared, const std::stop_token& stop) const {
   workspace.choices.resize(plan.slots);
   backend_.download(workspace.choices.data(), routing.experts, plan.slots * sizeof(int32_t));
   backend_.synchronize();
   const auto meanwhile = [&] { run_shared(workspace, hidden, shared, stop); };
   const Matrix rows = parallel_->run(*prepared_, hidden, workspace.choices, meanwhile, stop);
-  const auto row_of_slot = parallel_->row_of_slot();
-  backend_.upload(plan.row_of_slot, row_of_slot.data(), row_of_slot.size_bytes());
+  const auto blocks = parallel_->blocks();
+  int32_t* const block_of_slot = workspace.blocks.reserve<int32_t>(plan.slots);
+  backend_.upload(block_of_slot, blocks.of_slot.data(), blocks.of_slot.size_bytes());
+  plan.expert_offsets = workspace.expert_offsets.reserve<int32_t>(blocks.count + 1);
+  backend_.plan(block_of_slot, blocks.count, plan);
   return rows;
 }
 

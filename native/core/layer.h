@@ -19,6 +19,7 @@ struct Workspace {
   DeviceBuffer hidden, output, rows, shared;
   DeviceBuffer experts, weights, expert_load, totals;
   DeviceBuffer slot_of_row, row_of_slot, expert_offsets;
+  DeviceBuffer blocks;           // of results that other ranks send
   std::vector<float> widened;    // a 16-bit batch as float32, on the host
   std::vector<int32_t> choices;  // the routing's experts, on the host
 };
@@ -65,8 +66,8 @@ class Layer {
 
  private:
   void run(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out, const std::stop_token& stop) const;
-  Matrix run_on_group(Workspace& workspace, Matrix hidden, const Routing& routing, const DispatchPlan& plan,
-                      Matrix& shared, const std::stop_token& stop) const;
+  Matrix run_on_group(Workspace& workspace, Matrix hidden, const Routing& routing, DispatchPlan& plan, Matrix& shared,
+                      const std::stop_token& stop) const;
   void run_shared(Workspace& workspace, Matrix hidden, Matrix& shared, const std::stop_token& stop) const;
 
   Backend& backend_;

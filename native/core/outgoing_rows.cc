@@ -53,7 +53,6 @@ void OutgoingRows::fill_rows(const Placement& placement, std::span<const int32_t
   experts_.assign(slots, -1);
   results_.assign(counts_.size() * slices_, 0);
   block_of_slot_.assign(experts.size(), -1);
-  result_of_slot_.resize(experts.size());
 
   std::vector<int32_t> row(sets_), slice(sets_), choice(sets_);
   for (int32_t chunk = 0; chunk < chunks_; ++chunk) {
@@ -75,25 +74,26 @@ void OutgoingRows::fill_rows(const Placement& placement, std::span<const int32_t
         }
         experts_[first_expert_[block] + static_cast<int64_t>(row[set]) * count.choices + choice[set]++] = local_expert;
         block_of_slot_[slot] = static_cast<int32_t>(block * slices_ + slice[set]);
-        result_of_slot_[slot] = static_cast<int32_t>(results_[block * slices_ + slice[set]]++);
+        ++results_[block * slices_ + slice[set]];
       }
     }
   }
 }
 
-int64_t OutgoingRows::place_results(int first_set, std::vector<int32_t>& row_of_slot) const {
-  std::vector<int32_t> first(results_.size());
+int64_t OutgoingRows::place_results(int first_set, std::vector<int32_t>& block_of_slot) const {
+  std::vector<int32_t> place(results_.size());
   int64_t total = 0;
+  int32_t next = 0;
   for (int32_t chunk = 0; chunk < chunks_; ++chunk)
     for (int32_t slice = 0; slice < slices_; ++slice)
       for (int i = 0; i < sets_; ++i) {
         const size_t block = at(chunk, (first_set + i) % sets_) * slices_ + slice;
-        first[block] = static_cast<int32_t>(total);
+        place[block] = next++;
         total += results_[block];
       }
-  row_of_slot.resize(block_of_slot_.size());
-  for (size_t slot = 0; slot < row_of_slot.size(); ++slot)
-    row_of_slot[slot] = block_of_slot_[slot] < 0 ? -1 : first[block_of_slot_[slot]] + result_of_slot_[slot];
+  block_of_slot.resize(block_of_slot_.size());
+  for (size_t slot = 0; slot < block_of_slot.size(); ++slot)
+    block_of_slot[slot] = block_of_slot_[slot] < 0 ? -1 : place[block_of_slot_[slot]];
   return total;
 }
 

@@ -47,9 +47,11 @@ class OutgoingRows {
   }
   int64_t results(int32_t chunk, int32_t slice, int set) const { return results_[at(chunk, set) * slices_ + slice]; }
 
-  // Where each slot's result stands, in the order (chunk, slice, sets beginning with `first_set`): [tokens, top_k], -1
-  // where there is none. Returns how many results there are.
-  int64_t place_results(int first_set, std::vector<int32_t>& row_of_slot) const;
+  // Results stand in blocks, in the order (chunk, slice, sets beginning with `first_set`), and in a block in the order
+  // of slots: sorted by block, as rows at home are by expert. The block of each slot's result, -1 where there is none:
+  // [tokens, top_k]. Returns how many results there are.
+  int64_t place_results(int first_set, std::vector<int32_t>& block_of_slot) const;
+  int32_t blocks() const { return chunks_ * slices_ * sets_; }
 
  private:
   size_t at(int32_t chunk, int set) const { return static_cast<size_t>(chunk) * sets_ + set; }
@@ -62,8 +64,7 @@ class OutgoingRows {
   std::vector<RowCount> counts_;
   std::vector<int64_t> first_row_, first_expert_, results_;
   std::vector<int32_t> tokens_, experts_;
-  std::vector<int32_t> block_of_slot_;   // which (chunk, set, slice) a slot's result is in, -1
-  std::vector<int32_t> result_of_slot_;  // and which one there
+  std::vector<int32_t> block_of_slot_;  // which (chunk, set, slice) a slot's result is in, -1
 };
 
 }  // namespace moe

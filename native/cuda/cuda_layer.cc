@@ -110,7 +110,7 @@ CudaLayer::CudaLayer(const LayerSpec& layer_spec, const LayerWeights& host, Stag
                                         " experts on a CUDA device, got " + std::to_string(spec.moe.expert_num));
   if (host.shared) shared = allocate_experts(spec, {&*host.shared, 1}, spec.shared_size);
   Packing packing{
-      packing_threads(spec.threads), staging, progress, stop, 0, spec.moe.expert_num + (host.shared ? 1 : 0)};
+      packing_threads(spec.threads), staging, progress, stop, 0, spec.held_experts() + (host.shared ? 1 : 0)};
   pack_experts(experts, host.experts, packing);
   if (shared) pack_experts(*shared, {&*host.shared, 1}, packing);
   shared_router = to_device(transposed(host.shared_router), staging);

@@ -49,9 +49,9 @@ TEST(OutgoingRows, SendsARowForEachTokenWhereThatIsFewerBytes) {
   EXPECT_EQ(tokens, (std::vector<int32_t>{0, 2}));
   const std::vector<int32_t> local(rows.experts_of(0, 0).begin(), rows.experts_of(0, 0).end());
   EXPECT_EQ(local, (std::vector<int32_t>{0, 1, 1, -1}));
-  std::vector<int32_t> row_of_slot;
-  EXPECT_EQ(rows.place_results(1, row_of_slot), 5);
-  EXPECT_EQ(row_of_slot, (std::vector<int32_t>{2, 3, 0, 1, 4, -1}));
+  std::vector<int32_t> block_of_slot;
+  EXPECT_EQ(rows.place_results(1, block_of_slot), 5);
+  EXPECT_EQ(block_of_slot, (std::vector<int32_t>{1, 1, 0, 0, 1, -1}));
 }
 
 // One number is as long as an expert's index: four tokens, of which one takes two experts there.
