@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "ascend/hccl_collective.h"
 #include "ascend/host_executor.h"
 #include "core/error.h"
 
@@ -222,6 +223,11 @@ AscendBackend::CombinedRows AscendBackend::combined_rows(Matrix rows, const Disp
   }
   if (kept < plan.slots) device_.clear(all.data + kept * rows.cols, rows.cols * sizeof(float));
   return {as_array(all), plan_.rows_of_slots(row_of_slot, static_cast<int32_t>(kept))};
+}
+
+std::unique_ptr<Collective> AscendBackend::connect(Collective& host) {
+  device_.bind();
+  return HcclCollective::connect(device_, host);
 }
 
 void AscendBackend::synchronize() {

@@ -31,6 +31,7 @@ class AscendBackend final : public Backend {
   void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) override;
   void combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared,
                Matrix out) override;
+  std::unique_ptr<Collective> connect(Collective& host) override;
   void synchronize() override;
 
  private:

@@ -50,7 +50,6 @@ ExpertGroup::Membership::Membership(std::shared_ptr<ExpertGroup> joined, Backend
   if (!group.backend_) {
     group.on_device_ = backend.connect(*group.collective_);
     if (!group.on_device_) group.on_device_ = std::make_unique<StagedCollective>(backend, *group.collective_);
-    group.buffers_ = std::make_unique<Buffers>(backend);
     group.backend_ = &backend;
   }
   number_ = group.layers_++;
@@ -59,7 +58,6 @@ ExpertGroup::Membership::Membership(std::shared_ptr<ExpertGroup> joined, Backend
 
 ExpertGroup::Membership::~Membership() {
   if (--group_->live_layers_ > 0) return;
-  group_->buffers_.reset();
   group_->on_device_.reset();
   group_->backend_ = nullptr;
 }
@@ -87,7 +85,8 @@ ExpertGroup::Announced ExpertGroup::announce(const Announcement& mine, std::span
   return Announced(*this);
 }
 
-// out_ to every rank, and in_ from every rank; in a led group from rank 0 to the others.
+// out_ to every rank, and in_ from every rank; in a led group from rank 0 to the others. Always by way of the host: a
+// call is planned there, and a device's library may not wait idly.
 void ExpertGroup::exchange_announcements(bool idle) {
   const size_t bytes = sizeof(Header) + announced_bytes();
   in_.assign(bytes * shape_.size, std::byte{0});
@@ -98,17 +97,11 @@ void ExpertGroup::exchange_announcements(bool idle) {
     if (!is_follower()) sends_.push_back({to, 0, bytes});
     if (!shape_.led || from == 0) receives_.push_back({from, from * bytes, bytes});
   }
-  std::byte* const sent = buffers_->sent.reserve<std::byte>(bytes);
-  std::byte* const received = buffers_->received.reserve<std::byte>(in_.size());
-  if (!sends_.empty()) backend_->upload(sent, out_.data(), bytes);
-  const uint64_t exchange = on_device_->start(sent, sends_, received, receives_);
+  const uint64_t exchange = collective_->start(out_.data(), sends_, in_.data(), receives_);
   if (idle)
-    on_device_->wait_idle(exchange);
+    collective_->wait_idle(exchange);
   else
-    on_device_->wait(exchange);
-  for (const Transfer& from : receives_)
-    backend_->download(in_.data() + from.offset, received + from.offset, from.bytes);
-  backend_->synchronize();
+    collective_->wait(exchange);
 }
 
 int64_t ExpertGroup::next_call() {

@@ -10,7 +10,6 @@
 
 #include "core/backend.h"
 #include "core/collective.h"
-#include "core/device_buffer.h"
 #include "core/group_shape.h"
 #include "core/link_cost.h"
 
@@ -89,11 +88,6 @@ class ExpertGroup {
   void leave() noexcept;
 
  private:
-  struct Buffers {
-    explicit Buffers(Backend& backend) : sent(backend), received(backend) {}
-    DeviceBuffer sent, received;
-  };
-
   void exchange_announcements(bool idle);
   void tell_leave();
   void compare(const Announcement& mine, const std::byte* message, int rank) const;
@@ -105,7 +99,6 @@ class ExpertGroup {
   uint64_t calls_ = 0;
   Backend* backend_ = nullptr;
   std::unique_ptr<Collective> on_device_;
-  std::unique_ptr<Buffers> buffers_;
   std::vector<std::byte> out_, in_;
   std::vector<Transfer> sends_, receives_;
   bool leader_left_ = false;

@@ -52,8 +52,9 @@ Matrix ExpertParallel::run(const PreparedLayer& layer, Matrix hidden, std::span<
                            FunctionRef<void()> meanwhile, const std::stop_token& stop) {
   outgoing_.build(options_.placement, experts, top_k_, options_.chunks, slices(), hidden_size_);
   share_counts(experts);
-  const int64_t results = outgoing_.place_results(shape().set(), block_of_slot_);
-  const Matrix home{home_.reserve<float>((results + 1) * hidden_size_), results, hidden_size_};
+  outgoing_.place_results(shape().set(), block_of_slot_);
+  const auto slots = static_cast<int64_t>(experts.size());
+  const Matrix home{home_.reserve<float>(slots * hidden_size_), slots, hidden_size_};
 
   const int32_t chunks = options_.chunks;
   for (int32_t chunk = 0; chunk < chunks; ++chunk) dispatch(chunk, hidden);
