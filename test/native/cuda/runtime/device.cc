@@ -229,6 +229,11 @@ ptx::Counters Device::counters(const std::string& kernel) {
   return totals_[kernel].counters;
 }
 
+void Device::forget_counters() {
+  const std::lock_guard lock(mutex_);
+  totals_.clear();
+}
+
 std::string Device::profile() {
   std::ostringstream text;
   text << "{";

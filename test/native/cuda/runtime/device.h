@@ -72,7 +72,8 @@ class Device {
   void fail(const std::string& function, int call, cudaError_t code);
   void lose_after(int launches);
   std::string profile();
-  ptx::Counters counters(const std::string& kernel);
+  ptx::Counters counters(const std::string& kernel);  // of all its launches since they were forgotten
+  void forget_counters();
 
  private:
   struct Total {
