@@ -20,6 +20,37 @@ __device__ __forceinline__ void for_each_pair(const RoundTask& task, const Put& 
   }
 }
 
+__device__ __forceinline__ float zero(float) { return 0.0f; }
+__device__ __forceinline__ float4 zero(float4) { return {0.0f, 0.0f, 0.0f, 0.0f}; }
+__device__ __forceinline__ float multiply_add(float weight, float value, float sum) { return fmaf(weight, value, sum); }
+__device__ __forceinline__ float4 multiply_add(float weight, const float4& value, const float4& sum) {
+  return {fmaf(weight, value.x, sum.x), fmaf(weight, value.y, sum.y), fmaf(weight, value.z, sum.z),
+          fmaf(weight, value.w, sum.w)};
+}
+__device__ __forceinline__ float add(float a, float b) { return a + b; }
+__device__ __forceinline__ float4 add(const float4& a, const float4& b) {
+  return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
+}
+
+// Values are one column or four.
+template <class Value>
+__device__ __forceinline__ void combine(const CombineTask& task) {
+  const int64_t token = blockIdx.x, width = task.hidden_size / static_cast<int>(sizeof(Value) / sizeof(float));
+  const int32_t* const row_of_slot = task.row_of_slot + token * task.fan_out;
+  const float* const weights = task.weights + token * task.fan_out;
+  const Value* const rows = reinterpret_cast<const Value*>(task.rows);
+  const Value* const shared = reinterpret_cast<const Value*>(task.shared);
+  for (int64_t column = threadIdx.x; column < width; column += blockDim.x) {
+    Value sum = zero(Value());
+    for (int choice = 0; choice < task.fan_out; ++choice) {
+      const int64_t row = row_of_slot[choice];
+      sum = multiply_add(weights[choice], row < 0 ? zero(Value()) : rows[row * width + column], sum);
+    }
+    if (shared) sum = add(sum, shared[token * width + column]);
+    reinterpret_cast<Value*>(task.output)[token * width + column] = sum;
+  }
+}
+
 }  // namespace
 }  // namespace moe::cuda
 
@@ -45,19 +76,11 @@ extern "C" __global__ void __launch_bounds__(256) moe_round_split(const moe::cud
 
 // One block per token, choices in slot order.
 extern "C" __global__ void __launch_bounds__(256) moe_combine(const moe::cuda::CombineTask task) {
-  const int64_t token = blockIdx.x;
-  const int32_t* const row_of_slot = task.row_of_slot + token * task.fan_out;
-  const float* const weights = task.weights + token * task.fan_out;
-  for (int column = threadIdx.x; column < task.hidden_size; column += blockDim.x) {
-    float sum = 0.0f;
-    for (int choice = 0; choice < task.fan_out; ++choice) {
-      const int64_t row = row_of_slot[choice];
-      const float value = row < 0 ? 0.0f : task.rows[row * task.hidden_size + column];
-      sum = fmaf(weights[choice], value, sum);
-    }
-    if (task.shared) sum += task.shared[token * task.hidden_size + column];
-    task.output[token * task.hidden_size + column] = sum;
-  }
+  using namespace moe::cuda;
+  if (task.hidden_size % 4 == 0)
+    combine<float4>(task);
+  else
+    combine<float>(task);
 }
 
 extern "C" __global__ void __launch_bounds__(256) moe_scale_rows(const moe::cuda::ScaleTask task) {
