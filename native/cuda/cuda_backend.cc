@@ -52,6 +52,7 @@ auto CudaBackend::guarded(const Body& body) {
   } catch (...) {
     queue_.clear();
     staging_.clear();
+    experts_.forget_tiles();
     throw;
   }
 }
@@ -72,6 +73,7 @@ void CudaBackend::deallocate(void* memory) noexcept {
 void CudaBackend::upload(void* device, const void* host, size_t bytes) {
   guarded([&] {
     start();
+    experts_.forget_tiles();
     staging_.upload(device, host, bytes);
   });
 }
@@ -146,7 +148,9 @@ void CudaBackend::combine(const PreparedLayer&, Matrix rows, const Routing& rout
                           Matrix shared, Matrix out) {
   guarded([&] {
     if (out.rows == 0) return;
-    queue_.add(kernels::moe_combine, {static_cast<unsigned>(out.rows), 256},
+    const int width = combine_width(static_cast<int>(out.cols));
+    const auto across = static_cast<unsigned>((width + kCombineThreads - 1) / kCombineThreads);
+    queue_.add(kernels::moe_combine, {{static_cast<unsigned>(out.rows), across}, kCombineThreads},
                CombineTask{rows.data, plan.row_of_slot, routing.weights, shared.data, out.data, out.rows,
                            static_cast<int32_t>(out.cols), plan.fan_out});
   });

@@ -13,6 +13,11 @@ unsigned blocks_for(int64_t items, int64_t per_block) {
 bool is_few(int64_t tokens) { return tokens <= kFewShape.height; }
 bool is_several(int64_t tokens) { return tokens <= kSeveralShape.height; }
 
+// Of any split of the rows over the experts.
+int64_t max_tiles(int64_t rows, int32_t experts, int height) {
+  return rows / height + std::min<int64_t>(experts, rows);
+}
+
 }  // namespace
 
 void ExpertsStage::plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) {
@@ -25,7 +30,16 @@ void ExpertsStage::plan(const int32_t* experts, int32_t num_experts, const Dispa
   task.num_experts = num_experts;
   task.chunks = static_cast<int32_t>(blocks_for(out.slots, kPlanChunk));
   const size_t shared_bytes = plan_shared_bytes(num_experts);
-  if (task.chunks == 1) return queue_.add(kernels::moe_plan_small, {1, kPlanChunk, shared_bytes}, task);
+  forget_tiles();
+  if (task.chunks == 1) {
+    if (const int64_t tokens = out.slots / out.fan_out; is_several(tokens)) {
+      task.tile_height = is_few(tokens) ? kFewShape.height : kSeveralShape.height;
+      task.tiles = reserve_tiles(out.slots, num_experts, task.tile_height);
+      task.tile_count = reserve<int32_t>(tile_count_, 1);
+      cut_for_ = {out.expert_offsets, task.tile_height};
+    }
+    return queue_.add(kernels::moe_plan_small, {1, kPlanChunk, shared_bytes}, task);
+  }
   task.counts = reserve<int32_t>(counts_, static_cast<size_t>(task.chunks) * num_experts);
   const auto chunks = static_cast<unsigned>(task.chunks);
   queue_.add(kernels::moe_plan_count, {chunks, kPlanChunk, shared_bytes}, task);
@@ -43,24 +57,25 @@ void ExpertsStage::run(const LayerSpec& spec, const PackedExperts& experts, Matr
     return few ? kernels.few : several ? kernels.several : kernels.tile;
   };
   const PacketLayout &up = experts.up.layout, &down = experts.down.layout;
-  const int64_t most_tiles = rows.rows / shape.height + std::min<int64_t>(experts.count, rows.rows);
-
-  const uint16_t* const rounded = round(type, hidden, up.padded_depth());
+  const int64_t most_tiles = max_tiles(rows.rows, experts.count, shape.height);
   auto* const intermediate = reserve<uint16_t>(intermediate_, planes * rows.rows * down.padded_depth());
-  TileTask cut{};
-  cut.offsets = rows.offsets;
-  cut.tiles = reserve<Tile>(tiles_, most_tiles);
-  cut.count = reserve<int32_t>(tile_count_, 1);
-  cut.experts = experts.count;
-  cut.rows = static_cast<int32_t>(rows.rows);
-  cut.height = shape.height;
-  queue_.add(kernels::moe_cut_tiles, {1, kMaxExperts}, cut);
+  Tile* const tiles = reserve_tiles(rows.rows, experts.count, shape.height);
+  auto* const tile_count = reserve<int32_t>(tile_count_, 1);
+  if (!rows.offsets || cut_for_ != Cut{rows.offsets, shape.height})
+    queue_.add(
+        kernels::moe_cut_tiles, {1, kMaxExperts},
+        TileTask{rows.offsets, tiles, tile_count, experts.count, static_cast<int32_t>(rows.rows), shape.height, 0});
+  forget_tiles();
 
   GemmTask task{};
-  task.tiles = cut.tiles;
-  task.tile_count = cut.count;
+  task.tiles = tiles;
+  task.tile_count = tile_count;
   task.activation = static_cast<int32_t>(spec.activation);
-  task.input = rounded;
+  if (few)
+    task.hidden = hidden.data;
+  else
+    task.input = round(type, hidden, up.padded_depth());
+  task.hidden_size = static_cast<int32_t>(hidden.cols);
   task.input_plane = hidden.rows * up.padded_depth();
   task.slot_of_row = rows.slot_of_row;
   task.fan_out = rows.fan_out;
@@ -75,6 +90,10 @@ void ExpertsStage::run(const LayerSpec& spec, const PackedExperts& experts, Matr
   task.output = out;
   task.output_stride = down.columns;
   multiply(experts.down, kernel_of(down_kernels(type)), shape, most_tiles, task);
+}
+
+Tile* ExpertsStage::reserve_tiles(int64_t rows, int32_t experts, int height) {
+  return reserve<Tile>(tiles_, max_tiles(rows, experts, height));
 }
 
 const uint16_t* ExpertsStage::round(WeightType type, Matrix hidden, int64_t padded_columns) {

@@ -9,6 +9,8 @@ namespace {
 
 // Up to so many tokens the product is bound by the latency of its sums: smaller tiles spread it wider.
 constexpr int64_t kFewTokens = 64;
+// From there on it is bound by its multiply-adds, and every multiprocessor has a large tile.
+constexpr int64_t kManyLogits = 64 * 64 * 128;
 
 unsigned blocks_for(int64_t items, int64_t per_block) {
   return static_cast<unsigned>((items + per_block - 1) / per_block);
@@ -89,13 +91,19 @@ const float* RouteStage::shared_logits(const CudaLayer& layer, Matrix hidden) {
 }
 
 void RouteStage::multiply(const RouterTask& task) {
-  const bool few = task.tokens <= kFewTokens;
-  const RouterTile& tile = few ? kRouterFew : kRouterMany;
-  queue_.add(few ? kernels::moe_router_few : kernels::moe_router_many,
-             {{blocks_for(task.tokens, tile.tokens), blocks_for(task.experts, tile.experts)},
-              kRouterThreads,
-              static_cast<size_t>(tile.shared_bytes())},
-             task);
+  const auto add = [&](const Kernel<RouterTask>& kernel, const RouterTile& tile) {
+    queue_.add(kernel,
+               {{blocks_for(task.tokens, tile.tokens), blocks_for(task.experts, tile.experts)},
+                kRouterThreads,
+                static_cast<size_t>(tile.shared_bytes())},
+               task);
+  };
+  if (task.tokens <= kFewTokens)
+    add(kernels::moe_router_few, kRouterFew);
+  else if (task.tokens * task.experts <= kManyLogits)
+    add(kernels::moe_router_many, kRouterMany);
+  else
+    add(kernels::moe_router_wide, kRouterWide);
 }
 
 void RouteStage::place(const CudaLayer& layer, ChooseTask& choose, const Routing& out) {

@@ -1,7 +1,6 @@
 #include "cuda/staging.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "cuda/check.h"
 
@@ -19,7 +18,7 @@ void Staging::upload(void* device, const void* host, size_t bytes) {
   for (size_t done = 0; done < bytes;) {
     Slot& slot = next_slot();
     const size_t part = std::min(bytes - done, kSlotBytes);
-    std::memcpy(slot.memory, static_cast<const uint8_t*>(host) + done, part);
+    threads_.copy(slot.memory, static_cast<const uint8_t*>(host) + done, part);
     check(cudaMemcpyAsync(static_cast<uint8_t*>(device) + done, slot.memory, part, cudaMemcpyHostToDevice, stream_),
           "cudaMemcpyAsync");
     record(slot);
@@ -81,7 +80,7 @@ void Staging::settle(Slot& slot) {
   if (!slot.busy) return;
   slot.busy = false;
   check(cudaEventSynchronize(slot.copied), "cudaEventSynchronize");
-  for (const Piece& piece : slot.pieces) std::memcpy(piece.host, slot.memory + piece.offset, piece.bytes);
+  for (const Piece& piece : slot.pieces) threads_.copy(piece.host, slot.memory + piece.offset, piece.bytes);
   slot.pieces.clear();
 }
 

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "cuda/copy_threads.h"
+
 namespace moe::cuda {
 
 // A ring of pinned slots. While one is copied by the device the next is filled or emptied by the host.
@@ -54,6 +56,7 @@ class Staging {
   Slot slots_[kSlots];
   size_t next_ = 0;
   std::vector<Download> wanted_;
+  CopyThreads threads_;
 };
 
 }  // namespace moe::cuda

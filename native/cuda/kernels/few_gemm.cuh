@@ -11,11 +11,94 @@ namespace moe::cuda {
 constexpr int kFewThreads = 128;
 constexpr int kFewBlocks = kFewThreads / kWarp;  // of features, of a block of threads
 
-template <class Weights, bool kUp, int kColumns>
+// Eight neighbouring values of a row, as they are fetched and as a lane's operands of one packet.
+template <class Weights>
+struct RoundedRow {
+  const uint16_t* at;
+  int64_t plane;
+  struct Fetched {
+    uint4 planes[Weights::kPlanes];
+  };
+  static constexpr int kRegisters = 4 * Weights::kPlanes;
+
+  __device__ __forceinline__ RoundedRow(const GemmTask& task, int64_t row, int t)
+      : at(task.input + row * task.depth + t * 8), plane(task.input_plane) {}
+  __device__ __forceinline__ Fetched fetch(int packet) const {
+    Fetched out;
+#pragma unroll
+    for (int i = 0; i < Weights::kPlanes; ++i)
+      out.planes[i] = *reinterpret_cast<const uint4*>(at + i * plane + packet * kPacketDepth);
+    return out;
+  }
+  static __device__ __forceinline__ const Fetched& operands(const Fetched& fetched) { return fetched; }
+};
+
+// From float32, zeros beyond the row.
+template <class Weights>
+struct Float32Row {
+  const float* at;
+  int left;  // values from `at` to the end of the row
+  bool aligned;
+  struct Fetched {
+    float4 low, high;
+  };
+  static constexpr int kRegisters = 8;
+
+  __device__ __forceinline__ Float32Row(const GemmTask& task, int64_t row, int t)
+      : at(task.hidden + row * task.hidden_size + t * 8),
+        left(task.hidden_size - t * 8),
+        aligned(task.hidden_size % 4 == 0) {}
+  __device__ __forceinline__ Fetched fetch(int packet) const {
+    const float* const from = at + packet * kPacketDepth;
+    const int here = left - packet * kPacketDepth;
+    if (here >= 8 && aligned)
+      return {*reinterpret_cast<const float4*>(from), *reinterpret_cast<const float4*>(from + 4)};
+    const auto value = [&](int i) { return i < here ? from[i] : 0.0f; };
+    return {{value(0), value(1), value(2), value(3)}, {value(4), value(5), value(6), value(7)}};
+  }
+  static __device__ __forceinline__ typename RoundedRow<Weights>::Fetched operands(const Fetched& fetched) {
+    const auto [low, high] = fetched;
+    typename RoundedRow<Weights>::Fetched out;
+    if constexpr (Weights::kPlanes == 3) {
+      split(low.x, low.y, out.planes[0].x, out.planes[1].x, out.planes[2].x);
+      split(low.z, low.w, out.planes[0].y, out.planes[1].y, out.planes[2].y);
+      split(high.x, high.y, out.planes[0].z, out.planes[1].z, out.planes[2].z);
+      split(high.z, high.w, out.planes[0].w, out.planes[1].w, out.planes[2].w);
+    } else {
+      out.planes[0] = {round_pair<Weights>(low.x, low.y), round_pair<Weights>(low.z, low.w),
+                       round_pair<Weights>(high.x, high.y), round_pair<Weights>(high.z, high.w)};
+    }
+    return out;
+  }
+};
+
+// Packets on their way, with what they are multiplied by: as many as registers hold.
+template <class Weights, class Row, int kColumns>
+__host__ __device__ constexpr int packets_ahead() {
+  constexpr int kRegisters = static_cast<int>(sizeof(typename Weights::Part)) / 4 + kColumns * Row::kRegisters;
+  return kRegisters <= 16 ? 8 : kRegisters <= 32 ? 4 : 2;
+}
+
+// The rows of a lane: one of each group of eight.
+template <class Row, int kColumns>
+struct RowSet {
+  template <class Make>
+  __device__ __forceinline__ explicit RowSet(const Make& make) : of{make(0)} {}
+  Row of[1];
+};
+template <class Row>
+struct RowSet<Row, 4> {
+  template <class Make>
+  __device__ __forceinline__ explicit RowSet(const Make& make) : of{make(0), make(1), make(2), make(3)} {}
+  Row of[4];
+};
+
+template <class Weights, bool kUp, int kColumns, template <class> class RowOf>
 __device__ __forceinline__ void few_gemm(const GemmTask& task) {
   using Functions = FunctionsOf<Weights>;
+  using Row = RowOf<Weights>;
   constexpr int kPlanes = Weights::kPlanes;
-  constexpr int kAhead = Weights::kBytes >= 2048 ? 4 : 8;  // packets on their way
+  constexpr int kAhead = packets_ahead<Weights, Row, kColumns>();
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const int block = blockIdx.x * kFewBlocks + threadIdx.x / kWarp;
   if (blockIdx.y >= *task.tile_count || block >= task.column_blocks) return;
@@ -24,61 +107,68 @@ __device__ __forceinline__ void few_gemm(const GemmTask& task) {
   const uint8_t* const weights =
       task.weights + (static_cast<int64_t>(tile.expert) * task.column_blocks + block) * packets * Weights::kBytes;
 
-  const uint16_t* row_at[kColumns];
-  bool row_exists[kColumns];
-#pragma unroll
-  for (int c = 0; c < kColumns; ++c) {
-    const int row = c * 8 + g;
-    row_exists[c] = row < tile.rows;
-    int64_t source = row_exists[c] ? tile.first_row + row : tile.first_row;
+  // Rows that do not exist are copies of the first: what comes of them is not stored.
+  const auto row_of = [&](int column) {
+    const int row = column * 8 + g;
+    int64_t source = tile.first_row + (row < tile.rows ? row : 0);
     if (task.slot_of_row) source = task.slot_of_row[source] / task.fan_out;
-    row_at[c] = task.input + source * task.depth + t * 8;
-  }
+    return Row(task, source, t);
+  };
+  struct Ahead {
+    typename Weights::Part part;
+    typename Row::Fetched rows[kColumns];
+  } ahead[kAhead];
+  const RowSet<Row, kColumns> rows(row_of);
+  const auto fetch = [&](Ahead& to, int packet) {
+    to.part = Weights::load_global(weights + static_cast<int64_t>(packet) * Weights::kBytes, lane);
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) to.rows[c] = rows.of[c].fetch(packet);
+  };
 
   float sums[kColumns][4] = {};
-  const auto multiply = [&](const typename Weights::Part& part, int packet) {
-    uint4 rows[kColumns][kPlanes];
+  const auto multiply = [&](const Ahead& from) {
+    typename RoundedRow<Weights>::Fetched operands[kColumns];
 #pragma unroll
-    for (int c = 0; c < kColumns; ++c)
-#pragma unroll
-      for (int plane = 0; plane < kPlanes; ++plane) {
-        rows[c][plane] = {0, 0, 0, 0};
-        if (row_exists[c])
-          rows[c][plane] =
-              *reinterpret_cast<const uint4*>(row_at[c] + plane * task.input_plane + packet * kPacketDepth);
-      }
+    for (int c = 0; c < kColumns; ++c) operands[c] = Row::operands(from.rows[c]);
+    float small[kColumns][4] = {};  // see tile_gemm.cuh
+    float(&to)[kColumns][4] = kPlanes == 1 ? sums : small;
 #pragma unroll
     for (int step = 0; step < 2; ++step) {
-      const typename Weights::Operands left = Weights::operands(part, step);
+      const typename Weights::Operands left = Weights::operands(from.part, step);
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) {
         Narrow right[kPlanes];
 #pragma unroll
-        for (int plane = 0; plane < kPlanes; ++plane)
-          right[plane] =
-              step == 0 ? Narrow{rows[c][plane].x, rows[c][plane].y} : Narrow{rows[c][plane].z, rows[c][plane].w};
-        multiply_planes<Weights>(sums[c], right, left.plane);
+        for (int plane = 0; plane < kPlanes; ++plane) {
+          const uint4& row = operands[c].planes[plane];
+          right[plane] = step == 0 ? Narrow{row.x, row.y} : Narrow{row.z, row.w};
+        }
+        multiply_planes<Weights>(to[c], right, left.plane);
       }
+    }
+    if constexpr (kPlanes != 1) {
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) sums[c][i] += small[c][i];
     }
   };
 
-  typename Weights::Part parts[kAhead];
 #pragma unroll
   for (int i = 0; i < kAhead; ++i)
-    if (i < packets) parts[i] = Weights::load_global(weights + i * Weights::kBytes, lane);
+    if (i < packets) fetch(ahead[i], i);
   int packet = 0;
+#pragma unroll 1
   for (; packet + kAhead <= packets; packet += kAhead) {
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      const typename Weights::Part part = parts[i];
-      const int next = packet + kAhead + i;
-      if (next < packets) parts[i] = Weights::load_global(weights + static_cast<int64_t>(next) * Weights::kBytes, lane);
-      multiply(part, packet + i);
+      multiply(ahead[i]);
+      if (const int next = packet + kAhead + i; next < packets) fetch(ahead[i], next);
     }
   }
 #pragma unroll
   for (int i = 0; i < kAhead; ++i)
-    if (packet + i < packets) multiply(parts[i], packet + i);
+    if (packet + i < packets) multiply(ahead[i]);
 
   const float2 bias = bias_of(task, tile.expert, block, g, g + 8);
 #pragma unroll

@@ -8,10 +8,14 @@
     moe::cuda::__VA_ARGS__(task);                                                                 \
   }
 
-#define MOE_CUDA_DEFINE_GEMMS(type, Weights)                                                                 \
-  MOE_CUDA_DEFINE_GEMM(moe_up_tile_##type, moe::cuda::kTileThreads, tile_gemm<moe::cuda::Weights, true>)     \
-  MOE_CUDA_DEFINE_GEMM(moe_down_tile_##type, moe::cuda::kTileThreads, tile_gemm<moe::cuda::Weights, false>)  \
-  MOE_CUDA_DEFINE_GEMM(moe_up_few_##type, moe::cuda::kFewThreads, few_gemm<moe::cuda::Weights, true, 1>)     \
-  MOE_CUDA_DEFINE_GEMM(moe_down_few_##type, moe::cuda::kFewThreads, few_gemm<moe::cuda::Weights, false, 1>)  \
-  MOE_CUDA_DEFINE_GEMM(moe_up_several_##type, moe::cuda::kFewThreads, few_gemm<moe::cuda::Weights, true, 4>) \
-  MOE_CUDA_DEFINE_GEMM(moe_down_several_##type, moe::cuda::kFewThreads, few_gemm<moe::cuda::Weights, false, 4>)
+#define MOE_CUDA_DEFINE_GEMMS(type, Weights)                                                                \
+  MOE_CUDA_DEFINE_GEMM(moe_up_tile_##type, moe::cuda::kTileThreads, tile_gemm<moe::cuda::Weights, true>)    \
+  MOE_CUDA_DEFINE_GEMM(moe_down_tile_##type, moe::cuda::kTileThreads, tile_gemm<moe::cuda::Weights, false>) \
+  MOE_CUDA_DEFINE_GEMM(moe_up_few_##type, moe::cuda::kFewThreads,                                           \
+                       few_gemm<moe::cuda::Weights, true, 1, moe::cuda::Float32Row>)                        \
+  MOE_CUDA_DEFINE_GEMM(moe_down_few_##type, moe::cuda::kFewThreads,                                         \
+                       few_gemm<moe::cuda::Weights, false, 1, moe::cuda::RoundedRow>)                       \
+  MOE_CUDA_DEFINE_GEMM(moe_up_several_##type, moe::cuda::kFewThreads,                                       \
+                       few_gemm<moe::cuda::Weights, true, 4, moe::cuda::RoundedRow>)                        \
+  MOE_CUDA_DEFINE_GEMM(moe_down_several_##type, moe::cuda::kFewThreads,                                     \
+                       few_gemm<moe::cuda::Weights, false, 4, moe::cuda::RoundedRow>)

@@ -11,6 +11,7 @@
 
 #define MOE_CUDA_KERNELS(X)          \
   X(moe_router_few, RouterTask)      \
+  X(moe_router_wide, RouterTask)     \
   X(moe_router_many, RouterTask)     \
   X(moe_choose_v1, ChooseTask)       \
   X(moe_choose_v2, ChooseTask)       \

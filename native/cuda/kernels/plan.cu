@@ -71,6 +71,17 @@ __device__ int write_offsets(const PlanTask& task, int count, int* sums) {
   return end - count;
 }
 
+// The tiles of an expert's rows [begin, end), each thread's own; the last thread of the block writes their number.
+__device__ void cut_tiles(int expert, int begin, int end, int height, Tile* out, int32_t* count, int* sums) {
+  const int tiles = (end - begin + height - 1) / height;
+  const int last = inclusive_sum(tiles, sums), first = last - tiles;
+  for (int i = 0; i < tiles; ++i) {
+    const int row = begin + i * height, group = i / kTileGroup * kTileGroup;
+    out[first + i] = {expert, row, min(height, end - row), first + group, min(kTileGroup, tiles - group)};
+  }
+  if (threadIdx.x == blockDim.x - 1) *count = last;
+}
+
 }  // namespace
 }  // namespace moe::cuda
 
@@ -83,7 +94,9 @@ extern "C" __global__ void __launch_bounds__(moe::cuda::kPlanChunk) moe_plan_sma
   const Place place = place_in_chunk(task, 0, counts);
   const int expert = threadIdx.x;
   const int count = expert < task.num_experts ? counts[(kWarps - 1) * task.num_experts + expert] : 0;
-  first_rows[expert] = write_offsets(task, count, sums);
+  const int first_row = write_offsets(task, count, sums);
+  first_rows[expert] = first_row;
+  if (task.tiles) cut_tiles(expert, first_row, first_row + count, task.tile_height, task.tiles, task.tile_count, sums);
   __syncthreads();
   write_place(task, 0, place, place.expert >= 0 ? first_rows[place.expert] : 0);
 }
@@ -132,11 +145,5 @@ extern "C" __global__ void __launch_bounds__(moe::cuda::kMaxExperts) moe_cut_til
   const bool exists = expert < task.experts;
   const int begin = exists && task.offsets ? task.offsets[expert] : 0;
   const int end = !exists ? 0 : task.offsets ? task.offsets[expert + 1] : task.rows;
-  const int tiles = (end - begin + task.height - 1) / task.height;
-  const int last = inclusive_sum(tiles, sums), first = last - tiles;
-  for (int i = 0; i < tiles; ++i) {
-    const int row = begin + i * task.height, group = i / kTileGroup * kTileGroup;
-    task.tiles[first + i] = {expert, row, min(task.height, end - row), first + group, min(kTileGroup, tiles - group)};
-  }
-  if (expert == static_cast<int>(blockDim.x) - 1) *task.count = last;
+  cut_tiles(expert, begin, end, task.height, task.tiles, task.count, sums);
 }

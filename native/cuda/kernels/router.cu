@@ -17,6 +17,7 @@ template <int kTokens, int kExperts, int kDepth, int kStages, int kRows, int kCo
 __device__ __forceinline__ void router(const RouterTask& task) {
   constexpr int kRowFloats = RouterShape<kTokens, kExperts, kDepth, kStages>::kRowFloats;
   constexpr int kStageFloats = RouterShape<kTokens, kExperts, kDepth, kStages>::kStageFloats;
+  constexpr int kGroup = kRows * kColumns > 4 ? 8 : 16;  // inputs
   constexpr int kThreadsAcross = kExperts / kColumns, kThreadsDown = kRouterThreads / kThreadsAcross;
   static_assert(kThreadsDown * kRows == kTokens);
   extern __shared__ __align__(16) float router_memory[];
@@ -50,6 +51,7 @@ __device__ __forceinline__ void router(const RouterTask& task) {
     if (stage < chunks) load(stage, stage);
     commit_copies();
   }
+#pragma unroll 1
   for (int chunk = 0; chunk < chunks; ++chunk) {
     wait_copies<kStages - 2>();
     __syncthreads();
@@ -59,34 +61,29 @@ __device__ __forceinline__ void router(const RouterTask& task) {
     const float* const rows = router_memory + chunk % kStages * kStageFloats;
     const float* const columns = rows + kTokens * kRowFloats + across * kColumns;
     if (first_token + down >= task.tokens) continue;
-    // The last chunk ends with the inputs: adding 0 * 0 would turn -0 into 0.
-    const int end = min(kDepth, depth - chunk * kDepth);
-    const auto add = [&](int row, const float(&x)[kRows]) {
+      // Beyond the inputs both sides are 0. Everything a group needs is loaded before its sums, which wait for one
+      // another.
 #pragma unroll
-      for (int c = 0; c < kColumns; ++c) {
-        const float w = columns[row * kExperts + c];
-#pragma unroll
-        for (int r = 0; r < kRows; ++r) sums[r][c] = fmaf(x[r], w, sums[r][c]);
-      }
-    };
-    int k = 0;
-#pragma unroll 2
-    for (; k + 4 <= end; k += 4) {
-      float4 x[kRows];
+    for (int first = 0; first < kDepth; first += kGroup) {
+      float x[kRows][kGroup], w[kGroup][kColumns];
 #pragma unroll
       for (int r = 0; r < kRows; ++r)
-        x[r] = *reinterpret_cast<const float4*>(rows + (down + r * kThreadsDown) * kRowFloats + k);
-      float at[4][kRows];
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) at[0][r] = x[r].x, at[1][r] = x[r].y, at[2][r] = x[r].z, at[3][r] = x[r].w;
+        for (int k = 0; k < kGroup; k += 4) {
+          const float4 four =
+              *reinterpret_cast<const float4*>(rows + (down + r * kThreadsDown) * kRowFloats + first + k);
+          x[r][k] = four.x, x[r][k + 1] = four.y, x[r][k + 2] = four.z, x[r][k + 3] = four.w;
+        }
 #pragma unroll
-      for (int i = 0; i < 4; ++i) add(k + i, at[i]);
-    }
-    for (; k < end; ++k) {
-      float x[kRows];
+      for (int k = 0; k < kGroup; ++k)
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) x[r] = rows[(down + r * kThreadsDown) * kRowFloats + k];
-      add(k, x);
+        for (int c = 0; c < kColumns; ++c) w[k][c] = columns[(first + k) * kExperts + c];
+#pragma unroll
+      for (int k = 0; k < kGroup; ++k)
+#pragma unroll
+        for (int r = 0; r < kRows; ++r)
+#pragma unroll
+          for (int c = 0; c < kColumns; ++c) sums[r][c] = fmaf(x[r][k], w[k][c], sums[r][c]);
     }
   }
   wait_copies<0>();
@@ -115,4 +112,10 @@ extern "C" __global__ void __launch_bounds__(moe::cuda::kRouterThreads)
     moe_router_many(const moe::cuda::RouterTask task) {
   using namespace moe::cuda;
   router<kRouterMany.tokens, kRouterMany.experts, kRouterMany.depth, kRouterMany.stages, 2, 2>(task);
+}
+
+extern "C" __global__ void __launch_bounds__(moe::cuda::kRouterThreads)
+    moe_router_wide(const moe::cuda::RouterTask task) {
+  using namespace moe::cuda;
+  router<kRouterWide.tokens, kRouterWide.experts, kRouterWide.depth, kRouterWide.stages, 4, 4>(task);
 }

@@ -32,23 +32,30 @@ __device__ __forceinline__ float4 add(const float4& a, const float4& b) {
   return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
 }
 
-// Values are one column or four.
+// A thread mixes one Value, a column or four of them. The values of some choices are fetched before they are added.
 template <class Value>
 __device__ __forceinline__ void combine(const CombineTask& task) {
+  constexpr int kTogether = 4;
   const int64_t token = blockIdx.x, width = task.hidden_size / static_cast<int>(sizeof(Value) / sizeof(float));
+  const int64_t column = static_cast<int64_t>(blockIdx.y) * kCombineThreads + threadIdx.x;
+  if (column >= width) return;
   const int32_t* const row_of_slot = task.row_of_slot + token * task.fan_out;
   const float* const weights = task.weights + token * task.fan_out;
   const Value* const rows = reinterpret_cast<const Value*>(task.rows);
-  const Value* const shared = reinterpret_cast<const Value*>(task.shared);
-  for (int64_t column = threadIdx.x; column < width; column += blockDim.x) {
-    Value sum = zero(Value());
-    for (int choice = 0; choice < task.fan_out; ++choice) {
-      const int64_t row = row_of_slot[choice];
-      sum = multiply_add(weights[choice], row < 0 ? zero(Value()) : rows[row * width + column], sum);
+  Value sum = zero(Value());
+  for (int first = 0; first < task.fan_out; first += kTogether) {
+    Value values[kTogether];
+#pragma unroll
+    for (int i = 0; i < kTogether; ++i) {
+      const int64_t row = first + i < task.fan_out ? row_of_slot[first + i] : -1;
+      values[i] = row < 0 ? zero(Value()) : rows[row * width + column];
     }
-    if (shared) sum = add(sum, shared[token * width + column]);
-    reinterpret_cast<Value*>(task.output)[token * width + column] = sum;
+#pragma unroll
+    for (int i = 0; i < kTogether; ++i)
+      if (first + i < task.fan_out) sum = multiply_add(weights[first + i], values[i], sum);
   }
+  if (task.shared) sum = add(sum, reinterpret_cast<const Value*>(task.shared)[token * width + column]);
+  reinterpret_cast<Value*>(task.output)[token * width + column] = sum;
 }
 
 }  // namespace
@@ -74,8 +81,9 @@ extern "C" __global__ void __launch_bounds__(256) moe_round_split(const moe::cud
       task, [&](int64_t at, float low, float high) { split(low, high, to[at], to[at + plane], to[at + 2 * plane]); });
 }
 
-// One block per token, choices in slot order.
-extern "C" __global__ void __launch_bounds__(256) moe_combine(const moe::cuda::CombineTask task) {
+// Blocks of one token, choices in slot order.
+extern "C" __global__ void __launch_bounds__(moe::cuda::kCombineThreads)
+    moe_combine(const moe::cuda::CombineTask task) {
   using namespace moe::cuda;
   if (task.hidden_size % 4 == 0)
     combine<float4>(task);

@@ -27,6 +27,17 @@ __device__ __forceinline__ float2 bias_of(const GemmTask& task, int expert, int 
   return {bias[first], bias[second]};
 }
 
+// Two values rounded to the 16 bits of the rows.
+template <class Weights>
+__device__ __forceinline__ uint32_t round_pair(float low, float high) {
+  if constexpr (Weights::Mma::kFloat16) {
+    const __half2 pair = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&pair);
+  } else {
+    return pack_bfloat16(low, high);
+  }
+}
+
 // One rounded value, or its planes, at `at` of the 16-bit rows.
 template <class Weights>
 __device__ __forceinline__ void store_rounded(const GemmTask& task, int64_t at, float value) {
@@ -55,11 +66,8 @@ __device__ __forceinline__ void store_rounded(const GemmTask& task, int64_t at, 
     put(to, first);
     put(to + task.output_plane, second);
     put(to + 2 * task.output_plane, third);
-  } else if constexpr (Weights::Mma::kFloat16) {
-    const __half2 pair = __floats2half2_rn(low, high);
-    put(to, *reinterpret_cast<const uint32_t*>(&pair));
   } else {
-    put(to, pack_bfloat16(low, high));
+    put(to, round_pair<Weights>(low, high));
   }
 }
 

@@ -46,6 +46,7 @@ struct RouterTile {
 };
 constexpr RouterTile kRouterFew{8, 32, 64, 5};
 constexpr RouterTile kRouterMany{32, 32, 32, 3};
+constexpr RouterTile kRouterWide{64, 64, 32, 2};
 constexpr int kRouterThreads = 256;
 
 // What moe::RoutingTotals is.
@@ -153,20 +154,6 @@ struct LossTask {
 
 constexpr int kLossChunk = 256;  // tokens a block sums
 
-// Stable counting sort of the kept slots by expert.
-struct PlanTask {
-  const int32_t* experts;   // [slots], -1 where dropped
-  int32_t* slot_of_row;     // [slots]
-  int32_t* row_of_slot;     // [slots]
-  int32_t* expert_offsets;  // [E + 1]
-  int32_t* counts;          // [chunks][E]; turned into each chunk's first row of the expert
-  int64_t slots;
-  int32_t num_experts;
-  int32_t chunks;
-};
-
-constexpr int kPlanChunk = 1024;  // slots of a block: one per thread
-
 // Some rows of one expert that a block multiplies at once.
 struct Tile {
   int32_t expert;
@@ -177,6 +164,24 @@ struct Tile {
 };
 
 constexpr int kTileGroup = 16;  // tiles at most
+
+// Stable counting sort of the kept slots by expert.
+struct PlanTask {
+  const int32_t* experts;   // [slots], -1 where dropped
+  int32_t* slot_of_row;     // [slots]
+  int32_t* row_of_slot;     // [slots]
+  int32_t* expert_offsets;  // [E + 1]
+  int32_t* counts;          // [chunks][E]; turned into each chunk's first row of the expert
+  Tile* tiles;              // as in TileTask, for one chunk; null: not wanted
+  int32_t* tile_count;
+  int64_t slots;
+  int32_t num_experts;
+  int32_t chunks;
+  int32_t tile_height;
+  int32_t unused;
+};
+
+constexpr int kPlanChunk = 1024;  // slots of a block: one per thread
 
 struct TileTask {
   const int32_t* offsets;  // [experts + 1]; null: one expert has all the rows
@@ -203,6 +208,7 @@ constexpr TileSizes tile_sizes(int packet_bytes) {
 // Down: float32 rows.
 struct GemmTask {
   const uint16_t* input;       // [planes][input_rows][depth]
+  const float* hidden;         // [input_rows, H]; up with few rows reads these and rounds them itself
   const uint8_t* weights;      // [experts][column_blocks][depth / kPacketDepth] packets
   const float* bias;           // [experts][column_blocks][kPacketColumns], or null
   const int32_t* slot_of_row;  // input row of row r is slot_of_row[r] / fan_out; null: r
@@ -217,8 +223,12 @@ struct GemmTask {
   int32_t columns;        // of output that are written
   int32_t fan_out;
   int32_t activation;  // moe::Activation
-  int32_t unused;
+  int32_t hidden_size;
 };
+
+// A thread has four columns where H is a multiple of four, else one.
+constexpr int kCombineThreads = 128;
+constexpr int combine_width(int hidden_size) { return hidden_size % 4 == 0 ? hidden_size / 4 : hidden_size; }
 
 struct CombineTask {
   const float* rows;           // [slots, H]

@@ -22,18 +22,107 @@ struct TileShape {
 
 extern __shared__ __align__(16) uint8_t tile_memory[];
 
+// Eight inputs of rows g and g + 8 as the operands of two multiplications.
+__device__ __forceinline__ void read_rows(const uint8_t* upper_at, const uint8_t* lower_at, Wide& first, Wide& second) {
+  const uint4 upper = *reinterpret_cast<const uint4*>(upper_at), lower = *reinterpret_cast<const uint4*>(lower_at);
+  first = {upper.x, lower.x, upper.y, lower.y};
+  second = {upper.z, lower.z, upper.w, lower.w};
+}
+
+// All fragments of rows times one block of 16 features, into sums[..][b].
+template <class Weights, int kFragments, int kBlocks>
+__device__ __forceinline__ void multiply_block(float (&sums)[kFragments][kBlocks][2][4], int b,
+                                               const Wide (&left)[kFragments][Weights::kPlanes],
+                                               const typename Weights::Operands& right) {
+  Narrow first[Weights::kPlanes], second[Weights::kPlanes];
+#pragma unroll
+  for (int plane = 0; plane < Weights::kPlanes; ++plane) {
+    first[plane] = {right.plane[plane].x, right.plane[plane].z};
+    second[plane] = {right.plane[plane].y, right.plane[plane].w};
+  }
+#pragma unroll
+  for (int f = 0; f < kFragments; ++f) {
+    multiply_planes<Weights>(sums[f][b][0], left[f], first);
+    multiply_planes<Weights>(sums[f][b][1], left[f], second);
+  }
+}
+
+// Calls body(Number<i>()) for i in [0, count): offsets that are part of an instruction must be constants.
+template <int value>
+struct Number {
+  static constexpr int kValue = value;
+};
+template <int count, int i = 0, class Body>
+__device__ __forceinline__ void repeat(const Body& body) {
+  if constexpr (i < count) {
+    body(Number<i>());
+    repeat<count, i + 1>(body);
+  }
+}
+
+// What a thread copies of every packet of depth: always the same 16-byte pieces of the same rows and features. Rows and
+// features that do not exist are copies of others: what comes of them is not stored.
+template <class Weights, int kHeight>
+struct TileCopies {
+  using Shape = TileShape<Weights>;
+  static constexpr int kStep = kTileThreads * 16;
+  static constexpr int kRowPieces = kHeight * 4, kWeightPieces = kTileBlocks * (Weights::kBytes / 16);
+  static constexpr int kRowCopies = (kRowPieces + kTileThreads - 1) / kTileThreads;
+  static constexpr int kWeightCopies = (kWeightPieces + kTileThreads - 1) / kTileThreads;
+  static constexpr int kPlaneBytes = kHeight * Shape::kRowBytes;
+
+  const uint16_t* rows[Weights::kPlanes][kRowCopies];
+  const uint8_t* weights[kWeightCopies];
+  uint32_t shared;  // of the thread's first piece in the first stage
+
+  __device__ __forceinline__ TileCopies(const GemmTask& task, const Tile& tile, int first_block) {
+    shared = static_cast<uint32_t>(__cvta_generic_to_shared(tile_memory)) + threadIdx.x * 16;
+#pragma unroll
+    for (int i = 0; i < kRowCopies; ++i) {
+      const int piece = threadIdx.x + i * kTileThreads, row = piece / 4;
+      int64_t source = tile.first_row + (row < tile.rows ? row : 0);
+      if (task.slot_of_row) source = task.slot_of_row[source] / task.fan_out;
+#pragma unroll
+      for (int plane = 0; plane < Weights::kPlanes; ++plane)
+        rows[plane][i] = task.input + plane * task.input_plane + source * task.depth + piece % 4 * 8;
+    }
+    const int packets = task.depth / kPacketDepth, last = task.column_blocks - 1;
+#pragma unroll
+    for (int i = 0; i < kWeightCopies; ++i) {
+      const int piece = threadIdx.x + i * kTileThreads, block = first_block + piece / (Weights::kBytes / 16);
+      const int64_t at = static_cast<int64_t>(tile.expert) * task.column_blocks + (block < last ? block : last);
+      weights[i] = task.weights + at * packets * Weights::kBytes + piece % (Weights::kBytes / 16) * 16;
+    }
+  }
+
+  // The next packet, into a stage.
+  __device__ __forceinline__ void start(uint32_t stage) {
+    const uint32_t to = shared + stage;
+    repeat<kRowCopies>([&](auto i) {
+      constexpr int kLast = kRowPieces - i.kValue * kTileThreads;
+      if (kLast < kTileThreads && static_cast<int>(threadIdx.x) >= kLast) return;
+      repeat<Weights::kPlanes>([&](auto plane) {
+        copy_async<plane.kValue * kPlaneBytes + i.kValue * kStep>(to, rows[plane.kValue][i.kValue]);
+        rows[plane.kValue][i.kValue] += kPacketDepth;
+      });
+    });
+    repeat<kWeightCopies>([&](auto i) {
+      constexpr int kLast = kWeightPieces - i.kValue * kTileThreads;
+      if (kLast < kTileThreads && static_cast<int>(threadIdx.x) >= kLast) return;
+      copy_async<Shape::kStageRows + i.kValue * kStep>(to, weights[i.kValue]);
+      weights[i.kValue] += Weights::kBytes;
+    });
+  }
+};
+
 // One tile of at most kHeight rows. Uniform over the block.
 template <class Weights, int kHeight, bool kUp>
-__device__ __forceinline__ void multiply_tile(const GemmTask& task, const Tile& tile, int first_block,
-                                              uint32_t shared) {
+__device__ __forceinline__ void multiply_tile(const GemmTask& task, const Tile& tile, int first_block) {
   using Shape = TileShape<Weights>;
   constexpr int kPlanes = Weights::kPlanes;
   constexpr int kWarpsDown = kHeight >= 64 ? 2 : 1, kWarpsAcross = 4 / kWarpsDown;
   constexpr int kFragments = kHeight / kWarpsDown / 16;  // of 16 rows, per warp
   constexpr int kBlocks = kTileBlocks / kWarpsAcross;    // of 16 features, per warp
-  constexpr int kRowChunks = kHeight * 4;                // 16-byte pieces of a stage's rows, per plane
-  constexpr int kCopies = (kRowChunks + kTileThreads - 1) / kTileThreads;
-  constexpr int kPacketChunks = Weights::kBytes / 16;
   constexpr int kStages = Shape::kStages;
 
   const int thread = threadIdx.x, lane = thread % kWarp, warp = thread / kWarp;
@@ -41,86 +130,55 @@ __device__ __forceinline__ void multiply_tile(const GemmTask& task, const Tile& 
   const int warp_row = warp % kWarpsDown * (kHeight / kWarpsDown), warp_block = warp / kWarpsDown * kBlocks;
   const int packets = task.depth / kPacketDepth;
 
-  // Each thread copies the same piece of the same rows in every stage.
-  const uint16_t* row_at[kCopies];
-  bool row_exists[kCopies];
-#pragma unroll
-  for (int i = 0; i < kCopies; ++i) {
-    const int chunk = thread + i * kTileThreads, row = chunk / 4;
-    row_exists[i] = row < tile.rows;
-    int64_t source = row_exists[i] ? tile.first_row + row : tile.first_row;
-    if (task.slot_of_row) source = task.slot_of_row[source] / task.fan_out;
-    row_at[i] = task.input + source * task.depth + chunk % 4 * 8;
-  }
-  const uint8_t* const weights =
-      task.weights + (static_cast<int64_t>(tile.expert) * task.column_blocks + first_block) * packets * Weights::kBytes;
-
-  const auto load = [&](int stage, int packet) {
-    const uint32_t rows = shared + stage * Shape::kStageBytes, columns = rows + Shape::kStageRows;
-#pragma unroll
-    for (int i = 0; i < kCopies; ++i) {
-      const int chunk = thread + i * kTileThreads;
-      if (kRowChunks % kTileThreads == 0 || chunk < kRowChunks) {
-#pragma unroll
-        for (int plane = 0; plane < kPlanes; ++plane)
-          copy_async(rows + plane * kHeight * Shape::kRowBytes + chunk * 16,
-                     row_at[i] + plane * task.input_plane + packet * kPacketDepth, row_exists[i]);
-      }
-    }
-#pragma unroll
-    for (int chunk = thread; chunk < kTileBlocks * kPacketChunks; chunk += kTileThreads) {
-      const int block = chunk / kPacketChunks, piece = chunk % kPacketChunks;
-      const bool exists = first_block + block < task.column_blocks;
-      copy_async(columns + chunk * 16,
-                 weights + (static_cast<int64_t>(exists ? block : 0) * packets + packet) * Weights::kBytes + piece * 16,
-                 exists);
-    }
-  };
-
+  TileCopies<Weights, kHeight> copies(task, tile, first_block);
   float sums[kFragments][kBlocks][2][4] = {};
 #pragma unroll 1
-  for (int stage = 0; stage < kStages - 1; ++stage) {
-    if (stage < packets) load(stage, stage);
+  for (int packet = 0; packet < kStages - 1; ++packet) {
+    if (packet < packets) copies.start(packet * Shape::kStageBytes);
     commit_copies();
   }
-  int stage = 0;
+  // Where the warp reads in the first stage.
+  const uint8_t* const first_row = tile_memory + (warp_row + g) * Shape::kRowBytes + t * 16;
+  const uint8_t* const first_packet = tile_memory + Shape::kStageRows + warp_block * Weights::kBytes;
+  int read = 0, write = (kStages - 1) * Shape::kStageBytes;  // stages, as offsets
+#pragma unroll 1
   for (int packet = 0; packet < packets; ++packet) {
     wait_copies<kStages - 2>();
     __syncthreads();  // the packet is here for all, and the stage read one round ago is free
-    if (const int next = packet + kStages - 1; next < packets) load(stage == 0 ? kStages - 1 : stage - 1, next);
+    if (packet + kStages - 1 < packets) copies.start(write);
     commit_copies();
 
-    const uint32_t rows = shared + stage * Shape::kStageBytes, columns = rows + Shape::kStageRows;
+    const uint8_t *const rows = first_row + read, *const columns = first_packet + read;
     Wide left[2][kFragments][kPlanes];
 #pragma unroll
     for (int f = 0; f < kFragments; ++f)
 #pragma unroll
       for (int plane = 0; plane < kPlanes; ++plane) {
-        const uint32_t at = rows + (plane * kHeight + warp_row + f * 16 + g) * Shape::kRowBytes + t * 16;
-        const uint4 upper = load_shared(at), lower = load_shared(at + 8 * Shape::kRowBytes);
-        left[0][f][plane] = {upper.x, lower.x, upper.y, lower.y};
-        left[1][f][plane] = {upper.z, lower.z, upper.w, lower.w};
+        const uint8_t* const at = rows + (plane * kHeight + f * 16) * Shape::kRowBytes;
+        read_rows(at, at + 8 * Shape::kRowBytes, left[0][f][plane], left[1][f][plane]);
       }
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
-      const typename Weights::Part part = Weights::load_shared(columns + (warp_block + b) * Weights::kBytes, lane);
+      const typename Weights::Part part = Weights::load_shared(columns + b * Weights::kBytes, lane);
+      if constexpr (kPlanes == 1) {
 #pragma unroll
-      for (int step = 0; step < 2; ++step) {
-        const typename Weights::Operands both = Weights::operands(part, step);
-        Narrow first[kPlanes], second[kPlanes];
+        for (int step = 0; step < 2; ++step)
+          multiply_block<Weights>(sums, b, left[step], Weights::operands(part, step));
+      } else {
+        // Tensor cores cut sums off instead of rounding them: float32 results keep their digits in sums of one packet
+        // each, which are then added up.
+        float small[kFragments][1][2][4] = {};
 #pragma unroll
-        for (int plane = 0; plane < kPlanes; ++plane) {
-          first[plane] = {both.plane[plane].x, both.plane[plane].z};
-          second[plane] = {both.plane[plane].y, both.plane[plane].w};
-        }
+        for (int step = 0; step < 2; ++step)
+          multiply_block<Weights>(small, 0, left[step], Weights::operands(part, step));
 #pragma unroll
-        for (int f = 0; f < kFragments; ++f) {
-          multiply_planes<Weights>(sums[f][b][0], left[step][f], first);
-          multiply_planes<Weights>(sums[f][b][1], left[step][f], second);
-        }
+        for (int f = 0; f < kFragments; ++f)
+#pragma unroll
+          for (int i = 0; i < 8; ++i) sums[f][b][i / 4][i % 4] += small[f][0][i / 4][i % 4];
       }
     }
-    stage = stage == kStages - 1 ? 0 : stage + 1;
+    write = read;
+    read = read == (kStages - 1) * Shape::kStageBytes ? 0 : read + Shape::kStageBytes;
   }
   wait_copies<0>();
 
@@ -210,12 +268,11 @@ __device__ __forceinline__ void tile_gemm(const GemmTask& task) {
   const Tile tile = task.tiles[first.group_first + in_group % first.group_tiles];
   const int first_block = in_group / first.group_tiles * kTileBlocks;
 
-  const auto shared = static_cast<uint32_t>(__cvta_generic_to_shared(tile_memory));
   if constexpr (TileShape<Weights>::kMaxHeight >= 128)
-    if (tile.rows > 64) return multiply_tile<Weights, 128, kUp>(task, tile, first_block, shared);
-  if (tile.rows > 32) return multiply_tile<Weights, 64, kUp>(task, tile, first_block, shared);
-  if (tile.rows > 16) return multiply_tile<Weights, 32, kUp>(task, tile, first_block, shared);
-  multiply_tile<Weights, 16, kUp>(task, tile, first_block, shared);
+    if (tile.rows > 64) return multiply_tile<Weights, 128, kUp>(task, tile, first_block);
+  if (tile.rows > 32) return multiply_tile<Weights, 64, kUp>(task, tile, first_block);
+  if (tile.rows > 16) return multiply_tile<Weights, 32, kUp>(task, tile, first_block);
+  multiply_tile<Weights, 16, kUp>(task, tile, first_block);
 }
 
 }  // namespace moe::cuda

@@ -34,8 +34,9 @@ struct SixteenBits {
   static __device__ __forceinline__ Part load_global(const uint8_t* packet, int lane) {
     return {{load_stream(packet + lane * 16), load_stream(packet + 512 + lane * 16)}};
   }
-  static __device__ __forceinline__ Part load_shared(uint32_t packet, int lane) {
-    return {{moe::cuda::load_shared(packet + lane * 16), moe::cuda::load_shared(packet + 512 + lane * 16)}};
+  static __device__ __forceinline__ Part load_shared(const uint8_t* packet, int lane) {
+    return {{*reinterpret_cast<const uint4*>(packet + lane * 16),
+             *reinterpret_cast<const uint4*>(packet + 512 + lane * 16)}};
   }
   struct Operands {
     Wide plane[1];
@@ -78,10 +79,10 @@ struct Float32Weights {
     for (int i = 0; i < 4; ++i) part.half[i] = load_stream(packet + i * 512 + lane * 16);
     return part;
   }
-  static __device__ __forceinline__ Part load_shared(uint32_t packet, int lane) {
+  static __device__ __forceinline__ Part load_shared(const uint8_t* packet, int lane) {
     Part part;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) part.half[i] = moe::cuda::load_shared(packet + i * 512 + lane * 16);
+    for (int i = 0; i < 4; ++i) part.half[i] = *reinterpret_cast<const uint4*>(packet + i * 512 + lane * 16);
     return part;
   }
   struct Operands {
@@ -118,8 +119,9 @@ struct Int8Weights {
   static __device__ __forceinline__ Part load_global(const uint8_t* packet, int lane) {
     return {load_stream(packet + lane * 16), load_stream4(packet + 512 + (lane >> 2) * 4)};
   }
-  static __device__ __forceinline__ Part load_shared(uint32_t packet, int lane) {
-    return {moe::cuda::load_shared(packet + lane * 16), load_shared4(packet + 512 + (lane >> 2) * 4)};
+  static __device__ __forceinline__ Part load_shared(const uint8_t* packet, int lane) {
+    return {*reinterpret_cast<const uint4*>(packet + lane * 16),
+            *reinterpret_cast<const uint32_t*>(packet + 512 + (lane >> 2) * 4)};
   }
   struct Operands {
     Wide plane[1];
@@ -156,8 +158,9 @@ struct Int4Weights {
   static __device__ __forceinline__ Part load_global(const uint8_t* packet, int lane) {
     return {load_stream8(packet + lane * 8), load_stream4(packet + 256 + (lane >> 2) * 4)};
   }
-  static __device__ __forceinline__ Part load_shared(uint32_t packet, int lane) {
-    return {load_shared8(packet + lane * 8), load_shared4(packet + 256 + (lane >> 2) * 4)};
+  static __device__ __forceinline__ Part load_shared(const uint8_t* packet, int lane) {
+    return {*reinterpret_cast<const uint2*>(packet + lane * 8),
+            *reinterpret_cast<const uint32_t*>(packet + 256 + (lane >> 2) * 4)};
   }
   struct Operands {
     Wide plane[1];

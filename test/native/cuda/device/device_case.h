@@ -21,7 +21,7 @@ namespace moe::test {
 inline double tolerance_of(WeightType type) {
   switch (type) {
     case WeightType::kFloat32:
-      return 2e-6;
+      return 5e-6;
     case WeightType::kFloat16:
       return 1e-3;
     default:
