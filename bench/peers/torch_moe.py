@@ -3,8 +3,9 @@
     python3 bench/peers/torch_moe.py --shapes bench-small,olmoe-1b-7b --tokens 1,8,512
 
 Ways: `loop` runs the experts one after another with F.linear on the rows that chose them, as the models in Hugging
-Face's transformers do; `grouped` sorts the rows by expert and multiplies all at once with torch._grouped_mm. Both route
-with softmax and top-k in float32, and hold weights and rows in bfloat16.
+Face's transformers do; `grouped` sorts the rows by expert and multiplies all at once with torch._grouped_mm; `graph` is
+that, captured as a CUDA graph and replayed. All route with softmax and top-k in float32, and hold weights and rows in
+bfloat16.
 
     python3 bench/peers/torch_moe.py serve HIDDEN INTERMEDIATE EXPERTS TOP_K TYPE THREADS
 
@@ -61,12 +62,26 @@ class Layer:
         experts, weights = self.route(x)
         order = experts.flatten().argsort(stable=True)
         token = order // self.top_k
-        ends = torch.bincount(experts.flatten(), minlength=self.experts).cumsum(0).int()
+        ids = torch.arange(self.experts, device=x.device)
+        ends = torch.searchsorted(experts.flatten()[order], ids, right=True).int()
         gate, up = torch._grouped_mm(x.to(self.down.dtype)[token], self.gate_up.transpose(1, 2), offs=ends).chunk(2, -1)
         y = torch._grouped_mm((F.silu(gate) * up).contiguous(), self.down.transpose(1, 2), offs=ends)
         rows = torch.empty(y.shape, device=y.device, dtype=torch.float32)
         rows[order] = y.float()
         return (rows.view(-1, self.top_k, self.hidden) * weights[..., None]).sum(1)
+
+
+def as_graph(run, x):
+    """`run(x)`, captured. It must not wait for the device."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            run(x)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run(x)
+    return graph.replay
 
 
 def milliseconds(run, seconds, flush):
@@ -163,7 +178,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--shapes", default="bench-small,olmoe-1b-7b,qwen3-30b-a3b,mixtral-8x7b")
     parser.add_argument("--tokens", default="1,8,32,128,512,2048,8192")
-    parser.add_argument("--seconds", type=float, default=0.15)
+    parser.add_argument("--seconds", type=float, default=0.05)
     options = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("torch sees no CUDA device: nothing to compare with")
@@ -175,13 +190,14 @@ def main():
             layer = random_layer(SHAPES[shape])
             for tokens in map(int, options.tokens.split(",")):
                 x = torch.randn(tokens, layer.hidden, device="cuda")
-                ways = {"loop": layer.loop}
+                ways = {"loop": lambda: lambda: layer.loop(x)}
                 if hasattr(torch, "_grouped_mm"):
-                    ways["grouped"] = layer.grouped
-                for way, run in ways.items():
+                    ways["grouped"] = lambda: lambda: layer.grouped(x)
+                    ways["graph"] = lambda: as_graph(layer.grouped, x)
+                for way, prepare in ways.items():
                     line = {"device": name, "torch": torch.__version__, "shape": shape, "tokens": tokens, "way": way}
                     try:
-                        line["ms"] = round(milliseconds(lambda: run(x), options.seconds, flush), 5)
+                        line["ms"] = round(milliseconds(prepare(), options.seconds, flush), 5)
                         flops = 6 * tokens * layer.top_k * layer.hidden * layer.intermediate
                         line["tflops"] = round(flops / line["ms"] / 1e9, 3)
                     except RuntimeError as error:

@@ -47,8 +47,9 @@ GemmShape tile_shape(WeightType type) {
   const int planes = planes_of(type);
   const TileSizes sizes = tile_sizes(static_cast<int>(packet_bytes(type)));
   return {sizes.height, kTileThreads, kTileColumns / kPacketColumns,
-          sizes.stages * (static_cast<size_t>(planes) * sizes.height * kPacketDepth * 2 +
-                          kTileColumns / kPacketColumns * packet_bytes(type))};
+          sizes.stages * sizes.packets *
+              (static_cast<size_t>(planes) * sizes.height * kPacketDepth * 2 +
+               kTileColumns / kPacketColumns * packet_bytes(type))};
 }
 
 // Counts of every warp, [kPlanChunk / kWarp][E] of 16 bits.

@@ -196,12 +196,14 @@ struct TileTask {
 constexpr int kTileThreads = 128;
 constexpr int kTileColumns = 128;  // output features of a block
 
-// Rows of a tile at most, and the depth of its ring in shared memory: two blocks fit a multiprocessor.
+// Rows of a tile at most, and its ring in shared memory: stages, and packets of depth in each. Two blocks fit a
+// multiprocessor.
 struct TileSizes {
-  int height, stages;
+  int height, stages, packets;
 };
 constexpr TileSizes tile_sizes(int packet_bytes) {
-  return packet_bytes > 1024 ? TileSizes{64, 3} : TileSizes{128, packet_bytes == 1024 ? 5 : packet_bytes > 512 ? 6 : 7};
+  if (packet_bytes > 1024) return {64, 3, 1};
+  return {128, packet_bytes == 1024 ? 5 : packet_bytes > 512 ? 6 : 7, 1};
 }
 
 // One product of every expert. Up: output = activation(input . gate^T + .., input . up^T + ..), rounded as input.

@@ -13,10 +13,12 @@ constexpr int kTileBlocks = kTileColumns / kPacketColumns;  // of features
 template <class Weights>
 struct TileShape {
   static constexpr int kMaxHeight = tile_sizes(Weights::kBytes).height;
-  static constexpr int kRowBytes = kPacketDepth * 2;  // of a stage, per plane
-  static constexpr int kStageRows = Weights::kPlanes * kMaxHeight * kRowBytes;
-  static constexpr int kStageBytes = kStageRows + kTileBlocks * Weights::kBytes;
   static constexpr int kStages = tile_sizes(Weights::kBytes).stages;
+  static constexpr int kPackets = tile_sizes(Weights::kBytes).packets;  // of a stage
+  static constexpr int kRowBytes = kPacketDepth * 2;                    // of a packet, per plane
+  static constexpr int kRowsBytes = Weights::kPlanes * kMaxHeight * kRowBytes;
+  static constexpr int kPacketBytes = kRowsBytes + kTileBlocks * Weights::kBytes;
+  static constexpr int kStageBytes = kPackets * kPacketBytes;
   static constexpr int kSharedBytes = kStages * kStageBytes;
 };
 
@@ -95,9 +97,13 @@ struct TileCopies {
     }
   }
 
-  // The next packet, into a stage.
+  // The next packets, into a stage.
   __device__ __forceinline__ void start(uint32_t stage) {
-    const uint32_t to = shared + stage;
+#pragma unroll
+    for (int packet = 0; packet < Shape::kPackets; ++packet)
+      start_packet(shared + stage + packet * Shape::kPacketBytes);
+  }
+  __device__ __forceinline__ void start_packet(uint32_t to) {
     repeat<kRowCopies>([&](auto i) {
       constexpr int kLast = kRowPieces - i.kValue * kTileThreads;
       if (kLast < kTileThreads && static_cast<int>(threadIdx.x) >= kLast) return;
@@ -109,7 +115,7 @@ struct TileCopies {
     repeat<kWeightCopies>([&](auto i) {
       constexpr int kLast = kWeightPieces - i.kValue * kTileThreads;
       if (kLast < kTileThreads && static_cast<int>(threadIdx.x) >= kLast) return;
-      copy_async<Shape::kStageRows + i.kValue * kStep>(to, weights[i.kValue]);
+      copy_async<Shape::kRowsBytes + i.kValue * kStep>(to, weights[i.kValue]);
       weights[i.kValue] += Weights::kBytes;
     });
   }
@@ -128,53 +134,57 @@ __device__ __forceinline__ void multiply_tile(const GemmTask& task, const Tile& 
   const int thread = threadIdx.x, lane = thread % kWarp, warp = thread / kWarp;
   const int g = lane / 4, t = lane % 4;
   const int warp_row = warp % kWarpsDown * (kHeight / kWarpsDown), warp_block = warp / kWarpsDown * kBlocks;
-  const int packets = task.depth / kPacketDepth;
 
   TileCopies<Weights, kHeight> copies(task, tile, first_block);
   float sums[kFragments][kBlocks][2][4] = {};
+  const int rounds = task.depth / (kPacketDepth * Shape::kPackets);
 #pragma unroll 1
-  for (int packet = 0; packet < kStages - 1; ++packet) {
-    if (packet < packets) copies.start(packet * Shape::kStageBytes);
+  for (int round = 0; round < kStages - 1; ++round) {
+    if (round < rounds) copies.start(round * Shape::kStageBytes);
     commit_copies();
   }
   // Where the warp reads in the first stage.
   const uint8_t* const first_row = tile_memory + (warp_row + g) * Shape::kRowBytes + t * 16;
-  const uint8_t* const first_packet = tile_memory + Shape::kStageRows + warp_block * Weights::kBytes;
+  const uint8_t* const first_packet = tile_memory + Shape::kRowsBytes + warp_block * Weights::kBytes;
   int read = 0, write = (kStages - 1) * Shape::kStageBytes;  // stages, as offsets
 #pragma unroll 1
-  for (int packet = 0; packet < packets; ++packet) {
+  for (int round = 0; round < rounds; ++round) {
     wait_copies<kStages - 2>();
-    __syncthreads();  // the packet is here for all, and the stage read one round ago is free
-    if (packet + kStages - 1 < packets) copies.start(write);
+    __syncthreads();  // the stage is here for all, and the one read a round ago is free
+    if (round + kStages - 1 < rounds) copies.start(write);
     commit_copies();
 
-    const uint8_t *const rows = first_row + read, *const columns = first_packet + read;
-    Wide left[2][kFragments][kPlanes];
 #pragma unroll
-    for (int f = 0; f < kFragments; ++f)
+    for (int packet = 0; packet < Shape::kPackets; ++packet) {
+      const uint8_t* const rows = first_row + read + packet * Shape::kPacketBytes;
+      const uint8_t* const columns = first_packet + read + packet * Shape::kPacketBytes;
+      Wide left[2][kFragments][kPlanes];
 #pragma unroll
-      for (int plane = 0; plane < kPlanes; ++plane) {
-        const uint8_t* const at = rows + (plane * kHeight + f * 16) * Shape::kRowBytes;
-        read_rows(at, at + 8 * Shape::kRowBytes, left[0][f][plane], left[1][f][plane]);
-      }
+      for (int f = 0; f < kFragments; ++f)
 #pragma unroll
-    for (int b = 0; b < kBlocks; ++b) {
-      const typename Weights::Part part = Weights::load_shared(columns + b * Weights::kBytes, lane);
-      if constexpr (kPlanes == 1) {
+        for (int plane = 0; plane < kPlanes; ++plane) {
+          const uint8_t* const at = rows + (plane * kHeight + f * 16) * Shape::kRowBytes;
+          read_rows(at, at + 8 * Shape::kRowBytes, left[0][f][plane], left[1][f][plane]);
+        }
 #pragma unroll
-        for (int step = 0; step < 2; ++step)
-          multiply_block<Weights>(sums, b, left[step], Weights::operands(part, step));
-      } else {
-        // Tensor cores cut sums off instead of rounding them: float32 results keep their digits in sums of one packet
-        // each, which are then added up.
-        float small[kFragments][1][2][4] = {};
+      for (int b = 0; b < kBlocks; ++b) {
+        const typename Weights::Part part = Weights::load_shared(columns + b * Weights::kBytes, lane);
+        if constexpr (kPlanes == 1) {
 #pragma unroll
-        for (int step = 0; step < 2; ++step)
-          multiply_block<Weights>(small, 0, left[step], Weights::operands(part, step));
+          for (int step = 0; step < 2; ++step)
+            multiply_block<Weights>(sums, b, left[step], Weights::operands(part, step));
+        } else {
+          // Tensor cores cut sums off instead of rounding them: float32 results keep their digits in sums of one packet
+          // each, which are then added up.
+          float small[kFragments][1][2][4] = {};
 #pragma unroll
-        for (int f = 0; f < kFragments; ++f)
+          for (int step = 0; step < 2; ++step)
+            multiply_block<Weights>(small, 0, left[step], Weights::operands(part, step));
 #pragma unroll
-          for (int i = 0; i < 8; ++i) sums[f][b][i / 4][i % 4] += small[f][0][i / 4][i % 4];
+          for (int f = 0; f < kFragments; ++f)
+#pragma unroll
+            for (int i = 0; i < 8; ++i) sums[f][b][i / 4][i % 4] += small[f][0][i / 4][i % 4];
+        }
       }
     }
     write = read;
