@@ -53,9 +53,14 @@ void Device::bind() {
 void* Device::allocate(size_t bytes) {
   void* memory = nullptr;
   const cann::Status status = cann_.runtime.malloc(&memory, bytes, cann::MallocPolicy::kHugeFirst);
-  if (is_out_of_memory(status))
-    throw Error(ErrorCode::kOutOfMemory,
-                "The device has no " + std::to_string(bytes) + " bytes left" + cann_.recent_error());
+  if (is_out_of_memory(status)) {
+    const std::string reason = cann_.recent_error();
+    size_t free = 0, total = 0;
+    cann_.runtime.memory_info(cann::MemoryAttribute::kHBM, &free, &total);
+    throw Error(ErrorCode::kOutOfMemory, "The device has no " + std::to_string(bytes) + " bytes left, " +
+                                             std::to_string(free) + " of " + std::to_string(total) +
+                                             " are free (status " + std::to_string(status) + ")" + reason);
+  }
   check(status, "aclrtMalloc");
   return memory;
 }

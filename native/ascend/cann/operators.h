@@ -50,8 +50,6 @@ struct Operators {
   Operator<In, int64_t, Out> swiglu{"aclnnSwiGlu", "8.1"};    // silu(first half) * second half, along a dimension
   Operator<In, In, Out, Out> dynamic_quant{"aclnnDynamicQuant", "8.1"};  // x, smooth -> int8, scale per row
 
-  // x, finished, K -> probabilities of the chosen, experts, rows.
-  Operator<In, In, int64_t, Out, Out, Out> gating_softmax{"aclnnMoeGatingTopKSoftmax", "8.1"};
   // x, finished, K, renormalize, keep all probabilities -> weights, experts, all probabilities.
   Operator<In, In, int64_t, int64_t, bool, Out, Out, Out> gating_softmax_v2{"aclnnMoeGatingTopKSoftmaxV2", "8.1"};
   // x, bias, K, groups kept, groups, how groups score (0 the best, 1 the sum of two), renormalize, 0 softmax or 1
@@ -99,7 +97,6 @@ struct Operators {
     visit(gelu);
     visit(swiglu);
     visit(dynamic_quant);
-    visit(gating_softmax);
     visit(gating_softmax_v2);
     visit(gating);
     visit(init_routing_v2);

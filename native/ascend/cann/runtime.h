@@ -1,4 +1,4 @@
-// The ACL runtime: devices, memory, streams, events. Exported by libacl_rt.so and, under its older name, by
+// The ACL runtime: devices, memory, streams. Exported by libacl_rt.so and, under its older name, by
 // libascendcl.so.
 #pragma once
 #include <cstddef>
@@ -13,7 +13,6 @@ struct Runtime {
   const char* (*recent_error)();  // of this thread; reading it clears it, and it may be null
   const char* (*soc_name)();
   Status (*device_count)(uint32_t* count);
-  Status (*device_capability)(uint32_t device, Capability what, int64_t* value);
 
   // The device is current for the calling thread only. Each set is to be met by a reset.
   Status (*set_device)(int32_t device);
@@ -35,12 +34,6 @@ struct Runtime {
   Status (*memcpy_async)(void* to, size_t to_bytes, const void* from, size_t bytes, MemcpyKind kind, Stream stream);
   Status (*memset_async)(void* memory, size_t memory_bytes, int32_t value, size_t bytes, Stream stream);
 
-  Status (*create_event)(Event* event);
-  Status (*destroy_event)(Event event);
-  Status (*record_event)(Event event, Stream stream);
-  Status (*synchronize_event)(Event event);
-  Status (*elapsed_ms)(float* ms, Event start, Event end);
-
   // Calls visit(name of the symbol, function pointer) for each.
   template <class Visitor>
   void each(Visitor visit) {
@@ -48,7 +41,6 @@ struct Runtime {
     visit("aclGetRecentErrMsg", recent_error);
     visit("aclrtGetSocName", soc_name);
     visit("aclrtGetDeviceCount", device_count);
-    visit("aclGetDeviceCapability", device_capability);
     visit("aclrtSetDevice", set_device);
     visit("aclrtResetDevice", reset_device);
     visit("aclrtGetCurrentContext", current_context);
@@ -63,11 +55,6 @@ struct Runtime {
     visit("aclrtFreeHost", free_host);
     visit("aclrtMemcpyAsync", memcpy_async);
     visit("aclrtMemsetAsync", memset_async);
-    visit("aclrtCreateEvent", create_event);
-    visit("aclrtDestroyEvent", destroy_event);
-    visit("aclrtRecordEvent", record_event);
-    visit("aclrtSynchronizeEvent", synchronize_event);
-    visit("aclrtEventElapsedTime", elapsed_ms);
   }
 };
 

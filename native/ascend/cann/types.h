@@ -18,7 +18,6 @@ constexpr Status kMissingOppKernels = 561112;                // the operator pac
 
 using Context = void*;
 using Stream = void*;
-using Event = void*;
 
 // Descriptions of arguments: handles into the vendor's library.
 struct Tensor;
@@ -45,7 +44,6 @@ enum class Format : int {
 enum class MallocPolicy : int { kHugeFirst = 0, kHugeOnly = 1, kNormalOnly = 2 };
 enum class MemcpyKind : int { kHostToHost = 0, kHostToDevice = 1, kDeviceToHost = 2, kDeviceToDevice = 3 };
 enum class MemoryAttribute : int { kDDR = 0, kHBM = 1 };
-enum class Capability : int { kAICores = 0, kVectorCores = 1, kL2Bytes = 2 };
 
 // How a matrix product may round its inputs.
 enum class CubeMath : int8_t { kKeepType = 0, kAllowLower = 1, kFloat16 = 2, kHFloat32 = 3 };
