@@ -32,7 +32,7 @@ export const ranksOption = () =>
 export const weightGroupOption = () =>
   new Option(
     '--weight-group <n>',
-    'inputs that share a scale, for int8 and int4 (default: 32)',
+    'inputs that share a scale, for int8 and int4 (default: 32; all on Ascend)',
   ).argParser(weightGroup);
 
 function weightGroup(text: string): WeightGroup {
