@@ -57,10 +57,12 @@ function nodeHeaders() {
 
 /** prebuildify puts the addon and the plugins of a platform into prebuilds/linux-<arch>. */
 function prebuild({ name, arch, libc, toolchain, strip, cuda }) {
+  const build = join(work, `cmake-${name}`);
+  rmSync(join(build, 'CMakeCache.txt'), { force: true }); // toolchain files are read for a new cache only
   const options = ['--napi', '--strip', '--strip-bin', strip, '--tag-libc', '--libc', libc];
   run('prebuildify', [...options, '--platform', 'linux', '--arch', arch], {
     ...nodeHeaders(),
-    MOE_CMAKE_BUILD: join(work, `cmake-${name}`),
+    MOE_CMAKE_BUILD: build,
     MOE_CMAKE_ARGS: [
       `-DCMAKE_TOOLCHAIN_FILE=${join(root, 'scripts/prebuild', toolchain)}`,
       `-DMOE_CUDA=${cuda && withCuda ? 'AUTO' : 'OFF'}`,
@@ -92,8 +94,10 @@ const packed = folders.map((folder) => {
   const account = pack(folder, out);
   return { account, binaries: binariesOf(folder, account) };
 });
-for (const { path } of packed[0].binaries)
+for (const { path, unwinds } of packed[0].binaries) {
+  if (!unwinds) fail(`${path} has no table for unwinding: an exception would end the process`);
   if (!path.endsWith('.musl.node')) expectPortable(join(main, path), newestGlibc);
+}
 
 const report = sizeReport(packed);
 writeFileSync(join(out, 'sizes.md'), `${report}\n`);

@@ -24,11 +24,12 @@ function newest(symbols, family) {
 }
 
 /**
- * @returns `glibc` and `libstdcxx`: the versions it needs; `libraries`: what it is linked to; `unversioned`: symbols that
- *   any library might give, Node-API's and weak ones apart
+ * @returns `glibc` and `libstdcxx`: the versions it needs; `libraries`: what it is linked to; `unwinds`: whether exceptions
+ *   find their way; `unversioned`: symbols that any library might give, Node-API's and weak ones apart
  */
 export function inspectBinary(file) {
   const symbols = objdump('-T', file);
+  const headers = objdump('-p', file);
   const undefinedSymbols = symbols.split('\n').filter((line) => line.includes('*UND*'));
   const unversioned = undefinedSymbols
     .filter((line) => !/\sw\s/.test(line) && !/\((GLIBC|GLIBCXX|CXXABI|GCC)_/.test(line))
@@ -37,7 +38,8 @@ export function inspectBinary(file) {
   return {
     glibc: newest(symbols, 'GLIBC'),
     libstdcxx: newest(symbols, 'GLIBCXX'),
-    libraries: [...objdump('-p', file).matchAll(/NEEDED\s+(\S+)/g)].map(([, name]) => name),
+    libraries: [...headers.matchAll(/NEEDED\s+(\S+)/g)].map(([, name]) => name),
+    unwinds: /^\s*EH_FRAME\b/m.test(headers),
     unversioned,
   };
 }

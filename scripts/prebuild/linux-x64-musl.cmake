@@ -14,6 +14,7 @@ if(NOT EXISTS "${toolchain}/compat.o")
 endif()
 set(headers "${toolchain}/include/c++")
 set(CMAKE_CXX_FLAGS_INIT "-nostdinc++ -isystem ${headers} -isystem ${headers}/x86_64-linux-musl")
-set(libraries "-L${toolchain}/lib ${toolchain}/compat.o -static-libstdc++")
+# musl's specs leave out the table that unwinding looks for.
+set(libraries "-L${toolchain}/lib ${toolchain}/compat.o -static-libstdc++ -Wl,--eh-frame-hdr")
 set(CMAKE_EXE_LINKER_FLAGS_INIT "${libraries}")
 set(CMAKE_MODULE_LINKER_FLAGS_INIT "${libraries} -Wl,--exclude-libs,ALL")

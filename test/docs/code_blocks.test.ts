@@ -54,7 +54,7 @@ const blocks = documents.flatMap((file) =>
 const programs = blocks.filter(({ language }) => ['ts', 'js', 'mjs'].includes(language));
 
 /** Pages of devices and features that land with them. */
-const awaited = ['cuda.md', 'performance.md'];
+const awaited = ['performance.md'];
 
 /** Inside the package, so that blocks import it by its name. */
 const built = join(root, 'build/docs-test');
