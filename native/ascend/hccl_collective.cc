@@ -53,15 +53,20 @@ std::unique_ptr<Collective> HcclCollective::connect(Device& device, Collective& 
   mine.has_hccl = functions && (host.rank() != 0 || functions->root_info(&mine.root) == 0);
   const std::vector<Offer> all = exchange(host, mine);
   if (!std::ranges::all_of(all, [](const Offer& offer) { return offer.has_hccl; })) return nullptr;
-  std::unique_ptr<HcclCollective> collective(new HcclCollective(device, *functions, host.rank(), host.size()));
+  std::unique_ptr<HcclCollective> collective(new HcclCollective(device, *functions, host));
   collective->check(functions->init(static_cast<uint32_t>(host.size()), &all[0].root,
                                     static_cast<uint32_t>(host.rank()), &collective->communicator_),
                     "HcclCommInitRootInfo");
   return collective;
 }
 
-HcclCollective::HcclCollective(Device& device, const cann::Collectives& functions, int rank, int size)
-    : device_(device), functions_(functions), rank_(rank), size_(size), nothing_(device) {}
+HcclCollective::HcclCollective(Device& device, const cann::Collectives& functions, const Collective& host)
+    : device_(device),
+      functions_(functions),
+      rank_(host.rank()),
+      size_(host.size()),
+      timeout_(host.timeout()),
+      nothing_(device) {}
 
 HcclCollective::~HcclCollective() {
   device_.bind();

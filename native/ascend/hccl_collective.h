@@ -21,6 +21,7 @@ class HcclCollective final : public Collective {
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
+  std::chrono::milliseconds timeout() const override { return timeout_; }
   // At most one transfer to and from each rank; the two buffers do not overlap.
   uint64_t start(const void* send, std::span<const Transfer> sends, void* receive,
                  std::span<const Transfer> receives) override;
@@ -35,12 +36,13 @@ class HcclCollective final : public Collective {
     std::vector<uint64_t> send_counts, send_offsets, receive_counts, receive_offsets;
   };
 
-  HcclCollective(Device& device, const cann::Collectives& functions, int rank, int size);
+  HcclCollective(Device& device, const cann::Collectives& functions, const Collective& host);
   void check(cann::CollectiveStatus status, const char* call) const;
 
   Device& device_;
   const cann::Collectives& functions_;
   const int rank_, size_;
+  const std::chrono::milliseconds timeout_;  // of the host's; HCCL's own is HCCL_EXEC_TIMEOUT
   cann::Communicator communicator_ = nullptr;
   DeviceScratch nothing_;  // a buffer of no rows has no memory of its own, and HCCL wants some
   uint64_t last_ = 0;

@@ -26,11 +26,16 @@ void Backend::gather(Matrix in, const int32_t* index, Matrix out) {
   std::vector<int32_t> rows(out.rows);
   download(rows.data(), index, rows.size() * sizeof(int32_t));
   const std::vector<float> from = on_host(*this, in);
-  std::vector<float> to = on_host(*this, out);
   synchronize();
-  for (int64_t row = 0; row < out.rows; ++row)
-    if (rows[row] >= 0) std::copy_n(from.data() + rows[row] * in.cols, in.cols, to.data() + row * out.cols);
-  upload(out.data, to.data(), bytes_of(out));
+  std::vector<float> run;  // consecutive rows that are written
+  for (int64_t row = 0; row < out.rows;) {
+    const int64_t first = row;
+    run.clear();
+    for (; row < out.rows && rows[row] >= 0; ++row)
+      run.insert(run.end(), from.data() + rows[row] * in.cols, from.data() + (rows[row] + 1) * in.cols);
+    if (!run.empty()) upload(out.data + first * out.cols, run.data(), run.size() * sizeof(float));
+    while (row < out.rows && rows[row] < 0) ++row;
+  }
 }
 
 void Backend::place_columns(Matrix part, int64_t first_column, Matrix out) {

@@ -1,5 +1,6 @@
 // Moving bytes between the ranks of a group: the one thing that expert parallelism asks of a communication library.
 #pragma once
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -21,6 +22,8 @@ class Collective {
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  // How long `wait` waits at most for peers.
+  virtual std::chrono::milliseconds timeout() const = 0;
 
   // Begins an all-to-all and returns its number. The n-th transfer to a rank meets that rank's n-th transfer from here,
   // and both state the same size; a rank transfers nothing to itself. Buffers stay borrowed until `wait`; bytes move

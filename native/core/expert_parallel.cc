@@ -132,8 +132,11 @@ void ExpertParallel::dispatch(int32_t number, Matrix hidden) {
     const Part rows(count.rows, slice, slices());
     const auto experts = outgoing_.experts_of(number, set)
                              .subspan(rows.begin * count.choices, static_cast<size_t>(rows.size()) * count.choices);
-    backend_.upload(sent + (row + rows.size()) * hidden_size_, experts.data(), experts.size_bytes());
-    row += rows.size() + rows_of_experts(rows.size(), count.choices, hidden_size_);
+    const int64_t rows_behind = rows_of_experts(rows.size(), count.choices, hidden_size_);
+    experts_.assign(rows_behind * hidden_size_, 0);  // whole rows, so that no memory is sent that nobody wrote
+    std::ranges::copy(experts, experts_.begin());
+    backend_.upload(sent + (row + rows.size()) * hidden_size_, experts_.data(), experts_.size() * sizeof(int32_t));
+    row += rows.size() + rows_behind;
   }
 
   float* const arrived = chunk.arrived.reserve<float>(chunk.rows.rows() * hidden_size_);

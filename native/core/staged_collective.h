@@ -16,6 +16,7 @@ class StagedCollective final : public Collective {
 
   int rank() const override { return host_.rank(); }
   int size() const override { return host_.size(); }
+  std::chrono::milliseconds timeout() const override { return host_.timeout(); }
   uint64_t start(const void* send, std::span<const Transfer> sends, void* receive,
                  std::span<const Transfer> receives) override;
   void wait(uint64_t exchange) override {

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "cuda/check.h"
 #include "cuda/device.h"
+#include "cuda/nccl_collective.h"
 
 namespace moe::cuda {
 namespace {
@@ -153,6 +154,13 @@ void CudaBackend::combine(const PreparedLayer&, Matrix rows, const Routing& rout
     queue_.add(kernels::moe_combine, {{static_cast<unsigned>(out.rows), across}, kCombineThreads},
                CombineTask{rows.data, plan.row_of_slot, routing.weights, shared.data, out.data, out.rows,
                            static_cast<int32_t>(out.cols), plan.fan_out});
+  });
+}
+
+std::unique_ptr<Collective> CudaBackend::connect(Collective& host) {
+  return guarded([&] {
+    return NcclCollective::connect(
+        stream_.handle, [this] { start(); }, host);
   });
 }
 

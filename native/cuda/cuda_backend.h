@@ -34,6 +34,7 @@ class CudaBackend final : public Backend {
   void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) override;
   void combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared,
                Matrix out) override;
+  std::unique_ptr<Collective> connect(Collective& host) override;
   void synchronize() override;
 
   // Starts what was added, without waiting. For measurements.

@@ -22,6 +22,7 @@ class GlooCollective final : public Collective {
 
   int rank() const override { return options_.rank; }
   int size() const override { return options_.size; }
+  std::chrono::milliseconds timeout() const override { return options_.timeout; }
   uint64_t start(const void* send, std::span<const Transfer> sends, void* receive,
                  std::span<const Transfer> receives) override;
   void wait(uint64_t exchange) override { wait(exchange, options_.timeout); }

@@ -93,6 +93,13 @@ target_link_libraries(moe_cuda_emulated PRIVATE moe_cuda_on_emulator)
 file(GLOB sources CONFIGURE_DEPENDS emulated/*.cc *_test.cc)
 add_executable(cuda_emulated_test ${sources} runtime/stubs.cc)
 target_link_libraries(cuda_emulated_test PRIVATE moe_cuda_on_emulator moe_cpu GTest::gtest_main)
+# Found by the loader as the real one would be.
+add_library(moe_fake_nccl SHARED nccl/fake_nccl.cc)
+set_target_properties(moe_fake_nccl PROPERTIES OUTPUT_NAME nccl SOVERSION 2
+  LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/cuda/nccl)
+target_link_libraries(moe_fake_nccl PRIVATE moe_options)
+add_dependencies(cuda_emulated_test moe_fake_nccl)
+set_target_properties(cuda_emulated_test PROPERTIES BUILD_RPATH ${PROJECT_BINARY_DIR}/cuda/nccl)
 gtest_discover_tests(cuda_emulated_test TEST_PREFIX "cuda." DISCOVERY_TIMEOUT 60)
 
 # What runs on a GPU runs here, too, but for sizes that would take minutes.

@@ -59,6 +59,7 @@ class ThreadRanks {
     ~Member() override { Member::abort(); }
     int rank() const override { return rank_; }
     int size() const override { return ranks_.size_; }
+    std::chrono::milliseconds timeout() const override { return std::chrono::seconds(20); }
 
     uint64_t start(const void* send, std::span<const Transfer> sends, void* receive,
                    std::span<const Transfer> receives) override {
