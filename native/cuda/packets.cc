@@ -39,7 +39,8 @@ void for_each_pair(const Put& put) {
     const int64_t g = lane / 4, t = lane % 4;
     for (int64_t step = 0; step < kSteps; ++step)
       for (int64_t pair = 0; pair < 2; ++pair)
-        for (int64_t half = 0; half < 2; ++half) put(lane, step, half, pair, g + 8 * half, 8 * t + 4 * step + 2 * pair);
+        for (int64_t half = 0; half < 2; ++half)
+          put(lane, step, half, pair, g + 8 * half, 16 * step + 8 * pair + 2 * t);
   }
 }
 
@@ -59,7 +60,7 @@ void put_floats(WeightType type, const float* values, int64_t depth, uint8_t* pa
   const auto narrow = type == WeightType::kBFloat16 ? to_bfloat16 : to_float16;
   for_each_pair([&](int64_t lane, int64_t step, int64_t half, int64_t pair, int64_t row, int64_t k) {
     const float* const at = values + row * depth + k;
-    out[(step * kLanes + lane) * 4 + 2 * pair + half] = two(narrow(at[0]), narrow(at[1]));
+    out[(step * kLanes + lane) * 4 + 2 * half + pair] = two(narrow(at[0]), narrow(at[1]));
   });
 }
 
@@ -77,7 +78,7 @@ void put_int4(const int8_t* q, int64_t depth, uint8_t* packet) {
   for_each_pair([&](int64_t lane, int64_t step, int64_t half, int64_t pair, int64_t row, int64_t k) {
     const int8_t* const at = q + row * depth + k;
     const uint32_t both = two(static_cast<uint32_t>(at[0] + 8), static_cast<uint32_t>(at[1] + 8));
-    out[lane * kSteps + step] |= both << 4 * (2 * pair + half);
+    out[lane * kSteps + step] |= both << 4 * (2 * half + pair);
   });
 }
 

@@ -129,7 +129,7 @@ void RouteStage::place(const CudaLayer& layer, ChooseTask& choose, const Routing
     const auto count = static_cast<unsigned>(groups.count());
     if (v1) {
       task.kept = reserve<int32_t>(kept_, choose.tokens);
-      queue_.add(kernels::moe_place_v1, {count, 1024}, task);
+      queue_.add(kernels::moe_place_v1, {count, 512}, task);
     } else {
       queue_.add(kernels::moe_place_v2, {{blocks_for(choose.num_experts, 4), count}, 128}, task);
     }

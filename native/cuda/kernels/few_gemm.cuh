@@ -11,7 +11,8 @@ namespace moe::cuda {
 constexpr int kFewThreads = 128;
 constexpr int kFewBlocks = kFewThreads / kWarp;  // of features, of a block of threads
 
-// Eight neighbouring values of a row, as they are fetched and as a lane's operands of one packet.
+// What a lane multiplies of a row and one packet: inputs 2t, 2t + 8, 2t + 16, 2t + 24 and the next of each; as they are
+// fetched, and as operands.
 template <class Weights>
 struct RoundedRow {
   const uint16_t* at;
@@ -22,51 +23,64 @@ struct RoundedRow {
   static constexpr int kRegisters = 4 * Weights::kPlanes;
 
   __device__ __forceinline__ RoundedRow(const GemmTask& task, int64_t row, int t)
-      : at(task.input + row * task.depth + t * 8), plane(task.input_plane) {}
+      : at(task.input + row * task.depth + t * 2), plane(task.input_plane) {}
   __device__ __forceinline__ Fetched fetch(int packet) const {
     Fetched out;
 #pragma unroll
-    for (int i = 0; i < Weights::kPlanes; ++i)
-      out.planes[i] = *reinterpret_cast<const uint4*>(at + i * plane + packet * kPacketDepth);
+    for (int i = 0; i < Weights::kPlanes; ++i) {
+      const uint16_t* const from = at + i * plane + packet * kPacketDepth;
+      const auto pair = [&](int column) { return *reinterpret_cast<const uint32_t*>(from + column); };
+      out.planes[i] = {pair(0), pair(8), pair(16), pair(24)};
+    }
     return out;
   }
   static __device__ __forceinline__ const Fetched& operands(const Fetched& fetched) { return fetched; }
 };
 
-// From float32, zeros beyond the row.
-template <class Weights>
+// From float32, zeros beyond the row. kWhole: H is a multiple of a packet's depth.
+template <class Weights, bool kWhole>
 struct Float32Row {
   const float* at;
   int left;  // values from `at` to the end of the row
-  bool aligned;
   struct Fetched {
-    float4 low, high;
+    float2 pairs[4];
   };
   static constexpr int kRegisters = 8;
 
   __device__ __forceinline__ Float32Row(const GemmTask& task, int64_t row, int t)
-      : at(task.hidden + row * task.hidden_size + t * 8),
-        left(task.hidden_size - t * 8),
-        aligned(task.hidden_size % 4 == 0) {}
+      : at(task.hidden + row * task.hidden_size + t * 2), left(task.hidden_size - t * 2) {}
   __device__ __forceinline__ Fetched fetch(int packet) const {
     const float* const from = at + packet * kPacketDepth;
     const int here = left - packet * kPacketDepth;
-    if (here >= 8 && aligned)
-      return {*reinterpret_cast<const float4*>(from), *reinterpret_cast<const float4*>(from + 4)};
-    const auto value = [&](int i) { return i < here ? from[i] : 0.0f; };
-    return {{value(0), value(1), value(2), value(3)}, {value(4), value(5), value(6), value(7)}};
+    Fetched out;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int column = 8 * i;
+      if constexpr (kWhole)
+        out.pairs[i] = *reinterpret_cast<const float2*>(from + column);
+      else
+        out.pairs[i] = {column < here ? from[column] : 0.0f, column + 1 < here ? from[column + 1] : 0.0f};
+    }
+    return out;
   }
   static __device__ __forceinline__ typename RoundedRow<Weights>::Fetched operands(const Fetched& fetched) {
-    const auto [low, high] = fetched;
     typename RoundedRow<Weights>::Fetched out;
+    const auto round = [&](const float2& pair, auto&&... registers) {
+      if constexpr (Weights::kPlanes == 3)
+        split(pair.x, pair.y, registers...);
+      else
+        ((registers = round_pair<Weights>(pair.x, pair.y)), ...);
+    };
     if constexpr (Weights::kPlanes == 3) {
-      split(low.x, low.y, out.planes[0].x, out.planes[1].x, out.planes[2].x);
-      split(low.z, low.w, out.planes[0].y, out.planes[1].y, out.planes[2].y);
-      split(high.x, high.y, out.planes[0].z, out.planes[1].z, out.planes[2].z);
-      split(high.z, high.w, out.planes[0].w, out.planes[1].w, out.planes[2].w);
+      round(fetched.pairs[0], out.planes[0].x, out.planes[1].x, out.planes[2].x);
+      round(fetched.pairs[1], out.planes[0].y, out.planes[1].y, out.planes[2].y);
+      round(fetched.pairs[2], out.planes[0].z, out.planes[1].z, out.planes[2].z);
+      round(fetched.pairs[3], out.planes[0].w, out.planes[1].w, out.planes[2].w);
     } else {
-      out.planes[0] = {round_pair<Weights>(low.x, low.y), round_pair<Weights>(low.z, low.w),
-                       round_pair<Weights>(high.x, high.y), round_pair<Weights>(high.z, high.w)};
+      round(fetched.pairs[0], out.planes[0].x);
+      round(fetched.pairs[1], out.planes[0].y);
+      round(fetched.pairs[2], out.planes[0].z);
+      round(fetched.pairs[3], out.planes[0].w);
     }
     return out;
   }
@@ -93,10 +107,9 @@ struct RowSet<Row, 4> {
   Row of[4];
 };
 
-template <class Weights, bool kUp, int kColumns, template <class> class RowOf>
+template <class Weights, bool kUp, int kColumns, class Row>
 __device__ __forceinline__ void few_gemm(const GemmTask& task) {
   using Functions = FunctionsOf<Weights>;
-  using Row = RowOf<Weights>;
   constexpr int kPlanes = Weights::kPlanes;
   constexpr int kAhead = packets_ahead<Weights, Row, kColumns>();
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
@@ -134,7 +147,13 @@ __device__ __forceinline__ void few_gemm(const GemmTask& task) {
     float(&to)[kColumns][4] = kPlanes == 1 ? sums : small;
 #pragma unroll
     for (int step = 0; step < 2; ++step) {
-      const typename Weights::Operands left = Weights::operands(from.part, step);
+      const typename Weights::Operands both = Weights::operands(from.part, step);
+      Wide left[kPlanes];
+#pragma unroll
+      for (int plane = 0; plane < kPlanes; ++plane) {
+        const Wide& four = both.plane[plane];
+        left[plane] = {four.x, four.z, four.y, four.w};
+      }
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) {
         Narrow right[kPlanes];
@@ -143,7 +162,7 @@ __device__ __forceinline__ void few_gemm(const GemmTask& task) {
           const uint4& row = operands[c].planes[plane];
           right[plane] = step == 0 ? Narrow{row.x, row.y} : Narrow{row.z, row.w};
         }
-        multiply_planes<Weights>(to[c], right, left.plane);
+        multiply_planes<Weights>(to[c], right, left);
       }
     }
     if constexpr (kPlanes != 1) {
@@ -190,6 +209,15 @@ __device__ __forceinline__ void few_gemm(const GemmTask& task) {
         store_rounded<Weights>(task, at + block * 16 + 8 + g, activate<Functions>(task.activation, 0.0f, sum8));
       }
     }
+}
+
+// Up, from the float32 rows themselves.
+template <class Weights>
+__device__ __forceinline__ void round_and_up(const GemmTask& task) {
+  if (task.hidden_size % kPacketDepth == 0)
+    few_gemm<Weights, true, 1, Float32Row<Weights, true>>(task);
+  else
+    few_gemm<Weights, true, 1, Float32Row<Weights, false>>(task);
 }
 
 }  // namespace moe::cuda

@@ -8,14 +8,14 @@
     moe::cuda::__VA_ARGS__(task);                                                                 \
   }
 
+#define MOE_CUDA_DEFINE_FEW(name, kUp, kColumns, Weights) \
+  MOE_CUDA_DEFINE_GEMM(name, moe::cuda::kFewThreads,      \
+                       few_gemm<moe::cuda::Weights, kUp, kColumns, moe::cuda::RoundedRow<moe::cuda::Weights>>)
+
 #define MOE_CUDA_DEFINE_GEMMS(type, Weights)                                                                \
   MOE_CUDA_DEFINE_GEMM(moe_up_tile_##type, moe::cuda::kTileThreads, tile_gemm<moe::cuda::Weights, true>)    \
   MOE_CUDA_DEFINE_GEMM(moe_down_tile_##type, moe::cuda::kTileThreads, tile_gemm<moe::cuda::Weights, false>) \
-  MOE_CUDA_DEFINE_GEMM(moe_up_few_##type, moe::cuda::kFewThreads,                                           \
-                       few_gemm<moe::cuda::Weights, true, 1, moe::cuda::Float32Row>)                        \
-  MOE_CUDA_DEFINE_GEMM(moe_down_few_##type, moe::cuda::kFewThreads,                                         \
-                       few_gemm<moe::cuda::Weights, false, 1, moe::cuda::RoundedRow>)                       \
-  MOE_CUDA_DEFINE_GEMM(moe_up_several_##type, moe::cuda::kFewThreads,                                       \
-                       few_gemm<moe::cuda::Weights, true, 4, moe::cuda::RoundedRow>)                        \
-  MOE_CUDA_DEFINE_GEMM(moe_down_several_##type, moe::cuda::kFewThreads,                                     \
-                       few_gemm<moe::cuda::Weights, false, 4, moe::cuda::RoundedRow>)
+  MOE_CUDA_DEFINE_GEMM(moe_up_few_##type, moe::cuda::kFewThreads, round_and_up<moe::cuda::Weights>)         \
+  MOE_CUDA_DEFINE_FEW(moe_down_few_##type, false, 1, Weights)                                               \
+  MOE_CUDA_DEFINE_FEW(moe_up_several_##type, true, 4, Weights)                                              \
+  MOE_CUDA_DEFINE_FEW(moe_down_several_##type, false, 4, Weights)

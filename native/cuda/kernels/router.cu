@@ -6,21 +6,56 @@
 namespace moe::cuda {
 namespace {
 
+extern __shared__ __align__(16) float router_memory[];
+
 template <int kTokens, int kExperts, int kDepth, int kStages>
 struct RouterShape {
   static constexpr int kRowFloats = RouterTile{kTokens, kExperts, kDepth, kStages}.row_floats();
   static constexpr int kStageFloats = RouterTile{kTokens, kExperts, kDepth, kStages}.stage_floats();
 };
 
+// What a thread copies of every chunk of depth: the same kFloats floats of the same rows of one operand. Beyond the
+// operand's edges it writes zeros.
+template <int kRows, int kColumns, int kStride, int kFloats>
+struct RouterCopies {
+  static constexpr int kAcross = kColumns / kFloats, kPieces = kRows * kAcross;
+  static constexpr int kCopies = (kPieces + kRouterThreads - 1) / kRouterThreads;
+
+  const float* from[kCopies];
+  bool exists[kCopies];
+
+  // first: [rows, columns] of the operand, of which `rows` and `columns` are left.
+  __device__ __forceinline__ RouterCopies(const float* first, int64_t row_stride, int64_t rows, int64_t columns) {
+#pragma unroll
+    for (int i = 0; i < kCopies; ++i) {
+      const int piece = threadIdx.x + i * kRouterThreads, row = piece / kAcross, column = piece % kAcross * kFloats;
+      exists[i] = row < rows && column < columns;
+      from[i] = exists[i] ? first + row * row_stride + column : first;
+    }
+  }
+  // The chunk's own edge is told by `inside`, for a row and a column of the tile; `step` leads to the next chunk.
+  template <class Inside>
+  __device__ __forceinline__ void start(float* to, int64_t step, const Inside& inside) {
+#pragma unroll
+    for (int i = 0; i < kCopies; ++i) {
+      const int piece = threadIdx.x + i * kRouterThreads, row = piece / kAcross, column = piece % kAcross * kFloats;
+      if (kPieces % kRouterThreads != 0 && piece >= kPieces) break;
+      const bool copied = exists[i] && inside(row, column);
+      copy_floats<kFloats>(to + row * kStride + column, from[i], copied);
+      if (exists[i]) from[i] += step;
+    }
+  }
+};
+
 // A block computes a tile of logits, each thread kRows x kColumns of them: experts next to each other, tokens apart.
-template <int kTokens, int kExperts, int kDepth, int kStages, int kRows, int kColumns>
+// kFloats: what both operands' rows are multiples of.
+template <int kTokens, int kExperts, int kDepth, int kStages, int kRows, int kColumns, int kFloats>
 __device__ __forceinline__ void router(const RouterTask& task) {
   constexpr int kRowFloats = RouterShape<kTokens, kExperts, kDepth, kStages>::kRowFloats;
   constexpr int kStageFloats = RouterShape<kTokens, kExperts, kDepth, kStages>::kStageFloats;
   constexpr int kGroup = kRows * kColumns > 4 ? 8 : 16;  // inputs
   constexpr int kThreadsAcross = kExperts / kColumns, kThreadsDown = kRouterThreads / kThreadsAcross;
   static_assert(kThreadsDown * kRows == kTokens);
-  extern __shared__ __align__(16) float router_memory[];
 
   const int thread = threadIdx.x, across = thread % kThreadsAcross, down = thread / kThreadsAcross;
   const int64_t first_token = static_cast<int64_t>(blockIdx.x) * kTokens;
@@ -29,21 +64,16 @@ __device__ __forceinline__ void router(const RouterTask& task) {
   if (task.expert_load && blockIdx.x == 0 && blockIdx.y == 0)
     for (int expert = thread; expert < task.experts; expert += kRouterThreads) task.expert_load[expert] = 0;
 
+  RouterCopies<kTokens, kDepth, kRowFloats, kFloats> rows_in(task.hidden + first_token * depth, depth,
+                                                             task.tokens - first_token, kDepth);
+  RouterCopies<kDepth, kExperts, kExperts, kFloats> columns_in(task.weights + first_expert, task.experts, kDepth,
+                                                               task.experts - first_expert);
   const auto load = [&](int stage, int chunk) {
     float* const rows = router_memory + stage * kStageFloats;
-    float* const columns = rows + kTokens * kRowFloats;
-    for (int i = thread; i < kTokens * kDepth; i += kRouterThreads) {
-      const int row = i / kDepth, k = chunk * kDepth + i % kDepth;
-      const bool exists = first_token + row < task.tokens && k < depth;
-      copy_async4(rows + row * kRowFloats + i % kDepth,
-                  exists ? task.hidden + (first_token + row) * depth + k : task.hidden, exists);
-    }
-    for (int i = thread; i < kDepth * kExperts; i += kRouterThreads) {
-      const int expert = first_expert + i % kExperts, k = chunk * kDepth + i / kExperts;
-      const bool exists = expert < task.experts && k < depth;
-      copy_async4(columns + i, exists ? task.weights + static_cast<int64_t>(k) * task.experts + expert : task.weights,
-                  exists);
-    }
+    const int left = depth - chunk * kDepth;
+    rows_in.start(rows, kDepth, [&](int, int column) { return column < left; });
+    columns_in.start(rows + kTokens * kRowFloats, static_cast<int64_t>(kDepth) * task.experts,
+                     [&](int row, int) { return row < left; });
   };
 
   float sums[kRows][kColumns] = {};
@@ -97,6 +127,14 @@ __device__ __forceinline__ void router(const RouterTask& task) {
       if (token >= task.tokens || expert >= task.experts) continue;
       task.logits[token * task.experts + expert] = sums[r][c] + (task.bias ? task.bias[expert] : 0.0f);
     }
+}
+
+template <int kTokens, int kExperts, int kDepth, int kStages, int kRows, int kColumns>
+__device__ __forceinline__ void router(const RouterTask& task) {
+  if (task.hidden_size % 4 == 0 && task.experts % 4 == 0)
+    router<kTokens, kExperts, kDepth, kStages, kRows, kColumns, 4>(task);
+  else
+    router<kTokens, kExperts, kDepth, kStages, kRows, kColumns, 1>(task);
 }
 
 }  // namespace

@@ -22,14 +22,7 @@ struct TileShape {
   static constexpr int kSharedBytes = kStages * kStageBytes;
 };
 
-extern __shared__ __align__(16) uint8_t tile_memory[];
-
-// Eight inputs of rows g and g + 8 as the operands of two multiplications.
-__device__ __forceinline__ void read_rows(const uint8_t* upper_at, const uint8_t* lower_at, Wide& first, Wide& second) {
-  const uint4 upper = *reinterpret_cast<const uint4*>(upper_at), lower = *reinterpret_cast<const uint4*>(lower_at);
-  first = {upper.x, lower.x, upper.y, lower.y};
-  second = {upper.z, lower.z, upper.w, lower.w};
-}
+extern __shared__ __align__(128) uint8_t tile_memory[];
 
 // All fragments of rows times one block of 16 features, into sums[..][b].
 template <class Weights, int kFragments, int kBlocks>
@@ -39,8 +32,8 @@ __device__ __forceinline__ void multiply_block(float (&sums)[kFragments][kBlocks
   Narrow first[Weights::kPlanes], second[Weights::kPlanes];
 #pragma unroll
   for (int plane = 0; plane < Weights::kPlanes; ++plane) {
-    first[plane] = {right.plane[plane].x, right.plane[plane].z};
-    second[plane] = {right.plane[plane].y, right.plane[plane].w};
+    first[plane] = {right.plane[plane].x, right.plane[plane].y};
+    second[plane] = {right.plane[plane].z, right.plane[plane].w};
   }
 #pragma unroll
   for (int f = 0; f < kFragments; ++f) {
@@ -62,6 +55,12 @@ __device__ __forceinline__ void repeat(const Body& body) {
   }
 }
 
+// Where a row's 16-byte piece of a packet stands among the rows of a stage. Pieces change places from two rows to the
+// next two: the eight rows of a matrix are then in different banks.
+__device__ __forceinline__ uint32_t piece_offset(int row, int piece) {
+  return row * (kPacketDepth * 2) + (piece ^ (row / 2 % 4)) * 16;
+}
+
 // What a thread copies of every packet of depth: always the same 16-byte pieces of the same rows and features. Rows and
 // features that do not exist are copies of others: what comes of them is not stored.
 template <class Weights, int kHeight>
@@ -75,10 +74,12 @@ struct TileCopies {
 
   const uint16_t* rows[Weights::kPlanes][kRowCopies];
   const uint8_t* weights[kWeightCopies];
-  uint32_t shared;  // of the thread's first piece in the first stage
+  uint32_t shared_rows, shared_weights;  // of the thread's first pieces in the first stage
 
   __device__ __forceinline__ TileCopies(const GemmTask& task, const Tile& tile, int first_block) {
-    shared = static_cast<uint32_t>(__cvta_generic_to_shared(tile_memory)) + threadIdx.x * 16;
+    const auto shared = static_cast<uint32_t>(__cvta_generic_to_shared(tile_memory));
+    shared_rows = shared + piece_offset(threadIdx.x / 4, threadIdx.x % 4);
+    shared_weights = shared + Shape::kRowsBytes + threadIdx.x * 16;
 #pragma unroll
     for (int i = 0; i < kRowCopies; ++i) {
       const int piece = threadIdx.x + i * kTileThreads, row = piece / 4;
@@ -100,22 +101,21 @@ struct TileCopies {
   // The next packets, into a stage.
   __device__ __forceinline__ void start(uint32_t stage) {
 #pragma unroll
-    for (int packet = 0; packet < Shape::kPackets; ++packet)
-      start_packet(shared + stage + packet * Shape::kPacketBytes);
+    for (int packet = 0; packet < Shape::kPackets; ++packet) start_packet(stage + packet * Shape::kPacketBytes);
   }
-  __device__ __forceinline__ void start_packet(uint32_t to) {
+  __device__ __forceinline__ void start_packet(uint32_t stage) {
     repeat<kRowCopies>([&](auto i) {
       constexpr int kLast = kRowPieces - i.kValue * kTileThreads;
       if (kLast < kTileThreads && static_cast<int>(threadIdx.x) >= kLast) return;
       repeat<Weights::kPlanes>([&](auto plane) {
-        copy_async<plane.kValue * kPlaneBytes + i.kValue * kStep>(to, rows[plane.kValue][i.kValue]);
+        copy_async<plane.kValue * kPlaneBytes + i.kValue * kStep>(shared_rows + stage, rows[plane.kValue][i.kValue]);
         rows[plane.kValue][i.kValue] += kPacketDepth;
       });
     });
     repeat<kWeightCopies>([&](auto i) {
       constexpr int kLast = kWeightPieces - i.kValue * kTileThreads;
       if (kLast < kTileThreads && static_cast<int>(threadIdx.x) >= kLast) return;
-      copy_async<Shape::kRowsBytes + i.kValue * kStep>(to, weights[i.kValue]);
+      copy_async<i.kValue * kStep>(shared_weights + stage, weights[i.kValue]);
       weights[i.kValue] += Weights::kBytes;
     });
   }
@@ -144,7 +144,8 @@ __device__ __forceinline__ void multiply_tile(const GemmTask& task, const Tile& 
     commit_copies();
   }
   // Where the warp reads in the first stage.
-  const uint8_t* const first_row = tile_memory + (warp_row + g) * Shape::kRowBytes + t * 16;
+  const uint32_t first_row =
+      static_cast<uint32_t>(__cvta_generic_to_shared(tile_memory)) + piece_offset(warp_row + lane % 16, lane / 16);
   const uint8_t* const first_packet = tile_memory + Shape::kRowsBytes + warp_block * Weights::kBytes;
   int read = 0, write = (kStages - 1) * Shape::kStageBytes;  // stages, as offsets
 #pragma unroll 1
@@ -156,16 +157,18 @@ __device__ __forceinline__ void multiply_tile(const GemmTask& task, const Tile& 
 
 #pragma unroll
     for (int packet = 0; packet < Shape::kPackets; ++packet) {
-      const uint8_t* const rows = first_row + read + packet * Shape::kPacketBytes;
+      // The second multiplication's pieces are two on: another bit of the address.
+      const uint32_t rows[2] = {first_row + read + packet * Shape::kPacketBytes,
+                                (first_row ^ 32) + read + packet * Shape::kPacketBytes};
       const uint8_t* const columns = first_packet + read + packet * Shape::kPacketBytes;
       Wide left[2][kFragments][kPlanes];
-#pragma unroll
-      for (int f = 0; f < kFragments; ++f)
-#pragma unroll
-        for (int plane = 0; plane < kPlanes; ++plane) {
-          const uint8_t* const at = rows + (plane * kHeight + f * 16) * Shape::kRowBytes;
-          read_rows(at, at + 8 * Shape::kRowBytes, left[0][f][plane], left[1][f][plane]);
-        }
+      repeat<kFragments>([&](auto f) {
+        repeat<kPlanes>([&](auto plane) {
+          constexpr int kOffset = (plane.kValue * kHeight + f.kValue * 16) * Shape::kRowBytes;
+          left[0][f.kValue][plane.kValue] = load_matrices<kOffset>(rows[0]);
+          left[1][f.kValue][plane.kValue] = load_matrices<kOffset>(rows[1]);
+        });
+      });
 #pragma unroll
       for (int b = 0; b < kBlocks; ++b) {
         const typename Weights::Part part = Weights::load_shared(columns + b * Weights::kBytes, lane);

@@ -1,17 +1,17 @@
 // How weights stand in packets, by type, and how a lane turns its part of a packet into operands.
 //
-// A packet is 16 output features x 32 inputs, in the order in which the 32 lanes of a warp read it. Lane (g, t), g =
-// lane / 4, t = lane % 4, holds features g and g + 8, inputs 8t .. 8t + 7: four for the first of the two
-// multiplications of depth 16 and four for the second. So a lane's inputs are 16 consecutive bytes of a 16-bit row,
-// too, and rows need no shuffle. The same registers serve as the 16 x 16 operand (features as rows), and as two 16 x 8
-// operands (features as columns): (x, z) is features 0 .. 7, (y, w) features 8 .. 15.
+// A packet is 16 output features x 32 inputs, in the order in which the 32 lanes of a warp read it, and for two
+// multiplications of depth 16. Lane (g, t), g = lane / 4, t = lane % 4, holds in four registers of two inputs each:
+// feature g, inputs 2t and 2t + 8 (and the next of each), and feature g + 8, the same inputs. So (x, y) is the 16 x 8
+// operand of features 0 .. 7 and (z, w) that of features 8 .. 15, each in neighbouring registers; and (x, z, y, w) is
+// the 16 x 16 operand, features as rows.
 //
 // A type says:
 //   kBytes            of a packet
 //   kPlanes           of the rows it is multiplied with: 1, or 3 where values are split into three bfloat16
 //   Part              what a lane holds of a packet
 //   load_global/_shared
-//   operand(part, step, plane): the 16 x 16 operand of one multiplication
+//   operands(part, step): the four registers of one multiplication, for each plane
 //   Mma
 #pragma once
 #include <cuda_bf16.h>
@@ -92,8 +92,8 @@ struct Float32Weights {
     const uint4 left = part.half[step * 2], right = part.half[step * 2 + 1];
     Operands out;
     split_pair(left.x, left.y, out.plane[0].x, out.plane[1].x, out.plane[2].x);
-    split_pair(right.x, right.y, out.plane[0].y, out.plane[1].y, out.plane[2].y);
-    split_pair(left.z, left.w, out.plane[0].z, out.plane[1].z, out.plane[2].z);
+    split_pair(left.z, left.w, out.plane[0].y, out.plane[1].y, out.plane[2].y);
+    split_pair(right.x, right.y, out.plane[0].z, out.plane[1].z, out.plane[2].z);
     split_pair(right.z, right.w, out.plane[0].w, out.plane[1].w, out.plane[2].w);
     return out;
   }
@@ -130,7 +130,7 @@ struct Int8Weights {
     const uint32_t left = step == 0 ? part.values.x : part.values.z;
     const uint32_t right = step == 0 ? part.values.y : part.values.w;
     const float scale = low_bfloat16(part.scales), scale8 = high_bfloat16(part.scales);
-    return {{{pair<0>(left, scale), pair<0>(right, scale8), pair<2>(left, scale), pair<2>(right, scale8)}}};
+    return {{{pair<0>(left, scale), pair<2>(left, scale), pair<0>(right, scale8), pair<2>(right, scale8)}}};
   }
 
  private:
@@ -145,8 +145,8 @@ struct Int8Weights {
   }
 };
 
-// [lane] of 8 bytes, a word per step. Nibble p and nibble p + 4 of the word are the two values, as q + 8, of register p
-// of the 16 x 16 operand.
+// [lane] of 8 bytes, a word per step. Nibble p and nibble p + 4 of the word are the two values, as q + 8, of register
+// p.
 struct Int4Weights {
   using Mma = BFloat16Mma;
   static constexpr int kBytes = 256 + 32;
@@ -168,7 +168,7 @@ struct Int4Weights {
   static __device__ __forceinline__ Operands operands(const Part& part, int step) {
     const uint32_t word = step == 0 ? part.values.x : part.values.y;
     const uint32_t scale = __byte_perm(part.scales, 0, 0x1010), scale8 = __byte_perm(part.scales, 0, 0x3232);
-    return {{{pair(word, scale), pair(word >> 4, scale8), pair(word >> 8, scale), pair(word >> 12, scale8)}}};
+    return {{{pair(word, scale), pair(word >> 4, scale), pair(word >> 8, scale8), pair(word >> 12, scale8)}}};
   }
 
  private:

@@ -15,7 +15,7 @@ namespace {
 // What lane `lane` of a warp reads as input `k` (0 .. 31) of feature `row` (0 .. 15) of a packet, and which lane that
 // is.
 float weight_at(WeightType type, const uint8_t* packet, int64_t row, int64_t k) {
-  const int64_t lane = row % 8 * 4 + k / 8, step = k % 8 / 4, within = k % 4, half = row / 8;
+  const int64_t lane = row % 8 * 4 + k % 8 / 2, step = k / 16, within = k % 16 / 8 * 2 + k % 2, half = row / 8;
   const auto scale = [&](const uint8_t* scales) {
     uint16_t bits;
     std::memcpy(&bits, scales + (row % 8 * 2 + half) * sizeof bits, sizeof bits);
@@ -29,7 +29,7 @@ float weight_at(WeightType type, const uint8_t* packet, int64_t row, int64_t k) 
     }
     case WeightType::kBFloat16:
     case WeightType::kFloat16: {
-      const int64_t reg = within / 2 * 2 + half;
+      const int64_t reg = half * 2 + within / 2;
       uint16_t bits;
       std::memcpy(&bits, packet + (step * 32 + lane) * 16 + reg * 4 + within % 2 * 2, sizeof bits);
       return type == WeightType::kBFloat16 ? from_bfloat16(bits) : from_float16(bits);
@@ -39,7 +39,7 @@ float weight_at(WeightType type, const uint8_t* packet, int64_t row, int64_t k) 
     case WeightType::kInt4: {
       uint32_t word;
       std::memcpy(&word, packet + lane * 8 + step * 4, sizeof word);
-      const int64_t nibble = within / 2 * 2 + half + within % 2 * 4;
+      const int64_t nibble = half * 2 + within / 2 + within % 2 * 4;
       return static_cast<float>(static_cast<int>(word >> (4 * nibble) & 15) - 8) * scale(packet + 256);
     }
   }
