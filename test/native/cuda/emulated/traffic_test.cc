@@ -11,19 +11,25 @@ bool multiplies(const std::string& kernel) {
          kernel.find("_several_") != std::string::npos;
 }
 
+// With several rows a load takes half a sector of each row, and the next one the other half, from the first-level
+// cache.
+double sectors_over_least(const std::string& kernel) {
+  return kernel.find("_several_") != std::string::npos ? 2.0 : 1.2;
+}
+
 TEST_P(Traffic, HasNoBankConflictsAndWastesLittleOfASector) {
   RandomLayer random({.hidden = 256, .intermediate = 128, .experts = 2, .top_k = 2, .held = GetParam()});
   for (const int tokens : {4, 32, 128}) {
     device().forget_counters();
     forward_on_cuda(random, random.hidden(tokens));
-#define MOE_CUDA_CHECK(name, Task)                                                             \
-  if (const ptx::Counters counters = device().counters(#name); counters.blocks > 0) {          \
-    EXPECT_EQ(counters.shared_phases, counters.least_shared_phases) << #name << " " << tokens; \
-    EXPECT_EQ(counters.copy_phases, counters.least_copy_phases) << #name << " " << tokens;     \
-    EXPECT_EQ(counters.matrix_phases, counters.least_matrix_phases) << #name << " " << tokens; \
-    if (multiplies(#name)) {                                                                   \
-      EXPECT_LE(counters.sectors, counters.least_sectors * 1.2) << #name << " " << tokens;     \
-    }                                                                                          \
+#define MOE_CUDA_CHECK(name, Task)                                                                              \
+  if (const ptx::Counters counters = device().counters(#name); counters.blocks > 0) {                           \
+    EXPECT_EQ(counters.shared_phases, counters.least_shared_phases) << #name << " " << tokens;                  \
+    EXPECT_EQ(counters.copy_phases, counters.least_copy_phases) << #name << " " << tokens;                      \
+    EXPECT_EQ(counters.matrix_phases, counters.least_matrix_phases) << #name << " " << tokens;                  \
+    if (multiplies(#name)) {                                                                                    \
+      EXPECT_LE(counters.sectors, counters.least_sectors* sectors_over_least(#name)) << #name << " " << tokens; \
+    }                                                                                                           \
   }
     MOE_CUDA_KERNELS(MOE_CUDA_CHECK)
 #undef MOE_CUDA_CHECK
