@@ -138,7 +138,10 @@ int ncclCommInitRankConfig(Communicator** communicator, int size, UniqueId id, i
     if (!known) known = std::make_shared<Group>();
     group = known;
   }
-  auto* const made = new Communicator{.group = group, .rank = rank, .size = size};
+  auto* const made = new Communicator;
+  made->group = group;
+  made->rank = rank;
+  made->size = size;
   *communicator = made;
   made->worker = std::thread([made, group, size] {
     std::unique_lock lock(group->mutex);
