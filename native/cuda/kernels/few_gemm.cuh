@@ -37,7 +37,7 @@ struct RoundedRow {
   static __device__ __forceinline__ const Fetched& operands(const Fetched& fetched) { return fetched; }
 };
 
-// From float32, zeros beyond the row. kWhole: H is a multiple of a packet's depth.
+// From float32, zeros beyond the row. kWhole: packets end where the row does.
 template <class Weights, bool kWhole>
 struct Float32Row {
   const float* at;
@@ -214,7 +214,7 @@ __device__ __forceinline__ void few_gemm(const GemmTask& task) {
 // Up, from the float32 rows themselves.
 template <class Weights>
 __device__ __forceinline__ void round_and_up(const GemmTask& task) {
-  if (task.hidden_size % kPacketDepth == 0)
+  if (task.hidden_size == task.depth)
     few_gemm<Weights, true, 1, Float32Row<Weights, true>>(task);
   else
     few_gemm<Weights, true, 1, Float32Row<Weights, false>>(task);
