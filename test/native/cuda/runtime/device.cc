@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <shared_mutex>
 #include <sstream>
 
 #include "cuda/runtime/profile.h"
@@ -169,12 +170,14 @@ void Device::add_stream(Stream* stream) {
 }
 
 void Device::remove_stream(Stream* stream) {
+  const std::lock_guard alive(streams_alive_);
   const std::lock_guard lock(mutex_);
   std::erase(streams_, stream);
   --live_["stream"];
 }
 
 void Device::wait_for_streams() {
+  const std::shared_lock alive(streams_alive_);
   std::vector<Stream*> streams;
   {
     const std::lock_guard lock(mutex_);

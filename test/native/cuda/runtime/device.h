@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -94,6 +95,7 @@ class Device {
   std::map<uintptr_t, size_t> pinned_;
   std::map<std::string, int> live_;
   std::vector<Stream*> streams_;
+  std::shared_mutex streams_alive_;  // held while others wait for streams, so that none is destroyed meanwhile
   std::atomic<int> launches_{0};
   std::map<std::string, Total> totals_;
   size_t module_allocations_ = 0;
