@@ -47,7 +47,7 @@ function nativeTests(name, folder, options = []) {
       jobs,
       '--output-on-failure',
       '--timeout',
-      '300',
+      '600',
       '--output-junit',
       report,
     ],
