@@ -5,6 +5,7 @@
 
 #include "ascend/library_set.h"
 #include "core/error.h"
+#include "core/gather_from_all.h"
 
 namespace moe::ascend {
 namespace {
@@ -31,27 +32,13 @@ struct Offer {
   cann::RootInfo root{};  // rank 0's
 };
 
-// What every rank offers, in the order of ranks.
-std::vector<Offer> exchange(Collective& host, const Offer& mine) {
-  std::vector<Offer> all(host.size());
-  std::vector<Transfer> sends, receives;
-  for (int rank = 0; rank < host.size(); ++rank) {
-    if (rank == host.rank()) continue;
-    sends.push_back({rank, 0, sizeof(Offer)});
-    receives.push_back({rank, rank * sizeof(Offer), sizeof(Offer)});
-  }
-  host.wait(host.start(&mine, sends, all.data(), receives));
-  all[host.rank()] = mine;
-  return all;
-}
-
 }  // namespace
 
 std::unique_ptr<Collective> HcclCollective::connect(Device& device, Collective& host) {
   const cann::Collectives* const functions = hccl();
   Offer mine;
   mine.has_hccl = functions && (host.rank() != 0 || functions->root_info(&mine.root) == 0);
-  const std::vector<Offer> all = exchange(host, mine);
+  const std::vector<Offer> all = gather_from_all(host, mine);
   if (!std::ranges::all_of(all, [](const Offer& offer) { return offer.has_hccl; })) return nullptr;
   std::unique_ptr<HcclCollective> collective(new HcclCollective(device, *functions, host));
   collective->check(functions->init(static_cast<uint32_t>(host.size()), &all[0].root,

@@ -4,18 +4,13 @@
 #include <chrono>
 #include <vector>
 
+#include "core/gather_from_all.h"
+
 namespace moe {
 namespace {
 
 constexpr size_t kSmall = 64, kLarge = size_t{1} << 20;
 constexpr int kRounds = 7;
-
-std::vector<Transfer> to_others(const Collective& collective, size_t bytes, bool apart) {
-  std::vector<Transfer> transfers;
-  for (int rank = 0; rank < collective.size(); ++rank)
-    if (rank != collective.rank()) transfers.push_back({rank, apart ? rank * bytes : 0, bytes});
-  return transfers;
-}
 
 // The median over rounds of what the slowest rank takes for messages of so many bytes.
 double seconds_for(Collective& collective, size_t bytes) {
@@ -25,11 +20,8 @@ double seconds_for(Collective& collective, size_t bytes) {
   for (int round = 0; round <= kRounds; ++round) {
     const auto begin = std::chrono::steady_clock::now();
     collective.wait(collective.start(sent.data(), sends, received.data(), receives));
-    double mine = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    std::vector<double> all(collective.size());
-    const auto one = to_others(collective, sizeof(double), false), each = to_others(collective, sizeof(double), true);
-    collective.wait(collective.start(&mine, one, all.data(), each));
-    all[collective.rank()] = mine;
+    const double mine = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    const std::vector<double> all = gather_from_all(collective, mine);
     if (round > 0) times.push_back(*std::max_element(all.begin(), all.end()));  // the first warms up
   }
   std::nth_element(times.begin(), times.begin() + kRounds / 2, times.end());

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/gather_from_all.h"
 #include "cuda/check.h"
 
 namespace moe::cuda {
@@ -22,20 +23,6 @@ struct Offer {
   NcclUniqueId id{};  // rank 0's
 };
 
-// What every rank offers, in the order of ranks.
-std::vector<Offer> exchange(Collective& host, const Offer& mine) {
-  std::vector<Offer> all(host.size());
-  std::vector<Transfer> sends, receives;
-  for (int rank = 0; rank < host.size(); ++rank) {
-    if (rank == host.rank()) continue;
-    sends.push_back({rank, 0, sizeof(Offer)});
-    receives.push_back({rank, rank * sizeof(Offer), sizeof(Offer)});
-  }
-  host.wait(host.start(&mine, sends, all.data(), receives));
-  all[host.rank()] = mine;
-  return all;
-}
-
 }  // namespace
 
 NcclCollective::Event::Event() {
@@ -47,7 +34,7 @@ std::unique_ptr<Collective> NcclCollective::connect(cudaStream_t compute, std::f
   const Nccl* const functions = nccl();
   Offer mine;
   mine.has_nccl = functions && (host.rank() != 0 || functions->get_unique_id(&mine.id) == kNcclSuccess);
-  const std::vector<Offer> all = exchange(host, mine);
+  const std::vector<Offer> all = gather_from_all(host, mine);
   if (!std::ranges::all_of(all, [](const Offer& offer) { return offer.has_nccl; })) return nullptr;
   std::unique_ptr<NcclCollective> collective(new NcclCollective(*functions, compute, std::move(start_work), host));
   NcclConfig config;
