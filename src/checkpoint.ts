@@ -9,6 +9,7 @@ import type { Family, LayerSizes } from './families/family.js';
 import { type FoundLayer, type FoundLayers, findLayers } from './families/find_layers.js';
 import { LayerTensors, type StoredTensor } from './families/layer_tensors.js';
 import type { Activation, LayerParts, WeightType } from './layer/options.js';
+import { heldExperts } from './layer/parallel.js';
 import { type LoadOptions, MoELayer } from './layer.js';
 import type { NativeFile } from './native.js';
 import { type PackedDescription, readPackedMetadata } from './packed/format.js';
@@ -157,7 +158,8 @@ export class MoECheckpoint implements AsyncDisposable {
     const found = this.#found.layers.get(number) as FoundLayer;
     const stored = await storedTensors(this.#files, found);
     this.#expectOpen();
-    const tensors = new LayerTensors(found.prefix, stored, (file) => this.#map(file));
+    const held = options.group && new Set(heldExperts(config, options));
+    const tensors = new LayerTensors(found.prefix, stored, (file) => this.#map(file), held);
     const views = this.#found.family.views(tensors, this.#description, config);
     tensors.expectAllRead();
     if (packed !== undefined && views.packed !== undefined) views.packed.layout = packed.layout;

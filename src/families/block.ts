@@ -23,9 +23,17 @@ export class Block {
   readonly #byteOffset: number;
   readonly #dtype: BlockType;
 
-  constructor(file: NativeFile, byteOffset: number, byteLength: number, dtype: BlockType) {
+  /** @param used false where no view of it will be read: then nothing of it is */
+  constructor(
+    file: NativeFile,
+    byteOffset: number,
+    byteLength: number,
+    dtype: BlockType,
+    used = true,
+  ) {
     this.#dtype = dtype;
-    if (elementBits[dtype] < 16 || byteOffset % (elementBits[dtype] / 8) === 0) {
+    const aligned = elementBits[dtype] < 16 || byteOffset % (elementBits[dtype] / 8) === 0;
+    if (aligned || !used) {
       this.#source = file;
       this.#byteOffset = byteOffset;
     } else {

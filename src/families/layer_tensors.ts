@@ -33,21 +33,25 @@ export class LayerTensors {
   readonly #prefix: string;
   readonly #tensors: ReadonlyMap<string, StoredTensor>;
   readonly #map: (file: SafetensorsFile) => NativeFile;
+  readonly #held: ReadonlySet<number> | undefined;
   readonly #read = new Set<string>();
 
   /**
    * @param prefix what the tensors' full names begin with: `model.layers.3.`
    * @param tensors by the name behind the prefix
    * @param map maps a file into memory; called when a view into it is made
+   * @param held numbers of the experts whose weights will be read; all when left out
    */
   constructor(
     prefix: string,
     tensors: ReadonlyMap<string, StoredTensor>,
     map: (file: SafetensorsFile) => NativeFile,
+    held?: ReadonlySet<number>,
   ) {
     this.#prefix = prefix;
     this.#tensors = tensors;
     this.#map = map;
+    this.#held = held;
     for (const name of tensors.keys())
       for (const [ending, form] of unsupported)
         if (name.endsWith(ending))
@@ -109,7 +113,9 @@ export class LayerTensors {
     if (given.length !== wanted.length || given.some((size, axis) => size !== wanted[axis]))
       throw this.error(name, `shape ${shapeText(shape)}`, shapeText(entry.shape));
     this.#read.add(name);
-    return new Block(this.#map(file), entry.byteOffset, entry.byteLength, type);
+    const [, expert] = /(?:^|\.)experts\.(\d+)\./.exec(name) ?? [];
+    const used = expert === undefined || this.#held?.has(Number(expert)) !== false;
+    return new Block(this.#map(file), entry.byteOffset, entry.byteLength, type, used);
   }
 
   /** A matrix stored as `[outFeatures, inFeatures]`, with its scales when it is of fp8. */
