@@ -26,7 +26,13 @@ export {
   type MoEErrorCode,
   ShapeError,
 } from './errors.js';
-export { ExpertGroup, type GroupOptions, type LinkCost, type Transport } from './group.js';
+export {
+  type Exchange,
+  ExpertGroup,
+  type GroupOptions,
+  type LinkCost,
+  type Transport,
+} from './group.js';
 export {
   type Activation,
   type ActivationType,

@@ -1,11 +1,22 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { addon } from './addon.js';
-import { describe, expectBoolean, expectOptions, expectSignal } from './checks.js';
 import { diagnose } from './config/diagnose.js';
 import type { MoEConfig, MoEConfigOptions } from './config.js';
 import { type DeviceName, deviceText, resolveDevice } from './devices.js';
-import { ConfigError, fromNative, ShapeError } from './errors.js';
-import type { ExpertGroup } from './group.js';
+import { fromNative } from './errors.js';
+import type { Exchange, ExpertGroup } from './group.js';
+import {
+  callOf,
+  emptyRouting,
+  type ForwardOptions,
+  type ForwardResult,
+  type FullCall,
+  inputOf,
+  type RoutedForwardOptions,
+  type RoutedForwardResult,
+  type Routing,
+  resultOf,
+} from './layer/forward.js';
 import {
   type Activation,
   type ActivationType,
@@ -18,10 +29,16 @@ import {
   type WeightType,
 } from './layer/options.js';
 import { heldExperts, nativeSetting, ownViews, type ParallelOptions } from './layer/parallel.js';
-import { expectArray, expectFixedMemory, expectTensor } from './layer/tensor_views.js';
-import type { NativeCall, NativeLayer } from './native.js';
+import type { NativeLayer } from './native.js';
 import type { Tensor } from './weights.js';
 
+export type {
+  ForwardOptions,
+  ForwardResult,
+  RoutedForwardOptions,
+  RoutedForwardResult,
+  Routing,
+} from './layer/forward.js';
 export type {
   Activation,
   ActivationType,
@@ -55,58 +72,6 @@ export interface LoadOptions extends ParallelOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** How `MoELayer.forward` runs one batch. */
-export interface ForwardOptions {
-  /** Written to and returned instead of a new array: `[T, H]`. May be `hidden` itself. */
-  out?: Float32Array | undefined;
-  /** Also returns the routing. Defaults to false. */
-  routing?: boolean | undefined;
-  /** Withdraws a waiting call, or stops a running one at the next block of an expert. Not for a layer of a group. */
-  signal?: AbortSignal | undefined;
-}
-
-/**
- * Both arrays are `[T, K]`, strongest choice first. Where capacity dropped a choice, -1 and 0. Where a token's logits are
- * not finite, -1 and NaN in all its choices.
- */
-export interface Routing {
-  /** The experts of each token. */
-  expertIds: Int32Array;
-  /** What each expert's output is multiplied by. */
-  weights: Float32Array;
-}
-
-/** `ForwardOptions` that ask for the routing, so the result has it. */
-export interface RoutedForwardOptions extends ForwardOptions {
-  /** Returns the routing, too. */
-  routing: true;
-}
-
-/** One batch's outcome. */
-export interface ForwardResult {
-  /** `[T, H]`. */
-  output: Float32Array;
-  /** The config's balance losses, their factors applied; 0 without any. */
-  auxLoss: number;
-  /** The config's z-loss, its factor applied; 0 without one. */
-  zLoss: number;
-  /** Tokens each expert served, `[E]`. */
-  expertLoad: Uint32Array;
-  /** (token, choice) pairs cut by capacity; 0 when dropless. */
-  droppedChoices: number;
-  /** Slots per expert and group of tokens, of the first group where the last is shorter; null when dropless. */
-  capacity: number | null;
-  /** When asked for. */
-  routing?: Routing | undefined;
-}
-
-/** A `ForwardResult` that has the routing. */
-export interface RoutedForwardResult extends ForwardResult {
-  /** As it was asked for. */
-  routing: Routing;
-}
-
-const forwardOptionNames: readonly (keyof ForwardOptions)[] = ['out', 'routing', 'signal'];
 const defaultMaxQueue = 1024;
 
 /** One Mixture-of-Experts feed-forward layer, its weights resident on one device. */
@@ -190,10 +155,6 @@ export class MoELayer implements AsyncDisposable {
     const sizes = { hiddenSize, intermediateSize, sharedSize, activation, weightType, weightGroup };
     const { moe, parallel } = nativeSetting(config, sizes, parts);
     const spec = { moe, ...sizes, int8Activations, threads, maxQueue };
-    if (parallel && views.packed !== undefined)
-      throw new ConfigError(
-        'Expected no `group` for packed weights: they are those of a whole layer',
-      );
     const held = parallel && parts.group ? ownViews(views, parts.group, parallel) : views;
     const created = () =>
       binding.createLayer(
@@ -226,7 +187,7 @@ export class MoELayer implements AsyncDisposable {
     hidden: Float32Array | Tensor,
     options: ForwardOptions = {},
   ): Promise<ForwardResult> {
-    const call = this.#call(hidden, options);
+    const call = callOf(hidden, options, this);
     const { signal } = options;
     if (signal === undefined) {
       await settled(() => this.#native.forward(call));
@@ -251,7 +212,7 @@ export class MoELayer implements AsyncDisposable {
   forwardSync(hidden: Float32Array | Tensor, options: RoutedForwardOptions): RoutedForwardResult;
   forwardSync(hidden: Float32Array | Tensor, options?: ForwardOptions): ForwardResult;
   forwardSync(hidden: Float32Array | Tensor, options: ForwardOptions = {}): ForwardResult {
-    const call = this.#call(hidden, options);
+    const call = callOf(hidden, options, this);
     options.signal?.throwIfAborted();
     try {
       this.#native.forwardSync(call);
@@ -267,8 +228,8 @@ export class MoELayer implements AsyncDisposable {
    * @throws `ShapeError`, `DeviceError` and `ClosedError` as `forward` does
    */
   async route(hidden: Float32Array | Tensor): Promise<Routing> {
-    const input = this.#input(hidden);
-    const call = { ...input, ...this.#routing(input.tokens) };
+    const input = inputOf(hidden, this.hiddenSize);
+    const call = { ...input, ...emptyRouting(input.tokens, this.config) };
     await settled(() => this.#native.forward(call));
     return { expertIds: call.expertIds, weights: call.weights };
   }
@@ -298,6 +259,15 @@ export class MoELayer implements AsyncDisposable {
     return this.close();
   }
 
+  /**
+   * Which way rows go between machines in the next call, as the group's `exchange` or, where that is `auto`, the cost of
+   * exchanges and the size of the last call have it. Undefined without a group.
+   */
+  get exchange(): Exclude<Exchange, 'auto'> | undefined {
+    if (this.group === undefined) return undefined;
+    return this.#native.goesByLevels ? 'two-level' : 'flat';
+  }
+
   /** @internal The weights as the device holds them, and the layer's place in its group. */
   get native(): Pick<NativeLayer, 'packed' | 'readPacked' | 'numberInGroup' | 'nextCall'> {
     return this.#native;
@@ -308,72 +278,6 @@ export class MoELayer implements AsyncDisposable {
       this.#load[expert] = (this.#load[expert] as number) + tokens;
     return resultOf(call);
   }
-
-  #input(hidden: Float32Array | Tensor): Pick<NativeCall, 'hidden' | 'dtype' | 'tokens'> {
-    const H = this.hiddenSize;
-    if (hidden instanceof Float32Array) {
-      expectFixedMemory('hidden', hidden);
-      if (hidden.length % H !== 0)
-        throw new ShapeError(
-          `Expected the length of \`hidden\` to be a multiple of hiddenSize ${H}, got ${hidden.length}`,
-        );
-      return { hidden, dtype: 'float32', tokens: hidden.length / H };
-    }
-    const tokens = (hidden as Partial<Tensor> | null | undefined)?.shape?.[0];
-    if (tokens === undefined)
-      throw new ShapeError(
-        `Expected \`hidden\` to be a Float32Array or a tensor [T, ${H}], got ${describe(hidden)}`,
-      );
-    const { data, dtype } = expectTensor('hidden', hidden, [tokens, H]);
-    return { hidden: data, dtype, tokens };
-  }
-
-  #routing(tokens: number): Routing {
-    const slots = tokens * this.config.numExpertsChosen;
-    return { expertIds: new Int32Array(slots), weights: new Float32Array(slots) };
-  }
-
-  #call(hidden: Float32Array | Tensor, options: ForwardOptions): FullCall {
-    expectOptions('forward', options, forwardOptionNames);
-    if (options.routing !== undefined) expectBoolean('routing', options.routing);
-    expectSignal(options.signal);
-    if (options.signal !== undefined && this.group !== undefined)
-      throw new ConfigError(
-        'Expected no `signal` for a layer of a group: the other ranks would wait for the call',
-      );
-    const input = this.#input(hidden);
-    const values = input.tokens * this.hiddenSize;
-    const { out } = options;
-    if (out !== undefined) {
-      expectArray('out', 'float32', out);
-      if (out.length !== values)
-        throw new ShapeError(
-          `Expected \`out\` to hold ${values} values like \`hidden\`, got ${out.length}`,
-        );
-    }
-    return {
-      ...input,
-      output: out ?? new Float32Array(values),
-      expertLoad: new Uint32Array(this.config.expertNum),
-      totals: new Float64Array(4),
-      ...(options.routing === true && this.#routing(input.tokens)),
-    };
-  }
-}
-
-type FullCall = NativeCall & Required<Pick<NativeCall, 'output' | 'expertLoad' | 'totals'>>;
-
-function resultOf({ output, expertLoad, totals, expertIds, weights }: FullCall): ForwardResult {
-  const [auxLoss = 0, zLoss = 0, droppedChoices = 0, capacity = -1] = totals;
-  return {
-    output,
-    auxLoss,
-    zLoss,
-    expertLoad,
-    droppedChoices,
-    capacity: capacity < 0 ? null : capacity,
-    ...(expertIds && weights && { routing: { expertIds, weights } }),
-  };
 }
 
 /** A native call's outcome, its errors as this package's classes and an abort as the signal's reason. */

@@ -9,6 +9,7 @@ import {
   type MoEConfigOptions,
   MoELayer,
 } from '../src/index.js';
+import { nodeMoe } from './fixtures/command_line.js';
 import { temporaryFolder } from './fixtures/temporary_folder.js';
 import { randomValues, smallLayer } from './support/layers.js';
 import { failureOf, freePort, RankProcess, Ranks } from './support/ranks.js';
@@ -83,6 +84,34 @@ describe('ranks compute what one process computes', () => {
   });
 });
 
+test('4 ranks on 2 machines go by levels where rank 0 wants it', async () => {
+  const options = smallLayer({ config: chunked });
+  await using ranks = new Ranks(4);
+  const joined = await ranks.join({ exchange: 'two-level', ranksPerNode: 2 });
+  for (const group of joined)
+    expect(group).toMatchObject({ exchange: 'two-level', ranksPerNode: 2 });
+  await ranks.tell('create', () => options);
+  const batches = Array.from({ length: 4 }, (_, rank) => batch(rank));
+  const results = await ranks.forward((rank) => batches[rank] as Float32Array);
+  expect(results.map(({ output }) => output)).toEqual(await alone(options, batches));
+  expect(await ranks.tell('exchange')).toEqual(Array(4).fill('two-level'));
+});
+
+test('where machines are found, the way is that of the lower cost', async () => {
+  const options = smallLayer({});
+  await using ranks = new Ranks(4);
+  await ranks.join({ ranksPerNode: 2 });
+  await ranks.tell('create', () => options);
+  const batches = Array.from({ length: 4 }, (_, rank) => batch(rank));
+  const expected = await alone(options, batches);
+  for (let round = 0; round < 3; round++) {
+    const results = await ranks.forward((rank) => batches[rank] as Float32Array);
+    expect(results.map(({ output }) => output)).toEqual(expected);
+    const ways = await ranks.tell<string>('exchange');
+    expect(new Set(ways).size, ways.join()).toBe(1);
+  }
+});
+
 test('a rank reads only its own experts of a checkpoint', async () => {
   const path = 'test/data/tiny-mixtral';
   await using whole = await MoELayer.load(path, { layer: 0 });
@@ -98,6 +127,25 @@ test('a rank reads only its own experts of a checkpoint', async () => {
   const half = whole.config.expertNum / 2;
   for (const { experts, weightBytes } of loaded) {
     expect(experts).toHaveLength(half);
+    expect(weightBytes).toBeLessThan(0.6 * whole.weightBytes);
+  }
+  for (const result of await ranks.forward(() => hidden)) expect(result.output).toEqual(output);
+});
+
+test('ranks share a packed checkpoint, each with its own experts of it', async () => {
+  const out = join(await temporaryFolder(), 'packed.safetensors');
+  await nodeMoe(['pack', 'test/data/tiny-mixtral', '--out', out, '--weight-type', 'int4']);
+  await using whole = await MoELayer.load(out, { layer: 0 });
+  const hidden = randomValues(12 * whole.hiddenSize, 3);
+  const { output } = await whole.forward(hidden);
+  await using ranks = new Ranks(2);
+  await ranks.join();
+  const options = { layer: 0 };
+  for (const { experts, weightBytes } of await ranks.tell<{
+    experts: number[];
+    weightBytes: number;
+  }>('load', () => ({ path: out, options }))) {
+    expect(experts).toHaveLength(whole.config.expertNum / 2);
     expect(weightBytes).toBeLessThan(0.6 * whole.weightBytes);
   }
   for (const result of await ranks.forward(() => hidden)) expect(result.output).toEqual(output);

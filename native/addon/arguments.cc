@@ -35,14 +35,6 @@ bool is_detached(Napi::Env env, napi_value buffer) {
   return napi_is_detached_arraybuffer(env, buffer, &detached) == napi_ok && detached;
 }
 
-template <class Enum>
-Enum read_enum(Napi::Object from, const char* name, std::initializer_list<std::pair<const char*, Enum>> values) {
-  const std::string text = read_text(from, name);
-  for (const auto& [word, value] : values)
-    if (text == word) return value;
-  refuse(name, "one of the known words, got `" + text + "`");
-}
-
 std::vector<AuxLoss> read_aux_losses(Napi::Object from, int64_t experts) {
   const Napi::Array list = from.Get("auxLosses").As<Napi::Array>();
   std::vector<AuxLoss> losses;
@@ -62,11 +54,11 @@ MoEConfig read_config(Napi::Object from) {
   config.aux_loss_factor = read_number(from, "auxLossFactor");
   config.num_experts_chosen = static_cast<int32_t>(read_integer(from, "numExpertsChosen", 1, config.expert_num));
   config.tokens_per_group = read_integer(from, "tokensPerGroup", 0, INT64_C(1) << 53);
-  config.routing_policy = read_enum<RoutingPolicy>(
+  config.routing_policy = read_word<RoutingPolicy>(
       from, "routingPolicy",
       {{"TopkRouterV1", RoutingPolicy::kTopkRouterV1}, {"TopkRouterV2", RoutingPolicy::kTopkRouterV2}});
   config.use_gating_sigmoid = read_flag(from, "useGatingSigmoid");
-  config.topk_method = read_enum<TopkMethod>(from, "topkMethod",
+  config.topk_method = read_word<TopkMethod>(from, "topkMethod",
                                              {{"greedy", TopkMethod::kGreedy},
                                               {"group_limited_greedy", TopkMethod::kGroupLimitedGreedy},
                                               {"noaux_tc", TopkMethod::kNoauxTc}});
@@ -115,7 +107,7 @@ void expect_inside(const char* name, const Borrowed& memory, DType dtype, int64_
 
 // Of the weights of experts, and of their scales.
 DType read_stored_type(Napi::Object from, const char* name) {
-  return read_enum<DType>(from, name,
+  return read_word<DType>(from, name,
                           {{"float32", DType::kFloat32},
                            {"bfloat16", DType::kBFloat16},
                            {"float16", DType::kFloat16},
@@ -184,7 +176,7 @@ std::optional<PackedWeights> read_packed(Napi::Object from, std::vector<std::sha
   if (value.IsUndefined()) return std::nullopt;
   if (!value.IsObject()) refuse("packed", "an object");
   const auto object = value.As<Napi::Object>();
-  PackedWeights packed{read_text(object, "layout"), {}, nullptr};
+  PackedWeights packed{read_text(object, "layout"), {}, {}, {}};
   const Napi::Value list = object.Get("parts");
   if (!list.IsArray()) refuse("parts", "an array");
   const auto parts = list.As<Napi::Array>();
@@ -238,7 +230,7 @@ size_t to_size(const Napi::Value& value, const char* name) {
 }
 
 DType read_dtype(Napi::Object from, const char* name) {
-  return read_enum<DType>(from, name,
+  return read_word<DType>(from, name,
                           {{"float32", DType::kFloat32}, {"bfloat16", DType::kBFloat16}, {"float16", DType::kFloat16}});
 }
 
@@ -266,7 +258,7 @@ LayerSpec read_spec(Napi::Object from) {
   spec.hidden_size = static_cast<int32_t>(read_integer(from, "hiddenSize", 1, kMaxSize));
   spec.intermediate_size = static_cast<int32_t>(read_integer(from, "intermediateSize", 1, kMaxSize));
   spec.shared_size = static_cast<int32_t>(read_integer(from, "sharedSize", 0, kMaxSize));
-  spec.activation = read_enum<Activation>(from, "activation",
+  spec.activation = read_word<Activation>(from, "activation",
                                           {{"swiglu", Activation::kSwiGLU},
                                            {"swiglu_oai", Activation::kSwiGLUOai},
                                            {"geglu", Activation::kGeGLU},
@@ -274,7 +266,7 @@ LayerSpec read_spec(Napi::Object from) {
                                            {"gelu_tanh", Activation::kGELUTanh},
                                            {"relu", Activation::kReLU},
                                            {"silu", Activation::kSiLU}});
-  spec.weight_type = read_enum<WeightType>(from, "weightType",
+  spec.weight_type = read_word<WeightType>(from, "weightType",
                                            {{"float32", WeightType::kFloat32},
                                             {"bfloat16", WeightType::kBFloat16},
                                             {"float16", WeightType::kFloat16},

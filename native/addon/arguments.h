@@ -1,12 +1,15 @@
 // JavaScript values as C++ ones. TypeScript has checked what they mean; here only what could corrupt memory is checked.
 #pragma once
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "addon/mapped_file.h"
 #include "addon/napi_setup.h"
+#include "core/error.h"
 #include "core/layer.h"
 
 namespace moe {
@@ -26,6 +29,16 @@ struct WeightArguments {
 double read_number(Napi::Object from, const char* name);
 bool read_flag(Napi::Object from, const char* name);
 std::string read_text(Napi::Object from, const char* name);
+
+// What the word in the field stands for.
+template <class Value>
+Value read_word(Napi::Object from, const char* name, std::initializer_list<std::pair<const char*, Value>> values) {
+  const std::string text = read_text(from, name);
+  for (const auto& [word, value] : values)
+    if (text == word) return value;
+  throw Error(ErrorCode::kShape,
+              std::string("Expected `") + name + "` to be one of the known words, got `" + text + "`");
+}
 DType read_dtype(Napi::Object from, const char* name);
 // Throws kShape unless the number is an integer in [min, max].
 int64_t read_integer(Napi::Object from, const char* name, int64_t min, int64_t max);

@@ -27,11 +27,15 @@ void ArrivedRows::plan(std::span<const int32_t> experts, int32_t local_experts) 
         block.results += expert >= 0;
       }
   }
+  sort_results(experts_, local_experts);
+}
+
+void ArrivedRows::sort_results(std::span<const int32_t> key_of_slot, int32_t keys) {
   slot_of_row_.resize(slots());
   row_of_slot_.resize(slots());
-  expert_offsets_.resize(local_experts + 1);
-  plan_on_host(experts_.data(), local_experts,
-               {slot_of_row_.data(), row_of_slot_.data(), expert_offsets_.data(), slots(), choices_});
+  offsets_.resize(keys + 1);
+  plan_on_host(key_of_slot.data(), keys,
+               {slot_of_row_.data(), row_of_slot_.data(), offsets_.data(), slots(), choices_});
   // Slots stand in the order of blocks, rows and choices, as results do.
   row_of_result_.clear();
   for (const int32_t row : row_of_slot_)

@@ -51,12 +51,14 @@ class ArrivedRows {
 
   // Plans what the blocks' experts say; `experts` has those of each block in turn, [rows, choices].
   void plan(std::span<const int32_t> experts, int32_t local_experts);
+  // Says that results are left sorted by `key_of_slot`, [slots], -1 where there is none, instead of by expert.
+  void sort_results(std::span<const int32_t> key_of_slot, int32_t keys);
 
   // Valid after `plan`, which is what any device makes of `experts`. `row_of_result`: for every choice in the order of
-  // blocks, rows and choices, where the experts leave its result.
+  // blocks, rows and choices, where its result is left.
   int64_t slots() const { return rows_ * choices_; }
   int32_t choices() const { return choices_; }
-  int64_t results() const { return expert_offsets_.back(); }
+  int64_t results() const { return static_cast<int64_t>(row_of_result_.size()); }
   const std::vector<int32_t>& experts() const { return experts_; }  // [slots], -1 where there is none
   const std::vector<int32_t>& row_of_result() const { return row_of_result_; }
 
@@ -65,7 +67,7 @@ class ArrivedRows {
   int sets_ = 1;
   int64_t rows_ = 0;
   int32_t choices_ = 1;
-  std::vector<int32_t> experts_, slot_of_row_, row_of_slot_, expert_offsets_, row_of_result_;
+  std::vector<int32_t> experts_, slot_of_row_, row_of_slot_, offsets_, row_of_result_;
 };
 
 }  // namespace moe

@@ -53,12 +53,17 @@ Layer::Layer(Backend& backend, const LayerSpec& spec, const LayerWeights& weight
   }
   const std::shared_ptr<ExpertGroup> group = parallel->group;
   try {
-    if (weights.packed)
-      throw Error(ErrorCode::kCheckpoint, "Expected weights that are not packed: each rank of a group packs its own");
+    if (weights.packed && group->shape().model_parallel > 1)
+      throw Error(ErrorCode::kConfig, "Expected `modelParallel` 1 with packed weights: columns are packed as a whole");
     LayerWeights held = weights;
-    spec_.local_experts = static_cast<int32_t>(parallel->placement.experts_of(group->shape().set()).size());
+    const std::span<const int32_t> experts = parallel->placement.experts_of(group->shape().set());
+    spec_.local_experts = static_cast<int32_t>(experts.size());
     cut_columns(spec_, held, group->shape());
     check_weights(spec_, held);
+    if (held.packed) {
+      check_layout(held.packed->layout, backend.packed_layout(spec_));
+      held.packed->experts.assign(experts.begin(), experts.end());
+    }
     prepared_ = backend.prepare(spec_, held, progress, stop);
     parallel_ = std::make_unique<ExpertParallel>(backend, spec_, std::move(*parallel));
   } catch (...) {

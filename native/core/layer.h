@@ -43,7 +43,8 @@ struct ForwardOutput {
 class Layer {
  public:
   // Checks that the weights fit the spec (kShape names the one that does not), then packs them. With a group the
-  // experts are those of the rank's set, and every rank makes its layer and runs its batches in step with the others.
+  // experts are those of the rank's set (packed weights have all of them), and every rank makes its layer and runs its
+  // batches in step with the others.
   Layer(Backend& backend, const LayerSpec& spec, const LayerWeights& weights, Progress progress,
         const std::stop_token& stop, std::optional<ParallelOptions> parallel = {});
 
@@ -54,6 +55,8 @@ class Layer {
   // Of a layer on a led group: as ExpertGroup::next_call. Of any layer on a group: its number there.
   int64_t next_call() const;
   uint32_t number_in_group() const { return parallel_ ? parallel_->number() : 0; }
+  // Which way rows go between nodes in the next call. Any thread.
+  ExchangePlan exchange_plan() const { return parallel_ ? parallel_->exchange_plan() : ExchangePlan::kFlat; }
 
   // Sums over the ranks of the group, one of each set. Every rank calls it.
   void sum_over_group(std::span<double> values) const;
@@ -61,7 +64,7 @@ class Layer {
   const LayerSpec& spec() const { return spec_; }
   size_t weight_bytes() const { return prepared_->weight_bytes(); }
   // Valid for as long as the layer lives; no parts where its device cannot give any.
-  PackedWeights packed() const { return {backend_.packed_layout(spec_), prepared_->packed_parts(), nullptr}; }
+  PackedWeights packed() const { return {backend_.packed_layout(spec_), prepared_->packed_parts(), {}, {}}; }
   std::vector<std::string> notes() const { return prepared_->notes(); }
 
  private:

@@ -91,6 +91,7 @@ struct PackedWeights {
   std::string layout;  // Backend::packed_layout of the device that packed them
   std::vector<PackedPart> parts;
   std::shared_ptr<const void> memory;  // keeps the parts where they are for as long as the layer lives
+  std::vector<int32_t> experts;        // those of them that the layer holds, in order; empty: all
 };
 
 struct LayerWeights {

@@ -71,6 +71,8 @@ PackedMatrices::PackedMatrices(const Kernels& kernels, WeightFormat format, bool
                                             std::to_string(bytes_) + " bytes, got " + std::to_string(part.bytes));
 }
 
+void PackedMatrices::hold(const std::vector<int32_t>& matrices) { held_ = matrices; }
+
 PackedMatrices::PackedMatrices(const Kernels& kernels, WeightFormat format, bool gated, int64_t matrices,
                                int64_t columns, int64_t depth, const void* base)
     : type_(format.type),

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/config.h"
 #include "core/tensor.h"
@@ -31,6 +32,9 @@ class PackedMatrices {
   PackedMatrices(const Kernels& kernels, WeightFormat format, bool gated, int64_t matrices, int64_t columns,
                  int64_t depth, const PackedPart& part);
 
+  // From now on there are only these, numbered as they stand here. For matrices that were packed before.
+  void hold(const std::vector<int32_t>& matrices);
+
   // `gate` is read when there is one. Values are rounded to the type, to nearest even, or quantised. Different panels
   // may be packed by different threads.
   void pack_panel(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
@@ -39,17 +43,19 @@ class PackedMatrices {
   WeightType type() const { return type_; }
   bool integer_products() const { return integer_products_; }
   int64_t group() const { return group_; }  // rows of a panel that stand behind one row of scales
-  int64_t matrices() const { return matrices_; }
+  int64_t matrices() const { return held_.empty() ? matrices_ : static_cast<int64_t>(held_.size()); }
   int64_t columns() const { return columns_; }
   int64_t depth() const { return depth_; }
   int64_t num_panels() const { return num_panels_; }
   size_t panel_bytes() const { return panel_bytes_; }
-  size_t bytes() const { return bytes_; }
+  size_t bytes() const { return held_.empty() ? bytes_ : held_.size() * (bytes_ / matrices_); }
+  bool is_whole() const { return held_.empty(); }
   PackedPart part(std::string name) const { return {std::move(name), base_, bytes_}; }
 
-  const void* panel(int64_t matrix, int64_t panel) const { return base_ + panel_at(matrix, panel); }
+  const void* panel(int64_t matrix, int64_t panel) const { return base_ + panel_at(stored(matrix), panel); }
   const float* bias(int64_t matrix, int64_t panel) const {
-    return reinterpret_cast<const float*>(base_ + bias_begin_) + (matrix * num_panels_ + panel) * panel_columns_;
+    return reinterpret_cast<const float*>(base_ + bias_begin_) +
+           (stored(matrix) * num_panels_ + panel) * panel_columns_;
   }
 
  private:
@@ -64,6 +70,7 @@ class PackedMatrices {
   Source source_of(int64_t panel, int64_t column) const;
   // Where kernels/weights.h looks for a column in a row of the panel.
   int64_t position_of(int64_t column) const;
+  int64_t stored(int64_t matrix) const { return held_.empty() ? matrix : held_[matrix]; }
   size_t panel_at(int64_t matrix, int64_t panel) const { return (matrix * num_panels_ + panel) * panel_bytes_; }
   std::byte* at(int64_t matrix, int64_t panel) { return memory_.data() + panel_at(matrix, panel); }
   template <class To>
@@ -87,6 +94,7 @@ class PackedMatrices {
   size_t bias_begin_, bytes_;
   AlignedBuffer memory_;  // empty where the matrices were packed before
   const std::byte* base_;
+  std::vector<int32_t> held_;  // empty: all
 };
 
 }  // namespace moe::cpu

@@ -119,6 +119,8 @@ CpuLayer::CpuLayer(const Kernels& kernels, const LayerSpec& layer_spec, const Pa
     : spec(layer_spec),
       memory(packed.memory),
       experts(packed_experts(kernels, spec, spec.moe.expert_num, spec.intermediate_size, packed, "")) {
+  experts.up.hold(packed.experts);
+  experts.down.hold(packed.experts);
   if (spec.shared_size > 0) shared = packed_experts(kernels, spec, 1, spec.shared_size, packed, "shared.");
   if (const PackedPart* const part = find(packed, "shared_router"))
     shared_router = packed_router(kernels, 1, spec.hidden_size, *part);
@@ -144,6 +146,7 @@ size_t CpuLayer::weight_bytes() const {
 }
 
 std::vector<PackedPart> CpuLayer::packed_parts() const {
+  if (!experts.up.is_whole()) return {};
   std::vector<PackedPart> parts{experts.up.part("up"), experts.down.part("down")};
   if (shared) parts.insert(parts.end(), {shared->up.part("shared.up"), shared->down.part("shared.down")});
   if (shared_router) parts.push_back(shared_router->part("shared_router"));

@@ -1,5 +1,6 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
+import type { Exchange } from './options.js';
 
 /** What a rank says of itself when it joins. */
 export interface Hello {
@@ -9,6 +10,9 @@ export interface Hello {
   size: number;
   modelParallel: number;
   workers: boolean;
+  /** What this rank would have for all, if it is rank 0. */
+  exchange: Exchange;
+  ranksPerNode?: number | undefined;
   /** Names the process among all processes of all machines. */
   process: string;
   /** Names the machine. */
@@ -72,11 +76,11 @@ export class Roster {
 
 function isHello(value: unknown): value is Hello {
   if (typeof value !== 'object' || value === null) return false;
-  const { build, rank, size, modelParallel, workers, process, machine, contact } =
+  const { build, rank, size, modelParallel, workers, exchange, process, machine, contact } =
     value as Partial<Hello>;
   return (
     typeof workers === 'boolean' &&
-    [build, process, machine, contact].every((text) => typeof text === 'string') &&
+    [build, exchange, process, machine, contact].every((text) => typeof text === 'string') &&
     [rank, size, modelParallel].every(Number.isSafeInteger)
   );
 }

@@ -66,12 +66,22 @@ export function nativeSetting(
   };
 }
 
-/** The views with the experts of the rank's own set only. */
+/**
+ * The views with the experts of the rank's own set only. Packed weights stay whole: what is not used is not read.
+ *
+ * @throws `ConfigError` for packed weights with model parallelism
+ */
 export function ownViews(
   views: LayerWeightViews,
   group: ExpertGroup,
   { expertsOfSet }: NativeParallel,
 ) {
+  if (views.packed !== undefined) {
+    if (group.modelParallel === 1) return views;
+    throw new ConfigError(
+      `Expected \`modelParallel\` 1 with packed weights, whose columns are packed as a whole, got ${group.modelParallel}`,
+    );
+  }
   const own = expertsOfSet[Math.floor(group.rank / group.modelParallel)] as Int32Array;
   return {
     ...views,

@@ -102,10 +102,10 @@ export class Ranks implements AsyncDisposable {
   }
 
   /** All of them, as ranks of a new group. */
-  async join(options: Partial<GroupOptions> = {}): Promise<void> {
+  async join(options: Partial<GroupOptions> = {}): Promise<unknown[]> {
     const store = options.store ?? `tcp://127.0.0.1:${await freePort()}`;
     const size = this.all.length;
-    await this.tell('join', (rank) => ({ timeoutMs: 20_000, ...options, rank, size, store }));
+    return this.tell('join', (rank) => ({ timeoutMs: 20_000, ...options, rank, size, store }));
   }
 
   /** Tells each rank the same at once. */

@@ -71,7 +71,7 @@ TEST(Prepare, TakesItsOwnPackedPartsAndGivesTheSameBits) {
     RandomLayer random({.hidden = 70, .intermediate = 45, .shared = 20, .held = held, .biases = true});
     const std::unique_ptr<PreparedLayer> first = prepare(backend, random);
     LayerWeights packed;
-    packed.packed = PackedWeights{backend.packed_layout(random.spec), first->packed_parts(), nullptr};
+    packed.packed = PackedWeights{backend.packed_layout(random.spec), first->packed_parts(), {}, {}};
     const auto second = backend.prepare(random.spec, packed, [](int64_t, int64_t) {}, {});
     EXPECT_EQ(second->weight_bytes(), first->weight_bytes());
     const std::vector<float> hidden = random.hidden(9);

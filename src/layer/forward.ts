@@ -1,0 +1,142 @@
+import { describe, expectBoolean, expectOptions, expectSignal } from '../checks.js';
+import type { MoEConfig } from '../config.js';
+import { ConfigError, ShapeError } from '../errors.js';
+import type { ExpertGroup } from '../group.js';
+import type { NativeCall } from '../native.js';
+import type { Tensor } from '../weights.js';
+import { expectArray, expectFixedMemory, expectTensor } from './tensor_views.js';
+
+/** How `MoELayer.forward` runs one batch. */
+export interface ForwardOptions {
+  /** Written to and returned instead of a new array: `[T, H]`. May be `hidden` itself. */
+  out?: Float32Array | undefined;
+  /** Also returns the routing. Defaults to false. */
+  routing?: boolean | undefined;
+  /** Withdraws a waiting call, or stops a running one at the next block of an expert. Not for a layer of a group. */
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Both arrays are `[T, K]`, strongest choice first. Where capacity dropped a choice, -1 and 0. Where a token's logits are
+ * not finite, -1 and NaN in all its choices.
+ */
+export interface Routing {
+  /** The experts of each token. */
+  expertIds: Int32Array;
+  /** What each expert's output is multiplied by. */
+  weights: Float32Array;
+}
+
+/** `ForwardOptions` that ask for the routing, so the result has it. */
+export interface RoutedForwardOptions extends ForwardOptions {
+  /** Returns the routing, too. */
+  routing: true;
+}
+
+/** One batch's outcome. */
+export interface ForwardResult {
+  /** `[T, H]`. */
+  output: Float32Array;
+  /** The config's balance losses, their factors applied; 0 without any. */
+  auxLoss: number;
+  /** The config's z-loss, its factor applied; 0 without one. */
+  zLoss: number;
+  /** Tokens each expert served, `[E]`. */
+  expertLoad: Uint32Array;
+  /** (token, choice) pairs cut by capacity; 0 when dropless. */
+  droppedChoices: number;
+  /** Slots per expert and group of tokens, of the first group where the last is shorter; null when dropless. */
+  capacity: number | null;
+  /** When asked for. */
+  routing?: Routing | undefined;
+}
+
+/** A `ForwardResult` that has the routing. */
+export interface RoutedForwardResult extends ForwardResult {
+  /** As it was asked for. */
+  routing: Routing;
+}
+
+const optionNames: readonly (keyof ForwardOptions)[] = ['out', 'routing', 'signal'];
+
+/** A call with everything that its result is made of. */
+export type FullCall = NativeCall & Required<Pick<NativeCall, 'output' | 'expertLoad' | 'totals'>>;
+
+/**
+ * A batch and its options as native code takes them.
+ *
+ * @throws `ShapeError`, `ConfigError`
+ */
+export function callOf(
+  hidden: Float32Array | Tensor,
+  options: ForwardOptions,
+  layer: { hiddenSize: number; config: MoEConfig; group: ExpertGroup | undefined },
+): FullCall {
+  expectOptions('forward', options, optionNames);
+  const { out, routing, signal } = options;
+  if (routing !== undefined) expectBoolean('routing', routing);
+  expectSignal(signal);
+  if (signal !== undefined && layer.group !== undefined)
+    throw new ConfigError(
+      'Expected no `signal` for a layer of a group: the other ranks would wait for the call',
+    );
+  const input = inputOf(hidden, layer.hiddenSize);
+  const values = input.tokens * layer.hiddenSize;
+  if (out !== undefined) {
+    expectArray('out', 'float32', out);
+    if (out.length !== values)
+      throw new ShapeError(
+        `Expected \`out\` to hold ${values} values like \`hidden\`, got ${out.length}`,
+      );
+  }
+  return {
+    ...input,
+    output: out ?? new Float32Array(values),
+    expertLoad: new Uint32Array(layer.config.expertNum),
+    totals: new Float64Array(4),
+    ...(routing === true && emptyRouting(input.tokens, layer.config)),
+  };
+}
+
+/** @throws `ShapeError` for what is no batch of tokens of this size */
+export function inputOf(
+  hidden: Float32Array | Tensor,
+  hiddenSize: number,
+): Pick<NativeCall, 'hidden' | 'dtype' | 'tokens'> {
+  if (hidden instanceof Float32Array) {
+    expectFixedMemory('hidden', hidden);
+    if (hidden.length % hiddenSize !== 0)
+      throw new ShapeError(
+        `Expected the length of \`hidden\` to be a multiple of hiddenSize ${hiddenSize}, got ${hidden.length}`,
+      );
+    return { hidden, dtype: 'float32', tokens: hidden.length / hiddenSize };
+  }
+  const tokens = (hidden as Partial<Tensor> | null | undefined)?.shape?.[0];
+  if (tokens === undefined)
+    throw new ShapeError(
+      `Expected \`hidden\` to be a Float32Array or a tensor [T, ${hiddenSize}], got ${describe(hidden)}`,
+    );
+  const { data, dtype } = expectTensor('hidden', hidden, [tokens, hiddenSize]);
+  return { hidden: data, dtype, tokens };
+}
+
+/** Where the routing of so many tokens goes. */
+export function emptyRouting(tokens: number, { numExpertsChosen }: MoEConfig): Routing {
+  const slots = tokens * numExpertsChosen;
+  return { expertIds: new Int32Array(slots), weights: new Float32Array(slots) };
+}
+
+/** What a call wrote, for the user. */
+export function resultOf(call: FullCall): ForwardResult {
+  const { output, expertLoad, totals, expertIds, weights } = call;
+  const [auxLoss = 0, zLoss = 0, droppedChoices = 0, capacity = -1] = totals;
+  return {
+    output,
+    auxLoss,
+    zLoss,
+    expertLoad,
+    droppedChoices,
+    capacity: capacity < 0 ? null : capacity,
+    ...(expertIds && weights && { routing: { expertIds, weights } }),
+  };
+}
