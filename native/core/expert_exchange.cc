@@ -171,23 +171,22 @@ void ExpertExchange::share_slices(float* buffer, const std::vector<Part>& rows_o
   collective_.wait(collective_.start(buffer, sends_, buffer, receives_));
 }
 
-// Begins to send the results back. Those of the own set's rows go home at once.
+// Begins to send the results back. Those of the own set's rows go home meanwhile.
 void ExpertExchange::combine(int32_t number, Matrix done) {
   Chunk& chunk = *chunks_[number];
   const ArrivedRows& rows = chunk.rows;
   float* const home = home_.reserve<float>(0);
   const std::span<const int32_t> row_of_result(rows.row_of_result());
   float* const returned = chunk.returned.reserve<float>(rows.results() * hidden_size_);
+  const int sets = shape().sets();
   sends_.clear();
   receives_.clear();
 
   int64_t result = 0, at_home = chunk.first_result;
   for (int32_t slice = 0; slice < slices(); ++slice) {
-    const int64_t own = rows.block(slice, 0).results;
-    gather_rows(done, row_of_result.subspan(result, own), home + at_home * hidden_size_);
-    result += own;
-    const int64_t first = result;
-    for (int i = 1; i < shape().sets(); ++i) {
+    const int64_t first = result + rows.block(slice, 0).results;
+    result = first;
+    for (int i = 1; i < sets; ++i) {
       const ArrivedBlock& block = rows.block(slice, i);
       if (slice == slice_of_member() && block.results > 0)
         sends_.push_back(
@@ -195,8 +194,7 @@ void ExpertExchange::combine(int32_t number, Matrix done) {
       result += block.results;
     }
     if (slice == slice_of_member()) gather_rows(done, row_of_result.subspan(first, result - first), returned);
-
-    for (int i = 0; i < shape().sets(); ++i) {
+    for (int i = 0; i < sets; ++i) {
       const int set = set_after(i);
       const int64_t expected = outgoing_.results(number, slice, set);
       if (i > 0 && slice == slice_of_member() && expected > 0)
@@ -205,6 +203,16 @@ void ExpertExchange::combine(int32_t number, Matrix done) {
     }
   }
   chunk.combine = collective_.start(returned, sends_, home, receives_);
+
+  result = 0;
+  at_home = chunk.first_result;
+  for (int32_t slice = 0; slice < slices(); ++slice) {
+    gather_rows(done, row_of_result.subspan(result, rows.block(slice, 0).results), home + at_home * hidden_size_);
+    for (int i = 0; i < sets; ++i) {
+      result += rows.block(slice, i).results;
+      at_home += outgoing_.results(number, slice, set_after(i));
+    }
+  }
 }
 
 // Waits for the chunk's results.
