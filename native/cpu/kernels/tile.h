@@ -9,6 +9,9 @@ struct Ahead {
 
 // Far enough to cover the latency of memory, near enough to stay in L1.
 constexpr int64_t kStreamAheadBytes = 2048;
+// With several rows the panels push the rows of x out of L1, and those must not wait for one of its few fill buffers:
+// what comes from memory is fetched into L2 first, and from there into L1.
+constexpr int64_t kFarAheadBytes = 8192, kNearAheadBytes = 1024;
 
 // The k-th of the rows that stand together at `panel`, times the tile's rows at x: acc += x * w.
 template <class W, int R, int P, bool Streaming, int Row>
@@ -21,7 +24,14 @@ template <class W, int R, int P, bool Streaming, int Row>
     W::template load<Row>(rows, w[p]);
     if constexpr (Streaming && Row == 0) {
 #pragma GCC unroll 64
-      for (int64_t byte = 0; byte < W::kRowsBytes; byte += 64) __builtin_prefetch(rows + kStreamAheadBytes + byte);
+      for (int64_t byte = 0; byte < W::kRowsBytes; byte += 64) {
+        if constexpr (R == 1 || W::kScaled) {  // integers have too many other instructions to gain
+          __builtin_prefetch(rows + kStreamAheadBytes + byte);
+        } else {
+          __builtin_prefetch(rows + kFarAheadBytes + byte, 0, 2);
+          __builtin_prefetch(rows + kNearAheadBytes + byte);
+        }
+      }
     }
   }
 #pragma GCC unroll 64
