@@ -102,6 +102,8 @@ export class MoELayer implements AsyncDisposable {
 
   readonly #native: NativeLayer;
   readonly #load: Float64Array;
+  /** Of calls that have ended: making one takes longer than filling it. */
+  readonly #totals: Float64Array[] = [];
 
   private constructor(parts: LayerParts, device: DeviceName, native: NativeLayer) {
     this.group = parts.group;
@@ -187,15 +189,19 @@ export class MoELayer implements AsyncDisposable {
     hidden: Float32Array | Tensor,
     options: ForwardOptions = {},
   ): Promise<ForwardResult> {
-    const call = callOf(hidden, options, this);
+    const call = this.#call(hidden, options);
     const { signal } = options;
     if (signal === undefined) {
-      await settled(() => this.#native.forward(call));
+      try {
+        await this.#native.forward(call);
+      } catch (error) {
+        throw fromNative(error);
+      }
     } else {
       const cancellation = new (addon().Cancellation)();
-      const cancellable = { ...call, cancellation };
+      call.cancellation = cancellation;
       await settled(
-        () => this.#native.forward(cancellable),
+        () => this.#native.forward(call),
         signal,
         () => cancellation.cancel(),
       );
@@ -212,7 +218,7 @@ export class MoELayer implements AsyncDisposable {
   forwardSync(hidden: Float32Array | Tensor, options: RoutedForwardOptions): RoutedForwardResult;
   forwardSync(hidden: Float32Array | Tensor, options?: ForwardOptions): ForwardResult;
   forwardSync(hidden: Float32Array | Tensor, options: ForwardOptions = {}): ForwardResult {
-    const call = callOf(hidden, options, this);
+    const call = this.#call(hidden, options);
     options.signal?.throwIfAborted();
     try {
       this.#native.forwardSync(call);
@@ -273,10 +279,17 @@ export class MoELayer implements AsyncDisposable {
     return this.#native;
   }
 
+  #call(hidden: Float32Array | Tensor, options: ForwardOptions): FullCall {
+    return callOf(hidden, options, this, this.#totals.pop() ?? new Float64Array(4));
+  }
+
   #resultOf(call: FullCall): ForwardResult {
-    for (const [expert, tokens] of call.expertLoad.entries())
-      this.#load[expert] = (this.#load[expert] as number) + tokens;
-    return resultOf(call);
+    const { expertLoad, totals } = call;
+    for (let expert = 0; expert < expertLoad.length; expert++)
+      this.#load[expert] = (this.#load[expert] as number) + (expertLoad[expert] as number);
+    const result = resultOf(call);
+    this.#totals.push(totals);
+    return result;
   }
 }
 

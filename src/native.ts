@@ -68,14 +68,14 @@ export interface NativeCall {
   tokens: number;
   output?: Float32Array;
   /** [T, K] */
-  expertIds?: Int32Array;
+  expertIds?: Int32Array | undefined;
   /** [T, K] */
-  weights?: Float32Array;
+  weights?: Float32Array | undefined;
   /** [E] */
   expertLoad?: Uint32Array;
   /** auxLoss, zLoss, droppedChoices, capacity (-1 when dropless) */
   totals?: Float64Array;
-  cancellation?: NativeCancellation;
+  cancellation?: NativeCancellation | undefined;
 }
 
 /** One rank of a group, before and after it has met the others. */

@@ -1,5 +1,6 @@
 // What one JavaScript environment (main thread or worker) has under way, and how it hears of what ended.
 #pragma once
+#include <atomic>
 #include <condition_variable>
 #include <exception>
 #include <memory>
@@ -46,6 +47,8 @@ class EnvironmentJob : public Job {
   Environment& environment_;
   std::shared_ptr<DeviceLane> device_;
   std::exception_ptr error_;
+  bool blocks_ = false;  // the JS thread waits for it, and nothing else
+  std::atomic<bool> has_ended_{false};
 };
 
 class Environment {

@@ -8,7 +8,7 @@ namespace moe {
 namespace {
 
 // A call that follows another within this time finds the lane awake: cheaper than a wake-up by the kernel.
-constexpr auto kSpin = std::chrono::microseconds(20);
+constexpr auto kSpin = std::chrono::microseconds(50);
 
 }  // namespace
 

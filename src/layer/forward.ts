@@ -65,12 +65,14 @@ export type FullCall = NativeCall & Required<Pick<NativeCall, 'output' | 'expert
 /**
  * A batch and its options as native code takes them.
  *
+ * @param totals where numbers of the batch go: of 4 values
  * @throws `ShapeError`, `ConfigError`
  */
 export function callOf(
   hidden: Float32Array | Tensor,
   options: ForwardOptions,
   layer: { hiddenSize: number; config: MoEConfig; group: ExpertGroup | undefined },
+  totals: Float64Array,
 ): FullCall {
   expectOptions('forward', options, optionNames);
   const { out, routing, signal } = options;
@@ -81,7 +83,8 @@ export function callOf(
       'Expected no `signal` for a layer of a group: the other ranks would wait for the call',
     );
   const input = inputOf(hidden, layer.hiddenSize);
-  const values = input.tokens * layer.hiddenSize;
+  const { tokens } = input;
+  const values = tokens * layer.hiddenSize;
   if (out !== undefined) {
     expectArray('out', 'float32', out);
     if (out.length !== values)
@@ -89,12 +92,18 @@ export function callOf(
         `Expected \`out\` to hold ${values} values like \`hidden\`, got ${out.length}`,
       );
   }
+  const routed = routing === true ? emptyRouting(tokens, layer.config) : undefined;
+  // Every call has the same fields in the same order: a small call spends more time on its objects than on its experts.
   return {
-    ...input,
+    hidden: input.hidden,
+    dtype: input.dtype,
+    tokens,
     output: out ?? new Float32Array(values),
     expertLoad: new Uint32Array(layer.config.expertNum),
-    totals: new Float64Array(4),
-    ...(routing === true && emptyRouting(input.tokens, layer.config)),
+    totals,
+    expertIds: routed?.expertIds,
+    weights: routed?.weights,
+    cancellation: undefined,
   };
 }
 
@@ -130,13 +139,14 @@ export function emptyRouting(tokens: number, { numExpertsChosen }: MoEConfig): R
 export function resultOf(call: FullCall): ForwardResult {
   const { output, expertLoad, totals, expertIds, weights } = call;
   const [auxLoss = 0, zLoss = 0, droppedChoices = 0, capacity = -1] = totals;
-  return {
+  const result: ForwardResult = {
     output,
     auxLoss,
     zLoss,
     expertLoad,
     droppedChoices,
     capacity: capacity < 0 ? null : capacity,
-    ...(expertIds && weights && { routing: { expertIds, weights } }),
   };
+  if (expertIds && weights) result.routing = { expertIds, weights };
+  return result;
 }
