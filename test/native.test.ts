@@ -30,6 +30,10 @@ describe('the addon', () => {
     expect(Object.fromEntries(exported)).toEqual(declared);
   });
 
+  test('names its version and the interface that plugins must have been built with', () => {
+    expect(loadNative().buildId).toMatch(/^node-moe \d+\.\d+\.\d+ [\da-f]{12}$/);
+  });
+
   test('has the error codes of errors.ts, in order', () => {
     expect(loadNative().errorCodes).toEqual([...errorCodes]);
   });

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "core/build_id.h"  // of the build folder
 
 namespace moe {
 
@@ -27,7 +28,7 @@ struct Plugin {
   std::unique_ptr<Backend> (*open)(int index);
 };
 
-// Version and source of this build, the same string in the addon and in its plugins.
+// Version and interface of this build, the same string in the addon and in its plugins.
 constexpr const char* kBuildId = MOE_BUILD_ID;
 
 }  // namespace moe

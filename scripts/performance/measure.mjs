@@ -10,7 +10,11 @@ const root = new URL('../../', import.meta.url).pathname;
 const everyType = 'float32,bfloat16,int8,int4';
 
 /** Shapes whose peers are timed, and the types of weights of each. `bench --peers --shape NAME` times others. */
-const compared = [{ shape: 'bench-small', types: everyType }];
+const compared = [
+  { shape: 'bench-small', types: everyType },
+  { shape: 'olmoe-1b-7b', types: 'bfloat16,int4' },
+  { shape: 'qwen3-30b-a3b', types: 'bfloat16,int4' },
+];
 
 export async function measure({ seconds, peers }) {
   const bench = (...options) => runBench(seconds, options);

@@ -17,7 +17,7 @@ constexpr Activation kEveryActivation[] = {Activation::kSwiGLU, Activation::kSwi
 constexpr int64_t kEveryPath[] = {1, 9, 33, 70, 150, 400};
 
 TEST_F(CudaForward, MatchesTheReferenceOnSizesThatAreMultiplesOfNothing) {
-  for (const int32_t hidden : {1, 3, 17, 130})
+  for (const int32_t hidden : {1, 3, 17, 32, 96, 130})
     for (const int32_t intermediate : {1, 5, 31, 257})
       for (const int64_t tokens : {3, 40})
         expect_reference(
