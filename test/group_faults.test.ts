@@ -1,15 +1,16 @@
 // What happens to the others when a rank dies, hangs or is cut off.
 import { describe, expect, test } from 'vitest';
+import type { GroupOptions } from '../src/index.js';
 import { randomValues, smallLayer } from './support/layers.js';
 import { type Failure, freePort, type RankProcess, Ranks } from './support/ranks.js';
 
 const timeoutMs = 2000;
-const options = smallLayer({ E: 6, H: 64, I: 64 });
+const options = smallLayer({ E: 12, H: 64, I: 64 });
 const hidden = randomValues(64 * 64, 9);
 
 /** Ranks that run batch after batch, and the failure that each will end with. */
-async function running(ranks: Ranks): Promise<Promise<Failure>[]> {
-  await ranks.join({ timeoutMs });
+async function running(ranks: Ranks, group: Partial<GroupOptions> = {}) {
+  await ranks.join({ timeoutMs, ...group });
   await ranks.tell('create', () => options);
   const failures = ranks.all.map((rank) => rank.failureOf('forwardForEver', { hidden }));
   await Promise.all(ranks.all.map((rank) => rank.progress()));
@@ -63,6 +64,16 @@ describe('the ranks that are left get an error in time, and go on without', () =
     failures[2]?.catch(() => {});
     await expectFailures([first, second], failures.slice(0, 2), /^ERR_MOE_PEER_LOST$/);
     await expectToGoOn([first, second]);
+  });
+
+  test('a rank that passes rows on inside its machine is killed', async () => {
+    await using ranks = new Ranks(4);
+    const failures = await running(ranks, { exchange: 'two-level', ranksPerNode: 2 });
+    const [killed, ...survivors] = ranks.all as [RankProcess, ...RankProcess[]];
+    killed.child.kill('SIGKILL');
+    failures[0]?.catch(() => {});
+    await expectFailures(survivors, failures.slice(1), /^ERR_MOE_PEER_LOST$/);
+    await expectToGoOn(survivors);
   });
 
   test('a rank that stops answering', async () => {
