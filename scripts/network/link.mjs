@@ -1,7 +1,7 @@
 // Two network namespaces of this machine with a link between them that has a rate and a delay. Takes root.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -18,6 +18,7 @@ export function obstacle() {
   } catch {
     return 'there is no ip (Debian: iproute2)';
   }
+  if (!existsSync('/dev/net/tun')) return 'there is no /dev/net/tun';
   return '';
 }
 

@@ -46,14 +46,12 @@ const line = (name, data, color, type = 'solid') => ({
 const typesOf = (cases) => [...new Set(cases.map(({ weightType }) => weightType))];
 const median = ({ nodeMoe }) => nodeMoe.milliseconds.median;
 
-/** The least time that a case could take: its flops or its bytes at the machine's own rates. */
-export function limit({ nodeMoe }, { gflops, gigabytesPerSecond }) {
-  const byFlops = (nodeMoe.gflops / gflops) * nodeMoe.milliseconds.median;
-  const byBytes = (nodeMoe.gigabytesPerSecond / gigabytesPerSecond) * nodeMoe.milliseconds.median;
-  return Math.max(byFlops, byBytes);
+/** The least time that a case could take: its flops or its bytes at the rates that the machine had beside it. */
+export function limit({ nodeMoe: { milliseconds, flopFraction, bandwidthFraction } }) {
+  return Math.max(flopFraction, bandwidthFraction) * milliseconds.median;
 }
 
-function tokensChart({ tokens: { cases, machine } }) {
+function tokensChart({ tokens: { cases } }) {
   const series = typesOf(cases).flatMap((type) => {
     const own = cases.filter(({ weightType }) => weightType === type);
     return [
@@ -64,7 +62,7 @@ function tokensChart({ tokens: { cases, machine } }) {
       ),
       line(
         `${type}, limit`,
-        own.map((one) => [one.tokens, limit(one, machine)]),
+        own.map((one) => [one.tokens, limit(one)]),
         colors[type],
         'dashed',
       ),

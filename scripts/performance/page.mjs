@@ -26,8 +26,8 @@ export function page(results) {
     '',
     '## Tokens',
     '',
-    'The limit is the larger of flops and bytes at the machine’s own rates, measured in the same run. Weights that stay in the',
-    'last-level cache between calls can beat it.',
+    'The limit is the larger of flops and bytes at the machine’s own rates, which are measured in turns with the forwards. Weights',
+    'that stay in the last-level cache between calls can beat it.',
     '',
     'From 4 to 64 tokens an expert has few rows, and int8 and int4 weights are turned into float32 anew for them: with AVX-512,',
     '4 instructions on the ports of the multipliers for two registers of weights, beside 2 for each row. So at most a third of the',
@@ -84,7 +84,7 @@ function table(titles, rows) {
   return [row(titles), row(titles.map(() => '---')), ...rows.map(row)].join('\n');
 }
 
-function tokensTable({ cases, machine }) {
+function tokensTable({ cases }) {
   return table(
     ['weights', 'tokens', 'ms', 'GFLOP/s', 'of peak', 'GB/s', 'of peak', 'over the limit'],
     cases.map((one) => [
@@ -95,7 +95,7 @@ function tokensTable({ cases, machine }) {
       percent(one.nodeMoe.flopFraction),
       fixed(one.nodeMoe.gigabytesPerSecond),
       percent(one.nodeMoe.bandwidthFraction),
-      `${(median(one) / limit(one, machine)).toFixed(2)}x`,
+      `${(median(one) / limit(one)).toFixed(2)}x`,
     ]),
   );
 }

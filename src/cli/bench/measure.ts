@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MoEError } from '../../errors.js';
 import type { MoELayer, WeightType } from '../../layer.js';
+import type { NativeMachinePeak } from '../../native.js';
 import type { Peer } from './peer.js';
 import { type ReferenceRow, referenceRows, relativeError } from './reference.js';
 import { type Spread, spread, timeCalls } from './samples.js';
@@ -50,13 +51,22 @@ export interface PeerMeasurement extends Measurement {
   ratio: number;
 }
 
+/** How far a case is from what the machine does beside it, in turns; medians over the rounds. 1 is the limit. */
+export interface Fractions {
+  /** Of the multiply-add rate. */
+  flopFraction: number;
+  /** Of the rate of reading memory. */
+  bandwidthFraction: number;
+}
+
 /** One batch size, measured. */
 export interface Case {
   weightType: WeightType;
   tokens: number;
   /** Experts that at least one token chose: their weights are read. */
   activeExperts: number;
-  nodeMoe: Measurement & { gigabytesPerSecond: number };
+  /** With fractions where there are limits. */
+  nodeMoe: Measurement & { gigabytesPerSecond: number } & Partial<Fractions>;
   peers: PeerMeasurement[];
 }
 
@@ -65,6 +75,8 @@ export interface MeasureOptions {
   layer: MoELayer;
   weightType: WeightType;
   peers: readonly Peer[];
+  /** Measures the machine's limits; absent where they are not known. */
+  machinePeak: (() => Promise<NativeMachinePeak>) | undefined;
   tokens: number;
   /** For each contestant, over all rounds. */
   seconds: number;
@@ -73,7 +85,7 @@ export interface MeasureOptions {
 
 /** Checks every contestant's result, then times them in turns. */
 export async function measureCase(options: MeasureOptions): Promise<Case> {
-  const { shape, layer, peers, tokens, seconds, signal } = options;
+  const { shape, layer, peers, machinePeak, tokens, seconds, signal } = options;
   const hidden = syntheticHidden(tokens, shape);
   const out = new Float32Array(hidden.length);
   const call = () => layer.forward(hidden, { out, ...(!layer.group && { signal }) });
@@ -94,9 +106,11 @@ export async function measureCase(options: MeasureOptions): Promise<Case> {
 
   const ours: number[][] = [];
   const theirs: number[][][] = peers.map(() => []);
+  const peaks: NativeMachinePeak[] = [];
   for (let round = 0; round < rounds; round++) {
     await sleep(pauseMilliseconds, undefined, { signal });
     ours.push(await timeCalls(call, seconds / rounds));
+    if (machinePeak !== undefined) peaks.push(await machinePeak());
     for (const [i, peer] of peers.entries()) {
       await sleep(pauseMilliseconds, undefined, { signal });
       theirs[i]?.push(await peer.time(tokens, seconds / rounds));
@@ -110,7 +124,11 @@ export async function measureCase(options: MeasureOptions): Promise<Case> {
     weightType: options.weightType,
     tokens,
     activeExperts,
-    nodeMoe: { ...nodeMoe, gigabytesPerSecond: bytes / nodeMoe.milliseconds.median / 1e6 },
+    nodeMoe: {
+      ...nodeMoe,
+      gigabytesPerSecond: bytes / nodeMoe.milliseconds.median / 1e6,
+      ...(peaks.length > 0 && fractions(ours.map(median), peaks, flops(tokens, shape), bytes)),
+    },
     peers: peers.map(({ name, type, version }, i) => ({
       name,
       type,
@@ -135,6 +153,21 @@ function measurement(
     samples: samples.length,
     gflops: flops(tokens, shape) / milliseconds.median / 1e6,
     error,
+  };
+}
+
+/** @param turns milliseconds of a call in each round */
+function fractions(
+  turns: readonly number[],
+  peaks: readonly NativeMachinePeak[],
+  flops: number,
+  bytes: number,
+): Fractions {
+  const ofPeak = (amount: number, rate: (peak: NativeMachinePeak) => number) =>
+    median(peaks.map((peak, round) => amount / (turns[round] as number) / 1e6 / rate(peak)));
+  return {
+    flopFraction: ofPeak(flops, ({ gflops }) => gflops),
+    bandwidthFraction: ofPeak(bytes, ({ gigabytesPerSecond }) => gigabytesPerSecond),
   };
 }
 

@@ -18,8 +18,8 @@ import { type PeerName, type PeerProgram, preparePeer } from './peer_install.js'
 import { expertElements, type Shape } from './shapes.js';
 import { syntheticLayer } from './synthetic_layer.js';
 
-/** Time given to each of the two rates of the machine; they are measured before every case and at the end. */
-const peakSeconds = 0.1;
+/** Time given to each of the two rates of the machine, in every round. */
+const peakSeconds = 0.05;
 
 export interface BenchSettings {
   shape: Shape;
@@ -42,14 +42,6 @@ export interface BenchSettings {
   peers: readonly PeerChoice[] | true;
 }
 
-/** How far a case is from what the machine can do. 1 is the limit. */
-export interface Fractions {
-  /** Of the multiply-add rate. */
-  flopFraction: number;
-  /** Of the rate of reading memory. */
-  bandwidthFraction: number;
-}
-
 export interface BenchResult {
   shape: Shape;
   device: string;
@@ -65,8 +57,7 @@ export interface BenchResult {
   busyFraction: number;
   /** The machine's own limits: the best seen in this run. Only for the cpu. */
   machine?: NativeMachinePeak;
-  /** With fractions where there is a limit. */
-  cases: (Case & { nodeMoe: Partial<Fractions> })[];
+  cases: Case[];
   eventLoop?: EventLoop;
 }
 
@@ -76,7 +67,6 @@ export async function runBench(settings: BenchSettings): Promise<BenchResult> {
   const bench = new Bench(settings, programs, await busyFraction());
   try {
     for (const weightType of settings.weightTypes) await bench.measure(weightType);
-    await bench.measureMachine();
     return bench.result();
   } finally {
     bench.end();
@@ -132,9 +122,12 @@ class Bench {
       for (const tokens of batches) {
         this.#progress.update(this.#cases.length, batches.length * weightTypes.length);
         signal.throwIfAborted();
-        await this.measureMachine();
+        const machinePeak = layer.device === 'cpu' ? () => this.machinePeak() : undefined;
         this.#cases.push(
-          await measureCase({ shape, layer, weightType, peers, tokens, seconds, signal }),
+          await measureCase({
+            ...{ shape, layer, weightType, peers, machinePeak },
+            ...{ tokens, seconds, signal },
+          }),
         );
       }
       const last = this.#cases.at(-1);
@@ -166,16 +159,6 @@ class Bench {
   result(): BenchResult {
     const { shape, threads, ranks } = this.#settings;
     const machine = this.#machine;
-    const cases = this.#cases.map((measured) => ({
-      ...measured,
-      nodeMoe: {
-        ...measured.nodeMoe,
-        ...(machine && {
-          flopFraction: measured.nodeMoe.gflops / machine.gflops,
-          bandwidthFraction: measured.nodeMoe.gigabytesPerSecond / machine.gigabytesPerSecond,
-        }),
-      },
-    }));
     const { name = '', emulated = false, kernels = '' } = deviceNamed(this.#device) ?? {};
     return {
       shape,
@@ -187,20 +170,20 @@ class Bench {
       ranks,
       busyFraction: this.#busyFraction,
       ...(machine && { machine }),
-      cases,
+      cases: this.#cases,
       ...(this.#eventLoop && { eventLoop: this.#eventLoop }),
     };
   }
 
-  /** Keeps the best of what was seen: it is the machine's limit that counts. Other devices' limits are not measured. */
-  async measureMachine(): Promise<void> {
-    if (this.#device !== 'cpu') return;
+  /** What the machine can do now; keeps the best of what was seen. */
+  async machinePeak(): Promise<NativeMachinePeak> {
     const now = await addon().measureMachinePeak(this.#settings.threads, peakSeconds);
     this.#machine = {
       threads: now.threads,
       gflops: Math.max(this.#machine?.gflops ?? 0, now.gflops),
       gigabytesPerSecond: Math.max(this.#machine?.gigabytesPerSecond ?? 0, now.gigabytesPerSecond),
     };
+    return now;
   }
 }
 
