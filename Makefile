@@ -27,7 +27,7 @@ performance:
 	@npm run --silent build
 	@node scripts/performance.mjs $(ARGS)
 	@node scripts/weight-types.mjs
-	@npx biome format --write docs/performance.md docs/performance docs/weight-types.md
+	@npx biome format --write docs/performance.md docs/weight-types.md
 
 sanitize:
 	@scripts/setup.sh test

@@ -21,7 +21,7 @@ const resultsFile = new URL('results.json', folder);
 mkdirSync(folder, { recursive: true });
 if (!values.draw) {
   const results = await measure({ seconds: Number(values.seconds), peers: values.peers });
-  writeFileSync(resultsFile, JSON.stringify(results));
+  writeFileSync(resultsFile, `${JSON.stringify(results)}\n`);
 }
 const results = JSON.parse(readFileSync(resultsFile, 'utf8'));
 for (const [name, svg] of charts(results)) writeFileSync(new URL(`${name}.svg`, folder), svg);

@@ -174,13 +174,13 @@ void PackedMatrices::put_integers(std::byte* rows, int64_t column, const int8_t*
   for (int64_t k = 0; k < count; k += together) {
     uint32_t bits = 0;
     for (int64_t row = 0; row < std::min(together, count - k); ++row) {
-      const int32_t value = q[k + row];
+      const uint32_t value = static_cast<uint8_t>(q[k + row]);
       if (int4_lanes)  // a nibble by row and by register
-        bits |= static_cast<uint32_t>(value & 0xf) << (4 * (row * registers + reg));
+        bits |= (value & 0xf) << (4 * (row * registers + reg));
       else if (type_ == WeightType::kInt8)
-        bits |= static_cast<uint32_t>(value & 0xff) << (8 * row);
-      else  // two rows share a byte, four apart
-        bits |= static_cast<uint32_t>(value + 8) << (8 * (row % kDotRows) + 4 * (row / kDotRows));
+        bits |= value << (8 * row);
+      else  // -8 to 7 as 0 to 15; two rows share a byte, four apart
+        bits |= ((value + 8) & 0xf) << (8 * (row % kDotRows) + 4 * (row / kDotRows));
     }
     std::byte* const at = rows + (k / together * words_per_row + word) * static_cast<int64_t>(sizeof bits);
     uint32_t before;

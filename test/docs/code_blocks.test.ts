@@ -10,7 +10,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { basename, delimiter, join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
@@ -52,9 +52,6 @@ const blocks = documents.flatMap((file) =>
   codeBlocks(file, readFileSync(join(root, file), 'utf8')).map((block) => ({ ...block, file })),
 );
 const programs = blocks.filter(({ language }) => ['ts', 'js', 'mjs'].includes(language));
-
-/** Pages of devices and features that land with them. */
-const awaited = ['performance.md'];
 
 /** Inside the package, so that blocks import it by its name. */
 const built = join(root, 'build/docs-test');
@@ -195,7 +192,6 @@ test('every link to a file leads to one', () => {
     const text = readFileSync(join(root, file), 'utf8');
     return [...text.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)(?:#[^)]*)?\)/g)]
       .map(([, target]) => target as string)
-      .filter((target) => !awaited.includes(basename(target)))
       .filter((target) => !exists(join(root, file, '..', target)))
       .map((target) => `${file}: ${target}`);
   });

@@ -190,10 +190,12 @@ describe('the packages of plugins', () => {
   });
 
   test('the addon refuses one of another version that got there anyway, and names both', async () => {
-    const fakes = join(root, 'build/test/plugins-other-build/libmoe_cuda.so');
-    expect(existsSync(fakes), '`npm run test:native` builds the plugin of another version').toBe(
-      true,
-    );
+    const build = 'build/prebuild/fakes';
+    const options = ['-G', 'Ninja', '-DMOE_ADDON=OFF', '-DMOE_TESTS=ON'];
+    await expectRun('cmake', ['-S', '.', '-B', build, ...options], { cwd: root });
+    const target = ['--target', 'moe_fake_plugin_of_other_build'];
+    await expectRun('cmake', ['--build', build, ...target], { cwd: root });
+    const fakes = join(root, build, 'plugins-other-build/libmoe_cuda.so');
     const project = await projectWith('other-plugin', [tarball()], ['--ignore-scripts']);
     const plugin = join(project, 'node_modules', names[0] as string);
     await mkdir(plugin);
@@ -212,15 +214,18 @@ describe('the packages of plugins', () => {
 });
 
 describe('musl', () => {
+  // The binary for musl has a C++ runtime of its own in it, as a plugin for it would have, and exceptions do not go from
+  // one to the other: it runs on the CPU. Built from source on a musl system, with one runtime for all, plugins work.
+  const withPlugins = '^core\\.FakePlugin\\.|^ascend';
+
   test('the native tests pass on it', { timeout: 2_400_000 }, async () => {
     const build = 'build/prebuild/test-musl';
     const toolchain = `-DCMAKE_TOOLCHAIN_FILE=${root}/scripts/prebuild/linux-x64-musl.cmake`;
     const options = ['-G', 'Ninja', '-DMOE_ADDON=OFF', '-DMOE_TESTS=ON', toolchain];
     await expectRun('cmake', ['-S', '.', '-B', build, ...options], { cwd: root });
     await expectRun('cmake', ['--build', build], { cwd: root });
-    const text = await expectRun('ctest', ['--test-dir', build, '-j2', '--output-on-failure'], {
-      cwd: root,
-    });
+    const chosen = ['-E', withPlugins, '--output-on-failure'];
+    const text = await expectRun('ctest', ['--test-dir', build, '-j2', ...chosen], { cwd: root });
     expect(text).toMatch(/100% tests passed, 0 tests failed out of \d{2,}/);
   });
 });
