@@ -97,6 +97,8 @@ export function sweepLines(sweep, size) {
         return {
           size: at,
           time: median(one),
+          // As on the machine of the first point, by the multiply-add rate beside each; where both do the same flops.
+          steady: median(start) * (start.nodeMoe.flopFraction / one.nodeMoe.flopFraction),
           expected: median(start) + bytes / machine.gigabytesPerSecond,
         };
       }),
@@ -115,7 +117,7 @@ function expertsChart({ experts }) {
     series: lines.flatMap(({ name, weightType, points }) => [
       line(
         name,
-        points.map(({ size, time }) => [size, time]),
+        points.map(({ size, steady }) => [size, steady]),
         colors[weightType],
       ),
       line(
