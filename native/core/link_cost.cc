@@ -9,7 +9,9 @@
 namespace moe {
 namespace {
 
-constexpr size_t kSmall = 64, kLarge = size_t{1} << 20;
+constexpr size_t kSmall = 64;
+// To one peer, and to all of them together: with many, a slow link would take minutes otherwise.
+constexpr size_t kLarge = size_t{1} << 20, kLargeToAll = size_t{4} << 20, kLeastLarge = size_t{16} << 10;
 constexpr int kRounds = 7;
 
 // The median over rounds of what the slowest rank takes for messages of so many bytes.
@@ -36,8 +38,9 @@ double seconds_for(Collective& collective, std::span<const int> peers, size_t by
 
 LinkCost measure_link(Collective& collective, std::span<const int> peers) {
   if (peers.empty()) return {0.0, 1e12};
-  const double start = seconds_for(collective, peers, kSmall), large = seconds_for(collective, peers, kLarge);
-  const double bytes = static_cast<double>(peers.size() * (kLarge - kSmall));
+  const size_t much = std::max(std::min(kLarge, kLargeToAll / peers.size()), kLeastLarge);
+  const double start = seconds_for(collective, peers, kSmall), large = seconds_for(collective, peers, much);
+  const double bytes = static_cast<double>(peers.size() * (much - kSmall));
   return {start, bytes / std::max(large - start, 1e-9)};
 }
 

@@ -25,6 +25,7 @@ const elsewhere: [command: RegExp, where: string][] = [
   [/^(npm (install|i|ci|rebuild|pack)|yarn|pnpm|apt-get|apk|sudo)\b/, 'test/install'],
   [/^(npx )?node-moe bench\b/, 'test/bench.test.ts'],
   [/^node dist\/cli\/main\.js bench\b/, 'test/bench.test.ts'],
+  [/^node scripts\/ranks-\w+\.mjs\b/, 'test/ranks_scripts.test.ts'],
   [/^node (examples\/serving\/)?server\.mjs\b/, 'test/examples/serving.test.ts'],
   [/^node-moe devices --check\b/, 'test/cli/check.test.ts'],
   [/^source \/usr\/local\/Ascend\b/, 'a machine with CANN'],
