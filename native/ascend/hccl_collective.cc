@@ -48,12 +48,7 @@ std::unique_ptr<Collective> HcclCollective::connect(Device& device, Collective& 
 }
 
 HcclCollective::HcclCollective(Device& device, const cann::Collectives& functions, const Collective& host)
-    : device_(device),
-      functions_(functions),
-      rank_(host.rank()),
-      size_(host.size()),
-      timeout_(host.timeout()),
-      nothing_(device) {}
+    : DeviceCollective(host), device_(device), functions_(functions), nothing_(device) {}
 
 HcclCollective::~HcclCollective() {
   device_.bind();
@@ -73,8 +68,8 @@ uint64_t HcclCollective::start(const void* send, std::span<const Transfer> sends
   auto counts = std::make_unique<Counts>();
   const auto fill = [this](std::span<const Transfer> transfers, std::vector<uint64_t>& bytes,
                            std::vector<uint64_t>& offsets) {
-    bytes.assign(size_, 0);
-    offsets.assign(size_, 0);
+    bytes.assign(size(), 0);
+    offsets.assign(size(), 0);
     for (const Transfer& transfer : transfers) {
       if (bytes[transfer.rank] != 0) throw Error(ErrorCode::kInternal, "Expected one transfer for each rank");
       bytes[transfer.rank] = transfer.bytes;

@@ -6,28 +6,22 @@
 
 #include "ascend/cann/collectives.h"
 #include "ascend/device.h"
-#include "core/collective.h"
+#include "core/device_collective.h"
 
 namespace moe::ascend {
 
-class HcclCollective final : public Collective {
+class HcclCollective final : public DeviceCollective {
  public:
   // Every rank of `host` calls it at once. Null, on every rank, where a rank has no HCCL. Throws as `wait` does.
   static std::unique_ptr<Collective> connect(Device& device, Collective& host);
 
   ~HcclCollective() override;
-  HcclCollective(const HcclCollective&) = delete;
-  HcclCollective& operator=(const HcclCollective&) = delete;
 
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
-  std::chrono::milliseconds timeout() const override { return timeout_; }
   // At most one transfer to and from each rank; the two buffers do not overlap.
   uint64_t start(const void* send, std::span<const Transfer> sends, void* receive,
                  std::span<const Transfer> receives) override;
-  // Waits for the stream. HCCL_EXEC_TIMEOUT bounds it, as HCCL has no time limit for a single call.
+  // Waits for the stream. HCCL_EXEC_TIMEOUT bounds it, not `timeout`: HCCL has no time limit for a single call.
   void wait(uint64_t exchange) override;
-  void wait_idle(uint64_t exchange) override { wait(exchange); }
   void abort() noexcept override {}  // a peer that waits hears of it when its own time is up
 
  private:
@@ -41,8 +35,6 @@ class HcclCollective final : public Collective {
 
   Device& device_;
   const cann::Collectives& functions_;
-  const int rank_, size_;
-  const std::chrono::milliseconds timeout_;  // of the host's; HCCL's own is HCCL_EXEC_TIMEOUT
   cann::Communicator communicator_ = nullptr;
   DeviceScratch nothing_;  // a buffer of no rows has no memory of its own, and HCCL wants some
   uint64_t last_ = 0;

@@ -46,12 +46,7 @@ std::unique_ptr<Collective> NcclCollective::connect(cudaStream_t compute, std::f
 
 NcclCollective::NcclCollective(const Nccl& nccl, cudaStream_t compute, std::function<void()> start_work,
                                Collective& host)
-    : nccl_(nccl),
-      compute_(compute),
-      start_work_(std::move(start_work)),
-      rank_(host.rank()),
-      size_(host.size()),
-      timeout_(host.timeout()) {
+    : DeviceCollective(host), nccl_(nccl), compute_(compute), start_work_(std::move(start_work)) {
   cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
 }
 
@@ -75,14 +70,14 @@ void NcclCollective::expect_no_error() {
 }
 
 void NcclCollective::settle(const char* call) {
-  const Clock::time_point deadline = Clock::now() + timeout_;
+  const Clock::time_point deadline = Clock::now() + timeout();
   int status = kNcclInProgress;
   while (status == kNcclInProgress) {
     check(nccl_.async_error(communicator_, &status), "ncclCommGetAsyncError");
     if (status != kNcclInProgress) break;
     if (Clock::now() > deadline)
       throw Error(ErrorCode::kTimeout,
-                  std::string(call) + " did not end within " + std::to_string(timeout_.count()) + " ms");
+                  std::string(call) + " did not end within " + std::to_string(timeout().count()) + " ms");
     std::this_thread::sleep_for(kPause);
   }
   check(status, call);
@@ -114,7 +109,7 @@ uint64_t NcclCollective::start(const void* send, std::span<const Transfer> sends
 void NcclCollective::wait(uint64_t exchange) {
   const auto place = under_way_.find(exchange);
   if (place == under_way_.end()) throw Error(ErrorCode::kInternal, "Expected an exchange that is under way");
-  const Clock::time_point deadline = Clock::now() + timeout_;
+  const Clock::time_point deadline = Clock::now() + timeout();
   for (;;) {
     const cudaError_t status = cudaEventQuery(place->second->get());
     if (status == cudaSuccess) break;
@@ -122,7 +117,7 @@ void NcclCollective::wait(uint64_t exchange) {
     expect_no_error();
     if (Clock::now() > deadline)
       throw Error(ErrorCode::kTimeout, "The exchange between GPUs did not end within " +
-                                           std::to_string(timeout_.count()) + " ms: a rank does not answer");
+                                           std::to_string(timeout().count()) + " ms: a rank does not answer");
     std::this_thread::sleep_for(kPause);
   }
   under_way_.erase(place);

@@ -1,33 +1,26 @@
 // The all-to-all by NCCL, between GPUs, on a stream of its own.
 #pragma once
-#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
 
-#include "core/collective.h"
+#include "core/device_collective.h"
 #include "cuda/nccl.h"
 
 namespace moe::cuda {
 
-class NcclCollective final : public Collective {
+class NcclCollective final : public DeviceCollective {
  public:
   // Work that an exchange depends on is put on `compute` by `start_work`, and is in order before it. Every rank of
   // `host` calls this at once. Null, on every rank, where a rank has no NCCL. Throws as `wait` does.
   static std::unique_ptr<Collective> connect(cudaStream_t compute, std::function<void()> start_work, Collective& host);
 
   ~NcclCollective() override;
-  NcclCollective(const NcclCollective&) = delete;
-  NcclCollective& operator=(const NcclCollective&) = delete;
 
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
-  std::chrono::milliseconds timeout() const override { return timeout_; }
   uint64_t start(const void* send, std::span<const Transfer> sends, void* receive,
                  std::span<const Transfer> receives) override;
   // Looks at the exchange and at NCCL's own errors in turn: waiting for the stream would outlast a lost peer.
   void wait(uint64_t exchange) override;
-  void wait_idle(uint64_t exchange) override { wait(exchange); }
   void abort() noexcept override;
 
  private:
@@ -52,8 +45,6 @@ class NcclCollective final : public Collective {
   const Nccl& nccl_;
   cudaStream_t compute_;
   std::function<void()> start_work_;
-  const int rank_, size_;
-  const std::chrono::milliseconds timeout_;
   NcclCommunicator* communicator_ = nullptr;
   cudaStream_t stream_ = nullptr;
   Event ready_;
