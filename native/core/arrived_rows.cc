@@ -7,7 +7,7 @@
 
 namespace moe {
 
-void ArrivedRows::plan(std::span<const int32_t> experts, int32_t local_experts) {
+void ArrivedRows::take_experts(std::span<const int32_t> experts, int32_t local_experts) {
   choices_ = 1;
   for (const ArrivedBlock& block : blocks_) choices_ = std::max(choices_, block.choices);
   if (slots() > INT32_MAX)
@@ -27,7 +27,6 @@ void ArrivedRows::plan(std::span<const int32_t> experts, int32_t local_experts) 
         block.results += expert >= 0;
       }
   }
-  sort_results(experts_, local_experts);
 }
 
 void ArrivedRows::sort_results(std::span<const int32_t> key_of_slot, int32_t keys) {

@@ -119,7 +119,7 @@ void ExpertExchange::dispatch(int32_t number, Matrix hidden) {
   }
 }
 
-// Waits for the chunk's rows and plans them.
+// Waits for the chunk's rows and their experts.
 void ExpertExchange::receive(int32_t number) {
   Chunk& chunk = *chunks_[number];
   float* const arrived = chunk.arrived.reserve<float>(0);
@@ -152,7 +152,7 @@ void ExpertExchange::receive(int32_t number) {
     next += count;
   }
   backend_.synchronize();
-  chunk.rows.plan(experts_, static_cast<int32_t>(options_.placement.experts_of(shape().set()).size()));
+  chunk.rows.take_experts(experts_, static_cast<int32_t>(options_.placement.experts_of(shape().set()).size()));
 }
 
 // Every member of the set gives its slice of the rows to the others.

@@ -36,7 +36,7 @@ class ExpertExchange {
   // What a rank's `counts` are, as bytes.
   using CountsOf = FunctionRef<std::span<const std::byte>(int rank)>;
   // Runs the experts of rows that arrived, `rows` of `arrived`, and returns the results, valid until the next call;
-  // rows.row_of_result() says where they are.
+  // says where they are by rows.sort_results.
   using RunExperts = FunctionRef<Matrix(ArrivedRows& rows, Matrix arrived)>;
 
   // Runs what the plan says for `hidden`, on every rank in step. `meanwhile` is called while rows travel. Returns the
