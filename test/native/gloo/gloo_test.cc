@@ -4,6 +4,7 @@
 #include <chrono>
 #include <csignal>
 #include <future>
+#include <latch>
 #include <numeric>
 
 #include "core/error.h"
@@ -121,8 +122,10 @@ TEST_F(Gloo, TimesOutWhenAPeerIsSilent) {
 
 TEST_F(Gloo, SaysThatAPeerIsGone) {
   Contacts contacts(3);
+  std::latch met(3);  // who left before would end the others' joining instead
   ThreadRanks::run(3, [&](int rank) {
     const auto collective = join(contacts, rank, 3);
+    met.arrive_and_wait();
     if (rank == 2) return;
     char byte;
     const std::vector<Transfer> from{{2, 0, 1}};
