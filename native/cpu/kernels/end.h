@@ -1,6 +1,6 @@
 // Fills the table, closes the namespace and the target region that begin.h opened.
 constexpr int64_t kScratchFloats =
-    kMaxTiles * kTileRows * kPanelColumns + (kDepthBlock + kDepthBlock / kLeastGroup) * kPanelColumns;
+    kPanelsTogether * kPanelSums + (kWidenedRows + kWidenedRows / kLeastGroup) * kPanelColumns;
 
 bool supported() { return MOE_CPU_HAS_IT; }
 

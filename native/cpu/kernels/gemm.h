@@ -1,9 +1,12 @@
 // One expert's rows times a run of panels: the loops around the microkernel and what follows a product.
 #pragma once
 
-constexpr int64_t kMaxTiles = 16;     // per task: bounds the scratch, and rows enough to make a panel's load cheap
-constexpr int64_t kLeastGroup = 32;   // of integer weights
-constexpr int64_t kDepthBlock = 256;  // a panel's block of this depth stays in cache while the tiles pass over it
+constexpr int64_t kMaxTiles = 16;       // per task: bounds the scratch, and rows enough to make a panel's load cheap
+constexpr int64_t kLeastGroup = 32;     // of integer weights
+constexpr int64_t kPanelsTogether = 4;  // whose blocks are fetched side by side
+constexpr int64_t kBlockBytes = 16384;  // of a panel: they stay in L1 while the tiles pass over them
+constexpr int64_t kWidenedRows = kBlockBytes / (kPanelColumns * sizeof(float));
+constexpr int64_t kPanelSums = kMaxTiles * kTileRows * kPanelColumns;
 
 struct Tiling {
   explicit Tiling(int64_t rows) : count((rows + kTileRows - 1) / kTileRows), even(rows / count), larger(rows % count) {}
@@ -14,7 +17,7 @@ struct Tiling {
 };
 
 // Panels multiplied at once by so few rows that one panel would not keep the multipliers busy.
-constexpr int panels_at_once(int rows) {
+constexpr int panels_at_once(int64_t rows) {
   if (4 * rows * kPanelVectors <= kStreamAccumulators) return 4;
   if (2 * rows * kPanelVectors <= kStreamAccumulators) return 2;
   return 1;
@@ -63,12 +66,13 @@ void stream_panels(const GemmTask& task, const float* x, int64_t row_begin, Fini
   constexpr int kTogether = panels_at_once(R);
   int64_t panel = 0;
   for (; panel + kTogether <= task.num_panels; panel += kTogether) {
-    multiply<W, R, kTogether, true>(x, panels + panel * stride, stride, task.depth, task.group, task.scratch, false,
-                                    {});
+    multiply<W, R, kTogether, Fetch::kPanels>(x, panels + panel * stride, stride, task.depth, task.group, task.scratch,
+                                              false, {});
     for (int64_t p = 0; p < kTogether; ++p) finish(task, panel + p, row_begin, R, task.scratch + p * R * kPanelColumns);
   }
   for (; panel < task.num_panels; ++panel) {
-    multiply<W, R, 1, true>(x, panels + panel * stride, stride, task.depth, task.group, task.scratch, false, {});
+    multiply<W, R, 1, Fetch::kPanels>(x, panels + panel * stride, stride, task.depth, task.group, task.scratch, false,
+                                      {});
     finish(task, panel, row_begin, R, task.scratch);
   }
 }
@@ -123,8 +127,11 @@ using MultiplyTile = void (*)(const float*, const char*, int64_t, int64_t, int64
 // Function pointers by number of rows.
 template <class W, int... Below>
 struct ByRows {
+  // A single tile asks for its next block in the time of one multiplication.
+  static constexpr Fetch kOfOne = W::kRowsBytes / W::kRows > 64 ? Fetch::kTwiceAhead : Fetch::kAhead;
   static constexpr StreamPanels kStream[] = {stream_panels<W, Below + 1>...};
-  static constexpr MultiplyTile kMultiply[] = {multiply<W, Below + 1, 1, false>...};
+  static constexpr MultiplyTile kMultiply[] = {multiply<W, Below + 1, 1, Fetch::kAhead>...};
+  static constexpr MultiplyTile kMultiplyOne[] = {multiply<W, Below + 1, 1, kOfOne>...};
 };
 template <class W, int N, int... Below>
 struct CountRows : CountRows<W, N - 1, N - 1, Below...> {};
@@ -133,47 +140,80 @@ struct CountRows<W, 0, Below...> : ByRows<W, Below...> {};
 template <class W>
 using Tiles = CountRows<W, kTileRows>;
 
-template <bool Scaled>
-struct WidenedAs {
+// What the microkernel reads: the panels themselves, or a block that was widened.
+template <class W, bool Widen>
+struct ReadAs {
+  using Weights = W;
+};
+template <class W>
+struct ReadAs<W, true> {
   using Weights = Float32Weights;
 };
 template <>
-struct WidenedAs<true> {
+struct ReadAs<Int8Weights, true> {
+  using Weights = WidenedIntegers;
+};
+template <>
+struct ReadAs<Int4Weights, true> {
   using Weights = WidenedIntegers;
 };
 
-// Each panel is multiplied block by block with every tile, so that a block is read from memory once. The tiles prefetch
-// the block after it between them.
+// The products of some panels that stand side by side with every tile of a task, block by block, so that a block is
+// read from memory once. The tiles prefetch the panels' next blocks between them.
+template <class W, bool Widen>
+void multiply_blocks(const GemmTask& task, const Tiling& tiling, const char* panels, int64_t num_panels, float* sums,
+                     float* widened) {
+  using Read = typename ReadAs<W, Widen>::Weights;
+  constexpr int64_t kDepthBlock = kBlockBytes * Read::kRows / Read::kRowsBytes;
+  const MultiplyTile* const multiply_tile = task.num_tiles == 1 ? Tiles<Read>::kMultiplyOne : Tiles<Read>::kMultiply;
+  const int64_t stride = bytes_of<W>(task.depth, task.group);
+  const char* block = panels;
+  for (int64_t k = 0; k < task.depth; k += kDepthBlock) {
+    const int64_t depth = task.depth - k < kDepthBlock ? task.depth - k : kDepthBlock;
+    const int64_t bytes = bytes_of<W>(depth, task.group);
+    const int64_t share = bytes / (num_panels * task.num_tiles);
+    Ahead ahead{.at = k + depth < task.depth ? block + bytes : panels + num_panels * stride,
+                .stride = num_panels == kAheadStreams ? stride : 64,
+                .step = share * kAheadStreams / depth};
+    for (int64_t p = 0; p < num_panels; ++p) {
+      const char* rows_of_block = block + p * stride;
+      if constexpr (Widen) {
+        widen<W>(rows_of_block, depth, task.group, widened);
+        rows_of_block = reinterpret_cast<const char*>(widened);
+      }
+      float* c = sums + p * kPanelSums;
+      for (int64_t t = 0; t < task.num_tiles; ++t) {
+        const int64_t tile = task.first_tile + t, rows = tiling.rows(tile);
+        const float* const x = task.input + tiling.begin(tile) * task.depth + k * rows;
+        multiply_tile[rows - 1](x, rows_of_block, 0, depth, task.group, c, k > 0, ahead);
+        c += rows * kPanelColumns;
+        ahead.at += share;
+      }
+    }
+    block += bytes;
+  }
+}
+
 template <class W, bool Widen>
 void multiply_blocked(const GemmTask& task, Finish finish) {
+  // Blocks of integers are small: one panel after the other keeps the sums in L1.
+  constexpr int64_t kTogether = W::kScaled ? 1 : kPanelsTogether;
   const Tiling tiling(task.rows);
-  const int64_t chunk_begin = tiling.begin(task.first_tile);
-  const int64_t fetch_step = W::kRowsBytes / W::kRows / task.num_tiles;
+  const int64_t stride = bytes_of<W>(task.depth, task.group);
   float* const sums = task.scratch;
-  float* const widened = task.scratch + kMaxTiles * kTileRows * kPanelColumns;
-  const auto* block = static_cast<const char*>(task.panels);
+  float* const widened = sums + kPanelsTogether * kPanelSums;
 
-  for (int64_t panel = 0; panel < task.num_panels; ++panel) {
-    for (int64_t k = 0; k < task.depth; k += kDepthBlock) {
-      const int64_t depth = task.depth - k < kDepthBlock ? task.depth - k : kDepthBlock;
-      const char* const next = block + bytes_of<W>(depth, task.group);
-      if constexpr (Widen) widen<W>(block, depth, task.group, widened);
+  for (int64_t first = 0; first < task.num_panels; first += kTogether) {
+    const int64_t panels = task.num_panels - first < kTogether ? task.num_panels - first : kTogether;
+    multiply_blocks<W, Widen>(task, tiling, static_cast<const char*>(task.panels) + first * stride, panels, sums,
+                              widened);
+    for (int64_t p = 0; p < panels; ++p) {
+      const float* c = sums + p * kPanelSums;
       for (int64_t t = 0; t < task.num_tiles; ++t) {
-        const int64_t tile = task.first_tile + t, row_begin = tiling.begin(tile), rows = tiling.rows(tile);
-        const float* const x = task.input + row_begin * task.depth + k * rows;
-        float* const c = sums + (row_begin - chunk_begin) * kPanelColumns;
-        const Ahead ahead{next + t * depth * fetch_step, fetch_step};
-        if constexpr (Widen)
-          Tiles<typename WidenedAs<W::kScaled>::Weights>::kMultiply[rows - 1](x, reinterpret_cast<const char*>(widened),
-                                                                              0, depth, task.group, c, k > 0, ahead);
-        else
-          Tiles<W>::kMultiply[rows - 1](x, block, 0, depth, task.group, c, k > 0, ahead);
+        const int64_t tile = task.first_tile + t, rows = tiling.rows(tile);
+        finish(task, first + p, tiling.begin(tile), rows, c);
+        c += rows * kPanelColumns;
       }
-      block = next;
-    }
-    for (int64_t t = 0; t < task.num_tiles; ++t) {
-      const int64_t tile = task.first_tile + t, row_begin = tiling.begin(tile);
-      finish(task, panel, row_begin, tiling.rows(tile), sums + (row_begin - chunk_begin) * kPanelColumns);
     }
   }
 }
@@ -181,10 +221,11 @@ void multiply_blocked(const GemmTask& task, Finish finish) {
 template <class W>
 void gemm(const GemmTask& task) {
   const Finish finish = task.epilogue == Epilogue::kNone ? finish_rows : finish_tile;
-  if (task.num_tiles >= W::kWidenFrom) return multiply_blocked<W, true>(task, finish);
-  if constexpr (W::kWidenFrom > 2)
-    if (task.num_tiles > 1) return multiply_blocked<W, false>(task, finish);
   const Tiling tiling(task.rows);
+  const int64_t rows = tiling.rows(task.first_tile);
+  if (task.num_tiles >= W::kWidenFrom) return multiply_blocked<W, true>(task, finish);
+  if constexpr (!W::kScaled)
+    if (task.num_tiles > 1 || panels_at_once(rows) == 1) return multiply_blocked<W, false>(task, finish);
   const int64_t row_begin = tiling.begin(task.first_tile);
-  Tiles<W>::kStream[tiling.rows(task.first_tile) - 1](task, task.input + row_begin * task.depth, row_begin, finish);
+  Tiles<W>::kStream[rows - 1](task, task.input + row_begin * task.depth, row_begin, finish);
 }

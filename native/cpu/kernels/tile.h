@@ -1,10 +1,21 @@
 // The microkernel: a few rows times a few panels, accumulators in registers.
 #pragma once
 
-// Where to prefetch from while multiplying: one line per step of k, for whoever reads it next.
+// What to prefetch into L2 while multiplying, for whoever reads it next: a line per row of depth, in turns from
+// kAheadStreams places `stride` bytes apart. The prefetchers of the hardware follow every one of them, so that together
+// they get more out of memory than one.
 struct Ahead {
   const char* at;
-  int64_t step;  // bytes; 0 when there is nothing to fetch
+  int64_t stride;
+  int64_t step;  // bytes every kAheadStreams rows
+};
+constexpr int kAheadStreams = 4;
+
+// Where panels come from, and what is fetched meanwhile.
+enum class Fetch : uint8_t {
+  kPanels,      // memory: they are prefetched as they are read
+  kAhead,       // a cache: what Ahead says
+  kTwiceAhead,  // the same, and the line behind each
 };
 
 // Far enough to cover the latency of memory, near enough to stay in L1.
@@ -13,16 +24,16 @@ constexpr int64_t kStreamAheadBytes = 2048;
 // what comes from memory is fetched into L2 first, and from there into L1.
 constexpr int64_t kFarAheadBytes = 8192, kNearAheadBytes = 1024;
 
-// The k-th of the rows that stand together at `panel`, times the tile's rows at x: acc += x * w.
-template <class W, int R, int P, bool Streaming, int Row>
-[[gnu::always_inline]] inline void multiply_row(const float* x, const char* panel, int64_t panel_stride, Ahead& ahead,
+// The Row-th of the rows that stand together at `panel`, times the tile's rows at x: acc += x * w.
+template <class W, int R, int P, Fetch F, int Row>
+[[gnu::always_inline]] inline void multiply_row(const float* x, const char* panel, int64_t panel_stride,
                                                 Vec (&acc)[P][R][kPanelVectors]) {
   Vec w[P][kPanelVectors];
 #pragma GCC unroll 64
   for (int p = 0; p < P; ++p) {
     const char* const rows = panel + p * panel_stride;
     W::template load<Row>(rows, w[p]);
-    if constexpr (Streaming && Row == 0) {
+    if constexpr (F == Fetch::kPanels && Row == 0) {
 #pragma GCC unroll 64
       for (int64_t byte = 0; byte < W::kRowsBytes; byte += 64) {
         if constexpr (R == 1 || W::kScaled) {  // integers have too many other instructions to gain
@@ -36,40 +47,68 @@ template <class W, int R, int P, bool Streaming, int Row>
   }
 #pragma GCC unroll 64
   for (int i = 0; i < R; ++i) {
+    // Two multiplications that read x themselves are an instruction less and a load more than a broadcast before them:
+    // half the rows each way keep both the decoder and the load ports below their limits.
+    if (P * kPanelVectors == 2 && i % 2 == 0) {
+#pragma GCC unroll 64
+      for (int v = 0; v < kPanelVectors; ++v) acc[0][i][v] = fma_at(x + i, w[0][v], acc[0][i][v]);
+      continue;
+    }
     const Vec value = broadcast(x[i]);
 #pragma GCC unroll 64
     for (int p = 0; p < P; ++p)
 #pragma GCC unroll 64
       for (int v = 0; v < kPanelVectors; ++v) acc[p][i][v] = fma(value, w[p][v], acc[p][i][v]);
   }
-  if constexpr (!Streaming) {
-    __builtin_prefetch(ahead.at);
-    ahead.at += ahead.step;
-  }
+}
+
+// The `Rows` rows that stand at x and panel.
+template <class W, int R, int P, Fetch F, int Rows>
+[[gnu::always_inline]] inline void multiply_some(const float* x, const char* panel, int64_t panel_stride,
+                                                 Vec (&acc)[P][R][kPanelVectors]) {
+  multiply_row<W, R, P, F, 0>(x, panel, panel_stride, acc);
+  if constexpr (Rows > 1) multiply_row<W, R, P, F, 1>(x + R, panel, panel_stride, acc);
+  if constexpr (Rows > 2) multiply_row<W, R, P, F, 2>(x + 2 * R, panel, panel_stride, acc);
+  if constexpr (Rows > 3) multiply_row<W, R, P, F, 3>(x + 3 * R, panel, panel_stride, acc);
 }
 
 // acc += the `depth` rows at `panel`, which x and panel are moved past.
-template <class W, int R, int P, bool Streaming>
+template <class W, int R, int P, Fetch F>
 [[gnu::always_inline]] inline void multiply_rows(const float*& x, const char*& panel, int64_t panel_stride,
                                                  int64_t depth, Ahead& ahead, Vec (&acc)[P][R][kPanelVectors]) {
+  constexpr int kTimes = kAheadStreams / W::kRows;
   int64_t k = 0;
-  for (; k + W::kRows <= depth; k += W::kRows) {
-    multiply_row<W, R, P, Streaming, 0>(x, panel, panel_stride, ahead, acc);
-    if constexpr (W::kRows > 1) multiply_row<W, R, P, Streaming, 1>(x + R, panel, panel_stride, ahead, acc);
-    if constexpr (W::kRows > 2) {
-      multiply_row<W, R, P, Streaming, 2>(x + 2 * R, panel, panel_stride, ahead, acc);
-      multiply_row<W, R, P, Streaming, 3>(x + 3 * R, panel, panel_stride, ahead, acc);
+  for (; k + kAheadStreams <= depth; k += kAheadStreams) {
+#pragma GCC unroll 4
+    for (int time = 0; time < kTimes; ++time) {
+      multiply_some<W, R, P, F, W::kRows>(x, panel, panel_stride, acc);
+      if constexpr (F != Fetch::kPanels) {
+#pragma GCC unroll 4
+        for (int row = 0; row < W::kRows; ++row)
+          __builtin_prefetch(ahead.at + (time * W::kRows + row) * ahead.stride, 0, 2);
+      }
+      x += W::kRows * R;
+      panel += W::kRowsBytes;
     }
+    if constexpr (F == Fetch::kTwiceAhead) {
+#pragma GCC unroll 4
+      for (int stream = 0; stream < kAheadStreams; ++stream)
+        __builtin_prefetch(ahead.at + 64 + stream * ahead.stride, 0, 2);
+    }
+    ahead.at += ahead.step;
+  }
+  for (; k + W::kRows <= depth; k += W::kRows) {
+    multiply_some<W, R, P, F, W::kRows>(x, panel, panel_stride, acc);
     x += W::kRows * R;
     panel += W::kRowsBytes;
   }
   if constexpr (W::kRows > 1) {
     const int64_t rest = depth - k;
     if (rest == 0) return;
-    multiply_row<W, R, P, Streaming, 0>(x, panel, panel_stride, ahead, acc);
+    if (rest == 1) multiply_some<W, R, P, F, 1>(x, panel, panel_stride, acc);
     if constexpr (W::kRows > 2) {
-      if (rest > 1) multiply_row<W, R, P, Streaming, 1>(x + R, panel, panel_stride, ahead, acc);
-      if (rest > 2) multiply_row<W, R, P, Streaming, 2>(x + 2 * R, panel, panel_stride, ahead, acc);
+      if (rest == 2) multiply_some<W, R, P, F, 2>(x, panel, panel_stride, acc);
+      if (rest == 3) multiply_some<W, R, P, F, 3>(x, panel, panel_stride, acc);
     }
     x += rest * R;
     panel += W::kRowsBytes;
@@ -77,9 +116,8 @@ template <class W, int R, int P, bool Streaming>
 }
 
 // c[p][i][NR] = sum over k of x[k][i] * panel p [k][NR], continued from c when `resume`. Panels are `panel_stride`
-// bytes apart. With `Streaming` the panels come from memory and are prefetched as they are read. Integer weights: a
-// sum per group of rows, then c = fma(sum, scale, c).
-template <class W, int R, int P, bool Streaming>
+// bytes apart. Integer weights: a sum per group of rows, then c = fma(sum, scale, c).
+template <class W, int R, int P, Fetch F>
 void multiply(const float* x, const char* panel, int64_t panel_stride, int64_t depth, int64_t group, float* c,
               bool resume, Ahead ahead) {
   const auto sum_at = [c](int p, int i, int v) { return c + (p * R + i) * kPanelColumns + v * kLanes; };
@@ -94,7 +132,7 @@ void multiply(const float* x, const char* panel, int64_t panel_stride, int64_t d
         for (int i = 0; i < R; ++i)
 #pragma GCC unroll 64
           for (int v = 0; v < kPanelVectors; ++v) acc[p][i][v] = zero();
-      multiply_rows<W, R, P, Streaming>(x, panel, panel_stride, depth - k < group ? depth - k : group, ahead, acc);
+      multiply_rows<W, R, P, F>(x, panel, panel_stride, depth - k < group ? depth - k : group, ahead, acc);
       const bool first = k == 0 && !resume;
 #pragma GCC unroll 64
       for (int p = 0; p < P; ++p) {
@@ -116,7 +154,7 @@ void multiply(const float* x, const char* panel, int64_t panel_stride, int64_t d
       for (int i = 0; i < R; ++i)
 #pragma GCC unroll 64
         for (int v = 0; v < kPanelVectors; ++v) acc[p][i][v] = resume ? load(sum_at(p, i, v)) : zero();
-    multiply_rows<W, R, P, Streaming>(x, panel, panel_stride, depth, ahead, acc);
+    multiply_rows<W, R, P, F>(x, panel, panel_stride, depth, ahead, acc);
 #pragma GCC unroll 64
     for (int p = 0; p < P; ++p)
 #pragma GCC unroll 64

@@ -7,12 +7,14 @@ constexpr int kPanelVectors = 2;
 constexpr int kTileRows = 6;            // 12 accumulators, 2 weights, 1 input
 constexpr int kStreamAccumulators = 8;  // for few rows: enough to hide the latency of fma, panels are added up to it
 constexpr int64_t kWidenFloat16From = kNever;  // see weights.h
+constexpr int64_t kWidenBFloat16From = kNever;
 
 inline Vec zero() { return _mm256_setzero_ps(); }
 inline Vec broadcast(float value) { return _mm256_set1_ps(value); }
 inline Vec load(const float* from) { return _mm256_loadu_ps(from); }
 inline void store(float* to, Vec value) { _mm256_storeu_ps(to, value); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+inline Vec fma_at(const float* a, Vec b, Vec c) { return fma(broadcast(*a), b, c); }
 
 // The second operand comes back when one is NaN: NaN in x stays.
 inline Vec at_least(Vec x, float limit) { return _mm256_max_ps(broadcast(limit), x); }

@@ -7,12 +7,18 @@ constexpr int kPanelVectors = 2;
 constexpr int kTileRows = 12;             // 24 accumulators, 2 weights, 1 input
 constexpr int kStreamAccumulators = 16;   // for few rows: enough to hide the latency of fma, panels are added up to it
 constexpr int64_t kWidenFloat16From = 6;  // see weights.h
+constexpr int64_t kWidenBFloat16From = 6;
 
 inline Vec zero() { return _mm512_setzero_ps(); }
 inline Vec broadcast(float value) { return _mm512_set1_ps(value); }
 inline Vec load(const float* from) { return _mm512_loadu_ps(from); }
 inline void store(float* to, Vec value) { _mm512_storeu_ps(to, value); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+// fma(broadcast(*a), b, c), in one instruction even where the broadcast has another use.
+inline Vec fma_at(const float* a, Vec b, Vec c) {
+  asm("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(b), "m"(*a));
+  return c;
+}
 
 // The second operand comes back when one is NaN: NaN in x stays.
 inline Vec at_least(Vec x, float limit) { return _mm512_max_ps(broadcast(limit), x); }

@@ -7,12 +7,14 @@ constexpr int kPanelVectors = 4;
 constexpr int kTileRows = 6;             // 24 accumulators, 4 weights, 2 inputs
 constexpr int kStreamAccumulators = 16;  // for few rows: enough to hide the latency of fma, panels are added up to it
 constexpr int64_t kWidenFloat16From = kNever;  // see weights.h
+constexpr int64_t kWidenBFloat16From = kNever;
 
 inline Vec zero() { return vdupq_n_f32(0); }
 inline Vec broadcast(float value) { return vdupq_n_f32(value); }
 inline Vec load(const float* from) { return vld1q_f32(from); }
 inline void store(float* to, Vec value) { vst1q_f32(to, value); }
 inline Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
+inline Vec fma_at(const float* a, Vec b, Vec c) { return fma(broadcast(*a), b, c); }
 
 // These keep NaN by themselves.
 inline Vec at_least(Vec x, float limit) { return vmaxq_f32(broadcast(limit), x); }

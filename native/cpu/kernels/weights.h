@@ -33,7 +33,7 @@ struct BFloat16Weights {
   static constexpr bool kScaled = false;
   static constexpr int kRows = 1;
   static constexpr int64_t kRowsBytes = kPanelColumns * sizeof(uint16_t);
-  static constexpr int64_t kWidenFrom = kNever;
+  static constexpr int64_t kWidenFrom = kWidenBFloat16From;
   template <int Row>
   static void load(const char* rows, Vec (&out)[kPanelVectors]) {
     load_bfloat16(rows, out);
