@@ -14,7 +14,7 @@ constexpr double kLeastTaskSeconds = 5e-6;
 // Rough rates of one core, to turn work into time.
 constexpr double kFlopsPerSecond = 80e9;
 constexpr double kBytesPerSecond = 10e9;
-// Few rows are multiplied with up to this many panels at once.
+// Panels that the kernels take side by side.
 constexpr int64_t kPanelsTogether = 4;
 constexpr int64_t kTasksPerThread = 4;
 
@@ -146,7 +146,7 @@ int64_t GroupedGemm::panels_per_task(const PackedMatrices& weights, int threads)
       std::max(panel_flops / kFlopsPerSecond, static_cast<double>(weights.panel_bytes()) / kBytesPerSecond);
   const auto panels_for = [&](double seconds) { return 1 + static_cast<int64_t>(seconds / panel_seconds); };
   int64_t panels = panels_for(kTaskSeconds);
-  if (rows <= kPanelsTogether) panels = divide_up(panels, kPanelsTogether) * kPanelsTogether;
+  panels = divide_up(panels, kPanelsTogether) * kPanelsTogether;
   const int64_t total = static_cast<int64_t>(chunks_.size()) * weights.num_panels();
   const int64_t even_share = std::max(panels_for(kLeastTaskSeconds), total / (kTasksPerThread * threads));
   return std::min({panels, even_share, weights.num_panels()});

@@ -91,8 +91,8 @@ class PackedMatrices {
   int64_t lanes_, panel_columns_;
   int64_t matrices_, columns_, depth_, num_panels_;
   size_t panel_bytes_;
-  size_t bias_begin_, bytes_;
-  AlignedBuffer memory_;  // empty where the matrices were packed before
+  size_t bias_begin_, bytes_;  // the biases stand behind the panels, whose end may be read past
+  AlignedBuffer memory_;       // empty where the matrices were packed before
   const std::byte* base_;
   std::vector<int32_t> held_;  // empty: all
 };

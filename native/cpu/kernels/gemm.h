@@ -47,15 +47,16 @@ inline void finish_tile(const GemmTask& task, int64_t panel, int64_t row_begin, 
   const int64_t column = (task.first_panel + panel) * vectors * kLanes;
   float* const out = task.output + row_begin * task.columns + column * rows;
   const int64_t valid = task.columns - column;
-  for (int64_t i = 0; i < rows; ++i)
-    for (int v = 0; v < vectors; ++v) {
-      const int up_at = (gated ? v + vectors : v) * kLanes;
-      const Vec gate = load(c + i * kPanelColumns + v * kLanes) + load(bias + v * kLanes);
-      const Vec up = load(c + i * kPanelColumns + up_at) + load(bias + up_at);
-      float lane[kLanes];
-      store(lane, activate(task.epilogue, gate, up));
-      for (int64_t n = v * kLanes; n < (v + 1) * kLanes && n < valid; ++n) out[n * rows + i] = lane[n - v * kLanes];
+  for (int v = 0; v < vectors; ++v) {
+    const int up_at = (gated ? v + vectors : v) * kLanes;
+    float values[kTileRows * kLanes];
+    for (int64_t i = 0; i < rows; ++i) {
+      const float* const sums = c + i * kPanelColumns;
+      const Vec gate = load(sums + v * kLanes) + load(bias + v * kLanes), up = load(sums + up_at) + load(bias + up_at);
+      store(values + i * kLanes, activate(task.epilogue, gate, up));
     }
+    store_tile([&](int64_t i) { return values + i * kLanes; }, rows, valid - v * kLanes, out + v * kLanes * rows);
+  }
 }
 
 // All panels of the task for a single tile of R rows, read straight from memory.
@@ -122,7 +123,7 @@ void widen(const char* block, int64_t depth, int64_t group, float* out) {
 }
 
 using StreamPanels = void (*)(const GemmTask&, const float*, int64_t, Finish);
-using MultiplyTile = void (*)(const float*, const char*, int64_t, int64_t, int64_t, float*, bool, Ahead);
+using MultiplyTile = void (*)(const float*, const char*, int64_t, int64_t, int64_t, float*, bool, const Ahead&);
 
 // Function pointers by number of rows.
 template <class W, int... Below>
@@ -207,13 +208,13 @@ void multiply_blocked(const GemmTask& task, Finish finish) {
     const int64_t panels = task.num_panels - first < kTogether ? task.num_panels - first : kTogether;
     multiply_blocks<W, Widen>(task, tiling, static_cast<const char*>(task.panels) + first * stride, panels, sums,
                               widened);
-    for (int64_t p = 0; p < panels; ++p) {
-      const float* c = sums + p * kPanelSums;
-      for (int64_t t = 0; t < task.num_tiles; ++t) {
-        const int64_t tile = task.first_tile + t, rows = tiling.rows(tile);
-        finish(task, first + p, tiling.begin(tile), rows, c);
-        c += rows * kPanelColumns;
-      }
+    // Row after row, so that what is written of a row is written together.
+    int64_t at = 0;
+    for (int64_t t = 0; t < task.num_tiles; ++t) {
+      const int64_t tile = task.first_tile + t, rows = tiling.rows(tile);
+      for (int64_t p = 0; p < panels; ++p)
+        finish(task, first + p, tiling.begin(tile), rows, sums + p * kPanelSums + at);
+      at += rows * kPanelColumns;
     }
   }
 }

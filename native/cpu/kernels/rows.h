@@ -17,16 +17,52 @@ inline Vec load_part(const float* from, int64_t count) {
   return load(lane);
 }
 
-inline void pack_rows(const PackTask& task) {
-  constexpr int64_t kBlock = 128;  // what a block touches of the tile stays in L1
-  for (int64_t block = 0; block < task.depth; block += kBlock) {
-    const int64_t end = block + kBlock < task.depth ? block + kBlock : task.depth;
-    for (int64_t i = 0; i < task.rows; ++i) {
-      const int64_t token = task.slot_of_row ? task.slot_of_row[i] / task.fan_out : task.first_token + i;
-      const float* const row = task.hidden + token * task.depth;
-      for (int64_t k = block; k < end; ++k) task.tile[k * task.rows + i] = row[k];
-    }
+template <int Value>
+struct Quad {
+  static constexpr int kValue = Value;
+};
+
+// The columns of four rows: out[n * stride + i] = row i's n-th.
+inline void store_columns(float* out, int64_t stride, Vec a, Vec b, Vec c, Vec d) {
+  transpose_quads(a, b, c, d);
+  const auto store_quads = [&](auto quad) {
+    constexpr int kQuad = decltype(quad)::kValue;
+    float* const at = out + 4 * kQuad * stride;
+    store_quad<kQuad>(at, a);
+    store_quad<kQuad>(at + stride, b);
+    store_quad<kQuad>(at + 2 * stride, c);
+    store_quad<kQuad>(at + 3 * stride, d);
+  };
+  store_quads(Quad<0>{});
+  if constexpr (kLanes > 4) store_quads(Quad<1>{});
+  if constexpr (kLanes > 8) {
+    store_quads(Quad<2>{});
+    store_quads(Quad<3>{});
   }
+}
+
+// Some columns of a tile's rows, in tile form: out[n * rows + i] = row_at(i)[n] for n < columns, kLanes at most.
+template <class RowAt>
+[[gnu::always_inline]] inline void store_tile(RowAt row_at, int64_t rows, int64_t columns, float* out) {
+  if (rows < 4 || columns < kLanes) {
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t n = 0; n < columns && n < kLanes; ++n) out[n * rows + i] = row_at(i)[n];
+    return;
+  }
+  for (int64_t next = 0; next < rows; next += 4) {
+    const int64_t i = next + 4 <= rows ? next : rows - 4;  // the last four may overlap those before
+    store_columns(out + i, rows, load(row_at(i)), load(row_at(i + 1)), load(row_at(i + 2)), load(row_at(i + 3)));
+  }
+}
+
+inline void pack_rows(const PackTask& task) {
+  const float* row[kTileRows];
+  for (int64_t i = 0; i < task.rows; ++i) {
+    const int64_t token = task.slot_of_row ? task.slot_of_row[i] / task.fan_out : task.first_token + i;
+    row[i] = task.hidden + token * task.depth;
+  }
+  for (int64_t k = 0; k < task.depth; k += kLanes)
+    store_tile([&](int64_t i) { return row[i] + k; }, task.rows, task.depth - k, task.tile + k * task.rows);
 }
 
 inline void combine(const CombineTask& task) {

@@ -24,7 +24,7 @@ struct GemmTask {
   int64_t first_tile;       // the tiles to work on, at most max_tiles
   int64_t num_tiles;
   int64_t group;       // integer weights: rows of a panel that share scales; a multiple of 32 that divides 256
-  const void* panels;  // [num_panels][depth][panel_columns], as packed for the weight type
+  const void* panels;  // [num_panels][depth][panel_columns], as packed for the weight type; readable 3 bytes further
   const float* bias;   // [num_panels][panel_columns]
   int64_t num_panels;
   int64_t first_panel;  // of `panels` in the whole matrix

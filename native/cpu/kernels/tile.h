@@ -119,7 +119,8 @@ template <class W, int R, int P, Fetch F>
 // bytes apart. Integer weights: a sum per group of rows, then c = fma(sum, scale, c).
 template <class W, int R, int P, Fetch F>
 void multiply(const float* x, const char* panel, int64_t panel_stride, int64_t depth, int64_t group, float* c,
-              bool resume, Ahead ahead) {
+              bool resume, const Ahead& next) {
+  Ahead ahead = next;
   const auto sum_at = [c](int p, int i, int v) { return c + (p * R + i) * kPanelColumns + v * kLanes; };
   Vec acc[P][R][kPanelVectors];
   if constexpr (W::kScaled) {

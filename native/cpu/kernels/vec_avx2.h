@@ -4,10 +4,10 @@
 using Vec = __m256;
 constexpr int kLanes = 8;
 constexpr int kPanelVectors = 2;
-constexpr int kTileRows = 6;            // 12 accumulators, 2 weights, 1 input
-constexpr int kStreamAccumulators = 8;  // for few rows: enough to hide the latency of fma, panels are added up to it
-constexpr int64_t kWidenFloat16From = kNever;  // see weights.h
-constexpr int64_t kWidenBFloat16From = kNever;
+constexpr int kTileRows = 6;              // 12 accumulators, 2 weights, 1 input
+constexpr int kStreamAccumulators = 8;    // for few rows: enough to hide the latency of fma, panels are added up to it
+constexpr int64_t kWidenFloat16From = 4;  // see weights.h
+constexpr int64_t kWidenBFloat16From = 4;
 
 inline Vec zero() { return _mm256_setzero_ps(); }
 inline Vec broadcast(float value) { return _mm256_set1_ps(value); }
@@ -27,6 +27,20 @@ inline Vec power_of_two(Vec rounded) {
       _mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(rounded), 23), _mm256_set1_epi32(0x3f800000)));
 }
 
+// Four by four within every 128 bits: the n-th of them holds, in `a` to `d`, columns 4 n to 4 n + 3.
+inline void transpose_quads(Vec& a, Vec& b, Vec& c, Vec& d) {
+  const Vec low_ab = _mm256_unpacklo_ps(a, b), high_ab = _mm256_unpackhi_ps(a, b);
+  const Vec low_cd = _mm256_unpacklo_ps(c, d), high_cd = _mm256_unpackhi_ps(c, d);
+  a = _mm256_shuffle_ps(low_ab, low_cd, 0x44);
+  b = _mm256_shuffle_ps(low_ab, low_cd, 0xee);
+  c = _mm256_shuffle_ps(high_ab, high_cd, 0x44);
+  d = _mm256_shuffle_ps(high_ab, high_cd, 0xee);
+}
+template <int Quad>
+void store_quad(float* to, Vec value) {
+  _mm_storeu_ps(to, _mm256_extractf128_ps(value, Quad));
+}
+
 // kLanes pairs: the low halves and the high halves of 32-bit words.
 inline void widen_bfloat16_pairs(const uint16_t* from, Vec& low, Vec& high) {
   const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
@@ -43,10 +57,10 @@ inline Vec widen_int8(const char* from) {
 
 using Words = __m256i;
 inline Words load_words(const char* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
-// The Nibble-th four bits of each word, as a signed integer.
+// The Nibble-th four bits of each word there, as a signed integer.
 template <int Nibble>
-Vec widen_int4(Words words) {
-  return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(words, 28 - 4 * Nibble), 28));
+Vec widen_int4(const char* words) {
+  return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(load_words(words), 28 - 4 * Nibble), 28));
 }
 
 inline Words all_words(int32_t value) { return _mm256_set1_epi32(value); }

@@ -28,6 +28,20 @@ inline Vec power_of_two(Vec rounded) {
   return vreinterpretq_f32_s32(vaddq_s32(vshlq_n_s32(vreinterpretq_s32_f32(rounded), 23), vdupq_n_s32(0x3f800000)));
 }
 
+// Four by four: `a` to `d` become the columns.
+inline void transpose_quads(Vec& a, Vec& b, Vec& c, Vec& d) {
+  const float64x2_t low_ab = vreinterpretq_f64_f32(vzip1q_f32(a, b)), high_ab = vreinterpretq_f64_f32(vzip2q_f32(a, b));
+  const float64x2_t low_cd = vreinterpretq_f64_f32(vzip1q_f32(c, d)), high_cd = vreinterpretq_f64_f32(vzip2q_f32(c, d));
+  a = vreinterpretq_f32_f64(vzip1q_f64(low_ab, low_cd));
+  b = vreinterpretq_f32_f64(vzip2q_f64(low_ab, low_cd));
+  c = vreinterpretq_f32_f64(vzip1q_f64(high_ab, high_cd));
+  d = vreinterpretq_f32_f64(vzip2q_f64(high_ab, high_cd));
+}
+template <int Quad>
+void store_quad(float* to, Vec value) {
+  store(to, value);
+}
+
 // kLanes pairs: the low halves and the high halves of 32-bit words.
 inline void widen_bfloat16_pairs(const uint16_t* from, Vec& low, Vec& high) {
   const uint32x4_t words = vreinterpretq_u32_u16(vld1q_u16(from));
@@ -43,10 +57,10 @@ inline Vec widen_int8(const char* from) {
 
 using Words = int32x4_t;
 inline Words load_words(const char* from) { return vld1q_s32(reinterpret_cast<const int32_t*>(from)); }
-// The Nibble-th four bits of each word, as a signed integer.
+// The Nibble-th four bits of each word there, as a signed integer.
 template <int Nibble>
-Vec widen_int4(Words words) {
-  return vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(words, 28 - 4 * Nibble), 28));
+Vec widen_int4(const char* words) {
+  return vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(load_words(words), 28 - 4 * Nibble), 28));
 }
 
 inline Words all_words(int32_t value) { return vdupq_n_s32(value); }

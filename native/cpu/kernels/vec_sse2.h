@@ -29,6 +29,20 @@ inline Vec power_of_two(Vec rounded) {
   return _mm_castsi128_ps(_mm_add_epi32(_mm_slli_epi32(_mm_castps_si128(rounded), 23), _mm_set1_epi32(0x3f800000)));
 }
 
+// Four by four: `a` to `d` become the columns.
+inline void transpose_quads(Vec& a, Vec& b, Vec& c, Vec& d) {
+  const Vec low_ab = _mm_unpacklo_ps(a, b), high_ab = _mm_unpackhi_ps(a, b);
+  const Vec low_cd = _mm_unpacklo_ps(c, d), high_cd = _mm_unpackhi_ps(c, d);
+  a = _mm_shuffle_ps(low_ab, low_cd, 0x44);
+  b = _mm_shuffle_ps(low_ab, low_cd, 0xee);
+  c = _mm_shuffle_ps(high_ab, high_cd, 0x44);
+  d = _mm_shuffle_ps(high_ab, high_cd, 0xee);
+}
+template <int Quad>
+void store_quad(float* to, Vec value) {
+  store(to, value);
+}
+
 // kLanes pairs: the low halves and the high halves of 32-bit words.
 inline void widen_bfloat16_pairs(const uint16_t* from, Vec& low, Vec& high) {
   const __m128i words = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
@@ -55,10 +69,10 @@ inline Vec widen_int8(const char* from) {
 
 using Words = __m128i;
 inline Words load_words(const char* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); }
-// The Nibble-th four bits of each word, as a signed integer.
+// The Nibble-th four bits of each word there, as a signed integer.
 template <int Nibble>
-Vec widen_int4(Words words) {
-  return _mm_cvtepi32_ps(_mm_srai_epi32(_mm_slli_epi32(words, 28 - 4 * Nibble), 28));
+Vec widen_int4(const char* words) {
+  return _mm_cvtepi32_ps(_mm_srai_epi32(_mm_slli_epi32(load_words(words), 28 - 4 * Nibble), 28));
 }
 
 inline Words all_words(int32_t value) { return _mm_set1_epi32(value); }

@@ -76,12 +76,11 @@ struct Int4Weights {
   static constexpr int64_t kWidenFrom = 2;
   template <int Row>
   static void load(const char* rows, Vec (&out)[kPanelVectors]) {
-    const Words words = load_words(rows);
-    out[0] = widen_int4<Row * kPanelVectors>(words);
-    out[1] = widen_int4<Row * kPanelVectors + 1>(words);
+    out[0] = widen_int4<Row * kPanelVectors>(rows);
+    out[1] = widen_int4<Row * kPanelVectors + 1>(rows);
     if constexpr (kPanelVectors == 4) {
-      out[2] = widen_int4<Row * kPanelVectors + 2>(words);
-      out[3] = widen_int4<Row * kPanelVectors + 3>(words);
+      out[2] = widen_int4<Row * kPanelVectors + 2>(rows);
+      out[3] = widen_int4<Row * kPanelVectors + 3>(rows);
     }
   }
   static void load_scales(const char* scales, Vec (&out)[kPanelVectors]) { load_bfloat16(scales, out); }

@@ -37,6 +37,13 @@ TEST_P(Experts, MatchTheReferenceForEveryNumberOfTokens) {
   for (int64_t tokens = 0; tokens <= 70; ++tokens) expect_reference({.hidden = 40, .intermediate = 24}, tokens);
 }
 
+TEST_P(Experts, MatchTheReferenceForEveryNumberOfPanelsSideBySide) {
+  for (const Held held : {Held{WeightType::kFloat32}, {WeightType::kBFloat16}, {WeightType::kFloat16}})
+    for (const int32_t width : {30, 64, 95, 128, 159, 190})
+      for (const int64_t tokens : {9, 25, 200})
+        expect_reference({.hidden = width, .intermediate = 600 - width, .held = held, .biases = true}, tokens);
+}
+
 TEST_P(Experts, MatchTheReferenceWhenOneExpertTakesMoreRowsThanATaskHolds) {
   for (const int64_t tokens : {97, 193, 1000}) {
     Choices choices = round_robin(tokens, 1, 1);
