@@ -1,6 +1,5 @@
 #include "cpu/machine_peak.h"
 
-#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -20,17 +19,17 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// The best of several rounds of work(), which returns how much it did: other load on the machine only takes away.
+// What work() does per second, over all its rounds but the first, which wakes the threads. It returns how much it did.
 template <class Work>
-double best_rate(double seconds, const std::stop_token& stop, Work work) {
-  double best = 0;
-  const auto begin = std::chrono::steady_clock::now();
+double sustained_rate(double seconds, const std::stop_token& stop, Work work) {
+  work();
+  double amount = 0, elapsed = 0;
+  const auto start = std::chrono::steady_clock::now();
   do {
-    const auto start = std::chrono::steady_clock::now();
-    const double amount = work();
-    best = std::max(best, amount / seconds_since(start));
-  } while (seconds_since(begin) < seconds && !stop.stop_requested());
-  return best;
+    amount += work();
+    elapsed = seconds_since(start);
+  } while (elapsed < seconds && !stop.stop_requested());
+  return amount / elapsed;
 }
 
 }  // namespace
@@ -40,7 +39,7 @@ MachinePeak measure_machine_peak(int threads, double seconds, const std::stop_to
   ThreadPool pool(threads > 0 ? threads : usable_cpus());
   ThreadPool::Team team = pool.team();
 
-  const double flops = best_rate(seconds, stop, [&] {
+  const double flops = sustained_rate(seconds, stop, [&] {
     constexpr int64_t kPiecesPerThread = 64;  // enough for a slowed thread to do fewer
     const int64_t pieces = kPiecesPerThread * team.threads();
     team.parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
@@ -53,7 +52,7 @@ MachinePeak measure_machine_peak(int threads, double seconds, const std::stop_to
   const AlignedBuffer buffer(kBufferBytes);
   std::memset(buffer.data(), 0, buffer.bytes());  // pages that were never written share one page of zeros
   const auto* const floats = reinterpret_cast<const float*>(buffer.data());
-  const double bytes = best_rate(seconds, stop, [&] {
+  const double bytes = sustained_rate(seconds, stop, [&] {
     constexpr int64_t kPieces = kBufferBytes / sizeof(float) / kPieceFloats;
     team.parallel_for(kPieces, 1, [&](int64_t begin, int64_t end) {
       kernels.read(floats + begin * kPieceFloats, (end - begin) * kPieceFloats);

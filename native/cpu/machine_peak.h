@@ -1,4 +1,4 @@
-// What this machine can do at best, to compare measurements with.
+// What this machine can do, to compare measurements with.
 #pragma once
 #include <stop_token>
 
@@ -10,8 +10,8 @@ struct MachinePeak {
   double gigabytes_per_second;  // reading a buffer far larger than the caches
 };
 
-// Spends about `seconds` on each of the two, less when asked to stop; threads <= 0: all the process may use. Throws
-// kOutOfMemory, and kDeviceUnavailable when MOE_CPU_ISA names a set the CPU lacks.
+// What the machine sustains for `seconds` each, beside whatever else runs on it; less when asked to stop. threads <= 0:
+// all the process may use. Throws kOutOfMemory, and kDeviceUnavailable when MOE_CPU_ISA names a set the CPU lacks.
 MachinePeak measure_machine_peak(int threads, double seconds, const std::stop_token& stop = {});
 
 }  // namespace moe::cpu
