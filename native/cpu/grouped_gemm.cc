@@ -32,12 +32,16 @@ int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 // Rows of depth in a quantised tile.
 int64_t padded_depth(int64_t depth) { return divide_up(depth, 8) * 8; }
 
+// Of int8 or int4 among the kernels for integer products.
+size_t integer_index(const PackedMatrices& weights) {
+  return static_cast<size_t>(weights.type()) - static_cast<size_t>(WeightType::kInt8);
+}
+
 using Gemm = void (*)(const GemmTask&);
 
 Gemm gemm_for(const Kernels& kernels, const PackedMatrices& weights) {
-  const auto type = static_cast<size_t>(weights.type());
-  return weights.integer_products() ? kernels.integer_gemm[type - static_cast<size_t>(WeightType::kInt8)]
-                                    : kernels.gemm[type];
+  return weights.integer_products() ? kernels.integer_gemm[integer_index(weights)]
+                                    : kernels.gemm[static_cast<size_t>(weights.type())];
 }
 
 }  // namespace
@@ -122,20 +126,22 @@ void GroupedGemm::scatter(const float* tiles, int64_t depth, float* rows, Thread
   });
 }
 
-void GroupedGemm::quantize(const float* tiles, int64_t depth, int64_t group, ThreadPool::Team& team,
+void GroupedGemm::quantize(const float* tiles, const PackedMatrices& weights, ThreadPool::Team& team,
                            const std::stop_token& stop) {
+  const int64_t depth = weights.depth(), group = weights.group();
   const int64_t groups = divide_up(depth, group), padded = padded_depth(depth);
   auto* const integers = integers_.reserve_as<int8_t>(num_rows_ * padded);
   auto* const scales = row_scales_.reserve_as<float>(num_rows_ * groups);
-  auto* const sums = row_sums_.reserve_as<int32_t>(num_rows_ * groups);
+  auto* const starts = row_starts_.reserve_as<int32_t>(num_rows_ * groups);
   for_each_tile(depth, team, stop, [&](int64_t row, int64_t rows) {
     kernels_.quantize_tile({.tile = tiles + row * depth,
                             .rows = rows,
                             .depth = depth,
                             .group = group,
+                            .offset = kernels_.integer_offset[integer_index(weights)],
                             .integers = integers + row * padded,
                             .scales = scales + row * groups,
-                            .sums = sums + row * groups});
+                            .starts = starts + row * groups});
   });
 }
 
@@ -156,10 +162,10 @@ void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, Ep
                            ThreadPool::Team& team, const std::stop_token& stop) {
   if (chunks_.empty()) return;
   float* const scratch = scratch_.reserve_as<float>(team.threads() * kernels_.scratch_floats);
-  if (weights.integer_products()) quantize(tiles, weights.depth(), weights.group(), team, stop);
+  if (weights.integer_products()) quantize(tiles, weights, team, stop);
   const auto* const integers = static_cast<const int8_t*>(static_cast<const void*>(integers_.data()));
   const auto* const row_scales = static_cast<const float*>(static_cast<const void*>(row_scales_.data()));
-  const auto* const row_sums = static_cast<const int32_t*>(static_cast<const void*>(row_sums_.data()));
+  const auto* const row_starts = static_cast<const int32_t*>(static_cast<const void*>(row_starts_.data()));
   const int64_t row_groups = divide_up(weights.depth(), weights.group());
   const Gemm gemm = gemm_for(kernels_, weights);
   const int64_t group = panels_per_task(weights, team.threads());
@@ -174,7 +180,7 @@ void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, Ep
       gemm({.input = tiles + first * weights.depth(),
             .integers = integers + first * padded_depth(weights.depth()),
             .row_scales = row_scales + first * row_groups,
-            .row_sums = row_sums + first * row_groups,
+            .row_starts = row_starts + first * row_groups,
             .rows = rows_.offsets[chunk.expert + 1] - first,
             .depth = weights.depth(),
             .first_tile = chunk.first_tile,

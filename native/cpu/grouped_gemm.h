@@ -46,7 +46,8 @@ class GroupedGemm {
   // Calls body(first row, rows) for every tile.
   template <class Body>
   void for_each_tile(int64_t depth, ThreadPool::Team& team, const std::stop_token& stop, const Body& body) const;
-  void quantize(const float* tiles, int64_t depth, int64_t group, ThreadPool::Team& team, const std::stop_token& stop);
+  // For products with `weights`.
+  void quantize(const float* tiles, const PackedMatrices& weights, ThreadPool::Team& team, const std::stop_token& stop);
 
   // Some consecutive tiles of one expert.
   struct Chunk {
@@ -61,7 +62,7 @@ class GroupedGemm {
   int64_t num_rows_ = 0;
   std::vector<Chunk> chunks_;  // the most rows first
   AlignedBuffer scratch_;      // [threads, scratch_floats]
-  AlignedBuffer integers_, row_scales_, row_sums_;
+  AlignedBuffer integers_, row_scales_, row_starts_;
 };
 
 }  // namespace moe::cpu

@@ -18,6 +18,7 @@ const Kernels table = {
     .scratch_floats = kScratchFloats,
     .gemm = {gemm<Float32Weights>, gemm<BFloat16Weights>, gemm<Float16Weights>, gemm<Int8Weights>, gemm<Int4Weights>},
     .integer_gemm = {integer_gemm<Int8Dots>, integer_gemm<Int4Dots>},
+    .integer_offset = {Int8Dots::kOffset, Int4Dots::kOffset},
     .quantize_tile = quantize_tile,
     .pack_rows = pack_rows,
     .combine = combine,

@@ -159,55 +159,39 @@ struct ReadAs<Int4Weights, true> {
   using Weights = WidenedIntegers;
 };
 
-// The products of some panels that stand side by side with every tile of a task, block by block, so that a block is
-// read from memory once. The tiles prefetch the panels' next blocks between them.
-template <class W, bool Widen>
-void multiply_blocks(const GemmTask& task, const Tiling& tiling, const char* panels, int64_t num_panels, float* sums,
-                     float* widened) {
-  using Read = typename ReadAs<W, Widen>::Weights;
-  constexpr int64_t kDepthBlock = kBlockBytes * Read::kRows / Read::kRowsBytes;
-  const MultiplyTile* const multiply_tile = task.num_tiles == 1 ? Tiles<Read>::kMultiplyOne : Tiles<Read>::kMultiply;
-  const int64_t stride = bytes_of<W>(task.depth, task.group);
-  const char* block = panels;
-  for (int64_t k = 0; k < task.depth; k += kDepthBlock) {
-    const int64_t depth = task.depth - k < kDepthBlock ? task.depth - k : kDepthBlock;
-    const int64_t bytes = bytes_of<W>(depth, task.group);
-    const int64_t share = bytes / (num_panels * task.num_tiles);
-    Ahead ahead{.at = k + depth < task.depth ? block + bytes : panels + num_panels * stride,
-                .stride = num_panels == kAheadStreams ? stride : 64,
-                .step = share * kAheadStreams / depth};
-    for (int64_t p = 0; p < num_panels; ++p) {
-      const char* rows_of_block = block + p * stride;
-      if constexpr (Widen) {
-        widen<W>(rows_of_block, depth, task.group, widened);
-        rows_of_block = reinterpret_cast<const char*>(widened);
-      }
-      float* c = sums + p * kPanelSums;
-      for (int64_t t = 0; t < task.num_tiles; ++t) {
-        const int64_t tile = task.first_tile + t, rows = tiling.rows(tile);
-        const float* const x = task.input + tiling.begin(tile) * task.depth + k * rows;
-        multiply_tile[rows - 1](x, rows_of_block, 0, depth, task.group, c, k > 0, ahead);
-        c += rows * kPanelColumns;
-        ahead.at += share;
-      }
-    }
-    block += bytes;
-  }
-}
-
-template <class W, bool Widen>
-void multiply_blocked(const GemmTask& task, Finish finish) {
-  // Blocks of integers are small: one panel after the other keeps the sums in L1.
-  constexpr int64_t kTogether = W::kScaled ? 1 : kPanelsTogether;
+// The loops around products in blocks: of some panels that stand side by side with every tile of a task, so that a
+// block is read from memory once. The tiles ask for the panels' next blocks between them. bytes_of_rows(depth): of a
+// block from the begin of a group on. open(block, depth): where to read a block. multiply(tile_begin, rows, k, depth,
+// block, c, resume, ahead): one tile times one block.
+template <int64_t DepthBlock, class BytesOfRows, class Open, class Multiply>
+[[gnu::always_inline]] inline void multiply_in_blocks(const GemmTask& task, Finish finish, int64_t together,
+                                                      BytesOfRows bytes_of_rows, Open open, Multiply multiply) {
   const Tiling tiling(task.rows);
-  const int64_t stride = bytes_of<W>(task.depth, task.group);
+  const int64_t stride = bytes_of_rows(task.depth);
   float* const sums = task.scratch;
-  float* const widened = sums + kPanelsTogether * kPanelSums;
-
-  for (int64_t first = 0; first < task.num_panels; first += kTogether) {
-    const int64_t panels = task.num_panels - first < kTogether ? task.num_panels - first : kTogether;
-    multiply_blocks<W, Widen>(task, tiling, static_cast<const char*>(task.panels) + first * stride, panels, sums,
-                              widened);
+  for (int64_t first = 0; first < task.num_panels; first += together) {
+    const int64_t panels = task.num_panels - first < together ? task.num_panels - first : together;
+    const auto* const begin = static_cast<const char*>(task.panels) + first * stride;
+    const char* block = begin;
+    for (int64_t k = 0; k < task.depth; k += DepthBlock) {
+      const int64_t depth = task.depth - k < DepthBlock ? task.depth - k : DepthBlock;
+      const int64_t bytes = bytes_of_rows(depth);
+      const int64_t share = bytes / (panels * task.num_tiles);
+      Ahead ahead{.at = k + depth < task.depth ? block + bytes : begin + panels * stride,
+                  .stride = panels == kAheadStreams ? stride : 64,
+                  .step = share * kAheadStreams / depth};
+      for (int64_t p = 0; p < panels; ++p) {
+        const char* const rows_of_block = open(block + p * stride, depth);
+        float* c = sums + p * kPanelSums;
+        for (int64_t t = 0; t < task.num_tiles; ++t) {
+          const int64_t tile = task.first_tile + t, rows = tiling.rows(tile);
+          multiply(tiling.begin(tile), rows, k, depth, rows_of_block, c, k > 0, ahead);
+          c += rows * kPanelColumns;
+          ahead.at += share;
+        }
+      }
+      block += bytes;
+    }
     // Row after row, so that what is written of a row is written together.
     int64_t at = 0;
     for (int64_t t = 0; t < task.num_tiles; ++t) {
@@ -217,6 +201,30 @@ void multiply_blocked(const GemmTask& task, Finish finish) {
       at += rows * kPanelColumns;
     }
   }
+}
+
+template <class W, bool Widen>
+void multiply_blocked(const GemmTask& task, Finish finish) {
+  using Read = typename ReadAs<W, Widen>::Weights;
+  constexpr int64_t kDepthBlock = kBlockBytes * Read::kRows / Read::kRowsBytes;
+  // Blocks of integers are small: one panel after the other keeps the sums in L1.
+  constexpr int64_t kTogether = W::kScaled ? 1 : kPanelsTogether;
+  const MultiplyTile* multiply_tile = Tiles<Read>::kMultiply;
+  if constexpr (!Widen)
+    if (task.num_tiles == 1) multiply_tile = Tiles<Read>::kMultiplyOne;
+  float* const widened = task.scratch + kPanelsTogether * kPanelSums;
+  const auto open = [&](const char* block, int64_t depth) -> const char* {
+    if constexpr (!Widen) return block;
+    widen<W>(block, depth, task.group, widened);
+    return reinterpret_cast<const char*>(widened);
+  };
+  multiply_in_blocks<kDepthBlock>(
+      task, finish, kTogether, [&](int64_t depth) { return bytes_of<W>(depth, task.group); }, open,
+      [&](int64_t tile_begin, int64_t rows, int64_t k, int64_t depth, const char* block, float* c, bool resume,
+          const Ahead& ahead) {
+        const float* const x = task.input + tile_begin * task.depth + k * rows;
+        multiply_tile[rows - 1](x, block, 0, depth, task.group, c, resume, ahead);
+      });
 }
 
 template <class W>

@@ -32,49 +32,88 @@ struct Int4Dots {
   }
 };
 
-// One row of tile rows: from float tile form to integers [depth / 4][rows][4], scales [groups][rows] and, for the
-// weights' offset, sums [groups][rows]. Depth is padded with zeros to a multiple of eight. A row's numbers depend on
-// that row alone. A group with a number that is not finite gets the scale NaN.
-inline void quantize_tile(const QuantizeTask& task) {
-  constexpr int64_t kRowsAtMost = kTileRows;
-  const int64_t rows = task.rows;
-  for (int64_t begin = 0, group = 0; begin < task.depth; begin += task.group, ++group) {
-    const int64_t end = begin + task.group < task.depth ? begin + task.group : task.depth;
-    float largest[kRowsAtMost] = {}, inverse[kRowsAtMost];
-    int32_t sum[kRowsAtMost] = {};
-    bool finite[kRowsAtMost];
-    for (int64_t i = 0; i < rows; ++i) finite[i] = true;
-    for (int64_t k = begin; k < end; ++k)
-      for (int64_t i = 0; i < rows; ++i) {
-        const float magnitude = __builtin_fabsf(task.tile[k * rows + i]);
-        finite[i] &= magnitude <= 3.4028235e38f;
-        largest[i] = magnitude > largest[i] ? magnitude : largest[i];
-      }
-    for (int64_t i = 0; i < rows; ++i) {
-      const bool some = finite[i] && largest[i] > 1e-30f;  // less is zero
-      task.scales[group * rows + i] = finite[i] ? (some ? largest[i] / 127.0f : 0.0f) : __builtin_nanf("");
-      inverse[i] = some ? 127.0f / largest[i] : 0.0f;
+// The first `count` lanes; all when there are more than that.
+inline void store_words_part(int8_t* to, Words words, int64_t count) {
+  if (count >= kLanes) return store_words(to, words);
+  int8_t bytes[kLanes * kDotRows];
+  store_words(bytes, words);
+  for (int64_t i = 0; i < count * kDotRows; ++i) to[i] = bytes[i];
+}
+
+// Lanes are rows of a tile, whose numbers of one depth stand together: those behind the last row hold others.
+constexpr int kRowVectors = (kTileRows + kLanes - 1) / kLanes;
+
+// The scale of each row for the numbers of a group, which are those of depth `begin` to `end`; its inverse in
+// `inverse`.
+inline void find_row_scales(const QuantizeTask& task, int64_t begin, int64_t end, float* scales,
+                            Vec (&inverse)[kRowVectors]) {
+  const Vec tiny = broadcast(1e-30f);  // less is zero
+  for (int v = 0; v < kRowVectors; ++v) {
+    Vec largest = zero(), poison = zero();
+    for (int64_t at = begin * task.rows + v * kLanes; at < end * task.rows; at += task.rows) {
+      const Vec x = load_part(task.tile + at, task.depth * task.rows - at);
+      largest = larger(largest, absolute(x));
+      poison = fma(x, zero(), poison);  // NaN as soon as one is not finite
     }
-    const int64_t padded = (end + 7) / 8 * 8;  // groups begin at multiples of 32
-    for (int64_t k = begin; k < padded; ++k)
-      for (int64_t i = 0; i < rows; ++i) {
-        const float value = k < end && finite[i] ? task.tile[k * rows + i] * inverse[i] : 0.0f;
-        const auto q = static_cast<int32_t>((value + kRounder) - kRounder);
-        task.integers[(k / kDotRows * rows + i) * kDotRows + k % kDotRows] = static_cast<int8_t>(q);
-        sum[i] += q;
-      }
-    for (int64_t i = 0; i < rows; ++i) task.sums[group * rows + i] = sum[i];
+    const Vec scale = where_negative(tiny - largest, largest / broadcast(127.0f), zero()) + poison;
+    inverse[v] = where_negative(tiny - largest, broadcast(127.0f) / largest, zero());
+    store_part(scales + v * kLanes, scale, task.rows - v * kLanes);
   }
 }
 
+// From float tile form to integers [depth / 4][rows][4], scales [groups][rows] and what takes the weights' offset back,
+// starts [groups][rows]. Depth is padded with zeros to a multiple of eight. A row's numbers depend on that row alone. A
+// group with a number that is not finite gets the scale NaN.
+inline void quantize_tile(const QuantizeTask& task) {
+  const int64_t rows = task.rows, words = (task.depth + 7) / 8 * 2 * rows;
+  for (int64_t begin = 0, group = 0; begin < task.depth; begin += task.group, ++group) {
+    const int64_t end = begin + task.group < task.depth ? begin + task.group : task.depth;
+    Vec inverse[kRowVectors];
+    find_row_scales(task, begin, end, task.scales + group * rows, inverse);
+    Vec sums[kRowVectors];
+    for (Vec& sum : sums) sum = zero();
+    for (int64_t k = begin; k < (end + 7) / 8 * 8; k += kDotRows)  // groups begin at multiples of 32
+      for (int v = 0; v < kRowVectors; ++v) {
+        Words four = all_words(0);
+#pragma GCC unroll 4
+        for (int j = 0; j < kDotRows; ++j) {
+          const int64_t at = (k + j) * rows + v * kLanes;
+          const Vec x = k + j < end ? load_part(task.tile + at, task.depth * rows - at) : zero();
+          const Vec rounded = x * inverse[v] + broadcast(kRounder);  // the integer is its last bits
+          sums[v] = sums[v] + (rounded - broadcast(kRounder));
+          four = four | (reinterpret_cast<Words>(rounded) & all_words(0xff)) << (8 * j);
+        }
+        const int64_t at = k / kDotRows * rows + v * kLanes;
+        store_words_part(task.integers + at * kDotRows, four, words - at);
+      }
+    float sum[kRowVectors * kLanes];
+    for (int v = 0; v < kRowVectors; ++v) store(sum + v * kLanes, sums[v]);
+    for (int64_t i = 0; i < rows; ++i)  // NaN compares with nothing
+      task.starts[group * rows + i] = __builtin_fabsf(sum[i]) < 1e9f ? -task.offset * static_cast<int32_t>(sum[i]) : 0;
+  }
+}
+
+// The rows of a tile that was quantised, from some depth on.
+struct DotRows {
+  const int8_t* x;        // [depth / 4][R][4]
+  const float* scales;    // [groups][R]
+  const int32_t* starts;  // likewise
+};
+
 template <class W, int R, int P, int Part>
-[[gnu::always_inline]] inline void dot_rows(const int8_t* x, const char* panel, int64_t stride,
-                                            Words (&acc)[P][R][kPanelVectors]) {
+[[gnu::always_inline]] inline void dot_row(const int8_t* x, const char* panel, int64_t stride,
+                                           Words (&acc)[P][R][kPanelVectors]) {
   Words w[P][kPanelVectors];
 #pragma GCC unroll 64
   for (int p = 0; p < P; ++p) W::template load<Part>(panel + p * stride, w[p]);
 #pragma GCC unroll 64
   for (int i = 0; i < R; ++i) {
+    if (P * kPanelVectors == 2 && i % 2 == 0) {  // as in multiply_row
+#pragma GCC unroll 64
+      for (int v = 0; v < kPanelVectors; ++v)
+        acc[0][i][v] = dot_at<W::kNonNegative>(acc[0][i][v], w[0][v], x + i * kDotRows);
+      continue;
+    }
     const Words value = broadcast_word(x + i * kDotRows);
 #pragma GCC unroll 64
     for (int p = 0; p < P; ++p)
@@ -83,15 +122,23 @@ template <class W, int R, int P, int Part>
   }
 }
 
-// c[p][i][NR] of a tile of R rows and P panels, `stride` bytes apart: for each group in order, c = fma(sum of products,
-// scale of the weights * scale of the row, c).
+// The W::kRows rows that stand together, which x and panel are moved past.
 template <class W, int R, int P>
-void dot_tile(const GemmTask& task, const char* panel, int64_t stride, int64_t row_begin, float* c) {
-  const int64_t depth = (task.depth + 7) / 8 * 8, groups = (task.depth + task.group - 1) / task.group;
-  const int8_t* x = task.integers + row_begin * depth;
-  const float* row_scales = task.row_scales + row_begin * groups;
-  const int32_t* row_sums = task.row_sums + row_begin * groups;
-  for (int64_t k = 0; k < depth; k += task.group) {
+[[gnu::always_inline]] inline void dot_rows(const int8_t*& x, const char*& panel, int64_t stride,
+                                            Words (&acc)[P][R][kPanelVectors]) {
+  dot_row<W, R, P, 0>(x, panel, stride, acc);
+  if constexpr (W::kRows > kDotRows) dot_row<W, R, P, 1>(x + R * kDotRows, panel, stride, acc);
+  x += R * W::kRows;
+  panel += W::kRowsBytes;
+}
+
+// c[p][i][NR] of a tile of R rows and P panels, `stride` bytes apart: for each group in order, c = fma(sum of products,
+// scale of the weights * scale of the row, c), continued from c when `resume`. `depth` is a multiple of eight.
+template <class W, int R, int P, Fetch F>
+void dot_tile(DotRows rows, const char* panel, int64_t stride, int64_t depth, int64_t group, float* c, bool resume,
+              const Ahead& next) {
+  Ahead ahead = next;
+  for (int64_t k = 0; k < depth; k += group) {
     const char* const scales = panel;
     panel += Int8Weights::kScalesBytes;
     Words acc[P][R][kPanelVectors];
@@ -100,86 +147,118 @@ void dot_tile(const GemmTask& task, const char* panel, int64_t stride, int64_t r
 #pragma GCC unroll 64
       for (int i = 0; i < R; ++i)
 #pragma GCC unroll 64
-        for (int v = 0; v < kPanelVectors; ++v) acc[p][i][v] = all_words(-W::kOffset * row_sums[i]);
-    const int64_t rows = depth - k < task.group ? depth - k : task.group;
+        for (int v = 0; v < kPanelVectors; ++v) acc[p][i][v] = all_words(rows.starts[i]);
+    const int64_t end = depth - k < group ? depth - k : group;
     int64_t row = 0;
-    for (; row + W::kRows <= rows; row += W::kRows) {
+    for (; row + kAheadStreams * W::kRows <= end; row += kAheadStreams * W::kRows) {
+      const char* at = ahead.at;
+#pragma GCC unroll 1
+      for (int stream = 0; stream < kAheadStreams; ++stream) {
+        if constexpr (F == Fetch::kPanels) {
 #pragma GCC unroll 64
-      for (int p = 0; p < P; ++p) {
+          for (int p = 0; p < P; ++p)
 #pragma GCC unroll 64
-        for (int64_t byte = 0; byte < W::kRowsBytes; byte += 64)
-          __builtin_prefetch(panel + p * stride + kStreamAheadBytes + byte);
+            for (int64_t byte = 0; byte < W::kRowsBytes; byte += 64)
+              __builtin_prefetch(panel + p * stride + kStreamAheadBytes + byte);
+        } else {
+          __builtin_prefetch(at, 0, 2);
+          if constexpr (F == Fetch::kTwiceAhead) __builtin_prefetch(at + 64, 0, 2);
+          at += ahead.stride;
+        }
+        dot_rows<W, R, P>(rows.x, panel, stride, acc);
       }
-      dot_rows<W, R, P, 0>(x, panel, stride, acc);
-      x += R * kDotRows;
-      if constexpr (W::kRows > kDotRows) {
-        dot_rows<W, R, P, 1>(x, panel, stride, acc);
-        x += R * kDotRows;
-      }
-      panel += W::kRowsBytes;
+      ahead.at += ahead.step;
     }
+    for (; row < end; row += W::kRows) dot_rows<W, R, P>(rows.x, panel, stride, acc);
+    const bool first = k == 0 && !resume;
 #pragma GCC unroll 64
     for (int p = 0; p < P; ++p) {
       Vec scale[kPanelVectors];
       load_bfloat16(scales + p * stride, scale);
 #pragma GCC unroll 64
       for (int i = 0; i < R; ++i) {
-        const Vec row_scale = broadcast(row_scales[i]);
+        const Vec row_scale = broadcast(rows.scales[i]);
 #pragma GCC unroll 64
         for (int v = 0; v < kPanelVectors; ++v) {
           float* const at = c + (p * R + i) * kPanelColumns + v * kLanes;
-          store(at, fma(to_floats(acc[p][i][v]), scale[v] * row_scale, k == 0 ? zero() : load(at)));
+          store(at, fma(to_floats(acc[p][i][v]), scale[v] * row_scale, first ? zero() : load(at)));
         }
       }
     }
-    row_scales += R;
-    row_sums += R;
+    rows.scales += R;
+    rows.starts += R;
   }
 }
 
+// Rows of a quantised tile, of a panel for integer products.
+inline int64_t padded_depth(int64_t depth) { return (depth + 7) / 8 * 8; }
+
 template <class W>
-int64_t dot_panel_bytes(int64_t depth, int64_t group) {
-  return (depth + 7) / 8 * 8 / W::kRows * W::kRowsBytes + (depth + group - 1) / group * Int8Weights::kScalesBytes;
+int64_t dot_bytes(int64_t depth, int64_t group) {
+  return padded_depth(depth) / W::kRows * W::kRowsBytes + (depth + group - 1) / group * Int8Weights::kScalesBytes;
 }
 
+// The rows of a tile from depth k, the begin of a group, on.
+inline DotRows dot_rows_at(const GemmTask& task, int64_t tile_begin, int64_t rows, int64_t k) {
+  const int64_t groups = (task.depth + task.group - 1) / task.group, before = k / task.group * rows;
+  return {task.integers + tile_begin * padded_depth(task.depth) + k * rows,
+          task.row_scales + tile_begin * groups + before, task.row_starts + tile_begin * groups + before};
+}
+
+// All panels of the task for a single tile of R rows, read straight from memory.
 template <class W, int R>
-void dot_panels(const GemmTask& task, int64_t tile_begin, Finish finish, int64_t panel_begin, int64_t panel_end) {
+void stream_dots(const GemmTask& task, int64_t tile_begin, Finish finish) {
   const auto* const panels = static_cast<const char*>(task.panels);
-  const int64_t stride = dot_panel_bytes<W>(task.depth, task.group);
+  const int64_t stride = dot_bytes<W>(task.depth, task.group), depth = padded_depth(task.depth);
+  const DotRows rows = dot_rows_at(task, tile_begin, R, 0);
   constexpr int kTogether = panels_at_once(R);
-  int64_t panel = panel_begin;
-  for (; panel + kTogether <= panel_end; panel += kTogether) {
-    dot_tile<W, R, kTogether>(task, panels + panel * stride, stride, tile_begin, task.scratch);
+  int64_t panel = 0;
+  for (; panel + kTogether <= task.num_panels; panel += kTogether) {
+    dot_tile<W, R, kTogether, Fetch::kPanels>(rows, panels + panel * stride, stride, depth, task.group, task.scratch,
+                                              false, {});
     for (int64_t p = 0; p < kTogether; ++p)
       finish(task, panel + p, tile_begin, R, task.scratch + p * R * kPanelColumns);
   }
-  for (; panel < panel_end; ++panel) {
-    dot_tile<W, R, 1>(task, panels + panel * stride, stride, tile_begin, task.scratch);
+  for (; panel < task.num_panels; ++panel) {
+    dot_tile<W, R, 1, Fetch::kPanels>(rows, panels + panel * stride, stride, depth, task.group, task.scratch, false,
+                                      {});
     finish(task, panel, tile_begin, R, task.scratch);
   }
 }
 
-using DotPanels = void (*)(const GemmTask&, int64_t, Finish, int64_t, int64_t);
+using StreamDots = void (*)(const GemmTask&, int64_t, Finish);
+using DotTile = void (*)(DotRows, const char*, int64_t, int64_t, int64_t, float*, bool, const Ahead&);
+
 template <class W, int... Below>
 struct DotsByRows {
-  static constexpr DotPanels kDots[] = {dot_panels<W, Below + 1>...};
+  static constexpr StreamDots kStream[] = {stream_dots<W, Below + 1>...};
+  static constexpr DotTile kDots[] = {dot_tile<W, Below + 1, 1, Fetch::kAhead>...};
+  static constexpr DotTile kDotsOfOne[] = {dot_tile<W, Below + 1, 1, Fetch::kTwiceAhead>...};
 };
 template <class W, int N, int... Below>
 struct CountDotRows : CountDotRows<W, N - 1, N - 1, Below...> {};
 template <class W, int... Below>
 struct CountDotRows<W, 0, Below...> : DotsByRows<W, Below...> {};
+template <class W>
+using DotTiles = CountDotRows<W, kTileRows>;
 
-// Some panels at a time meet every tile, so that they are read from memory once.
 template <class W>
 void integer_gemm(const GemmTask& task) {
-  constexpr int64_t kPanelsAtOnce = 4;
   const Finish finish = task.epilogue == Epilogue::kNone ? finish_rows : finish_tile;
   const Tiling tiling(task.rows);
-  for (int64_t panel = 0; panel < task.num_panels; panel += kPanelsAtOnce) {
-    const int64_t end = panel + kPanelsAtOnce < task.num_panels ? panel + kPanelsAtOnce : task.num_panels;
-    for (int64_t t = 0; t < task.num_tiles; ++t) {
-      const int64_t tile = task.first_tile + t, rows = tiling.rows(tile);
-      CountDotRows<W, kTileRows>::kDots[rows - 1](task, tiling.begin(tile), finish, panel, end);
-    }
-  }
+  const int64_t rows_of_first = tiling.rows(task.first_tile);
+  if (task.num_tiles == 1 && panels_at_once(rows_of_first) > 1)
+    return DotTiles<W>::kStream[rows_of_first - 1](task, tiling.begin(task.first_tile), finish);
+
+  constexpr int64_t kDepthBlock = kBlockBytes * W::kRows / W::kRowsBytes;
+  const DotTile* const dot_tile_of = task.num_tiles == 1 ? DotTiles<W>::kDotsOfOne : DotTiles<W>::kDots;
+  multiply_in_blocks<kDepthBlock>(
+      task, finish, kPanelsTogether, [&](int64_t depth) { return dot_bytes<W>(depth, task.group); },
+      [](const char* block, int64_t) { return block; },
+      [&](int64_t tile_begin, int64_t rows, int64_t k, int64_t depth, const char* block, float* c, bool resume,
+          const Ahead& ahead) {
+        const Ahead next{ahead.at, ahead.stride, ahead.step * W::kRows};
+        dot_tile_of[rows - 1](dot_rows_at(task, tile_begin, rows, k), block, 0, padded_depth(depth), task.group, c,
+                              resume, next);
+      });
 }

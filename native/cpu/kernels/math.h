@@ -3,6 +3,8 @@
 
 constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits
 
+inline Vec larger(Vec a, Vec b) { return a > b ? a : b; }
+
 // Within 2 ulp; above 88.72 infinity, below -103.97 zero, subnormal results included.
 inline Vec exp(Vec x) {
   x = at_least(at_most(x, 89.0f), -105.0f);

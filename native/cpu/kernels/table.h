@@ -16,12 +16,12 @@ enum class Epilogue : uint8_t { kNone, kSwiGLU, kSwiGLUOai, kGeGLU, kGELU, kGELU
 struct GemmTask {
   const float* input;  // tile form, [rows, depth]; not read by integer products
   // Integer products: what QuantizeTask wrote, each tile behind the one before it.
-  const int8_t* integers;   // [tile][ceil(depth / 8) * 2][row of the tile][4]
-  const float* row_scales;  // [tile][groups][row of the tile]
-  const int32_t* row_sums;  // likewise
-  int64_t rows;             // of the expert
-  int64_t depth;            // K
-  int64_t first_tile;       // the tiles to work on, at most max_tiles
+  const int8_t* integers;     // [tile][ceil(depth / 8) * 2][row of the tile][4]
+  const float* row_scales;    // [tile][groups][row of the tile]
+  const int32_t* row_starts;  // likewise
+  int64_t rows;               // of the expert
+  int64_t depth;              // K
+  int64_t first_tile;         // the tiles to work on, at most max_tiles
   int64_t num_tiles;
   int64_t group;       // integer weights: rows of a panel that share scales; a multiple of 32 that divides 256
   const void* panels;  // [num_panels][depth][panel_columns], as packed for the weight type; readable 3 bytes further
@@ -50,10 +50,11 @@ struct QuantizeTask {
   const float* tile;  // [depth][rows]
   int64_t rows;
   int64_t depth;
-  int64_t group;  // that shares a scale, a multiple of 32
+  int64_t group;   // that shares a scale, a multiple of 32
+  int32_t offset;  // what is added to the weights to multiply them
   int8_t* integers;
   float* scales;
-  int32_t* sums;
+  int32_t* starts;  // of sums of products: -offset * the sum of a row's integers
 };
 
 // Weighted sums of expert rows, for a run of tokens. Pointers are those of the first token.
@@ -85,6 +86,7 @@ struct Kernels {
   // int8 and int4 by integer rows: exact dot products of four bytes within a group, then sum = fma(product, scale of
   // the weights * scale of the row, sum) over the groups in order.
   void (*integer_gemm[2])(const GemmTask&);
+  int32_t integer_offset[2];
   void (*quantize_tile)(const QuantizeTask&);
   void (*pack_rows)(const PackTask&);
   void (*combine)(const CombineTask&);

@@ -57,6 +57,7 @@ inline Vec widen_int8(const char* from) {
 
 using Words = __m256i;
 inline Words load_words(const char* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+inline void store_words(int8_t* to, Words words) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), words); }
 // The Nibble-th four bits of each word there, as a signed integer. They become the last bits of the mantissa of 2^(23 -
 // 4 n), where they stand, so that a subtraction leaves their value: that takes less of the multipliers' ports than to
 // shift and to convert.
@@ -94,4 +95,8 @@ Words dot(Words acc, Words w, Words x) {
     w = _mm256_abs_epi8(w);
   }
   return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+}
+template <bool NonNegative>
+Words dot_at(Words acc, Words w, const int8_t* x) {
+  return dot<NonNegative>(acc, w, broadcast_word(x));
 }

@@ -63,6 +63,7 @@ inline Vec widen_int8(const char* from) {
 
 using Words = __m512i;
 inline Words load_words(const char* from) { return _mm512_loadu_si512(from); }
+inline void store_words(int8_t* to, Words words) { _mm512_storeu_si512(to, words); }
 // The Nibble-th four bits of each word there, as a signed integer: the permutation looks at the low four bits only. A
 // load from the byte of the nibble, past the end of the words if need be, saves the ports of the multipliers a shift.
 template <int Nibble>
@@ -95,6 +96,12 @@ Words dot(Words acc, Words w, Words x) {
   asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(x));
   return acc;
 }
+template <bool NonNegative>
+Words dot_at(Words acc, Words w, const int8_t* x) {
+  static_assert(NonNegative);
+  asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*reinterpret_cast<const int8_t(*)[4]>(x)));
+  return acc;
+}
 #else
 constexpr int32_t kInt8DotOffset = 0;
 inline Words int8_dot_words(Words words) { return words; }
@@ -105,5 +112,9 @@ Words dot(Words acc, Words w, Words x) {
     w = _mm512_abs_epi8(w);
   }
   return _mm512_add_epi32(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(w, x), _mm512_set1_epi16(1)));
+}
+template <bool NonNegative>
+Words dot_at(Words acc, Words w, const int8_t* x) {
+  return dot<NonNegative>(acc, w, broadcast_word(x));
 }
 #endif

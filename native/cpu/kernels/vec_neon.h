@@ -57,6 +57,7 @@ inline Vec widen_int8(const char* from) {
 
 using Words = int32x4_t;
 inline Words load_words(const char* from) { return vld1q_s32(reinterpret_cast<const int32_t*>(from)); }
+inline void store_words(int8_t* to, Words words) { vst1q_s8(to, vreinterpretq_s8_s32(words)); }
 // The Nibble-th four bits of each word there, as a signed integer.
 template <int Nibble>
 Vec widen_int4(const char* words) {
@@ -85,4 +86,8 @@ Words dot(Words acc, Words w, Words x) {
   const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)));
   const int32x4_t high = vpaddlq_s16(vmull_s8(vget_high_s8(a), vget_high_s8(b)));
   return vaddq_s32(acc, vpaddq_s32(low, high));
+}
+template <bool NonNegative>
+Words dot_at(Words acc, Words w, const int8_t* x) {
+  return dot<NonNegative>(acc, w, broadcast_word(x));
 }

@@ -69,6 +69,7 @@ inline Vec widen_int8(const char* from) {
 
 using Words = __m128i;
 inline Words load_words(const char* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); }
+inline void store_words(int8_t* to, Words words) { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), words); }
 // The Nibble-th four bits of each word there, as a signed integer.
 template <int Nibble>
 Vec widen_int4(const char* words) {
@@ -99,4 +100,8 @@ Words dot(Words acc, Words w, Words x) {
   const __m128i even = _mm_castps_si128(_mm_shuffle_ps(first, second, 0x88));
   const __m128i odd = _mm_castps_si128(_mm_shuffle_ps(first, second, 0xdd));
   return _mm_add_epi32(acc, _mm_add_epi32(even, odd));
+}
+template <bool NonNegative>
+Words dot_at(Words acc, Words w, const int8_t* x) {
+  return dot<NonNegative>(acc, w, broadcast_word(x));
 }
