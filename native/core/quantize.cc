@@ -45,19 +45,19 @@ MOE_INLINE void round(Floats& values, float low, float high) {
 
 // Counts are multiples of kLanes from here on.
 
-// One value from all lanes, in the order of a tree.
+// One value from all lanes, in the order of a tree: each time, the upper half of what is left joins the lower one.
 template <class Vector, class Combine>
-MOE_INLINE auto reduce(const Vector& vector, Combine combine) {
-  auto first = vector[0];
-  decltype(first) lanes[kLanes];
-  std::memcpy(lanes, &vector, sizeof lanes);
-  for (int half = kLanes / 2; half > 0; half /= 2)
-    for (int lane = 0; lane < half; ++lane) lanes[lane] = combine(lanes[lane], lanes[lane + half]);
-  return lanes[0];
+MOE_INLINE auto reduce(Vector vector, Combine combine) {
+  vector =
+      combine(vector, __builtin_shufflevector(vector, vector, 8, 9, 10, 11, 12, 13, 14, 15, 0, 0, 0, 0, 0, 0, 0, 0));
+  vector = combine(vector, __builtin_shufflevector(vector, vector, 4, 5, 6, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0));
+  vector = combine(vector, __builtin_shufflevector(vector, vector, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0));
+  vector = combine(vector, __builtin_shufflevector(vector, vector, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0));
+  return vector[0];
 }
 
 // The weight of largest magnitude, the positive one of two; NaN when one is not finite.
-MOE_FOR_EACH_ISA float find_extreme(const float* weights, int64_t count) {
+MOE_INLINE float find_extreme(const float* weights, int64_t count) {
   Floats high = {}, low = {};
   Integers bits = {};
   for (int64_t i = 0; i < count; i += kLanes) {
@@ -74,7 +74,7 @@ MOE_FOR_EACH_ISA float find_extreme(const float* weights, int64_t count) {
   return highest >= -lowest ? highest : lowest;
 }
 
-MOE_FOR_EACH_ISA void round_all(const float* weights, int64_t count, float inverse, float low, float high, int8_t* q) {
+MOE_INLINE void round_all(const float* weights, int64_t count, float inverse, float low, float high, int8_t* q) {
   for (int64_t i = 0; i < count; i += kLanes) {
     Floats values = load<Floats>(weights + i) * inverse;
     round(values, low, high);
@@ -89,7 +89,7 @@ struct Fit {
   float weight_q, q_q;
 };
 
-MOE_FOR_EACH_ISA Fit fit_int4(const float* weights, int64_t count, float extreme, float target) {
+MOE_INLINE Fit fit_int4(const float* weights, int64_t count, float extreme, float target) {
   const float inverse = 1.0f / extreme;
   Floats weight_q = {}, q_q = {};
   for (int64_t i = 0; i < count; i += kLanes) {
@@ -99,18 +99,18 @@ MOE_FOR_EACH_ISA Fit fit_int4(const float* weights, int64_t count, float extreme
     weight_q += values * q;
     q_q += q * q;
   }
-  const auto add = [](float a, float b) { return a + b; };
+  const auto add = [](auto a, auto b) { return a + b; };
   return {reduce(weight_q, add), reduce(q_q, add)};
 }
 
-uint16_t bfloat16_not_below(float value) {
+MOE_INLINE uint16_t bfloat16_not_below(float value) {
   return static_cast<uint16_t>((std::bit_cast<uint32_t>(value) + 0xffff) >> 16);
 }
 
-uint16_t int8_scale(float extreme) { return bfloat16_not_below(std::abs(extreme) / 127.0f); }
+MOE_INLINE uint16_t int8_scale(float extreme) { return bfloat16_not_below(std::abs(extreme) / 127.0f); }
 
 // The squared error of rounded weights with their best scale is sum(w^2) - sum(w q)^2 / sum(q^2).
-uint16_t int4_scale(const float* weights, int64_t count, float extreme) {
+MOE_INLINE uint16_t int4_scale(const float* weights, int64_t count, float extreme) {
   // What the extreme weight is rounded from: -8 uses the whole range, less leaves it some, more cuts it off. Three of
   // them come within 1 % of the error of fifty (8.2 % of Gaussian weights in groups of 32).
   constexpr float kTargets[] = {-8.0f, -7.3f, -8.7f};
@@ -127,7 +127,7 @@ uint16_t int4_scale(const float* weights, int64_t count, float extreme) {
   return to_bfloat16(scale);
 }
 
-uint16_t quantize_group(WeightType type, const float* weights, int64_t count, int8_t* q) {
+MOE_FOR_EACH_ISA uint16_t quantize_group(WeightType type, const float* weights, int64_t count, int8_t* q) {
   const float extreme = find_extreme(weights, count);
   const bool int8 = type == WeightType::kInt8;
   if (!(std::abs(extreme) >= kLeastScale * 127.0f)) {

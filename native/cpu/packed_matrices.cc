@@ -171,23 +171,30 @@ void PackedMatrices::put_integers(std::byte* rows, int64_t column, const int8_t*
                            : type_ == WeightType::kInt4 ? kDotRowsPadded
                                                         : kDotRows;
   const int64_t words_per_row = int4_lanes ? lanes_ : panel_columns_, word = int4_lanes ? lane : column;
-  for (int64_t k = 0; k < count; k += together) {
-    uint32_t bits = 0;
-    for (int64_t row = 0; row < std::min(together, count - k); ++row) {
-      const uint32_t value = static_cast<uint8_t>(q[k + row]);
-      if (int4_lanes)  // a nibble by row and by register
-        bits |= (value & 0xf) << (4 * (row * registers + reg));
-      else if (type_ == WeightType::kInt8)
-        bits |= value << (8 * row);
-      else  // -8 to 7 as 0 to 15; two rows share a byte, four apart
-        bits |= ((value + 8) & 0xf) << (8 * (row % kDotRows) + 4 * (row / kDotRows));
+  const auto put = [&](int64_t index, const int8_t* integers) {
+    uint32_t bits = 0, next = 0;  // a byte for each integer
+    if (together >= kDotRows)
+      std::memcpy(&bits, integers, sizeof bits);
+    else
+      std::memcpy(&bits, integers, sizeof(uint16_t));
+    if (int4_lanes) {  // a nibble by row and by register
+      bits = (registers == 2 ? bits & 0x0f0f0f0f : (bits & 0xf) | (bits & 0xf00) << 8) << (4 * reg);
+    } else if (type_ == WeightType::kInt4) {  // -8 to 7 as 0 to 15; two rows share a byte, four apart
+      std::memcpy(&next, integers + kDotRows, sizeof next);
+      bits = ((bits ^ 0x08080808) & 0x0f0f0f0f) | ((next ^ 0x08080808) & 0x0f0f0f0f) << 4;
     }
-    std::byte* const at = rows + (k / together * words_per_row + word) * static_cast<int64_t>(sizeof bits);
+    std::byte* const at = rows + (index * words_per_row + word) * static_cast<int64_t>(sizeof bits);
     uint32_t before;
     std::memcpy(&before, at, sizeof before);
     bits |= before;
     std::memcpy(at, &bits, sizeof bits);
-  }
+  };
+  int64_t k = 0;
+  for (; k + together <= count; k += together) put(k / together, q + k);
+  if (k == count) return;
+  int8_t last[kNibblesPerWord] = {};
+  std::copy_n(q + k, count - k, last);
+  put(k / together, last);
 }
 
 void PackedMatrices::put_column(std::byte* panel, int64_t column, const int8_t* q, const uint16_t* scales) const {
