@@ -5,6 +5,7 @@ import { availableParallelism, cpus, release } from 'node:os';
 import { promisify } from 'node:util';
 import { MoELayer } from '../../dist/index.js';
 import { randomValues, smallLayer } from '../small-layer.mjs';
+import { measureLoad } from './load.mjs';
 
 const root = new URL('../../', import.meta.url).pathname;
 const everyType = 'float32,bfloat16,int8,int4';
@@ -29,6 +30,20 @@ export async function measure({ seconds, peers }) {
 
   const results = { machine: machineFacts(), seconds };
   results.tokens = await bench('--weight-type', everyType, '--tokens', powers(1, 2048).join());
+  const someTokens = ['--tokens', '1,8,32,128,512'];
+  results.groups = await sweep(
+    '--weight-group',
+    [32, 64, 128],
+    ['--weight-type', 'int8,int4', '--tokens', '1,32,512'],
+  );
+  results.integers = await sweep(
+    '--weight-group',
+    [32, 128],
+    ['--weight-type', 'int8,int4', '--activation-type', 'int8', ...someTokens],
+  );
+  const { kernels } = results.tokens;
+  if (/^avx512.*avx2/.test(kernels))
+    results.avx2 = await runBench(seconds, ['--weight-type', everyType, ...someTokens], 'avx2');
   const small = ['--hidden', '1024', '--intermediate', '512', '--weight-type', 'bfloat16,int4'];
   const atOnce = ['--tokens', '1,512'];
   results.experts = await sweep('--experts', powers(8, 256), [...small, '--top-k', '8', ...atOnce]);
@@ -42,21 +57,15 @@ export async function measure({ seconds, peers }) {
   if (peers)
     for (const { shape, types } of compared)
       results.peers.push(
-        await bench(
-          '--shape',
-          shape,
-          '--weight-type',
-          types,
-          '--tokens',
-          '1,8,32,128,512',
-          '--peers',
-        ),
+        await bench('--shape', shape, '--weight-type', types, ...someTokens, '--peers'),
       );
+  results.load = await measureLoad();
   results.call = await callOverhead();
   return results;
 }
 
-async function runBench(seconds, options) {
+/** @param isa what MOE_CPU_ISA is to say; absent: nothing */
+async function runBench(seconds, options, isa) {
   const args = [
     'dist/cli/main.js',
     'bench',
@@ -66,12 +75,14 @@ async function runBench(seconds, options) {
     '--seconds',
     String(seconds),
   ];
-  console.error(`node-moe bench ${options.join(' ')}`);
+  const command = `${isa === undefined ? '' : `MOE_CPU_ISA=${isa} `}node-moe bench ${options.join(' ')}`;
+  console.error(command);
   const { stdout } = await promisify(execFile)(process.execPath, [...args, ...options], {
     cwd: root,
     maxBuffer: 1 << 26,
+    env: { ...process.env, ...(isa !== undefined && { MOE_CPU_ISA: isa }) },
   });
-  return { command: `node-moe bench ${options.join(' ')}`, ...JSON.parse(stdout) };
+  return { command, ...JSON.parse(stdout) };
 }
 
 function machineFacts() {

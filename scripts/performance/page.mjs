@@ -30,8 +30,10 @@ export function page(results) {
     'that stay in the last-level cache between calls can beat it.',
     '',
     'From 4 to 64 tokens an expert has few rows, and int8 and int4 weights are turned into float32 anew for them: with AVX-512,',
-    '4 instructions on the ports of the multipliers for two registers of weights, beside 2 for each row. So at most a third of the',
-    'peak is left for 1 row, 2/3 for 4 rows and 4/5 for 8. `activationType: "int8"` multiplies the integers themselves.',
+    '4 (int8) and 3 (int4) instructions on the ports of the multipliers for two registers of weights, beside 2 for each row. So of',
+    'the peak at most 1/3 and 2/5 is left for 1 row, 2/3 and 8/11 for 4 rows, 4/5 and 16/19 for 8. With hundreds of tokens they are',
+    'turned into float32 once, and what is left is to add every group’s sum times its scale: [larger groups](#groups) are as fast',
+    'as float32. `activationType: "int8"` multiplies [the integers themselves](#integer-rows).',
     '',
     '![Time against tokens](performance/tokens.svg)',
     '',
@@ -39,6 +41,16 @@ export function page(results) {
     '',
     command(tokens),
     '',
+    ...avx2Part(results),
+    '### Groups',
+    '',
+    'How many inputs share a scale, `weightGroup`:',
+    '',
+    groupsTable(results.groups),
+    '',
+    command(results.groups.at(-1)),
+    '',
+    ...integersPart(results),
     ...peersPart(results),
     '## Experts',
     '',
@@ -69,6 +81,7 @@ export function page(results) {
     '',
     command(results.threads.at(-1)),
     '',
+    ...loadPart(results),
     '## One call',
     '',
     `One token through a layer of 64 x 64, \`await layer.forward(hidden, { out })\`: p50 ${fixed(results.call.p50)} µs, p99 ` +
@@ -101,6 +114,75 @@ function tokensTable({ cases }) {
       `${(median(one) / limit(one)).toFixed(2)}x`,
     ]),
   );
+}
+
+function avx2Part({ avx2 }) {
+  if (avx2 === undefined) return [];
+  return [
+    '### AVX2',
+    '',
+    'The same machine as one without AVX-512, whose multiply-add rate is half as high:',
+    '',
+    tokensTable(avx2),
+    '',
+    command(avx2),
+    '',
+  ];
+}
+
+function groupsTable(sweep) {
+  return table(
+    ['weights', 'group', 'tokens', 'ms', 'GFLOP/s', 'of peak', 'GB/s', 'of peak'],
+    sweep.flatMap(({ command: text, cases }) =>
+      cases.map((one) => [
+        one.weightType,
+        /--weight-group (\d+)/.exec(text)[1],
+        one.tokens,
+        fixed(median(one)),
+        fixed(one.nodeMoe.gflops),
+        percent(one.nodeMoe.flopFraction),
+        fixed(one.nodeMoe.gigabytesPerSecond),
+        percent(one.nodeMoe.bandwidthFraction),
+      ]),
+    ),
+  );
+}
+
+function integersPart({ integers }) {
+  return [
+    '### Integer rows',
+    '',
+    'With `activationType: "int8"` rows become integers too ([weight-types.md](weight-types.md) says what that costs), and products',
+    'are exact sums of them. Faster than the peak: that of multiply-adds in float32.',
+    '',
+    groupsTable(integers),
+    '',
+    command(integers.at(-1)),
+    '',
+  ];
+}
+
+function loadPart({ load }) {
+  const { hidden, intermediate, experts, bytes, read, cases } = load;
+  const rate = (milliseconds) => (bytes / milliseconds / 1e6).toPrecision(2);
+  return [
+    '## Loading',
+    '',
+    `\`MoELayer.load\` of a bfloat16 checkpoint of ${fixed(bytes / 1e6)} MB (H ${hidden}, I ${intermediate}, E ${experts}) that the system has in`,
+    `its file cache, packed or quantised on the way, and of a file that \`node-moe pack\` wrote before. Node's \`readFile\` of the`,
+    `checkpoint takes ${fixed(read)} ms, ${rate(read)} GB/s.`,
+    '',
+    table(
+      ['weights', 'checkpoint, ms', 'GB/s of the checkpoint', 'packed file, ms'],
+      cases.map(({ weightType, checkpoint, packed }) => [
+        weightType,
+        fixed(checkpoint),
+        rate(checkpoint),
+        fixed(packed),
+      ]),
+    ),
+    '',
+  ];
 }
 
 function peersPart({ peers }) {
