@@ -23,7 +23,7 @@ const elsewhere: [command: RegExp, where: string][] = [
   [/^make (\w+)/, 'a target of the Makefile'],
   [/^npm (run|test)\b/, 'a script of package.json'],
   [/^(npm (install|i|ci|rebuild|pack)|yarn|pnpm|apt-get|apk|sudo)\b/, 'test/install'],
-  [/^(npx )?node-moe bench\b/, 'test/bench.test.ts'],
+  [/^(npx |MOE_CPU_ISA=avx2 )?node-moe bench\b/, 'test/bench.test.ts'],
   [/^node dist\/cli\/main\.js bench\b/, 'test/bench.test.ts'],
   [/^node scripts\/ranks-\w+\.mjs\b/, 'test/ranks_scripts.test.ts'],
   [/^node (examples\/serving\/)?server\.mjs\b/, 'test/examples/serving.test.ts'],
