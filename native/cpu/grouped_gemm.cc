@@ -14,8 +14,6 @@ constexpr double kLeastTaskSeconds = 5e-6;
 // Rough rates of one core, to turn work into time.
 constexpr double kFlopsPerSecond = 80e9;
 constexpr double kBytesPerSecond = 10e9;
-// Panels that the kernels take side by side.
-constexpr int64_t kPanelsTogether = 4;
 constexpr int64_t kTasksPerThread = 4;
 
 void check(const std::stop_token& stop) {
@@ -28,9 +26,6 @@ int64_t row_begin(int64_t rows, int64_t tiles, int64_t tile) {
 }
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// Rows of depth in a quantised tile.
-int64_t padded_depth(int64_t depth) { return divide_up(depth, 8) * 8; }
 
 // Of int8 or int4 among the kernels for integer products.
 size_t integer_index(const PackedMatrices& weights) {

@@ -18,8 +18,8 @@ constexpr size_t kCacheLine = 64;
 // With one scale for a whole output feature, so many rows stand behind a copy of it.
 constexpr int64_t kRowsPerFeatureScale = 128;
 constexpr int64_t kNibblesPerWord = 8;
-constexpr int64_t kDotRows = 4;        // of integer dot products, in one word
-constexpr int64_t kDotRowsPadded = 8;  // to a multiple of which a panel's rows are filled up
+constexpr int64_t kDotRows = 4;     // of integer dot products, in one word
+constexpr int64_t kDotNibbles = 8;  // of integer dot products, in one word
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -100,9 +100,9 @@ size_t PackedMatrices::bytes_of_rows(int64_t rows) const {
     case WeightType::kFloat16:
       return rows * panel_columns_ * 2;
     case WeightType::kInt8:
-      return (integer_products_ ? divide_up(rows, kDotRowsPadded) * kDotRowsPadded : rows) * panel_columns_;
+      return (integer_products_ ? padded_depth(rows) : rows) * panel_columns_;
     case WeightType::kInt4: {
-      const int64_t together = integer_products_ ? kDotRowsPadded : kNibblesPerWord * lanes_ / panel_columns_;
+      const int64_t together = integer_products_ ? kDotNibbles : kNibblesPerWord * lanes_ / panel_columns_;
       return divide_up(rows, together) * together * panel_columns_ / 2;
     }
   }
@@ -168,7 +168,7 @@ void PackedMatrices::put_integers(std::byte* rows, int64_t column, const int8_t*
   const int64_t registers = panel_columns_ / lanes_, lane = column % lanes_, reg = column / lanes_;
   const bool int4_lanes = type_ == WeightType::kInt4 && !integer_products_;
   const int64_t together = int4_lanes                   ? kNibblesPerWord / registers
-                           : type_ == WeightType::kInt4 ? kDotRowsPadded
+                           : type_ == WeightType::kInt4 ? kDotNibbles
                                                         : kDotRows;
   const int64_t words_per_row = int4_lanes ? lanes_ : panel_columns_, word = int4_lanes ? lane : column;
   const auto put = [&](int64_t index, const int8_t* integers) {

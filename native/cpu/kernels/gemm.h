@@ -3,7 +3,6 @@
 
 constexpr int64_t kMaxTiles = 16;       // per task: bounds the scratch, and rows enough to make a panel's load cheap
 constexpr int64_t kLeastGroup = 32;     // of integer weights
-constexpr int64_t kPanelsTogether = 4;  // whose blocks are fetched side by side
 constexpr int64_t kBlockBytes = 16384;  // of a panel: they stay in L1 while the tiles pass over them
 constexpr int64_t kWidenedRows = kBlockBytes / (kPanelColumns * sizeof(float));
 constexpr int64_t kPanelSums = kMaxTiles * kTileRows * kPanelColumns;
@@ -134,12 +133,12 @@ struct ByRows {
   static constexpr MultiplyTile kMultiply[] = {multiply<W, Below + 1, 1, Fetch::kAhead>...};
   static constexpr MultiplyTile kMultiplyOne[] = {multiply<W, Below + 1, 1, kOfOne>...};
 };
-template <class W, int N, int... Below>
-struct CountRows : CountRows<W, N - 1, N - 1, Below...> {};
-template <class W, int... Below>
-struct CountRows<W, 0, Below...> : ByRows<W, Below...> {};
+template <template <class, int...> class Functions, class W, int N, int... Below>
+struct CountRows : CountRows<Functions, W, N - 1, N - 1, Below...> {};
+template <template <class, int...> class Functions, class W, int... Below>
+struct CountRows<Functions, W, 0, Below...> : Functions<W, Below...> {};
 template <class W>
-using Tiles = CountRows<W, kTileRows>;
+using Tiles = CountRows<ByRows, W, kTileRows>;
 
 // What the microkernel reads: the panels themselves, or a block that was widened.
 template <class W, bool Widen>
@@ -162,8 +161,8 @@ struct ReadAs<Int4Weights, true> {
 // The loops around products in blocks: of some panels that stand side by side with every tile of a task, so that a
 // block is read from memory once. The tiles ask for the panels' next blocks between them. bytes_of_rows(depth): of a
 // block from the begin of a group on. open(block, depth): where to read a block. multiply(tile_begin, rows, k, depth,
-// block, c, resume, ahead): one tile times one block.
-template <int64_t DepthBlock, class BytesOfRows, class Open, class Multiply>
+// block, c, resume, ahead): one tile times one block, RowsPerTurn rows of depth between two steps of `ahead`.
+template <int64_t DepthBlock, int64_t RowsPerTurn, class BytesOfRows, class Open, class Multiply>
 [[gnu::always_inline]] inline void multiply_in_blocks(const GemmTask& task, Finish finish, int64_t together,
                                                       BytesOfRows bytes_of_rows, Open open, Multiply multiply) {
   const Tiling tiling(task.rows);
@@ -179,7 +178,7 @@ template <int64_t DepthBlock, class BytesOfRows, class Open, class Multiply>
       const int64_t share = bytes / (panels * task.num_tiles);
       Ahead ahead{.at = k + depth < task.depth ? block + bytes : begin + panels * stride,
                   .stride = panels == kAheadStreams ? stride : 64,
-                  .step = share * kAheadStreams / depth};
+                  .step = share * RowsPerTurn / depth};
       for (int64_t p = 0; p < panels; ++p) {
         const char* const rows_of_block = open(block + p * stride, depth);
         float* c = sums + p * kPanelSums;
@@ -218,7 +217,7 @@ void multiply_blocked(const GemmTask& task, Finish finish) {
     widen<W>(block, depth, task.group, widened);
     return reinterpret_cast<const char*>(widened);
   };
-  multiply_in_blocks<kDepthBlock>(
+  multiply_in_blocks<kDepthBlock, kAheadStreams>(
       task, finish, kTogether, [&](int64_t depth) { return bytes_of<W>(depth, task.group); }, open,
       [&](int64_t tile_begin, int64_t rows, int64_t k, int64_t depth, const char* block, float* c, bool resume,
           const Ahead& ahead) {

@@ -65,14 +65,14 @@ inline void find_row_scales(const QuantizeTask& task, int64_t begin, int64_t end
 // starts [groups][rows]. Depth is padded with zeros to a multiple of eight. A row's numbers depend on that row alone. A
 // group with a number that is not finite gets the scale NaN.
 inline void quantize_tile(const QuantizeTask& task) {
-  const int64_t rows = task.rows, words = (task.depth + 7) / 8 * 2 * rows;
+  const int64_t rows = task.rows, words = padded_depth(task.depth) / kDotRows * rows;
   for (int64_t begin = 0, group = 0; begin < task.depth; begin += task.group, ++group) {
     const int64_t end = begin + task.group < task.depth ? begin + task.group : task.depth;
     Vec inverse[kRowVectors];
     find_row_scales(task, begin, end, task.scales + group * rows, inverse);
     Vec sums[kRowVectors];
     for (Vec& sum : sums) sum = zero();
-    for (int64_t k = begin; k < (end + 7) / 8 * 8; k += kDotRows)  // groups begin at multiples of 32
+    for (int64_t k = begin; k < padded_depth(end); k += kDotRows)  // groups begin at multiples of 32
       for (int v = 0; v < kRowVectors; ++v) {
         Words four = all_words(0);
 #pragma GCC unroll 4
@@ -190,9 +190,6 @@ void dot_tile(DotRows rows, const char* panel, int64_t stride, int64_t depth, in
   }
 }
 
-// Rows of a quantised tile, of a panel for integer products.
-inline int64_t padded_depth(int64_t depth) { return (depth + 7) / 8 * 8; }
-
 template <class W>
 int64_t dot_bytes(int64_t depth, int64_t group) {
   return padded_depth(depth) / W::kRows * W::kRowsBytes + (depth + group - 1) / group * Int8Weights::kScalesBytes;
@@ -235,12 +232,8 @@ struct DotsByRows {
   static constexpr DotTile kDots[] = {dot_tile<W, Below + 1, 1, Fetch::kAhead>...};
   static constexpr DotTile kDotsOfOne[] = {dot_tile<W, Below + 1, 1, Fetch::kTwiceAhead>...};
 };
-template <class W, int N, int... Below>
-struct CountDotRows : CountDotRows<W, N - 1, N - 1, Below...> {};
-template <class W, int... Below>
-struct CountDotRows<W, 0, Below...> : DotsByRows<W, Below...> {};
 template <class W>
-using DotTiles = CountDotRows<W, kTileRows>;
+using DotTiles = CountRows<DotsByRows, W, kTileRows>;
 
 template <class W>
 void integer_gemm(const GemmTask& task) {
@@ -252,13 +245,12 @@ void integer_gemm(const GemmTask& task) {
 
   constexpr int64_t kDepthBlock = kBlockBytes * W::kRows / W::kRowsBytes;
   const DotTile* const dot_tile_of = task.num_tiles == 1 ? DotTiles<W>::kDotsOfOne : DotTiles<W>::kDots;
-  multiply_in_blocks<kDepthBlock>(
+  multiply_in_blocks<kDepthBlock, kAheadStreams * W::kRows>(
       task, finish, kPanelsTogether, [&](int64_t depth) { return dot_bytes<W>(depth, task.group); },
       [](const char* block, int64_t) { return block; },
       [&](int64_t tile_begin, int64_t rows, int64_t k, int64_t depth, const char* block, float* c, bool resume,
           const Ahead& ahead) {
-        const Ahead next{ahead.at, ahead.stride, ahead.step * W::kRows};
         dot_tile_of[rows - 1](dot_rows_at(task, tile_begin, rows, k), block, 0, padded_depth(depth), task.group, c,
-                              resume, next);
+                              resume, ahead);
       });
 }

@@ -24,14 +24,15 @@ struct Quad {
 
 // The columns of four rows: out[n * stride + i] = row i's n-th.
 inline void store_columns(float* out, int64_t stride, Vec a, Vec b, Vec c, Vec d) {
-  transpose_quads(a, b, c, d);
+  // Four by four within every 128 bits.
+  const Vec low_ab = zip_low(a, b), high_ab = zip_high(a, b), low_cd = zip_low(c, d), high_cd = zip_high(c, d);
   const auto store_quads = [&](auto quad) {
     constexpr int kQuad = decltype(quad)::kValue;
     float* const at = out + 4 * kQuad * stride;
-    store_quad<kQuad>(at, a);
-    store_quad<kQuad>(at + stride, b);
-    store_quad<kQuad>(at + 2 * stride, c);
-    store_quad<kQuad>(at + 3 * stride, d);
+    store_quad<kQuad>(at, join_low(low_ab, low_cd));
+    store_quad<kQuad>(at + stride, join_high(low_ab, low_cd));
+    store_quad<kQuad>(at + 2 * stride, join_low(high_ab, high_cd));
+    store_quad<kQuad>(at + 3 * stride, join_high(high_ab, high_cd));
   };
   store_quads(Quad<0>{});
   if constexpr (kLanes > 4) store_quads(Quad<1>{});

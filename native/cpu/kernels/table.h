@@ -8,6 +8,12 @@ namespace moe::cpu {
 // What happens to a product before it is stored. The order after kNone is that of moe::Activation.
 enum class Epilogue : uint8_t { kNone, kSwiGLU, kSwiGLUOai, kGeGLU, kGELU, kGELUTanh, kReLU, kSiLU };
 
+// Panels whose next blocks are fetched side by side: a task of a multiple of them loses nothing.
+constexpr int64_t kPanelsTogether = 4;
+
+// Rows of depth in panels and tiles for integer products, zeros included.
+constexpr int64_t padded_depth(int64_t depth) { return (depth + 7) / 8 * 8; }
+
 // Some rows of one expert times a run of panels of one of its matrices.
 //
 // The rows of an expert are cut into tiles: n = ceil(rows / tile_rows) of them, as even as can be, larger ones first.

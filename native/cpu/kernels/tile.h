@@ -7,9 +7,9 @@
 struct Ahead {
   const char* at;
   int64_t stride;
-  int64_t step;  // bytes every kAheadStreams rows
+  int64_t step;  // bytes after each turn
 };
-constexpr int kAheadStreams = 4;
+constexpr int kAheadStreams = kPanelsTogether;
 
 // Where panels come from, and what is fetched meanwhile.
 enum class Fetch : uint8_t {

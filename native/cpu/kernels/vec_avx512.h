@@ -33,15 +33,11 @@ inline Vec power_of_two(Vec rounded) {
       _mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(rounded), 23), _mm512_set1_epi32(0x3f800000)));
 }
 
-// Four by four within every 128 bits: the n-th of them holds, in `a` to `d`, columns 4 n to 4 n + 3.
-inline void transpose_quads(Vec& a, Vec& b, Vec& c, Vec& d) {
-  const Vec low_ab = _mm512_unpacklo_ps(a, b), high_ab = _mm512_unpackhi_ps(a, b);
-  const Vec low_cd = _mm512_unpacklo_ps(c, d), high_cd = _mm512_unpackhi_ps(c, d);
-  a = _mm512_shuffle_ps(low_ab, low_cd, 0x44);
-  b = _mm512_shuffle_ps(low_ab, low_cd, 0xee);
-  c = _mm512_shuffle_ps(high_ab, high_cd, 0x44);
-  d = _mm512_shuffle_ps(high_ab, high_cd, 0xee);
-}
+// Within every 128 bits: the lower or the upper two of a and b in turns; the lower or the upper two of a, then of b.
+inline Vec zip_low(Vec a, Vec b) { return _mm512_unpacklo_ps(a, b); }
+inline Vec zip_high(Vec a, Vec b) { return _mm512_unpackhi_ps(a, b); }
+inline Vec join_low(Vec a, Vec b) { return _mm512_shuffle_ps(a, b, 0x44); }
+inline Vec join_high(Vec a, Vec b) { return _mm512_shuffle_ps(a, b, 0xee); }
 template <int Quad>
 void store_quad(float* to, Vec value) {
   _mm_storeu_ps(to, _mm512_extractf32x4_ps(value, Quad));

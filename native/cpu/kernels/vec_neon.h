@@ -28,15 +28,11 @@ inline Vec power_of_two(Vec rounded) {
   return vreinterpretq_f32_s32(vaddq_s32(vshlq_n_s32(vreinterpretq_s32_f32(rounded), 23), vdupq_n_s32(0x3f800000)));
 }
 
-// Four by four: `a` to `d` become the columns.
-inline void transpose_quads(Vec& a, Vec& b, Vec& c, Vec& d) {
-  const float64x2_t low_ab = vreinterpretq_f64_f32(vzip1q_f32(a, b)), high_ab = vreinterpretq_f64_f32(vzip2q_f32(a, b));
-  const float64x2_t low_cd = vreinterpretq_f64_f32(vzip1q_f32(c, d)), high_cd = vreinterpretq_f64_f32(vzip2q_f32(c, d));
-  a = vreinterpretq_f32_f64(vzip1q_f64(low_ab, low_cd));
-  b = vreinterpretq_f32_f64(vzip2q_f64(low_ab, low_cd));
-  c = vreinterpretq_f32_f64(vzip1q_f64(high_ab, high_cd));
-  d = vreinterpretq_f32_f64(vzip2q_f64(high_ab, high_cd));
-}
+// The lower or the upper two of a and b in turns; the lower or the upper two of a, then of b.
+inline Vec zip_low(Vec a, Vec b) { return vzip1q_f32(a, b); }
+inline Vec zip_high(Vec a, Vec b) { return vzip2q_f32(a, b); }
+inline Vec join_low(Vec a, Vec b) { return vcombine_f32(vget_low_f32(a), vget_low_f32(b)); }
+inline Vec join_high(Vec a, Vec b) { return vcombine_f32(vget_high_f32(a), vget_high_f32(b)); }
 template <int Quad>
 void store_quad(float* to, Vec value) {
   store(to, value);

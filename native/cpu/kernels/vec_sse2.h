@@ -29,15 +29,11 @@ inline Vec power_of_two(Vec rounded) {
   return _mm_castsi128_ps(_mm_add_epi32(_mm_slli_epi32(_mm_castps_si128(rounded), 23), _mm_set1_epi32(0x3f800000)));
 }
 
-// Four by four: `a` to `d` become the columns.
-inline void transpose_quads(Vec& a, Vec& b, Vec& c, Vec& d) {
-  const Vec low_ab = _mm_unpacklo_ps(a, b), high_ab = _mm_unpackhi_ps(a, b);
-  const Vec low_cd = _mm_unpacklo_ps(c, d), high_cd = _mm_unpackhi_ps(c, d);
-  a = _mm_shuffle_ps(low_ab, low_cd, 0x44);
-  b = _mm_shuffle_ps(low_ab, low_cd, 0xee);
-  c = _mm_shuffle_ps(high_ab, high_cd, 0x44);
-  d = _mm_shuffle_ps(high_ab, high_cd, 0xee);
-}
+// Within every 128 bits: the lower or the upper two of a and b in turns; the lower or the upper two of a, then of b.
+inline Vec zip_low(Vec a, Vec b) { return _mm_unpacklo_ps(a, b); }
+inline Vec zip_high(Vec a, Vec b) { return _mm_unpackhi_ps(a, b); }
+inline Vec join_low(Vec a, Vec b) { return _mm_shuffle_ps(a, b, 0x44); }
+inline Vec join_high(Vec a, Vec b) { return _mm_shuffle_ps(a, b, 0xee); }
 template <int Quad>
 void store_quad(float* to, Vec value) {
   store(to, value);
