@@ -37,19 +37,13 @@ export function page(results) {
     '',
     '![Time against tokens](performance/tokens.svg)',
     '',
-    tokensTable(tokens),
-    '',
-    command(tokens),
-    '',
+    ...measured(tokensTable, tokens),
     ...avx2Part(results),
     '### Groups',
     '',
     'How many inputs share a scale, `weightGroup`:',
     '',
-    groupsTable(results.groups),
-    '',
-    command(results.groups.at(-1)),
-    '',
+    ...measured(groupsTable, results.groups),
     ...integersPart(results),
     ...peersPart(results),
     '## Experts',
@@ -61,26 +55,17 @@ export function page(results) {
     '',
     '![Time against experts](performance/experts.svg)',
     '',
-    sweepTable(results.experts, 'experts', ({ shape }) => shape.expertNum),
-    '',
-    command(results.experts.at(-1)),
-    '',
+    ...measured(expertsTable, results.experts),
     '## Experts per token',
     '',
     '![Time against experts per token](performance/top-k.svg)',
     '',
-    sweepTable(results.topK, 'per token', ({ shape }) => shape.numExpertsChosen, false),
-    '',
-    command(results.topK.at(-1)),
-    '',
+    ...measured(topKTable, results.topK),
     '## Threads',
     '',
     '![Speed against threads](performance/threads.svg)',
     '',
-    threadsTable(results.threads),
-    '',
-    command(results.threads.at(-1)),
-    '',
+    ...measured(threadsTable, results.threads),
     ...loadPart(results),
     '## One call',
     '',
@@ -95,6 +80,27 @@ const fixed = (value) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3)
 const percent = (part) => `${(part * 100).toFixed(0)} %`;
 const command = ({ command: text }) => `    ${text}`;
 
+/** A table and the command behind it, the last one of a sweep. */
+const measured = (tableOf, results) => [
+  tableOf(results),
+  '',
+  command(Array.isArray(results) ? results.at(-1) : results),
+  '',
+];
+
+const rateTitles = ['ms', 'GFLOP/s', 'of peak', 'GB/s', 'of peak'];
+const rates = (one) => [
+  fixed(median(one)),
+  fixed(one.nodeMoe.gflops),
+  percent(one.nodeMoe.flopFraction),
+  fixed(one.nodeMoe.gigabytesPerSecond),
+  percent(one.nodeMoe.bandwidthFraction),
+];
+
+const expertsTable = (sweep) => sweepTable(sweep, 'experts', ({ shape }) => shape.expertNum);
+const topKTable = (sweep) =>
+  sweepTable(sweep, 'per token', ({ shape }) => shape.numExpertsChosen, false);
+
 function table(titles, rows) {
   const row = (cells) => `| ${cells.join(' | ')} |`;
   return [row(titles), row(titles.map(() => '---')), ...rows.map(row)].join('\n');
@@ -102,15 +108,11 @@ function table(titles, rows) {
 
 function tokensTable({ cases }) {
   return table(
-    ['weights', 'tokens', 'ms', 'GFLOP/s', 'of peak', 'GB/s', 'of peak', 'over the limit'],
+    ['weights', 'tokens', ...rateTitles, 'over the limit'],
     cases.map((one) => [
       one.weightType,
       one.tokens,
-      fixed(median(one)),
-      fixed(one.nodeMoe.gflops),
-      percent(one.nodeMoe.flopFraction),
-      fixed(one.nodeMoe.gigabytesPerSecond),
-      percent(one.nodeMoe.bandwidthFraction),
+      ...rates(one),
       `${(median(one) / limit(one)).toFixed(2)}x`,
     ]),
   );
@@ -123,26 +125,19 @@ function avx2Part({ avx2 }) {
     '',
     'The same machine as one without AVX-512, whose multiply-add rate is half as high:',
     '',
-    tokensTable(avx2),
-    '',
-    command(avx2),
-    '',
+    ...measured(tokensTable, avx2),
   ];
 }
 
 function groupsTable(sweep) {
   return table(
-    ['weights', 'group', 'tokens', 'ms', 'GFLOP/s', 'of peak', 'GB/s', 'of peak'],
+    ['weights', 'group', 'tokens', ...rateTitles],
     sweep.flatMap(({ command: text, cases }) =>
       cases.map((one) => [
         one.weightType,
         /--weight-group (\d+)/.exec(text)[1],
         one.tokens,
-        fixed(median(one)),
-        fixed(one.nodeMoe.gflops),
-        percent(one.nodeMoe.flopFraction),
-        fixed(one.nodeMoe.gigabytesPerSecond),
-        percent(one.nodeMoe.bandwidthFraction),
+        ...rates(one),
       ]),
     ),
   );
@@ -155,10 +150,7 @@ function integersPart({ integers }) {
     'With `activationType: "int8"` rows become integers too ([weight-types.md](weight-types.md) says what that costs), and products',
     'are exact sums of them. Faster than the peak: that of multiply-adds in float32.',
     '',
-    groupsTable(integers),
-    '',
-    command(integers.at(-1)),
-    '',
+    ...measured(groupsTable, integers),
   ];
 }
 
