@@ -26,7 +26,7 @@ const elsewhere: [command: RegExp, where: string][] = [
   [/^(npx |MOE_CPU_ISA=avx2 )?node-moe bench\b/, 'test/bench.test.ts'],
   [/^node dist\/cli\/main\.js bench\b/, 'test/bench.test.ts'],
   [/^node scripts\/ranks-\w+\.mjs\b/, 'test/ranks_scripts.test.ts'],
-  [/^node (examples\/serving\/)?server\.mjs\b/, 'test/examples/serving.test.ts'],
+  [/^node \S*\/serving\/server\.mjs\b/, 'test/examples/serving_process.test.ts'],
   [/^node-moe devices --check\b/, 'test/cli/check.test.ts'],
   [/^source \/usr\/local\/Ascend\b/, 'a machine with CANN'],
   [/^node-moe worker\b/, 'test/cli_ranks.test.ts'],
