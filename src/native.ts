@@ -7,8 +7,6 @@ import type { LayerWeightViews } from './weights.js';
 /** A file mapped read-only. Kept alive by whoever reads it; unmapped when collected or closed. */
 export interface NativeFile {
   readonly path: string;
-  /** As `FileState.identity` of src/safetensors/disk.ts, of the file that was mapped. */
-  readonly identity: string;
   /** The bytes [offset, offset + length), copied. */
   read(offset: number, length: number): Uint8Array;
   close(): void;
