@@ -86,7 +86,12 @@ describe('the package of all platforms', () => {
 
   // Their packages download in an install step; the ones of a platform hold the program itself.
   test.each([
-    ['Deno', '@deno/linux-x64-glibc', 'deno', ['run', '--allow-all']],
+    [
+      'Deno',
+      '@deno/linux-x64-glibc',
+      'deno',
+      ['run', '--allow-ffi', '--allow-read', '--allow-env'],
+    ],
     ['Bun', '@oven/bun-linux-x64', 'bin/bun', []],
   ])('runs on %s', async (name, source, program, flags) => {
     const runtime = await runtimeOf(source, program);
