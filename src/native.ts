@@ -81,10 +81,7 @@ export interface NativeGroup {
   /** What the others need to reach it. */
   readonly contact: Uint8Array;
   /** Meets the others, given everybody's contact in order of ranks. */
-  connect(
-    contacts: readonly Uint8Array[],
-    exchange: { ranksPerNode: number; plan: 'auto' | 'flat' | 'two-level' },
-  ): Promise<void>;
+  connect(contacts: readonly Uint8Array[]): Promise<void>;
   /** Times exchanges: writes seconds per exchange and bytes per second. Throws while layers are on it. */
   measure(result: Float64Array): Promise<void>;
   /** Leaves when all do. Throws while layers are on it. Safe to call twice. */
@@ -126,8 +123,6 @@ export interface NativeLayer {
   sumOverGroup(values: Float64Array): Promise<void>;
   /** The layer's number among those of its group, from 0. */
   readonly numberInGroup: number;
-  /** Whether rows go by way of one rank of each machine in the next call. */
-  readonly goesByLevels: boolean;
   /** In a led group, on another rank than 0: the number of the layer that rank 0 runs next; -1 when it leaves. */
   nextCall(): Promise<number>;
   /** Rejects waiting calls with ERR_MOE_CLOSED, lets the running one end, frees the weights. Safe to call twice. */
