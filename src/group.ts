@@ -1,5 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { addon } from './addon.js';
+import { expectInside, inside } from './checks.js';
 import { ClosedError, ConfigError, fromNative } from './errors.js';
 import { meetInFolder } from './group/meet_file.js';
 import { meetOverTcp } from './group/meet_tcp.js';
@@ -64,10 +65,12 @@ export class ExpertGroup implements AsyncDisposable {
   #closed = false;
 
   private constructor(
+    key: symbol,
     options: ResolvedGroupOptions,
     { plan, ranksPerNode }: ExchangeChoice,
     native: NativeGroup,
   ) {
+    expectInside(key, 'a group', 'ExpertGroup.join');
     this.rank = options.rank;
     this.size = options.size;
     this.modelParallel = options.modelParallel;
@@ -96,7 +99,7 @@ export class ExpertGroup implements AsyncDisposable {
         hellos.map(({ contact }) => Buffer.from(contact, 'base64')),
         exchange,
       );
-      return new ExpertGroup(resolved, exchange, member.native);
+      return new ExpertGroup(inside, resolved, exchange, member.native);
     } catch (error) {
       await member.leave();
       throw fromNative(error);
@@ -139,8 +142,9 @@ export class ExpertGroup implements AsyncDisposable {
       throw new ConfigError(
         'Expected a rank above 0 of a group with `workers`: only those follow rank 0',
       );
-    const [first] = layers;
-    if (first === undefined || layers.some(({ group }) => group !== this))
+    const own = Array.isArray(layers) && layers.every((layer) => layer?.group === this);
+    const [first] = own ? layers : [];
+    if (first === undefined)
       throw new ConfigError('Expected `layers` to be the layers of this group, at least one');
     const byNumber = new Map(layers.map((layer) => [layer.native.numberInGroup, layer]));
     try {

@@ -29,7 +29,7 @@ std::optional<ParallelOptions> read_parallel(Napi::Value value, int32_t num_expe
   }
   return ParallelOptions{group, Placement(num_experts, std::move(experts_of_set)),
                          static_cast<int32_t>(read_integer(from, "chunks", 1, INT32_MAX)),
-                         read_flag(from, "groupWise")};
+                         read_flag(from, "groupWise"), read_text(from, "facts")};
 }
 
 // Packs a layer's weights on the lane. The arrays and files they stand in are borrowed until it ends.

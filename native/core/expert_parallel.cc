@@ -40,15 +40,29 @@ ExpertParallel::ExpertParallel(Backend& backend, const LayerSpec& spec, Parallel
       backend, membership_.collective(), hidden_size_,
       ExpertExchange::Options{shape(), options.placement, options.chunks, options.group_wise});
   if (shape().has_levels()) levels_ = std::make_unique<Levels>(backend, membership_, spec, options);
-  describe_layer(spec, options);
+  describe_layer(std::move(options.facts));
 }
 
-void ExpertParallel::describe_layer(const LayerSpec& spec, const ParallelOptions& options) {
-  const LayerFacts mine(spec, options.placement, options.chunks, options.group_wise);
-  const auto all =
-      group().announce({.kind = Announcement::kCreate, .layer = number(), .next = group().first_plan()}, mine.bytes());
-  for (int rank = 0; rank < (shape().led ? 1 : shape().size); ++rank) mine.expect_same(all[rank], rank, shape().rank);
-  if (levels_) plan_ = all.announcement(0).next;
+void ExpertParallel::describe_layer(std::string facts) {
+  const LayerFacts mine(std::move(facts));
+  const Announcement announcement{.kind = Announcement::kCreate, .layer = number(), .next = group().first_plan()};
+  const uint64_t own_size = mine.lines().size();
+  std::vector<uint64_t> sizes(shape().led ? 1 : shape().size);  // of the lines of every rank that tells them
+  {
+    const auto all = group().announce(announcement, std::as_bytes(std::span(&own_size, 1)));
+    for (size_t rank = 0; rank < sizes.size(); ++rank) std::memcpy(&sizes[rank], all[rank].data(), sizeof(uint64_t));
+    if (levels_) plan_ = all.announcement(0).next;
+  }
+  std::vector<std::string> lines(sizes.size());
+  const size_t longest = *std::max_element(sizes.begin(), sizes.end()), most = group().announced_bytes();
+  for (size_t begin = 0; begin < longest; begin += most) {
+    const std::string_view piece = mine.lines().substr(std::min(begin, mine.lines().size()), most);
+    const auto all = group().announce(announcement, std::as_bytes(std::span(piece)));
+    for (size_t rank = 0; rank < lines.size(); ++rank)
+      lines[rank].append(reinterpret_cast<const char*>(all[rank].data()), most);
+  }
+  for (size_t rank = 0; rank < lines.size(); ++rank)
+    mine.expect_same(std::string_view(lines[rank]).substr(0, sizes[rank]), static_cast<int>(rank), shape().rank);
 }
 
 Matrix ExpertParallel::run(const PreparedLayer& layer, Matrix hidden, std::span<const int32_t> experts,

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/backend.h"
@@ -24,6 +25,7 @@ struct ParallelOptions {
   int32_t chunks = 1;
   // group_wise_a2a: each member of a set carries its part of the rows between sets, and the set shares them inside.
   bool group_wise = false;
+  std::string facts = {};  // lines `name=value` of all that describes the layer: those of every rank are the same
 };
 
 // Rows travel to the ranks that hold their experts and their results back, straight or by way of a rank on each node.
@@ -59,7 +61,7 @@ class ExpertParallel {
 
   const GroupShape& shape() const { return group().shape(); }
   ExpertExchange& exchange() const { return by_levels_ ? levels_->between : *flat_; }
-  void describe_layer(const LayerSpec& spec, const ParallelOptions& options);
+  void describe_layer(std::string facts);
   ExpertGroup::Announced share_counts(std::span<const int32_t> experts);
 
   ExpertGroup::Membership membership_;

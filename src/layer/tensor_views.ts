@@ -1,3 +1,4 @@
+import { isFloat32Array, isUint16Array } from 'node:util/types';
 import { describe } from '../checks.js';
 import { ShapeError } from '../errors.js';
 import {
@@ -29,8 +30,8 @@ export function expectArray(name: string, dtype: unknown, array: unknown): void 
     );
   const [kind, fits] =
     dtype === 'float32'
-      ? ['Float32Array', array instanceof Float32Array]
-      : ['Uint16Array', array instanceof Uint16Array];
+      ? ['Float32Array', isFloat32Array(array)]
+      : ['Uint16Array', isUint16Array(array)];
   if (!fits)
     throw new ShapeError(
       `Expected \`${name}\` to be a ${kind} for ${dtype}, got ${describe(array)}`,

@@ -1,7 +1,7 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import type { MoECheckpoint } from '../checkpoint.js';
 import { DeviceError } from '../errors.js';
-import type { ActivationType, WeightGroup, WeightType } from '../layer/options.js';
+import type { HeldOptions, WeightType } from '../layer/options.js';
 import type { MoELayer } from '../layer.js';
 import { lengthBytes } from '../safetensors/header.js';
 import { type PackedDescription, packedMetadata } from './format.js';
@@ -12,13 +12,9 @@ const alignment = 64;
 /** How much of a part is in memory twice. */
 const chunkBytes = 16 << 20;
 
-export interface PackOptions {
+export interface PackOptions extends Omit<HeldOptions, 'device'> {
   /** Numbers of the MoE layers to pack. */
   layers: readonly number[];
-  weightType: WeightType | undefined;
-  weightGroup: WeightGroup | undefined;
-  activationType: ActivationType | undefined;
-  threads: number | undefined;
   /** Counts experts of all layers. */
   onProgress?: (done: number, total: number) => void;
   signal: AbortSignal;
@@ -59,28 +55,20 @@ export async function packCheckpoint(
 async function packInto(
   handle: FileHandle,
   checkpoint: MoECheckpoint,
-  { layers, weightType, weightGroup, activationType, threads, onProgress, signal }: PackOptions,
+  { layers, onProgress, signal, ...held }: PackOptions,
 ): Promise<PackResult> {
   const { expertNum } = checkpoint.config;
   let file: PackedFile | undefined;
   for (const [index, layer] of layers.entries()) {
     await using loaded = await checkpoint.load(layer, {
+      ...held,
       device: 'cpu',
-      weightType,
-      weightGroup,
-      activationType,
-      threads,
       signal,
       onProgress: (done) =>
         onProgress?.(index * expertNum + Math.min(done, expertNum), layers.length * expertNum),
     });
     // Every layer of a checkpoint has the same sizes, so the first tells where all of them go.
-    file ??= new PackedFile(
-      handle,
-      layers,
-      descriptionOf(checkpoint, loaded, { weightGroup, activationType }),
-      loaded,
-    );
+    file ??= new PackedFile(handle, layers, descriptionOf(checkpoint, loaded, held), loaded);
     await file.write(layer, loaded, signal);
   }
   if (file === undefined) throw new TypeError('No layers to pack');
@@ -90,7 +78,7 @@ async function packInto(
 function descriptionOf(
   checkpoint: MoECheckpoint,
   layer: MoELayer,
-  { weightGroup, activationType = 'float' }: Pick<PackOptions, 'weightGroup' | 'activationType'>,
+  { weightGroup, activationType = 'float' }: HeldOptions,
 ): PackedDescription {
   const { hiddenSize, intermediateSize, activation, weightType, config } = layer;
   return {
