@@ -43,9 +43,9 @@ export function expectNumber(
   range: NumberRange = {},
 ): asserts value is number {
   const { above = -Infinity, atLeast = -Infinity, below = Infinity, atMost = Infinity } = range;
-  const number = value as number;
-  const inside = number > above && number >= atLeast && number < below && number <= atMost;
-  if (Number.isFinite(value) && inside) return;
+  const fits = (number: number) =>
+    number > above && number >= atLeast && number < below && number <= atMost;
+  if (Number.isFinite(value) && fits(value as number)) return;
   const bounds = [
     ...(range.above === undefined ? [] : [`above ${range.above}`]),
     ...(range.atLeast === undefined ? [] : [`of at least ${range.atLeast}`]),

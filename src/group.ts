@@ -67,7 +67,7 @@ export class ExpertGroup implements AsyncDisposable {
   private constructor(
     key: symbol,
     options: ResolvedGroupOptions,
-    { plan, ranksPerNode }: ExchangeChoice,
+    exchange: ExchangeChoice,
     native: NativeGroup,
   ) {
     expectInside(key, 'a group', 'ExpertGroup.join');
@@ -78,8 +78,8 @@ export class ExpertGroup implements AsyncDisposable {
     this.workers = options.workers;
     this.timeoutMs = options.timeoutMs;
     this.transport = options.transport;
-    this.exchange = plan;
-    this.ranksPerNode = ranksPerNode;
+    this.exchange = exchange.plan;
+    this.ranksPerNode = exchange.ranksPerNode;
     this.#native = native;
   }
 

@@ -33,7 +33,7 @@ export interface PlacementPlan extends ExpertPlacement {
   imbalanceAfter: number;
 }
 
-const rows: Rows<PlacementOptions> = {
+export const placementRows: Rows<PlacementOptions> = {
   ranks: { kind: integer(1), required: true },
   slots: { kind: integer(1) },
   nodes: { kind: integer(1) },
@@ -54,7 +54,7 @@ const rows: Rows<PlacementOptions> = {
  * @throws `ConfigError`
  */
 export function planPlacement(load: ArrayLike<number>, options: PlacementOptions): PlacementPlan {
-  expectOptions('planPlacement', options, rows);
+  expectOptions('planPlacement', options, placementRows);
   const weights = checkedLoad(load);
   const { ranks, slots, nodes, groups } = resolved(weights.length, options);
   const expertsOfRank: number[][] = [];
@@ -65,6 +65,10 @@ export function planPlacement(load: ArrayLike<number>, options: PlacementOptions
   const replicas = weights.map(() => 0);
   for (const expert of expertsOfRank.flat()) replicas[expert] = (replicas[expert] as number) + 1;
   const before = options.current?.expertsOfRank ?? consecutive(weights.length, ranks);
+  if (before.length !== ranks)
+    throw new ConfigError(
+      `Expected \`current.expertsOfRank\` to have a list for each of ${ranks} ranks, got ${before.length}`,
+    );
   return {
     expertsOfRank,
     replicas,

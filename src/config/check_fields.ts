@@ -39,10 +39,9 @@ export function checkFields(raw: RawFields): asserts raw is MoEConfigFields {
 
 function checkSeedFields(raw: RawFields): void {
   const isV2 = raw.routingPolicy === 'TopkRouterV2';
-  for (const name of seedFields) {
-    expectField(name, raw[name]);
+  for (const name of seedFields)
     if (name === 'capacityFactor' && !isV2) expectNumber(name, raw[name], { above: 0 });
-  }
+    else expectField(name, raw[name]);
   const { capacityFactor, auxLossFactor, numExpertsChosen, expertNum } = raw as MoEConfigFields;
   if (!isV2 && capacityFactor < 1)
     throw unexpected(

@@ -78,7 +78,7 @@ export interface ResolvedGroupOptions {
 const maxRanks = 4096;
 const maxTimeoutMs = 2 ** 31 - 1;
 
-const rows: Rows<GroupOptions> = {
+export const groupRows: Rows<GroupOptions> = {
   size: { kind: integer(1, maxRanks), required: true },
   rank: { kind: integer(0), required: true },
   store: { kind: other(parseStore), required: true },
@@ -93,7 +93,7 @@ const rows: Rows<GroupOptions> = {
 
 /** Throws `ConfigError` for options that describe no rank of a group. */
 export function resolveGroupOptions(options: GroupOptions): ResolvedGroupOptions {
-  expectOptions('ExpertGroup.join', options, rows);
+  expectOptions('ExpertGroup.join', options, groupRows);
   const { rank, size, modelParallel = 1, workers = false, timeoutMs = 30_000, address } = options;
   const { exchange = 'auto', ranksPerNode } = options;
   expectInteger('rank', rank, 0, size - 1);

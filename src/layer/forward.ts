@@ -59,7 +59,7 @@ export interface RoutedForwardResult extends ForwardResult {
   routing: Routing;
 }
 
-const rows: Rows<ForwardOptions> = {
+export const forwardRows: Rows<ForwardOptions> = {
   out: { kind: other((name, value) => expectArray(name, 'float32', value)) },
   routing: { kind: boolean },
   signal: { kind: abortSignal },
@@ -80,7 +80,7 @@ export function callOf(
   layer: { hiddenSize: number; config: MoEConfig; group: ExpertGroup | undefined },
   totals: Float64Array,
 ): FullCall {
-  expectOptions('forward', options, rows);
+  expectOptions('forward', options, forwardRows);
   const { out, routing, signal } = options;
   if (signal !== undefined && layer.group !== undefined)
     throw new ConfigError(
@@ -121,13 +121,13 @@ export function inputOf(
       );
     return { hidden, dtype: 'float32', tokens: hidden.length / hiddenSize };
   }
-  const tokens = (hidden as Partial<Tensor> | null | undefined)?.shape?.[0];
-  if (tokens === undefined)
+  const tokens: unknown = (hidden as Partial<Tensor> | null | undefined)?.shape?.[0];
+  if (!Number.isSafeInteger(tokens) || (tokens as number) < 0)
     throw new ShapeError(
       `Expected \`hidden\` to be a Float32Array or a tensor [T, ${hiddenSize}], got ${describe(hidden)}`,
     );
-  const { data, dtype } = expectTensor('hidden', hidden, [tokens, hiddenSize]);
-  return { hidden: data, dtype, tokens };
+  const { data, dtype } = expectTensor('hidden', hidden, [tokens as number, hiddenSize]);
+  return { hidden: data, dtype, tokens: tokens as number };
 }
 
 /** Where the routing of so many tokens goes. */
