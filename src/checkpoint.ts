@@ -320,17 +320,14 @@ const asPacked = ({ layout, ...held }: PackedAs): Omit<PackedAs, 'layout'> => he
 
 /** Throws `ConfigError` where options ask for other weights than the packed ones. */
 function expectAsPacked(path: string, packed: PackedAs, options: LoadOptions): void {
-  const { device = 'auto' } = options;
-  for (const [name, given, was] of [
-    ['weightType', options.weightType, packed.weightType],
-    ['weightGroup', options.weightGroup, packed.weightGroup],
-    ['activationType', options.activationType, packed.activationType],
-    ['device', device === 'auto' ? undefined : device, packedDevice],
-  ] as const)
-    if (given !== undefined && given !== was)
+  const asked: Record<string, unknown> = given(heldRows, options);
+  for (const [name, was] of Object.entries({ ...asPacked(packed), device: packedDevice })) {
+    const value = asked[name];
+    if (value !== undefined && value !== was && !(name === 'device' && value === 'auto'))
       throw new ConfigError(
-        `Expected \`${name}\` to be left out or ${describe(was)}, as ${path} was packed, got ${describe(given)}`,
+        `Expected \`${name}\` to be left out or ${describe(was)}, as ${path} was packed, got ${describe(value)}`,
       );
+  }
 }
 
 /** What a `config.json` says beyond, or instead of, the tensors. */

@@ -209,25 +209,13 @@ describe('what ranks compare', () => {
 test('ranks that describe different layers are told what differs', async () => {
   const int8 = { ...smallLayer(), weightType: 'int8', activationType: 'int8' } as const;
   const scaled = { ...int8, config: { ...int8.config, routedScalingFactor: 2 } };
-  const crossed = {
-    expertsOfRank: [
-      [0, 1, 2, 4],
-      [3, 5, 6, 7],
-    ],
-  };
   const pairs: [string, LayerOptions, LayerOptions][] = [
     [
       '`activationType` is `"int8"` on rank 0, `"float"` on rank 1',
       int8,
       { ...int8, activationType: 'float' },
     ],
-    ['`weightGroup` is `64` on rank 0, `32` on rank 1', { ...int8, weightGroup: 64 }, int8],
     ['`routedScalingFactor` is `2` on rank 0, `1` on rank 1', scaled, int8],
-    [
-      '`placement` is `[[0,1,2,4],[3,5,6,7]]` on rank 0, `[[0,1,2,3],[4,5,6,7]]` on rank 1',
-      { ...int8, placement: crossed },
-      int8,
-    ],
   ];
   for (const [said, ...options] of pairs) {
     await using ranks = new Ranks(2);
