@@ -1,18 +1,26 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { join } from 'node:path';
 import { addon } from './addon.js';
-import { describe, expectOptions, expectSignal, unexpected } from './checks.js';
+import { describe, expectInside, inside, unexpected } from './checks.js';
 import { huggingFaceSizes } from './config/hugging_face.js';
 import { MoEConfig, type MoEConfigOptions } from './config.js';
 import { CheckpointError, ClosedError, ConfigError, fromNative, ShapeError } from './errors.js';
 import type { Family, LayerSizes } from './families/family.js';
 import { type FoundLayer, type FoundLayers, findLayers } from './families/find_layers.js';
 import { LayerTensors, type StoredTensor } from './families/layer_tensors.js';
-import type { Activation, LayerParts, WeightType } from './layer/options.js';
+import {
+  type Activation,
+  heldRows,
+  type LoadOptions,
+  loadRows,
+  type WeightType,
+} from './layer/options.js';
 import { heldExperts } from './layer/parallel.js';
-import { type LoadOptions, MoELayer } from './layer.js';
+import type { LayerParts } from './layer/parts.js';
+import { MoELayer } from './layer.js';
 import type { NativeFile } from './native.js';
 import { type PackedDescription, readPackedMetadata } from './packed/format.js';
+import { expectOptions, given } from './rows.js';
 import { identityAt, kindOf, readText } from './safetensors/disk.js';
 import type { SafetensorsFile } from './safetensors/file.js';
 import type { TensorEntry } from './safetensors/header.js';
@@ -24,22 +32,6 @@ const maxConfigBytes = 16 << 20;
 
 /** The only device that takes weights packed before. */
 const packedDevice = 'cpu';
-
-const loadOptionNames: readonly (keyof LoadOptions)[] = [
-  'layer',
-  'device',
-  'weightType',
-  'weightGroup',
-  'activationType',
-  'threads',
-  'maxQueue',
-  'group',
-  'unevenExperts',
-  'placement',
-  'config',
-  'onProgress',
-  'signal',
-];
 
 /** How packed layers are held. */
 type PackedAs = Pick<PackedDescription, 'layout' | 'weightType' | 'weightGroup' | 'activationType'>;
@@ -90,11 +82,13 @@ export class MoECheckpoint implements AsyncDisposable {
   #closed = false;
 
   private constructor(
+    key: symbol,
     path: string,
     files: TensorFiles,
     found: FoundLayers,
     description: Description,
   ) {
+    expectInside(key, 'a checkpoint', 'MoECheckpoint.open');
     this.path = path;
     this.modelType = description.modelType;
     this.config = description.config;
@@ -118,7 +112,8 @@ export class MoECheckpoint implements AsyncDisposable {
     const files = await TensorFiles.open(path);
     const found = findLayers(path, files.names);
     const tensors = await readable(path, files, found);
-    return new MoECheckpoint(path, files, found, await describeModel(files, found, tensors));
+    const description = await describeModel(files, found, tensors);
+    return new MoECheckpoint(inside, path, files, found, description);
   }
 
   /**
@@ -129,23 +124,14 @@ export class MoECheckpoint implements AsyncDisposable {
    *   that are missing or of a wrong shape or type, `ClosedError` after `close`
    */
   async load(layer?: number, options: LoadOptions = {}): Promise<MoELayer> {
-    expectOptions('load', options, loadOptionNames);
-    expectSignal(options.signal);
+    expectOptions('load', options, loadRows);
     if (layer !== undefined && options.layer !== undefined && layer !== options.layer)
       throw new ConfigError(
         `Expected \`layer\` to be given once, got ${describe(layer)} and ${describe(options.layer)}`,
       );
     const number = this.#numberOf(layer ?? options.layer);
     options.signal?.throwIfAborted();
-    const {
-      config: changes,
-      layer: _,
-      weightType,
-      weightGroup,
-      activationType,
-      device,
-      ...passedOn
-    } = options;
+    const { config: changes, onProgress, signal } = options;
     const { packed } = this.#description;
     if (packed !== undefined) expectAsPacked(this.path, packed, options);
     const config = this.configWith(changes);
@@ -170,13 +156,14 @@ export class MoECheckpoint implements AsyncDisposable {
       sharedSize,
       activation,
       views,
-      weightType: packed?.weightType ?? weightType ?? storedType(views),
-      weightGroup: packed?.weightGroup ?? weightGroup,
-      activationType: packed?.activationType ?? activationType,
-      device: packed === undefined ? device : packedDevice,
+      weightType: storedType(views),
+      ...given(heldRows, options),
+      ...(packed && { ...asPacked(packed), device: packedDevice }),
+      onProgress,
+      signal,
     };
     try {
-      return await MoELayer.fromParts({ ...parts, ...passedOn });
+      return await MoELayer.fromParts(parts);
     } catch (error) {
       if (!(error instanceof ShapeError)) throw error;
       throw new CheckpointError(`Layer ${number} of ${this.path}: ${error.message}`, {
@@ -329,19 +316,18 @@ async function describeModel(
   }
 }
 
+const asPacked = ({ layout, ...held }: PackedAs): Omit<PackedAs, 'layout'> => held;
+
 /** Throws `ConfigError` where options ask for other weights than the packed ones. */
 function expectAsPacked(path: string, packed: PackedAs, options: LoadOptions): void {
-  const { device = 'auto' } = options;
-  for (const [name, given, was] of [
-    ['weightType', options.weightType, packed.weightType],
-    ['weightGroup', options.weightGroup, packed.weightGroup],
-    ['activationType', options.activationType, packed.activationType],
-    ['device', device === 'auto' ? undefined : device, packedDevice],
-  ] as const)
-    if (given !== undefined && given !== was)
+  const asked: Record<string, unknown> = given(heldRows, options);
+  for (const [name, was] of Object.entries({ ...asPacked(packed), device: packedDevice })) {
+    const value = asked[name];
+    if (value !== undefined && value !== was && !(name === 'device' && value === 'auto'))
       throw new ConfigError(
-        `Expected \`${name}\` to be left out or ${describe(was)}, as ${path} was packed, got ${describe(given)}`,
+        `Expected \`${name}\` to be left out or ${describe(was)}, as ${path} was packed, got ${describe(value)}`,
       );
+  }
 }
 
 /** What a `config.json` says beyond, or instead of, the tensors. */

@@ -1,4 +1,4 @@
-import { expectKnownNames, expectObject } from './checks.js';
+import { expectKnownNames, expectObject, unexpected } from './checks.js';
 import { checkFields, type RawFields } from './config/check_fields.js';
 import { diagnose } from './config/diagnose.js';
 import {
@@ -61,6 +61,8 @@ export class MoEConfig implements MoEConfigFields {
     expectObject('options', options);
     refuseSnakeCase(options);
     expectKnownNames('MoEConfig', options, fieldNames);
+    if (!Array.isArray(notes) || notes.some((note) => typeof note !== 'string'))
+      throw unexpected('notes', 'a list of sentences', notes);
     const fields = withDefaults({ ...options });
     checkFields(fields);
     this.#notes = Object.freeze([...notes]);

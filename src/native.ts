@@ -51,8 +51,8 @@ export interface NativeLayerSpec {
   weightType: 'float32' | 'bfloat16' | 'float16' | 'int8' | 'int4';
   /** Inputs that share a scale; 0: all of an output's, and for floats. */
   weightGroup: number;
-  /** Rows are rounded to int8 before each product. */
-  int8Activations: boolean;
+  /** `int8`: rows are rounded to int8 before each product. */
+  activationType: 'float' | 'int8';
   /** 0: all of the device's. */
   threads: number;
   /** Calls that may wait on the device before a further one fails with ERR_MOE_QUEUE_FULL. */
@@ -107,6 +107,8 @@ export interface NativeParallel {
   /** compCommParallelDegree, 1 without compCommParallel. */
   chunks: number;
   groupWise: boolean;
+  /** Lines `name=value` of all that describes the layer: those of every rank must be the same. */
+  facts: string;
 }
 
 export interface NativeLayer {

@@ -28,8 +28,8 @@ std::optional<ParallelOptions> read_parallel(Napi::Value value, int32_t num_expe
     experts_of_set.emplace_back(list.Data(), list.Data() + list.ElementLength());
   }
   return ParallelOptions{group, Placement(num_experts, std::move(experts_of_set)),
-                         static_cast<int32_t>(read_integer(from, "chunks", 1, INT32_MAX)),
-                         read_flag(from, "groupWise")};
+                         static_cast<int32_t>(read_integer(from, "chunks", 1, INT32_MAX)), read_flag(from, "groupWise"),
+                         read_text(from, "facts")};
 }
 
 // Packs a layer's weights on the lane. The arrays and files they stand in are borrowed until it ends.

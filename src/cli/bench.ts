@@ -1,31 +1,26 @@
 import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseFields } from '../config/parse.js';
-import type { DeviceName } from '../devices.js';
-import {
-  type ActivationType,
-  type WeightGroup,
-  type WeightType,
-  weightTypes,
-} from '../layer/options.js';
+import { type WeightType, weightTypes } from '../layer/options.js';
 import { integer, integers, notNegative, oneOf, positive } from './arguments.js';
 import type { PeerChoice } from './bench/peer.js';
 import { type PeerName, peerTypes } from './bench/peer_install.js';
 import { benchReport } from './bench/report.js';
 import { type ShapeName, shapeNames, shapes } from './bench/shapes.js';
-import { setting } from './config_overrides.js';
+import { syntheticConfig } from './bench/synthetic_config.js';
+import { configured } from './config_overrides.js';
 import {
-  activationTypeOption,
-  deviceOption,
+  addLayerFlags,
   jsonOption,
+  type LayerFlags,
+  layerOptions,
   print,
   ranksOption,
-  threadsOption,
-  weightGroupOption,
+  setOption,
 } from './options.js';
 import { wrap } from './text.js';
 
-interface BenchOptions {
+interface BenchOptions extends Omit<LayerFlags, 'weightType'> {
   shape: ShapeName;
   hidden?: number;
   intermediate?: number;
@@ -33,10 +28,6 @@ interface BenchOptions {
   topK?: number;
   tokens: number[];
   weightType: WeightType[];
-  weightGroup?: WeightGroup;
-  activationType?: ActivationType;
-  device: DeviceName;
-  threads?: number;
   ranks: number;
   set?: Record<string, unknown>;
   seconds: number;
@@ -46,7 +37,7 @@ interface BenchOptions {
 }
 
 export function addBench(program: Command): void {
-  program
+  const command = program
     .command('bench')
     .description(
       "times one layer with made-up weights, next to this machine's own limits and to other packages",
@@ -73,17 +64,10 @@ export function addBench(program: Command): void {
       list('--weight-type <list>', `${weightTypes.join(', ')}`)
         .argParser(oneOf(weightTypes))
         .default(['float32'], 'float32'),
-    )
-    .addOption(weightGroupOption())
-    .addOption(activationTypeOption())
-    .addOption(deviceOption())
-    .addOption(threadsOption())
+    );
+  addLayerFlags(command, { without: ['weightType', 'unevenExperts'] })
     .addOption(ranksOption().default(1))
-    .addOption(
-      new Option('--set <name=value>', 'one MoEConfig option of the layer; repeatable').argParser(
-        setting,
-      ),
-    )
+    .addOption(setOption())
     .addOption(
       new Option('--seconds <n>', 'time for each contestant and batch size')
         .argParser(positive)
@@ -121,17 +105,18 @@ export function addBench(program: Command): void {
         command.error(
           `error: option '--top-k' is ${shape.numExpertsChosen}, more than the ${shape.expertNum} experts`,
         );
+      const { options: config } = parseFields(options.set ?? {});
+      configured(options.set, () => syntheticConfig(shape, config));
       const { runBench } = await import('./bench/run_bench.js'); // makes a million values when loaded
       const result = await runBench({
         shape,
         tokens: options.tokens,
         weightTypes: options.weightType,
-        weightGroup: options.weightGroup,
-        activationType: options.activationType,
+        ...layerOptions({ ...options, weightType: undefined }),
         device: options.device,
         threads: options.threads ?? Math.max(1, Math.floor(availableParallelism() / options.ranks)),
         ranks: options.ranks,
-        config: parseFields(options.set ?? {}).options,
+        config,
         seconds: options.seconds,
         eventLoopSeconds: options.eventLoop,
         peers: options.peers ?? [],

@@ -7,7 +7,7 @@ import {
   unexpected,
 } from '../checks.js';
 import { ConfigError } from '../errors.js';
-import { maxInt32 } from './check_fields.js';
+import { maxInt32 } from './fields.js';
 
 /**
  * Reads a `config.json` key by key. Every error names the key. A key that is absent or null takes its default, which is

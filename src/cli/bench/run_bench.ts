@@ -3,11 +3,13 @@ import type { MoEConfigOptions } from '../../config.js';
 import { type Device, type DeviceName, resolveDevice } from '../../devices.js';
 import { MoEError } from '../../errors.js';
 import type { ExpertGroup } from '../../group.js';
-import { isQuantized } from '../../layer/options.js';
-import type { ActivationType, MoELayer, WeightGroup, WeightType } from '../../layer.js';
+import { type HeldOptions, heldRows } from '../../layer/options.js';
+import { isQuantized } from '../../layer/parts.js';
+import type { MoELayer, WeightType } from '../../layer.js';
 import type { NativeMachinePeak } from '../../native.js';
+import { given } from '../../rows.js';
 import { LocalWorkers } from '../local_workers.js';
-import { interruptSignal } from '../options.js';
+import { interruptSignal, layerArguments } from '../options.js';
 import { ProgressLine } from '../progress.js';
 import { bytes } from '../text.js';
 import { busyFraction } from './busy.js';
@@ -21,13 +23,10 @@ import { syntheticLayer } from './synthetic_layer.js';
 /** Time given to each of the two rates of the machine, in every round. */
 const peakSeconds = 0.05;
 
-export interface BenchSettings {
+export interface BenchSettings extends Omit<HeldOptions, 'weightType' | 'group'> {
   shape: Shape;
   tokens: readonly number[];
   weightTypes: readonly WeightType[];
-  /** Of the integer ones. */
-  weightGroup?: WeightGroup | undefined;
-  activationType?: ActivationType | undefined;
   device: DeviceName;
   threads: number;
   /** For each contestant and batch size. */
@@ -226,28 +225,29 @@ function createLayer(
   signal: AbortSignal,
   group: ExpertGroup | undefined,
 ): Promise<MoELayer> {
-  const { shape, device, threads, weightGroup, activationType, config } = settings;
+  const { shape, config } = settings;
   signal.throwIfAborted();
-  return syntheticLayer(shape, {
-    weightType,
-    ...(isQuantized(weightType) && { weightGroup, activationType }),
-    device,
-    threads,
-    config,
-    group,
-  });
+  return syntheticLayer(shape, { ...heldAs(settings, weightType), config, group });
+}
+
+/** How a layer of this type is held: what only integers have is left out for floats. */
+function heldAs(settings: BenchSettings, weightType: WeightType): HeldOptions {
+  const held = given(heldRows, { ...settings, weightType });
+  if (isQuantized(weightType)) return held;
+  const { weightGroup, activationType, ...ofFloats } = held;
+  return ofFloats;
 }
 
 /** The processes that share the layer's experts, none for a bench of one process. */
 async function startWorkers(
-  { ranks, shape, device, threads, weightGroup, config }: BenchSettings,
+  settings: BenchSettings,
   weightType: WeightType,
 ): Promise<LocalWorkers | undefined> {
+  const { ranks, shape, config } = settings;
   if (ranks === 1) return undefined;
-  const group = weightGroup !== undefined && isQuantized(weightType) && { weightGroup };
-  const synthetic = JSON.stringify({ shape, weightType, config, ...group });
-  const place = ['--device', device, '--threads', String(threads)];
-  return LocalWorkers.start(ranks, ['--synthetic', synthetic, ...place]);
+  const synthetic = JSON.stringify({ shape, config });
+  const held = layerArguments(heldAs(settings, weightType));
+  return LocalWorkers.start(ranks, ['--synthetic', synthetic, ...held]);
 }
 
 /** Weights are held twice while a layer is made: as given in bfloat16, and packed. A batch has rows of every width. */
