@@ -102,6 +102,8 @@ export interface LayerParts extends ParallelOptions {
   weightGroup?: WeightGroup | undefined;
   activationType?: ActivationType | undefined;
   views: LayerWeightViews;
+  /** What the layer's `diagnostics` say of its weights. */
+  notes?: readonly string[] | undefined;
   device?: DeviceName | undefined;
   threads?: number | undefined;
   maxQueue?: number | undefined;
