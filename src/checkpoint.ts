@@ -18,17 +18,15 @@ import {
 import { heldExperts } from './layer/parallel.js';
 import type { LayerParts } from './layer/parts.js';
 import { MoELayer } from './layer.js';
+import { configName, inConfig, isMindFormers, ModelClaims } from './model_claims.js';
 import type { NativeFile } from './native.js';
 import { type PackedDescription, readPackedMetadata } from './packed/format.js';
 import { expectOptions, given } from './rows.js';
-import { identityAt, kindOf, readText } from './safetensors/disk.js';
+import { identityAt } from './safetensors/disk.js';
 import type { SafetensorsFile } from './safetensors/file.js';
 import type { TensorEntry } from './safetensors/header.js';
 import { TensorFiles } from './safetensors/tensor_files.js';
 import { storedType } from './weights.js';
-
-const configName = 'config.json';
-const maxConfigBytes = 16 << 20;
 
 /** The only device that takes weights packed before. */
 const packedDevice = 'cpu';
@@ -78,6 +76,8 @@ export class MoECheckpoint implements AsyncDisposable {
   readonly #files: TensorFiles;
   readonly #found: FoundLayers;
   readonly #description: Description;
+  /** Undefined for packed layers. */
+  readonly #claims: ModelClaims | undefined;
   readonly #mapped = new Map<string, NativeFile>();
   #closed = false;
 
@@ -87,6 +87,7 @@ export class MoECheckpoint implements AsyncDisposable {
     files: TensorFiles,
     found: FoundLayers,
     description: Description,
+    claims?: ModelClaims,
   ) {
     expectInside(key, 'a checkpoint', 'MoECheckpoint.open');
     this.path = path;
@@ -100,6 +101,7 @@ export class MoECheckpoint implements AsyncDisposable {
     this.#files = files;
     this.#found = found;
     this.#description = description;
+    this.#claims = claims;
   }
 
   /**
@@ -110,10 +112,17 @@ export class MoECheckpoint implements AsyncDisposable {
   static async open(path: string): Promise<MoECheckpoint> {
     if (typeof path !== 'string' || path === '') throw unexpected('path', 'a path', path);
     const files = await TensorFiles.open(path);
-    const found = findLayers(path, files.names);
-    const tensors = await readable(path, files, found);
-    const description = await describeModel(files, found, tensors);
-    return new MoECheckpoint(inside, path, files, found, description);
+    const packed = readPackedMetadata(files.paths[0] as string, files.metadata);
+    if (packed !== undefined) {
+      const found = findLayers(path, files.names);
+      return new MoECheckpoint(inside, path, files, found, describePacked(packed));
+    }
+    const claims = await ModelClaims.read(files.folder);
+    const found = claims.find(() => findLayers(path, files.names));
+    const first = await readable(path, files, found);
+    claims.expectReadable(entriesOf(first.stored));
+    const description = describeModel(claims, found, first);
+    return new MoECheckpoint(inside, path, files, found, description, claims);
   }
 
   /**
@@ -143,11 +152,12 @@ export class MoECheckpoint implements AsyncDisposable {
 
     const found = this.#found.layers.get(number) as FoundLayer;
     const stored = await storedTensors(this.#files, found);
+    this.#claims?.expectReadable(entriesOf(stored));
     this.#expectOpen();
     const held = options.group && new Set(heldExperts(config, options));
     const tensors = new LayerTensors(found.prefix, stored, (file) => this.#map(file), held);
     const views = this.#found.family.views(tensors, this.#description, config);
-    tensors.expectAllRead();
+    const notes = tensors.expectAllRead();
     if (packed !== undefined && views.packed !== undefined) views.packed.layout = packed.layout;
     const parts: LayerParts = {
       config,
@@ -156,6 +166,7 @@ export class MoECheckpoint implements AsyncDisposable {
       sharedSize,
       activation,
       views,
+      notes,
       weightType: storedType(views),
       ...given(heldRows, options),
       ...(packed && { ...asPacked(packed), device: packedDevice }),
@@ -198,7 +209,7 @@ export class MoECheckpoint implements AsyncDisposable {
   async tensorsOf(layer: number): Promise<TensorEntry[]> {
     const found = this.#found.layers.get(this.#numberOf(layer)) as FoundLayer;
     const stored = await storedTensors(this.#files, found);
-    return [...stored.values()].map(({ entry }) => entry);
+    return entriesOf(stored);
   }
 
   /** Unmaps the files. Layers that were loaded stay usable. */
@@ -267,12 +278,20 @@ async function storedTensors(
   return stored;
 }
 
-/** The tensors of the first layer whose files are there: one layer's shards are enough to open a checkpoint. */
+const entriesOf = (stored: ReadonlyMap<string, StoredTensor>): TensorEntry[] =>
+  [...stored.values()].map(({ entry }) => entry);
+
+interface ReadableLayer {
+  prefix: string;
+  stored: Map<string, StoredTensor>;
+}
+
+/** The first layer whose files are there: one layer's shards are enough to open a checkpoint. */
 async function readable(
   path: string,
   files: TensorFiles,
   found: FoundLayers,
-): Promise<LayerTensors> {
+): Promise<ReadableLayer> {
   let first: FoundLayer | undefined;
   for (const layer of found.layers.values()) {
     first ??= layer;
@@ -283,37 +302,31 @@ async function readable(
   }
   if (first === undefined)
     throw new CheckpointError(`Expected ${path} to hold an MoE layer, got none`);
+  return { prefix: first.prefix, stored: await storedTensors(files, first) };
+}
+
+function describePacked(packed: PackedDescription): Description {
+  const { layout, weightType, weightGroup, activationType } = packed;
+  const as = { layout, weightType, weightGroup, activationType };
+  return { ...packed, described: true, packed: as };
+}
+
+function describeModel(
+  { config: claimed, configPath }: ModelClaims,
+  { family }: FoundLayers,
+  { prefix, stored }: ReadableLayer,
+): Description {
   const unmapped = (): never => {
     throw new CheckpointError('A checkpoint is described without reading its weights');
   };
-  return new LayerTensors(first.prefix, await storedTensors(files, first), unmapped);
-}
-
-async function describeModel(
-  files: TensorFiles,
-  { family }: FoundLayers,
-  tensors: LayerTensors,
-): Promise<Description> {
-  const described = readPackedMetadata(files.paths[0] as string, files.metadata);
-  if (described !== undefined) {
-    const { layout, weightType, weightGroup, activationType } = described;
-    const packed = { layout, weightType, weightGroup, activationType };
-    return { ...described, described: true, packed };
-  }
-  const measured = family.measure(tensors);
-  const path = join(files.folder, configName);
-  if ((await kindOf(path)) === 'missing') {
+  const measured = family.measure(new LayerTensors(prefix, stored, unmapped));
+  if (claimed === undefined) {
     const { expertNum, intermediateSize, sharedSize } = measured;
     const config = new MoEConfig({ expertNum, sharedExpertNum: sharedSize / intermediateSize });
     return { ...measured, modelType: family.name, config, described: false };
   }
-  const parsed = parseConfig(path, await readText(path, maxConfigBytes));
-  try {
-    return { ...measured, ...describedBy(parsed, family), described: true };
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    throw new ConfigError(`${path}: ${error.message}`, { cause: error });
-  }
+  const described = inConfig(configPath, () => describedBy(claimed, family));
+  return { ...measured, ...described, described: true };
 }
 
 const asPacked = ({ layout, ...held }: PackedAs): Omit<PackedAs, 'layout'> => held;
@@ -355,23 +368,4 @@ function describedBy(
 function withChanges(config: MoEConfig, changes: Partial<MoEConfigOptions>): MoEConfig {
   const plain = { normTopkEpsilon: undefined, excludeMaskedGroups: undefined };
   return config.with({ ...(changes.routingPolicy === 'TopkRouterV1' && plain), ...changes });
-}
-
-/** A MindFormers config says nothing of sizes: those are the tensors'. */
-function isMindFormers(config: object): boolean {
-  return 'moe_config' in config || !('model_type' in config);
-}
-
-function parseConfig(path: string, text: string): object {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch (cause) {
-    throw new CheckpointError(`Expected ${path} to be JSON: ${(cause as Error).message}`, {
-      cause,
-    });
-  }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
-    throw new CheckpointError(`Expected ${path} to hold an object, got ${describe(parsed)}`);
-  return parsed;
 }

@@ -71,8 +71,8 @@ export class MoELayer implements AsyncDisposable {
   /** Numbers of the experts whose weights, or with model parallelism whose columns, are here. */
   readonly experts: readonly number[];
   /**
-   * One sentence for each field of the config that changes nothing here, and for each thing the device does otherwise
-   * than one would expect.
+   * One sentence for each field of the config that changes nothing here, for what of a checkpoint has no effect, and for
+   * each thing the device does otherwise than one would expect.
    */
   readonly diagnostics: readonly string[];
 
@@ -87,7 +87,7 @@ export class MoELayer implements AsyncDisposable {
     this.group = parts.group;
     this.experts = Object.freeze([...heldExperts(parts.config, parts)]);
     const ofConfig = parts.group ? diagnose(parts.config, parts.group) : parts.config.diagnostics;
-    this.diagnostics = Object.freeze([...ofConfig, ...native.notes]);
+    this.diagnostics = Object.freeze([...ofConfig, ...(parts.notes ?? []), ...native.notes]);
     this.#load = new Float64Array(parts.config.expertNum);
     this.config = parts.config;
     this.hiddenSize = parts.hiddenSize;

@@ -29,6 +29,8 @@ export interface LayerParts extends HeldOptions, Pick<LoadOptions, 'onProgress' 
   activation: Activation;
   weightType: WeightType;
   views: LayerWeightViews;
+  /** What the layer's `diagnostics` say of its weights. */
+  notes?: readonly string[] | undefined;
 }
 
 const defaultMaxQueue = 1024;
