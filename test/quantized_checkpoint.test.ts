@@ -254,3 +254,129 @@ describe('MXFP4', () => {
     ).rejects.toThrow(/down_proj_scales.*shape/);
   });
 });
+
+describe('what a checkpoint is said to be comes before what its tensors lack', () => {
+  const [E, H, I] = [2, 8, 6];
+  const config = {
+    model_type: 'qwen3_moe',
+    hidden_size: H,
+    moe_intermediate_size: I,
+    hidden_act: 'silu',
+    num_experts: E,
+    num_experts_per_tok: 2,
+    norm_topk_prob: true,
+  };
+  const prefix = 'model.layers.0.mlp.';
+  const router: Tensors = {
+    [`${prefix}gate.weight`]: {
+      dtype: 'F32',
+      shape: [E, H],
+      data: Float32Array.from(randomValues(E * H, 5)),
+    },
+  };
+  /** The tensors of every projection of every expert. */
+  const experts = (of: (name: string, rows: number, cols: number) => Tensors): Tensors =>
+    Object.assign(
+      {},
+      ...Array.from({ length: E }, (_, e) => e).flatMap((e) =>
+        ['gate', 'up', 'down'].map((projection) => {
+          const name = `${prefix}experts.${e}.${projection}_proj`;
+          return projection === 'down' ? of(name, H, I) : of(name, I, H);
+        }),
+      ),
+    );
+  const packed = experts((name, rows) => ({
+    [`${name}.weight_packed`]: { dtype: 'I32', shape: [rows, 1], data: new Uint8Array(rows * 4) },
+    [`${name}.weight_scale`]: { dtype: 'F32', shape: [rows, 1], data: new Float32Array(rows) },
+  }));
+
+  const groups = (format?: string) => ({
+    config_groups: { group_0: { targets: ['Linear'], ...(format && { format }) } },
+  });
+  test.each<[name: string, quantization: object]>([
+    [
+      'compressed-tensors (pack-quantized)',
+      { quant_method: 'compressed-tensors', format: 'pack-quantized', ...groups() },
+    ],
+    [
+      'compressed-tensors (nvfp4-pack-quantized)',
+      { quant_method: 'compressed-tensors', ...groups('nvfp4-pack-quantized') },
+    ],
+    ['modelopt (NVFP4)', { quant_method: 'modelopt', quant_algo: 'NVFP4' }],
+    ['gptq (4)', { quant_method: 'gptq', bits: 4 }],
+    ['awq (4)', { quant_method: 'awq', bits: 4 }],
+    ['fp8 (64,64)', { quant_method: 'fp8', weight_block_size: [64, 64] }],
+  ])('%s', async (name, quantization_config) => {
+    const folder = await writeFolder({ ...router, ...packed }, { ...config, quantization_config });
+    const opening = MoECheckpoint.open(folder);
+    await expect(opening).rejects.toBeInstanceOf(CheckpointError);
+    await expect(opening).rejects.toThrow(`got weights quantised by ${name}`);
+  });
+
+  test.each<[name: string, file: string, said: object]>([
+    ['modelopt (NVFP4)', 'hf_quant_config.json', { quantization: { quant_algo: 'NVFP4' } }],
+    ['gptq (4)', 'quantize_config.json', { bits: 4, group_size: 128 }],
+  ])('%s, as a file of its own says', async (name, file, said) => {
+    const folder = await writeFolder({ ...router, ...packed }, config);
+    await writeFile(join(folder, file), JSON.stringify(said));
+    await expect(MoECheckpoint.open(folder)).rejects.toThrow(`got weights quantised by ${name}`);
+  });
+
+  test('weights that were left as floats load, whatever else of the model is quantised', async () => {
+    const plain = experts((name, rows, cols) => ({
+      [`${name}.weight`]: {
+        dtype: 'F32',
+        shape: [rows, cols],
+        data: Float32Array.from(randomValues(rows * cols, name.length)),
+      },
+    }));
+    const quantization_config = { quant_method: 'awq', bits: 4 };
+    const folder = await writeFolder({ ...router, ...plain }, { ...config, quantization_config });
+    await using layer = await MoELayer.load(folder);
+    expect(layer.weightType).toBe('float32');
+  });
+
+  test("ModelOpt's fp8 loads; its static scales of rows are named, not needed", async () => {
+    const values: Float32Array[] = [];
+    const stored = experts((name, rows, cols) => {
+      const matrix = float8Matrix(name, rows, cols, values.length + 1, 'one');
+      values.push(matrix.values);
+      return {
+        ...matrix.tensors,
+        [`${name}.input_scale`]: { dtype: 'F32', shape: [], data: new Float32Array([0.5]) },
+      };
+    });
+    const quantization_config = { quant_method: 'modelopt', quant_algo: 'FP8' };
+    const folder = await writeFolder({ ...router, ...stored }, { ...config, quantization_config });
+    await using layer = await MoELayer.load(folder);
+    expect(layer.diagnostics).toEqual([
+      expect.stringContaining(`input_scale: 6 static scales of rows (${prefix}experts.0.`),
+    ]);
+    const of = (projection: number) =>
+      [0, 1].map((e) => values[3 * e + projection] as Float32Array);
+    await expectSameLayer(folder, {
+      hiddenSize: H,
+      intermediateSize: I,
+      weights: {
+        router: float32Tensor(router[`${prefix}gate.weight`]?.data as Float32Array, [E, H]),
+        gate: joined(of(0), [E, I, H]),
+        up: joined(of(1), [E, I, H]),
+        down: joined(of(2), [E, H, I]),
+      },
+    });
+  });
+
+  test.each(['llama4', 'jamba', 'nemotron_h'])(
+    'a %s is refused by its name',
+    async (model_type) => {
+      const stray: Tensors = {
+        'model.layers.0.feed_forward.router.weight': router[
+          `${prefix}gate.weight`
+        ] as TensorToWrite,
+      };
+      const opening = MoECheckpoint.open(await writeFolder(stray, { model_type }));
+      await expect(opening).rejects.toThrow(/Expected `model_type` to be one of .*, got `/);
+      await expect(opening).rejects.toThrow(model_type);
+    },
+  );
+});
