@@ -1,5 +1,7 @@
 'use strict';
-// The native build of `npm install` and, through binding.gyp, of prebuildify: plain CMake, nothing downloaded.
+// The native build of `npm run build:native`, of `npm install` and, through binding.gyp, of prebuildify: plain CMake, nothing
+// downloaded. It configures every time, so that what was missing the time before is looked for again. Arguments are the targets
+// to build, all without any.
 const { spawnSync } = require('node:child_process');
 const os = require('node:os');
 const path = require('node:path');
@@ -40,4 +42,5 @@ if (lacking.length > 0) {
 const extra = (env.MOE_CMAKE_ARGS ?? '').split(/\s+/).filter(Boolean);
 const jobs = env.JOBS ?? env.npm_config_jobs ?? String(os.availableParallelism());
 cmake(['-S', root, '-B', out, '-DCMAKE_BUILD_TYPE=Release', ...extra]);
-cmake(['--build', out, '--config', 'Release', '-j', jobs]);
+const targets = process.argv.slice(2).flatMap((target) => ['--target', target]);
+cmake(['--build', out, '--config', 'Release', '-j', jobs, ...targets]);
