@@ -3,7 +3,7 @@ import { choicesFor, parsePeers } from '../bench/compare/choices.mjs';
 import { Peer, threadsOf } from '../bench/compare/peer.mjs';
 import { compareReport } from '../bench/compare/report.mjs';
 import { ratioOf, slowdown, takeTurns, timeAlone } from '../bench/compare/turns.mjs';
-import { peersTable } from '../scripts/performance/page.mjs';
+import { peersTable } from '../scripts/performance/tables.mjs';
 
 const { signal } = new AbortController();
 const shape = { hiddenSize: 64, intermediateSize: 64, expertNum: 4, numExpertsChosen: 2 };

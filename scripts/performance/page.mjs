@@ -1,5 +1,6 @@
 // docs/performance.md from the measurements.
 import { limit, sweepLines } from './charts.mjs';
+import { fixed, median, peersTable, table } from './tables.mjs';
 
 export function page(results) {
   const { machine, tokens } = results;
@@ -75,8 +76,6 @@ export function page(results) {
   ].join('\n')}\n`;
 }
 
-const median = ({ nodeMoe }) => nodeMoe.milliseconds.median;
-const fixed = (value) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 const percent = (part) => `${(part * 100).toFixed(0)} %`;
 const command = ({ command: text }) => `    ${text}`;
 
@@ -100,11 +99,6 @@ const rates = (one) => [
 const expertsTable = (sweep) => sweepTable(sweep, 'experts', ({ shape }) => shape.expertNum);
 const topKTable = (sweep) =>
   sweepTable(sweep, 'per token', ({ shape }) => shape.numExpertsChosen, false);
-
-function table(titles, rows) {
-  const row = (cells) => `| ${cells.join(' | ')} |`;
-  return [row(titles), row(titles.map(() => '---')), ...rows.map(row)].join('\n');
-}
 
 function tokensTable({ cases }) {
   return table(
@@ -202,22 +196,6 @@ function peersPart({ peers }) {
     `Versions: ${[...versions].join(', ')}.`,
     '',
   ];
-}
-
-export function peersTable({ cases }) {
-  const nameOf = ({ name, type }) => `${name} ${type}`;
-  const names = [...new Set(cases.flatMap(({ peers }) => peers.map(nameOf)))];
-  const ratio = (peer) => {
-    if (peer === undefined) return '';
-    return peer.ratio === null ? 'disturbed' : `${peer.ratio.toFixed(2)}x`;
-  };
-  return table(
-    ['weights', 'tokens', 'ms', ...names],
-    cases.map((one) => [
-      ...[one.weightType, one.tokens, fixed(median(one))],
-      ...names.map((name) => ratio(one.peers.find((peer) => nameOf(peer) === name))),
-    ]),
-  );
 }
 
 function sweepTable(sweep, title, size, withExpected = true) {
