@@ -126,7 +126,7 @@ async function callOverhead() {
 function nativeCall() {
   const build = `${root}build/bench`;
   const run = (command, args) => execFileSync(command, args, { cwd: root, encoding: 'utf8' });
-  run('cmake', ['-S', '.', '-B', build, '-G', 'Ninja', '-DMOE_ADDON=OFF', '-DMOE_BENCH=ON']);
+  run('cmake', ['--preset', 'bench']);
   run('cmake', ['--build', build]);
   const report = run(`${build}/bench/native/cpu_bench`, [
     '--benchmark_filter=small_forward',
