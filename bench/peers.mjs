@@ -2,6 +2,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { addBenchOptions, benchSettings } from '../dist/cli/bench.js';
 import { interruptSignal, print } from '../dist/cli/options.js';
+import { wrap } from '../dist/cli/text.js';
 import { parsePeers, peerHelp } from './compare/choices.mjs';
 import { compare } from './compare/compare.mjs';
 import { compareReport } from './compare/report.mjs';
@@ -24,7 +25,8 @@ const command = addBenchOptions(new Command('bench:peers'))
   )
   .addHelpText(
     'after',
-    `\nPeers: ${peerHelp}. They are installed into bench/peers when first asked for.`,
+    () =>
+      `\n${wrap(`Peers: ${peerHelp}. They are installed into bench/peers when first asked for.`)}`,
   )
   .action(async (options) => {
     const settings = benchSettings(options, command);

@@ -7,7 +7,7 @@
 
 namespace moe {
 
-void ArrivedRows::take_experts(std::span<const int32_t> experts, int32_t local_experts) {
+void ArrivedRows::plan(std::span<const int32_t> experts, int32_t local_experts) {
   choices_ = 1;
   for (const ArrivedBlock& block : blocks_) choices_ = std::max(choices_, block.choices);
   if (slots() > INT32_MAX)
@@ -27,14 +27,11 @@ void ArrivedRows::take_experts(std::span<const int32_t> experts, int32_t local_e
         block.results += expert >= 0;
       }
   }
-}
-
-void ArrivedRows::sort_results(std::span<const int32_t> key_of_slot, int32_t keys) {
   slot_of_row_.resize(slots());
   row_of_slot_.resize(slots());
-  offsets_.resize(keys + 1);
-  plan_on_host(key_of_slot.data(), keys,
-               {slot_of_row_.data(), row_of_slot_.data(), offsets_.data(), slots(), choices_});
+  expert_offsets_.resize(local_experts + 1);
+  plan_on_host(experts_.data(), local_experts,
+               {slot_of_row_.data(), row_of_slot_.data(), expert_offsets_.data(), slots(), choices_});
   // Slots stand in the order of blocks, rows and choices, as results do.
   row_of_result_.clear();
   for (const int32_t row : row_of_slot_)

@@ -28,7 +28,7 @@ Matrix ExpertExchange::run(Matrix hidden, CountsOf counts_of, RunExperts run_exp
   meanwhile();
   for (int32_t chunk = 0; chunk < chunks; ++chunk) {
     receive(chunk);
-    ArrivedRows& rows = chunks_[chunk]->rows;
+    const ArrivedRows& rows = chunks_[chunk]->rows;
     combine(chunk, run_experts(rows, {chunks_[chunk]->arrived.reserve<float>(0), rows.rows(), hidden_size_}));
   }
   for (int32_t chunk = 0; chunk < chunks; ++chunk) finish(chunk);
@@ -152,7 +152,7 @@ void ExpertExchange::receive(int32_t number) {
     next += count;
   }
   backend_.synchronize();
-  chunk.rows.take_experts(experts_, static_cast<int32_t>(options_.placement.experts_of(shape().set()).size()));
+  chunk.rows.plan(experts_, static_cast<int32_t>(options_.placement.experts_of(shape().set()).size()));
 }
 
 // Every member of the set gives its slice of the rows to the others.

@@ -55,8 +55,6 @@ class Layer {
   // Of a layer on a led group: as ExpertGroup::next_call. Of any layer on a group: its number there.
   int64_t next_call() const;
   uint32_t number_in_group() const { return parallel_ ? parallel_->number() : 0; }
-  // Which way rows go between nodes in the next call. Any thread.
-  ExchangePlan exchange_plan() const { return parallel_ ? parallel_->exchange_plan() : ExchangePlan::kFlat; }
 
   // Sums over the ranks of the group, one of each set. Every rank calls it.
   void sum_over_group(std::span<double> values) const;

@@ -21,8 +21,8 @@ LocalExperts::LocalExperts(Backend& backend, Collective& collective, const Group
       parts_(backend),
       intermediate_(backend) {}
 
-Matrix LocalExperts::run(const PreparedLayer& layer, ArrivedRows& rows, Matrix arrived, const std::stop_token& stop) {
-  rows.sort_results(rows.experts(), experts_);
+Matrix LocalExperts::run(const PreparedLayer& layer, const ArrivedRows& rows, Matrix arrived,
+                         const std::stop_token& stop) {
   const Matrix done{done_.reserve<float>(rows.results() * hidden_size_), rows.results(), hidden_size_};
   if (done.rows == 0) return done;
   const std::vector<int32_t>& experts = rows.experts();

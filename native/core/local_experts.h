@@ -19,7 +19,7 @@ class LocalExperts {
 
   // Results stand sorted by expert, as rows.row_of_result() says; valid until the next call. Members of a set run the
   // same rows in step.
-  Matrix run(const PreparedLayer& layer, ArrivedRows& rows, Matrix arrived, const std::stop_token& stop);
+  Matrix run(const PreparedLayer& layer, const ArrivedRows& rows, Matrix arrived, const std::stop_token& stop);
 
  private:
   void run_columns(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
