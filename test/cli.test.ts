@@ -72,7 +72,6 @@ test.each([
   [['bench', '--shape', 'gpt-5'], 'Allowed choices are bench-small'],
   [['bench', '--experts', '2', '--top-k', '4'], "option '--top-k' is 4, more than the 2 experts"],
   [['bench', '--set', 'num_experts_chosen=999'], 'Expected `numExpertsChosen` to be at most'],
-  [['bench', '--peers', 'ggml:q9'], 'got `ggml:q9`'],
 ])('wrong usage ends with 2 and one line that says what is wrong: %j', async (args, message) => {
   const { code, stdout, stderr } = await nodeMoe(args);
   expect(code).toBe(2);
