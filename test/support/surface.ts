@@ -113,6 +113,9 @@ export class Surface {
       );
     }
     if (!isPlain(value)) return [];
+    for (const { name, flags } of type.getProperties())
+      if (!(flags & ts.SymbolFlags.Optional) && !(name in value))
+        throw new Error(`Expected ${path}.${name}, which is not declared optional`);
     return Object.keys(value).flatMap((key) => {
       const field = type.getProperty(key) as ts.Symbol;
       const own = this.#typeOfField(field);
