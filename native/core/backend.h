@@ -22,7 +22,7 @@ struct RoutingTotals {
   int64_t capacity;         // slots per expert and group (of the first, where the last is shorter); -1 when dropless
 };
 
-// Where `route` writes, on the device. A choice that capacity dropped has expert -1 and weight 0. A token whose logits
+// Where `route` writes, on the device. A choice that capacity dropped has expert -1 and weight 0, in V1 a kept one of weight 0, too. A token whose logits
 // are not finite has expert -1 and weight NaN in every choice: its output becomes NaN, and it takes nobody's place.
 struct Routing {
   int32_t* experts;       // [tokens, top_k], strongest choice first
