@@ -103,14 +103,11 @@ export class ExpertGroup implements AsyncDisposable {
    * @throws `GroupError` when a rank is lost, `ConfigError` while layers are open
    */
   async measure(): Promise<LinkCost> {
-    const result = new Float64Array(2);
     try {
-      await this.native.measure(result);
+      return await this.native.measure();
     } catch (error) {
       throw fromNative(error);
     }
-    const [secondsPerExchange, bytesPerSecond] = result as unknown as [number, number];
-    return { secondsPerExchange, bytesPerSecond };
   }
 
   /**

@@ -82,10 +82,16 @@ export interface NativeGroup {
   readonly contact: Uint8Array;
   /** Meets the others, given everybody's contact in order of ranks. */
   connect(contacts: readonly Uint8Array[]): Promise<void>;
-  /** Times exchanges: writes seconds per exchange and bytes per second. Throws while layers are on it. */
-  measure(result: Float64Array): Promise<void>;
+  /** Times exchanges. Throws while layers are on it. */
+  measure(): Promise<NativeLinkCost>;
   /** Leaves when all do. Throws while layers are on it. Safe to call twice. */
   close(): Promise<void>;
+}
+
+/** What an exchange between ranks costs. */
+export interface NativeLinkCost {
+  secondsPerExchange: number;
+  bytesPerSecond: number;
 }
 
 export interface NativeGroupOptions {
