@@ -1,22 +1,27 @@
 import { describe, expect, test } from 'vitest';
 import { huggingFaceSizes } from '../../src/config/hugging_face.js';
+import { unsupportedQuantization } from '../../src/config/quantization.js';
 import { MoEConfig, type MoEConfigOptions } from '../../src/config.js';
 import { ConfigError } from '../../src/errors.js';
 import {
   deepseekV2,
+  deepseekV2Lite,
   deepseekV3,
   dots1,
   glm4,
   gptOss,
   granite,
+  granite1b,
   graniteShared,
+  type ModelConfig,
   mixtral,
   olmoe,
   qwen2,
   qwen3,
+  qwen3Coder,
 } from './model_configs.js';
 
-const models: { config: { model_type: string }; options: MoEConfigOptions; sizes: object }[] = [
+const models: { config: ModelConfig; options: MoEConfigOptions; sizes: object }[] = [
   {
     config: mixtral,
     options: { expertNum: 8, numExpertsChosen: 2, moeIntermediateSize: 14336, normTopkEpsilon: 0 },
@@ -52,6 +57,15 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
     },
   },
   {
+    config: qwen3Coder,
+    options: { expertNum: 128, numExpertsChosen: 8, moeIntermediateSize: 768, normTopkEpsilon: 0 },
+    sizes: {
+      hiddenSize: 2048,
+      intermediateSize: 768,
+      sharedSize: 0,
+    },
+  },
+  {
     config: olmoe,
     options: { expertNum: 64, numExpertsChosen: 8, moeIntermediateSize: 1024, normTopkProb: false },
     sizes: {
@@ -77,6 +91,21 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       hiddenSize: 5120,
       intermediateSize: 1536,
       sharedSize: 3072,
+    },
+  },
+  {
+    config: deepseekV2Lite,
+    options: {
+      expertNum: 64,
+      numExpertsChosen: 6,
+      moeIntermediateSize: 1408,
+      normTopkProb: false,
+      sharedExpertNum: 2,
+    },
+    sizes: {
+      hiddenSize: 2048,
+      intermediateSize: 1408,
+      sharedSize: 2816,
     },
   },
   {
@@ -156,6 +185,15 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
     },
   },
   {
+    config: granite1b,
+    options: { expertNum: 32, numExpertsChosen: 8, moeIntermediateSize: 512, normTopkEpsilon: 0 },
+    sizes: {
+      hiddenSize: 1024,
+      intermediateSize: 512,
+      sharedSize: 0,
+    },
+  },
+  {
     config: graniteShared,
     options: {
       expertNum: 40,
@@ -172,6 +210,30 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
   },
 ];
 
+/** What a class of Transformers 5 writes, by the model's type, beside what was read. */
+const ofTransformers5: Record<string, Record<string, unknown>> = {
+  mixtral: { head_dim: 128, pad_token_id: null, router_jitter_noise: 0.0 },
+  qwen2_moe: { layer_types: ['full_attention'], mlp_only_layers: [], qkv_bias: true },
+  deepseek_v2: { head_dim: 64, mlp_bias: false, qk_head_dim: 192 },
+  deepseek_v3: { head_dim: 64, qk_head_dim: 192, rope_interleave: true },
+  dots1: { layer_types: ['full_attention'] },
+};
+
+/** Its own names of keys, under which the value is written that was read under another. */
+function asTransformers5(config: ModelConfig): ModelConfig {
+  const { torch_dtype, rope_theta, rope_scaling, num_experts, transformers_version, ...rest } =
+    config;
+  const name = config.model_type === 'qwen3_moe' ? 'num_local_experts' : 'num_experts';
+  return {
+    ...rest,
+    ...(num_experts !== undefined && { [name]: num_experts }),
+    ...ofTransformers5[config.model_type],
+    dtype: torch_dtype ?? 'bfloat16',
+    rope_parameters: { rope_type: 'default', ...(rope_scaling as object | null), rope_theta },
+    transformers_version: '5.18.0',
+  };
+}
+
 describe.each(models)('$config.model_type', ({ config, options, sizes }) => {
   test('routes as the model does, and every field counts', () => {
     const routing = MoEConfig.fromHuggingFace(config);
@@ -186,6 +248,18 @@ describe.each(models)('$config.model_type', ({ config, options, sizes }) => {
       activation: 'swiglu',
       ...sizes,
     });
+  });
+
+  test('is read as Transformers 5 writes it', () => {
+    const written = asTransformers5(config);
+    const routing = MoEConfig.fromHuggingFace(written);
+    expect({ ...routing }).toEqual({ ...MoEConfig.fromHuggingFace(config) });
+    expect(routing.diagnostics).toEqual([]);
+    expect(huggingFaceSizes(written)).toEqual(huggingFaceSizes(config));
+  });
+
+  test('has no quantisation, or one that is read', () => {
+    expect(unsupportedQuantization(config['quantization_config'], 'unknown')).toBeUndefined();
   });
 
   test('names a needed key that is missing', () => {

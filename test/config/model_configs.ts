@@ -1,134 +1,29 @@
-// What the `config.json` of published models says about their MoE layers.
+// The whole `config.json` of published models.
+import { readFileSync } from 'node:fs';
 
-export const mixtral = {
-  model_type: 'mixtral',
-  hidden_act: 'silu',
-  hidden_size: 4096,
-  intermediate_size: 14336,
-  num_hidden_layers: 32,
-  num_local_experts: 8,
-  num_experts_per_tok: 2,
-  router_jitter_noise: 0.0,
-};
-export const qwen2 = {
-  model_type: 'qwen2_moe',
-  hidden_act: 'silu',
-  hidden_size: 2048,
-  intermediate_size: 5632,
-  moe_intermediate_size: 1408,
-  shared_expert_intermediate_size: 5632,
-  num_hidden_layers: 24,
-  num_experts: 60,
-  num_experts_per_tok: 4,
-  norm_topk_prob: false,
-  decoder_sparse_step: 1,
-  mlp_only_layers: [],
-};
-export const qwen3 = {
-  model_type: 'qwen3_moe',
-  hidden_size: 2048,
-  intermediate_size: 6144,
-  moe_intermediate_size: 768,
-  num_hidden_layers: 48,
-  num_experts: 128,
-  num_experts_per_tok: 8,
-  norm_topk_prob: true,
-};
-export const olmoe = {
-  model_type: 'olmoe',
-  hidden_size: 2048,
-  intermediate_size: 1024,
-  num_hidden_layers: 16,
-  num_experts: 64,
-  num_experts_per_tok: 8,
-  norm_topk_prob: false,
-};
-export const deepseekV2 = {
-  model_type: 'deepseek_v2',
-  hidden_size: 5120,
-  intermediate_size: 12288,
-  moe_intermediate_size: 1536,
-  num_hidden_layers: 60,
-  first_k_dense_replace: 1,
-  moe_layer_freq: 1,
-  n_routed_experts: 160,
-  n_shared_experts: 2,
-  num_experts_per_tok: 6,
-  topk_method: 'group_limited_greedy',
-  n_group: 8,
-  topk_group: 3,
-  routed_scaling_factor: 16.0,
-  scoring_func: 'softmax',
-  norm_topk_prob: false,
-};
-export const deepseekV3 = {
-  model_type: 'deepseek_v3',
-  hidden_size: 7168,
-  intermediate_size: 18432,
-  moe_intermediate_size: 2048,
-  num_hidden_layers: 61,
-  first_k_dense_replace: 3,
-  moe_layer_freq: 1,
-  n_routed_experts: 256,
-  n_shared_experts: 1,
-  num_experts_per_tok: 8,
-  topk_method: 'noaux_tc',
-  n_group: 8,
-  topk_group: 4,
-  routed_scaling_factor: 2.5,
-  scoring_func: 'sigmoid',
-  norm_topk_prob: true,
-};
-export const glm4 = {
-  model_type: 'glm4_moe',
-  hidden_size: 4096,
-  intermediate_size: 10944,
-  moe_intermediate_size: 1408,
-  num_hidden_layers: 46,
-  first_k_dense_replace: 1,
-  n_routed_experts: 128,
-  n_shared_experts: 1,
-  num_experts_per_tok: 8,
-  n_group: 1,
-  topk_group: 1,
-  routed_scaling_factor: 1.0,
-  norm_topk_prob: true,
-};
-export const dots1 = {
-  model_type: 'dots1',
-  hidden_size: 4096,
-  intermediate_size: 10944,
-  moe_intermediate_size: 1408,
-  num_hidden_layers: 62,
-  first_k_dense_replace: 1,
-  n_routed_experts: 128,
-  n_shared_experts: 2,
-  num_experts_per_tok: 6,
-  n_group: null,
-  topk_group: null,
-  routed_scaling_factor: 2.5,
-  scoring_func: 'noaux_tc',
-  norm_topk_prob: true,
-};
-export const gptOss = {
-  model_type: 'gpt_oss',
-  hidden_act: 'silu',
-  hidden_size: 2880,
-  intermediate_size: 2880,
-  num_hidden_layers: 24,
-  num_local_experts: 32,
-  num_experts_per_tok: 4,
-  swiglu_limit: 7.0,
-};
-export const granite = {
-  model_type: 'granitemoe',
-  hidden_act: 'silu',
-  hidden_size: 1536,
-  intermediate_size: 512,
-  num_hidden_layers: 32,
-  num_local_experts: 40,
-  num_experts_per_tok: 8,
-};
+export interface ModelConfig {
+  readonly model_type: string;
+  readonly [key: string]: unknown;
+}
+
+function published(model: string): ModelConfig {
+  const path = new URL(`../data/configs/${model}.json`, import.meta.url);
+  return JSON.parse(readFileSync(path, 'utf8'));
+}
+
+export const mixtral = published('Mixtral-8x7B-v0.1');
+export const qwen2 = published('Qwen1.5-MoE-A2.7B');
+export const qwen3 = published('Qwen3-30B-A3B');
+export const qwen3Coder = published('Qwen3-Coder-30B-A3B-Instruct');
+export const olmoe = published('OLMoE-1B-7B-0924');
+export const deepseekV2Lite = published('DeepSeek-V2-Lite');
+export const deepseekV2 = published('DeepSeek-V2');
+export const deepseekV3 = published('DeepSeek-V3');
+export const glm4 = published('GLM-4.5-Air');
+export const dots1 = published('dots.llm1.base');
+export const gptOss = published('gpt-oss-20b');
+export const granite = published('granite-3.0-3b-a800m-base');
+export const granite1b = published('granite-3.0-1b-a400m-base');
 export const graniteShared = {
   ...granite,
   model_type: 'granitemoeshared',
