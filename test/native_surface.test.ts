@@ -11,6 +11,7 @@ import {
   type NativeGroupOptions,
   type NativeLayer,
   type NativeLayerSpec,
+  type NativeParallel,
 } from '../src/native.js';
 import type {
   ExpertView,
@@ -55,7 +56,7 @@ const spec: NativeLayerSpec = {
   activation: 'swiglu',
   weightType: 'float32',
   weightGroup: 0,
-  int8Activations: false,
+  activationType: 'float',
   threads: 1,
   maxQueue: 8,
 };
@@ -170,7 +171,13 @@ beforeAll(async () => {
   const joining = surface.watch('NativeGroup', group);
   await joining.call('connect', [group.contact]);
   await joining.call('measure');
-  const parallel = { group, expertsOfSet: [new Int32Array([0, 1])], chunks: 1, groupWise: false };
+  const parallel: Required<NativeParallel> = {
+    group,
+    expertsOfSet: [new Int32Array([0, 1])],
+    chunks: 1,
+    groupWise: false,
+    facts: 'weightType=float32',
+  };
   const shared = (await native.call(
     'createLayer',
     ...(['cpu', 0, spec, weights, undefined, undefined, parallel] as const),

@@ -121,7 +121,7 @@ describe.each(modelFixtures.map((model) => [model.name, model] as const))('%s', 
     const folder = await write(tensorsOf(model), model.config);
     const right = await outcome(folder, model);
     if (isOurs(right)) throw right;
-    for (const [key, neutral] of Object.entries(blockKeys)) {
+    for (const [key, neutral] of blockKeys) {
       if (key in model.config) continue;
       const value =
         typeof neutral[0] === 'boolean'
@@ -135,13 +135,15 @@ describe.each(modelFixtures.map((model) => [model.name, model] as const))('%s', 
       );
       const result = await outcome(folder, model);
       expect.soft(isOurs(result) || result.output, key).not.toEqual(right.output);
-      if (isOurs(result)) expect.soft(result.message).toContain(key);
+      if (result instanceof ConfigError) expect.soft(result.message).toContain(key);
     }
   });
 });
 
 test('an expert beside the block is added to what the experts give', async () => {
-  const model = modelFixtures.find(({ name }) => name.includes('beside the block')) as ModelFixture;
+  const model = modelFixtures.find(
+    ({ name }) => name === 'granitemoe, with a shared expert',
+  ) as ModelFixture;
   const tensors = tensorsOf(model);
   const zeros = Object.entries(tensors).map(([name, tensor]) =>
     name.includes('shared_mlp')
