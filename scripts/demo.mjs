@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { bar, bold, dim, errorText, significant } from '../dist/cli/text.js';
-import { SafetensorsFile } from '../dist/safetensors/file.js';
+import { SafetensorsFile } from '../dist/checkpoint/containers/file.js';
 
 /**
  * Largest error of an output, relative to its norm. The absolute error is printed and not judged: it grows with the

@@ -1,21 +1,3 @@
-export { MoECheckpoint } from './checkpoint.js';
-export {
-  type AuxLossType,
-  MoEConfig,
-  type MoEConfigFields,
-  type MoEConfigOptions,
-  type RoutingPolicy,
-  type TopkMethod,
-} from './config.js';
-export {
-  type AvailableDevices,
-  type BackendName,
-  type Device,
-  type DeviceInfo,
-  type DeviceName,
-  devices,
-  type UnavailableDevices,
-} from './devices.js';
 export {
   CheckpointError,
   ClosedError,
@@ -25,17 +7,40 @@ export {
   MoEError,
   type MoEErrorCode,
   ShapeError,
-} from './errors.js';
+} from './base/errors.js';
+export {
+  type AvailableDevices,
+  type BackendName,
+  type Device,
+  type DeviceInfo,
+  type DeviceName,
+  devices,
+  type UnavailableDevices,
+} from './binding/devices.js';
+export { MoECheckpoint } from './checkpoint/checkpoint.js';
+export {
+  type AuxLossType,
+  MoEConfig,
+  type MoEConfigFields,
+  type MoEConfigOptions,
+  type RoutingPolicy,
+  type TopkMethod,
+} from './config/config.js';
 export {
   ExpertGroup,
   type GroupOptions,
   type LinkCost,
   type Transport,
-} from './group.js';
+} from './group/group.js';
+export {
+  type ExpertPlacement,
+  type PlacementOptions,
+  type PlacementPlan,
+  planPlacement,
+} from './group/placement.js';
 export {
   type Activation,
   type ActivationType,
-  type ExpertPlacement,
   type ForwardOptions,
   type ForwardResult,
   type LayerOptions,
@@ -46,6 +51,5 @@ export {
   type Routing,
   type WeightGroup,
   type WeightType,
-} from './layer.js';
-export { type PlacementOptions, type PlacementPlan, planPlacement } from './placement.js';
-export type { DType, LayerWeights, SharedWeights, Tensor } from './weights.js';
+} from './layer/layer.js';
+export type { DType, LayerWeights, SharedWeights, Tensor } from './layer/weights.js';

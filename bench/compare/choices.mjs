@@ -1,5 +1,5 @@
 // Which peers in which type of weights.
-import { resolveDevice } from '../../dist/devices.js';
+import { resolveDevice } from '../../dist/binding/devices.js';
 import { peerTypes } from './install.mjs';
 
 /** The types of the peers' weights that come nearest to ours. onnxruntime-node's CPU provider has no 16-bit one. */

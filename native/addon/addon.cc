@@ -1,4 +1,4 @@
-// What require() gives: src/native.ts declares the same surface.
+// What require() gives: src/binding/native.ts declares the same surface.
 #include "addon/cancellation_object.h"
 #include "addon/device_lane.h"
 #include "addon/environment.h"

@@ -7,7 +7,7 @@
 
 namespace moe {
 
-// ERR_MOE_... of an error code; src/errors.ts has the same list.
+// ERR_MOE_... of an error code; src/base/errors.ts has the same list.
 const char* code_text(ErrorCode code);
 
 // Error codes in order.

@@ -1,4 +1,4 @@
-// What a layer is: MindFormers' MoEConfig, checked by src/config.ts, and the sizes around it.
+// What a layer is: MindFormers' MoEConfig, checked by src/config/config.ts, and the sizes around it.
 #pragma once
 #include <cstdint>
 #include <vector>

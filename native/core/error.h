@@ -5,7 +5,7 @@
 
 namespace moe {
 
-// Order matters: src/errors.ts lists the JavaScript codes in the same order, and a test compares the two.
+// Order matters: src/base/errors.ts lists the JavaScript codes in the same order, and a test compares the two.
 enum class ErrorCode : int {
   kConfig,
   kShape,

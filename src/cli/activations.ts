@@ -1,7 +1,7 @@
-import { MoEError } from '../errors.js';
-import { SafetensorsFile } from '../safetensors/file.js';
-import { shapeText, tensorIn } from '../safetensors/header.js';
-import type { Tensor } from '../weights.js';
+import { MoEError } from '../base/errors.js';
+import { SafetensorsFile } from '../checkpoint/containers/file.js';
+import { shapeText, tensorIn } from '../checkpoint/containers/header.js';
+import type { Tensor } from '../layer/weights.js';
 
 /** Rows of a recording: from `begin` to `end`, or to the last where there is no `end`. */
 export interface TokenRange {

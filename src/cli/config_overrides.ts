@@ -1,9 +1,9 @@
 import { InvalidArgumentError } from 'commander';
 import { parse } from 'yaml';
+import { ConfigError } from '../base/errors.js';
+import type { MoEConfig } from '../config/config.js';
 import { expectField, type FieldName } from '../config/fields.js';
 import { type ParsedFields, parseFields } from '../config/parse.js';
-import type { MoEConfig } from '../config.js';
-import { ConfigError } from '../errors.js';
 import { namedFile } from './files.js';
 
 /** Collects `name=value` in one object; the value is read as YAML does: `1.5`, `true` and `[0, 1]` are what they look like. */

@@ -6,7 +6,7 @@ import {
   devices,
   deviceText,
   resolveDevice,
-} from '../devices.js';
+} from '../binding/devices.js';
 import { checkDevices, describeChecks, failures } from './check/report.js';
 import { deviceName, jsonOption, print } from './options.js';
 import { bold, bytes, facts } from './text.js';

@@ -1,4 +1,4 @@
-import type { Tensor } from '../weights.js';
+import type { Tensor } from '../layer/weights.js';
 import { floatValues } from './float_values.js';
 
 /** How far an output is from a recorded one. */

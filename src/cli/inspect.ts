@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { MoECheckpoint } from '../checkpoint.js';
-import type { TensorEntry } from '../safetensors/header.js';
+import { MoECheckpoint } from '../checkpoint/checkpoint.js';
+import type { TensorEntry } from '../checkpoint/containers/header.js';
 import { jsonOption, print } from './options.js';
 import { bold, bytes, facts, ranges, table } from './text.js';
 

@@ -2,8 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { MoEError } from '../errors.js';
-import { ExpertGroup } from '../group.js';
+import { MoEError } from '../base/errors.js';
+import { ExpertGroup } from '../group/group.js';
 
 const program = fileURLToPath(new URL('main.js', import.meta.url));
 const timeoutMs = 60_000;

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { DeviceName } from '../devices.js';
+import { expectKind, type Flag, given, type Kind, type Row } from '../base/rows.js';
+import type { DeviceName } from '../binding/devices.js';
 import { type HeldOptions, heldRows } from '../layer/options.js';
-import { expectKind, type Flag, given, type Kind, type Row } from '../rows.js';
 import { integer } from './arguments.js';
 import { setting } from './config_overrides.js';
 

@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
-import { MoECheckpoint } from '../checkpoint.js';
-import { OutputFile } from '../output_file.js';
-import { packCheckpoint } from '../packed/write.js';
+import { OutputFile } from '../base/output_file.js';
+import { MoECheckpoint } from '../checkpoint/checkpoint.js';
+import { packCheckpoint } from '../checkpoint/packed/write.js';
 import { integers } from './arguments.js';
 import {
   addLayerFlags,

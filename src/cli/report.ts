@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
-import { MoECheckpoint } from '../checkpoint.js';
-import { OutputFile } from '../output_file.js';
+import { OutputFile } from '../base/output_file.js';
+import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { Recording, type TokenRange } from './activations.js';
 import { integers, range } from './arguments.js';
 import { configOverrides, configured } from './config_overrides.js';

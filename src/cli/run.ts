@@ -1,9 +1,9 @@
 import { type Command, Option } from 'commander';
-import { MoECheckpoint } from '../checkpoint.js';
+import { OutputFile } from '../base/output_file.js';
+import { MoECheckpoint } from '../checkpoint/checkpoint.js';
+import { encodeSafetensors, type TensorToWrite } from '../checkpoint/containers/write.js';
 import { checkOtherFields } from '../config/other_fields.js';
-import type { ExpertGroup } from '../group.js';
-import { OutputFile } from '../output_file.js';
-import { encodeSafetensors, type TensorToWrite } from '../safetensors/write.js';
+import type { ExpertGroup } from '../group/group.js';
 import { Recording, type TokenRange } from './activations.js';
 import { integers, range } from './arguments.js';
 import { configOverrides, configured } from './config_overrides.js';

@@ -1,5 +1,5 @@
-import type { MoECheckpoint } from '../checkpoint.js';
-import type { LoadOptions, MoELayer, Routing } from '../layer.js';
+import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
+import type { LoadOptions, MoELayer, Routing } from '../layer/layer.js';
 import { layerTensor, type Recording, type TokenRange } from './activations.js';
 import { type Comparison, compare } from './expectation.js';
 import { type LoadSummary, summarize } from './expert_load.js';

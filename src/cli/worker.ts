@@ -1,8 +1,8 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { MoECheckpoint } from '../checkpoint.js';
+import { MoECheckpoint } from '../checkpoint/checkpoint.js';
+import { ExpertGroup } from '../group/group.js';
 import { resolveGroupOptions } from '../group/options.js';
-import { ExpertGroup } from '../group.js';
-import type { MoELayer } from '../layer.js';
+import type { MoELayer } from '../layer/layer.js';
 import { integer, integers } from './arguments.js';
 import { configOverrides, configured } from './config_overrides.js';
 import {

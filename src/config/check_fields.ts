@@ -1,5 +1,5 @@
-import { expectNumber, unexpected } from '../checks.js';
-import { ConfigError } from '../errors.js';
+import { expectNumber, unexpected } from '../base/checks.js';
+import { ConfigError } from '../base/errors.js';
 import {
   defaults,
   expectField,

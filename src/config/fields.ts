@@ -1,4 +1,4 @@
-import { boolean, choice, expectKind, integer, type Kind, list, number } from '../rows.js';
+import { boolean, choice, expectKind, integer, type Kind, list, number } from '../base/rows.js';
 
 export const routingPolicies = ['TopkRouterV1', 'TopkRouterV2'] as const;
 /** How choices and capacity meet: in K rounds, or all at once. See `MoEConfigFields.routingPolicy`. */

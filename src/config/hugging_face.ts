@@ -1,6 +1,6 @@
-import { describe, expectObject } from '../checks.js';
-import { ConfigError } from '../errors.js';
-import type { NativeLayerSpec } from '../native.js';
+import { describe, expectObject } from '../base/checks.js';
+import { ConfigError } from '../base/errors.js';
+import type { NativeLayerSpec } from '../binding/native.js';
 import type { MoEConfigFields } from './fields.js';
 import { type HuggingFaceFamily, huggingFaceFamilies } from './hugging_face_families.js';
 import { HuggingFaceKeys } from './hugging_face_keys.js';

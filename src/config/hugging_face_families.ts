@@ -1,4 +1,4 @@
-import type { NativeLayerSpec } from '../native.js';
+import type { NativeLayerSpec } from '../binding/native.js';
 import type { MoEConfigFields } from './fields.js';
 import type { HuggingFaceKeys } from './hugging_face_keys.js';
 

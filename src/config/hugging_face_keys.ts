@@ -6,8 +6,8 @@ import {
   expectObject,
   expectOneOf,
   unexpected,
-} from '../checks.js';
-import { ConfigError } from '../errors.js';
+} from '../base/checks.js';
+import { ConfigError } from '../base/errors.js';
 import { maxInt32 } from './fields.js';
 import { blockKeys, keyAliases, mayBeBlockKey } from './hugging_face_block_keys.js';
 

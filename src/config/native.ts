@@ -1,5 +1,5 @@
-import { expectInteger } from '../checks.js';
-import type { NativeMoEConfig } from '../native.js';
+import { expectInteger } from '../base/checks.js';
+import type { NativeMoEConfig } from '../binding/native.js';
 import {
   type AuxLossType,
   fieldNames,

@@ -1,4 +1,10 @@
-import { expectBoolean, expectInteger, expectNumber, expectOneOf, unexpected } from '../checks.js';
+import {
+  expectBoolean,
+  expectInteger,
+  expectNumber,
+  expectOneOf,
+  unexpected,
+} from '../base/checks.js';
 import type { MoEConfigFields } from './fields.js';
 
 type RoutingFields = Pick<MoEConfigFields, 'routingPolicy' | 'capacityFactor' | 'expertNum'>;

@@ -1,5 +1,5 @@
-import { describe, expectKnownNames, expectObject } from '../checks.js';
-import { ConfigError } from '../errors.js';
+import { describe, expectKnownNames, expectObject } from '../base/checks.js';
+import { ConfigError } from '../base/errors.js';
 import { type FieldName, fieldNames, snakeCase } from './fields.js';
 import { otherFieldNames } from './other_fields.js';
 import { parseText } from './parse_text.js';

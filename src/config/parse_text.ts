@@ -1,6 +1,6 @@
 import { isMap, Lexer, LineCounter, Parser, parseDocument } from 'yaml';
-import { describe } from '../checks.js';
-import { ConfigError } from '../errors.js';
+import { describe } from '../base/checks.js';
+import { ConfigError } from '../base/errors.js';
 
 /** Values that aliases may stand for, all together: real files have a handful, an expanding bomb has billions. */
 const maxAliasCount = 100;

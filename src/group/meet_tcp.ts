@@ -2,7 +2,7 @@ import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ConfigError } from '../errors.js';
+import { ConfigError } from '../base/errors.js';
 import { type Answer, hellosOf, type Meeting, millisecondsLeft, tooLate } from './meeting.js';
 import { type Hello, Roster } from './roster.js';
 

@@ -1,4 +1,4 @@
-import { ConfigError, GroupError } from '../errors.js';
+import { ConfigError, GroupError } from '../base/errors.js';
 import type { ResolvedGroupOptions } from './options.js';
 import { type Hello, rankNames } from './roster.js';
 

@@ -1,6 +1,6 @@
-import { expectInteger, unexpected } from '../checks.js';
-import { ConfigError } from '../errors.js';
-import { boolean, choice, expectOptions, integer, other, type Rows, textOf } from '../rows.js';
+import { expectInteger, unexpected } from '../base/checks.js';
+import { ConfigError } from '../base/errors.js';
+import { boolean, choice, expectOptions, integer, other, type Rows, textOf } from '../base/rows.js';
 
 export const transports = ['auto', 'gloo'] as const;
 /** What carries bytes between ranks. */

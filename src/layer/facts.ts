@@ -1,5 +1,5 @@
-import type { MoEConfigFields } from '../config.js';
-import type { NativeLayerSpec } from '../native.js';
+import type { NativeLayerSpec } from '../binding/native.js';
+import type { MoEConfigFields } from '../config/config.js';
 import { ofRank } from './options.js';
 
 /**

@@ -1,12 +1,12 @@
 import { isFloat32Array } from 'node:util/types';
-import { describe } from '../checks.js';
-import type { MoEConfig } from '../config.js';
-import { ConfigError, ShapeError } from '../errors.js';
-import type { ExpertGroup } from '../group.js';
-import type { NativeCall } from '../native.js';
-import { abortSignal, boolean, expectOptions, other, type Rows } from '../rows.js';
-import type { Tensor } from '../weights.js';
+import { describe } from '../base/checks.js';
+import { ConfigError, ShapeError } from '../base/errors.js';
+import { abortSignal, boolean, expectOptions, other, type Rows } from '../base/rows.js';
+import type { NativeCall } from '../binding/native.js';
+import type { MoEConfig } from '../config/config.js';
+import type { ExpertGroup } from '../group/group.js';
 import { expectArray, expectFixedMemory, expectTensor } from './tensor_views.js';
+import type { Tensor } from './weights.js';
 
 /** How `MoELayer.forward` runs one batch. */
 export interface ForwardOptions {

@@ -1,6 +1,4 @@
-import { expectKnownNames, expectObject } from '../checks.js';
-import type { MoEConfig, MoEConfigOptions } from '../config.js';
-import { type DeviceName, expectDevice } from '../devices.js';
+import { expectKnownNames, expectObject } from '../base/checks.js';
 import {
   abortSignal,
   boolean,
@@ -11,9 +9,12 @@ import {
   other,
   type Row,
   type Rows,
-} from '../rows.js';
-import type { LayerWeights, SharedWeights } from '../weights.js';
-import { expectGroup, expectPlacement, type ParallelOptions } from './parallel.js';
+} from '../base/rows.js';
+import { type DeviceName, expectDevice } from '../binding/devices.js';
+import type { MoEConfig, MoEConfigOptions } from '../config/config.js';
+import { expectPlacement } from '../group/placement.js';
+import { expectGroup, type ParallelOptions } from './parallel.js';
+import type { LayerWeights, SharedWeights } from './weights.js';
 
 /** What an expert computes; the last four have no gate. */
 export const activations = [

@@ -1,16 +1,11 @@
-import { expectObject, unexpected } from '../checks.js';
+import { unexpected } from '../base/checks.js';
+import { ConfigError } from '../base/errors.js';
+import type { NativeMoEConfig, NativeParallel } from '../binding/native.js';
+import type { LayerWeightViews } from '../binding/views.js';
+import type { MoEConfig } from '../config/config.js';
 import { toNativeConfig } from '../config/native.js';
-import type { MoEConfig } from '../config.js';
-import { ConfigError } from '../errors.js';
-import { ExpertGroup } from '../group.js';
-import type { NativeMoEConfig, NativeParallel } from '../native.js';
-import type { LayerWeightViews } from '../weights.js';
-
-/** Which experts each set of ranks holds. An expert in several sets is replicated: its tokens take turns. */
-export interface ExpertPlacement {
-  /** `expertsOfRank[r]`: numbers of the experts that set r holds, which is rank r without model parallelism. */
-  expertsOfRank: readonly (readonly number[])[];
-}
+import { ExpertGroup } from '../group/group.js';
+import type { ExpertPlacement } from '../group/placement.js';
 
 /** How a layer is spread over ranks. */
 export interface ParallelOptions {
@@ -131,17 +126,6 @@ function placed({ expertsOfRank }: ExpertPlacement, sets: number) {
       `Expected \`placement.expertsOfRank\` to have a list for each of ${sets} ranks, got ${expertsOfRank.length}`,
     );
   return expertsOfRank;
-}
-
-/** Throws `ConfigError` unless `value` has a list of numbers for each rank. */
-export function expectPlacement(name: string, value: unknown): asserts value is ExpertPlacement {
-  expectObject(name, value);
-  const lists: unknown = value['expertsOfRank'];
-  if (!Array.isArray(lists) || !lists.every((list) => Array.isArray(list)))
-    throw unexpected(`${name}.expertsOfRank`, 'a list of experts for each rank', lists);
-  for (const expert of lists.flat())
-    if (!Number.isSafeInteger(expert))
-      throw unexpected(`${name}.expertsOfRank`, 'numbers of experts', expert);
 }
 
 export function expectGroup(name: string, value: unknown): asserts value is ExpertGroup {

@@ -1,11 +1,11 @@
-import { expectOneOf } from '../checks.js';
+import { expectOneOf } from '../base/checks.js';
+import { ConfigError, ShapeError } from '../base/errors.js';
+import { expectOptions, given } from '../base/rows.js';
+import { type BackendName, type ResolvedDevice, resolveDevice } from '../binding/devices.js';
+import type { NativeLayerSpec, NativeMoEConfig } from '../binding/native.js';
+import type { LayerWeightViews } from '../binding/views.js';
+import { MoEConfig } from '../config/config.js';
 import { defaults } from '../config/fields.js';
-import { MoEConfig } from '../config.js';
-import { type BackendName, type ResolvedDevice, resolveDevice } from '../devices.js';
-import { ConfigError, ShapeError } from '../errors.js';
-import type { NativeLayerSpec, NativeMoEConfig } from '../native.js';
-import { expectOptions, given } from '../rows.js';
-import { type LayerWeights, type LayerWeightViews, storedType } from '../weights.js';
 import {
   type Activation,
   type HeldOptions,
@@ -18,6 +18,7 @@ import {
   weightGroups,
 } from './options.js';
 import { viewsOf } from './tensor_views.js';
+import { type LayerWeights, storedType } from './weights.js';
 
 /** A layer ready to be handed to the native side: checked options, and where the weights stand. */
 export interface LayerParts extends HeldOptions, Pick<LoadOptions, 'onProgress' | 'signal'> {

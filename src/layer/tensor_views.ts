@@ -1,15 +1,8 @@
 import { isFloat32Array, isUint16Array } from 'node:util/types';
-import { describe } from '../checks.js';
-import { ShapeError } from '../errors.js';
-import {
-  type ExpertView,
-  elementBytes,
-  type LayerWeights,
-  type LayerWeightViews,
-  type MatrixView,
-  type Tensor,
-  type VectorView,
-} from '../weights.js';
+import { describe } from '../base/checks.js';
+import { ShapeError } from '../base/errors.js';
+import type { ExpertView, LayerWeightViews, MatrixView, VectorView } from '../binding/views.js';
+import { elementBytes, type LayerWeights, type Tensor } from './weights.js';
 
 /** E, H and I of a layer, and the width of its shared expert (0 without one). */
 export interface WeightSizes {

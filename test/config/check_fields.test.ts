@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { MoEConfig, type MoEConfigOptions } from '../../src/config.js';
-import { ConfigError } from '../../src/errors.js';
+import { ConfigError } from '../../src/base/errors.js';
+import { MoEConfig, type MoEConfigOptions } from '../../src/config/config.js';
 
 /** The message that options are refused with. */
 function refusal(options: Record<string, unknown>): string {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { MoEConfig, type MoEConfigOptions } from '../../src/config.js';
+import { MoEConfig, type MoEConfigOptions } from '../../src/config/config.js';
 
 const v2: MoEConfigOptions = { routingPolicy: 'TopkRouterV2', expertNum: 8, numExpertsChosen: 2 };
 const dropless: MoEConfigOptions = { ...v2, capacityFactor: -1 };

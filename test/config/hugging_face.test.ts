@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { ConfigError } from '../../src/base/errors.js';
+import { MoEConfig, type MoEConfigOptions } from '../../src/config/config.js';
 import { huggingFaceSizes } from '../../src/config/hugging_face.js';
 import { unsupportedQuantization } from '../../src/config/quantization.js';
-import { MoEConfig, type MoEConfigOptions } from '../../src/config.js';
-import { ConfigError } from '../../src/errors.js';
 import {
   deepseekV2,
   deepseekV2Lite,

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { ConfigError } from '../../src/base/errors.js';
+import { MoEConfig } from '../../src/config/config.js';
 import { huggingFaceSizes } from '../../src/config/hugging_face.js';
 import { blockKeys, keyAliases } from '../../src/config/hugging_face_block_keys.js';
-import { MoEConfig } from '../../src/config.js';
-import { ConfigError } from '../../src/errors.js';
 import * as models from './model_configs.js';
 
 type Config = Record<string, unknown>;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
+import { MoEConfig } from '../../src/config/config.js';
 import { toNativeConfig } from '../../src/config/native.js';
-import { MoEConfig } from '../../src/config.js';
 
 test('a native config has every field, and null becomes what native code takes for none', () => {
   const config = new MoEConfig({ expertNum: 8, numExpertsChosen: 2, capacityFactor: 1.25 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { MoEConfig } from '../../src/config.js';
-import { ConfigError } from '../../src/errors.js';
+import { ConfigError } from '../../src/base/errors.js';
+import { MoEConfig } from '../../src/config/config.js';
 
 /** The message that a source is refused with. */
 function refusal(source: unknown): string {

@@ -1,4 +1,4 @@
-import type { MoEConfigOptions } from '../../src/config.js';
+import type { MoEConfigOptions } from '../../src/config/config.js';
 import { generator } from '../support/layers.js';
 
 /** Options that a MoEConfig takes, all of the fields varied. */

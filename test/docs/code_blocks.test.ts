@@ -23,13 +23,13 @@ const elsewhere: [command: RegExp, where: string][] = [
   [/^make (\w+)/, 'a target of the Makefile'],
   [/^npm (run|test)\b/, 'a script of package.json'],
   [/^(npm (install|i|ci|rebuild|pack)|yarn|pnpm|apt-get|apk|sudo)\b/, 'test/install'],
-  [/^(npx |MOE_CPU_ISA=avx2 )?node-moe bench\b/, 'test/bench.test.ts'],
-  [/^node dist\/cli\/main\.js bench\b/, 'test/bench.test.ts'],
-  [/^node scripts\/ranks-\w+\.mjs\b/, 'test/ranks_scripts.test.ts'],
+  [/^(npx |MOE_CPU_ISA=avx2 )?node-moe bench\b/, 'test/cli/bench.test.ts'],
+  [/^node dist\/cli\/main\.js bench\b/, 'test/cli/bench.test.ts'],
+  [/^node scripts\/ranks-\w+\.mjs\b/, 'test/scripts/ranks_scripts.test.ts'],
   [/^node \S*\/serving\/server\.mjs\b/, 'test/examples/serving_process.test.ts'],
   [/^node-moe devices --check\b/, 'test/cli/check.test.ts'],
   [/^source \/usr\/local\/Ascend\b/, 'a machine with CANN'],
-  [/^node-moe worker\b/, 'test/cli_ranks.test.ts'],
+  [/^node-moe worker\b/, 'test/cli/ranks.test.ts'],
   [/^curl\b/, 'test/examples/serving.test.ts asks the same with fetch'],
   [
     /^(npx )?node-moe devices --check\b/,
@@ -109,7 +109,7 @@ function compile(): string {
       skipLibCheck: true,
       noUnusedLocals: false,
     },
-    include: ['*.mts', '../../test/docs/prelude.d.ts'],
+    include: ['*.mts', './prelude.d.ts'],
   };
   writeFileSync(join(built, 'tsconfig.json'), JSON.stringify(config));
   const tsc = join(root, 'node_modules/typescript/bin/tsc');

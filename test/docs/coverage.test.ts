@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { errorCodes } from '../../src/base/errors.js';
 import { defaults } from '../../src/config/fields.js';
-import { errorCodes } from '../../src/errors.js';
 import { activations, weightTypes } from '../../src/layer/options.js';
 import { nodeMoe, root } from '../fixtures/command_line.js';
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { MoELayer } from '../../layer.js';
+import type { MoELayer } from '../../layer/layer.js';
 import { type Lateness, measureLateness } from './lateness.js';
 import type { Shape } from './shapes.js';
 import { syntheticHidden } from './synthetic.js';

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MoEError } from '../../errors.js';
-import type { MoELayer, WeightType } from '../../layer.js';
-import type { NativeMachinePeak } from '../../native.js';
+import { MoEError } from '../../base/errors.js';
+import type { NativeMachinePeak } from '../../binding/native.js';
+import type { MoELayer, WeightType } from '../../layer/layer.js';
 import { referenceRows, relativeError } from './reference.js';
 import { type Spread, spread, timeCalls } from './samples.js';
 import { expertElements, type Shape } from './shapes.js';

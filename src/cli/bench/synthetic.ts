@@ -1,4 +1,4 @@
-import type { LayerWeights, Tensor } from '../../weights.js';
+import type { LayerWeights, Tensor } from '../../layer/weights.js';
 import type { Shape } from './shapes.js';
 
 /**

@@ -1,4 +1,4 @@
-import { MoEConfig, type MoEConfigOptions } from '../../config.js';
+import { MoEConfig, type MoEConfigOptions } from '../../config/config.js';
 import type { Shape } from './shapes.js';
 
 /** How a layer of made-up weights routes: without capacity, where nothing else is said. */

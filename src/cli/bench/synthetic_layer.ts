@@ -1,6 +1,6 @@
-import type { MoEConfigOptions } from '../../config.js';
+import type { MoEConfigOptions } from '../../config/config.js';
+import { MoELayer } from '../../layer/layer.js';
 import type { HeldOptions } from '../../layer/options.js';
-import { MoELayer } from '../../layer.js';
 import type { Shape } from './shapes.js';
 import { syntheticWeights } from './synthetic.js';
 import { syntheticConfig } from './synthetic_config.js';

@@ -1,5 +1,5 @@
 import type { LayerOptions } from '../../layer/options.js';
-import type { Tensor } from '../../weights.js';
+import type { Tensor } from '../../layer/weights.js';
 import type { Check } from './checks.js';
 
 /** Numbers from -1 to 1 that a seed determines (mulberry32). */

@@ -1,4 +1,4 @@
-import type { MoEConfigOptions } from '../../config.js';
+import type { MoEConfigOptions } from '../../config/config.js';
 import type { Activation, ActivationType, WeightType } from '../../layer/options.js';
 
 /** A layer that a device and the CPU are to compute alike. */

@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { type DeviceInfo, type DeviceName, devices, deviceText } from '../../devices.js';
+import { type DeviceInfo, type DeviceName, devices, deviceText } from '../../binding/devices.js';
 import { ProgressLine } from '../progress.js';
 import { bold, dim, errorText, facts, milliseconds, table } from '../text.js';
 import { checks } from './checks.js';

@@ -1,6 +1,6 @@
-import type { DeviceName } from '../../devices.js';
+import type { DeviceName } from '../../binding/devices.js';
+import { type ForwardResult, MoELayer, type Routing } from '../../layer/layer.js';
 import type { LayerOptions, WeightType } from '../../layer/options.js';
-import { type ForwardResult, MoELayer, type Routing } from '../../layer.js';
 import { layerOf } from './check_layer.js';
 import type { Check } from './checks.js';
 

@@ -1,8 +1,8 @@
-import type { MoECheckpoint } from '../../checkpoint.js';
+import type { DeviceName } from '../../binding/devices.js';
+import type { MoECheckpoint } from '../../checkpoint/checkpoint.js';
+import type { MoEConfig, MoEConfigOptions } from '../../config/config.js';
 import { toNativeConfig } from '../../config/native.js';
-import type { MoEConfig, MoEConfigOptions } from '../../config.js';
-import type { DeviceName } from '../../devices.js';
-import { planPlacement } from '../../placement.js';
+import { planPlacement } from '../../group/placement.js';
 import type { Recording, TokenRange } from '../activations.js';
 import { summarize } from '../expert_load.js';
 import { ProgressLine } from '../progress.js';

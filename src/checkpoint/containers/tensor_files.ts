@@ -1,0 +1,113 @@
+import { basename, dirname, join, resolve } from 'node:path';
+import { CheckpointError } from '../../base/errors.js';
+import { kindOf } from './disk.js';
+import { SafetensorsFile } from './file.js';
+import { tensorIn } from './header.js';
+import { readIndex } from './index_file.js';
+
+const singleName = 'model.safetensors';
+const indexNames = ['model.safetensors.index.json', 'param_name_map.json'];
+
+/**
+ * The tensors of a checkpoint, in one safetensors file or in several with an index. A file is opened when one of its
+ * tensors is first asked for.
+ */
+export class TensorFiles {
+  /** Where the files are. */
+  readonly folder: string;
+  /** What lists the tensors: the index or the one file. */
+  readonly #list: string;
+  readonly #fileOf: ReadonlyMap<string, string>;
+  readonly #metadata: ReadonlyMap<string, string>;
+  readonly #opened = new Map<string, Promise<SafetensorsFile>>();
+
+  private constructor(
+    list: string,
+    fileOf: ReadonlyMap<string, string>,
+    metadata: ReadonlyMap<string, string> = new Map(),
+  ) {
+    this.#metadata = metadata;
+    this.folder = dirname(list);
+    this.#list = list;
+    this.#fileOf = fileOf;
+  }
+
+  /** `path`: a folder with `model.safetensors` or an index, a `.safetensors` file, or an index file. */
+  static async open(path: string): Promise<TensorFiles> {
+    const absolute = resolve(path);
+    const list = (await kindOf(absolute)) === 'folder' ? await findList(absolute) : absolute;
+    if (list.endsWith('.json')) return new TensorFiles(list, await readIndex(list));
+    const file = await SafetensorsFile.open(list);
+    const name = basename(list);
+    const files = new TensorFiles(
+      list,
+      new Map([...file.tensors.keys()].map((tensor) => [tensor, name])),
+      file.metadata,
+    );
+    files.#opened.set(join(files.folder, name), Promise.resolve(file));
+    return files;
+  }
+
+  /** Every tensor's name. */
+  get names(): Iterable<string> {
+    return this.#fileOf.keys();
+  }
+
+  /** Text values of the file's header, where there is one file. */
+  get metadata(): ReadonlyMap<string, string> {
+    return this.#metadata;
+  }
+
+  /** Every file of the checkpoint that holds or lists tensors. */
+  get paths(): string[] {
+    const files = new Set([...this.#fileOf.values()].map((file) => join(this.folder, file)));
+    return [this.#list, ...files];
+  }
+
+  /** Whether the files that should hold these tensors are there. */
+  async present(names: Iterable<string>): Promise<boolean> {
+    const files = new Set([...names].map((name) => this.#pathOf(name)));
+    for (const file of files) if ((await kindOf(file)) === 'missing') return false;
+    return true;
+  }
+
+  /** The opened file that holds a tensor. Throws `CheckpointError` when it is missing or does not hold the tensor. */
+  async fileOf(name: string): Promise<SafetensorsFile> {
+    const path = this.#pathOf(name);
+    const opening = this.#opened.get(path) ?? this.#open(path, name);
+    this.#opened.set(path, opening);
+    try {
+      const file = await opening;
+      file.entry(name);
+      return file;
+    } catch (error) {
+      this.#opened.delete(path);
+      throw error;
+    }
+  }
+
+  async #open(path: string, name: string): Promise<SafetensorsFile> {
+    if ((await kindOf(path)) === 'missing')
+      throw new CheckpointError(
+        `Expected ${tensorIn(path, name)}, as ${this.#list} says, got no such file`,
+      );
+    return SafetensorsFile.open(path);
+  }
+
+  #pathOf(name: string): string {
+    const file = this.#fileOf.get(name);
+    if (file === undefined)
+      throw new CheckpointError(`Expected ${tensorIn(this.#list, name)}, got none of that name`);
+    return join(this.folder, file);
+  }
+}
+
+/** The file of a checkpoint folder that lists its tensors. */
+async function findList(folder: string): Promise<string> {
+  const names = [singleName, ...indexNames];
+  for (const name of names)
+    if ((await kindOf(join(folder, name))) !== 'missing') return join(folder, name);
+  throw new CheckpointError(
+    `Expected ${folder} to hold ${names.join(', ')}, got a folder with none of them`,
+  );
+}

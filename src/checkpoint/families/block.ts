@@ -1,0 +1,95 @@
+import { CheckpointError } from '../../base/errors.js';
+import type {
+  MatrixView,
+  NativeFile,
+  ScalesView,
+  VectorView,
+  WeightSource,
+} from '../../binding/views.js';
+
+/** Bits of one element. */
+const elementBits = {
+  float32: 32,
+  bfloat16: 16,
+  float16: 16,
+  float8_e4m3: 8,
+  float4_e2m1: 4,
+  float8_e8m0: 8,
+} as const;
+type BlockType = keyof typeof elementBits;
+
+const floatTypes = ['float32', 'bfloat16', 'float16'] as const;
+const storedTypes = [...floatTypes, 'float8_e4m3', 'float4_e2m1'] as const;
+const scaleTypes = [...floatTypes, 'float8_e8m0'] as const;
+
+/** Where one stored tensor's elements are: views are cut out of it. */
+export class Block {
+  readonly #source: WeightSource;
+  readonly #byteOffset: number;
+  readonly #dtype: BlockType;
+
+  /** @param used false where no view of it will be read: then nothing of it is */
+  constructor(
+    file: NativeFile,
+    byteOffset: number,
+    byteLength: number,
+    dtype: BlockType,
+    used = true,
+  ) {
+    this.#dtype = dtype;
+    const aligned = elementBits[dtype] < 16 || byteOffset % (elementBits[dtype] / 8) === 0;
+    if (aligned || !used) {
+      this.#source = file;
+      this.#byteOffset = byteOffset;
+    } else {
+      // The format does not promise alignment, and native code reads whole elements: such a tensor is copied.
+      const { buffer } = Uint8Array.from(file.read(byteOffset, byteLength));
+      this.#source = dtype === 'float32' ? new Float32Array(buffer) : new Uint16Array(buffer);
+      this.#byteOffset = 0;
+    }
+  }
+
+  /** `first`: the element at (0, 0), counted in elements. Strides default to a dense `[out, in]`. */
+  matrix(at: {
+    outFeatures: number;
+    inFeatures: number;
+    first?: number;
+    outStride?: number;
+    inStride?: number;
+  }): MatrixView {
+    const { outFeatures, inFeatures, first = 0, outStride = inFeatures, inStride = 1 } = at;
+    const dtype = this.#typeOf(storedTypes);
+    return { ...this.#at(first), dtype, outFeatures, inFeatures, outStride, inStride };
+  }
+
+  /** `first`: the scale of the first block, counted in elements. A row's scales stand side by side. */
+  scales(at: { outBlock: number; inBlock: number; outStride: number; first?: number }): ScalesView {
+    const { outBlock, inBlock, outStride, first = 0 } = at;
+    const dtype = this.#typeOf(scaleTypes);
+    return { ...this.#at(first), dtype, outBlock, inBlock, outStride, inStride: 1 };
+  }
+
+  /** `first`: the element at 0, counted in elements. */
+  vector({
+    size,
+    first = 0,
+    stride = 1,
+  }: {
+    size: number;
+    first?: number;
+    stride?: number;
+  }): VectorView {
+    return { ...this.#at(first), dtype: this.#typeOf(floatTypes), size, stride };
+  }
+
+  #at(element: number): { source: WeightSource; byteOffset: number } {
+    const byteOffset = this.#byteOffset + (element * elementBits[this.#dtype]) / 8;
+    return { source: this.#source, byteOffset };
+  }
+
+  #typeOf<T extends BlockType>(types: readonly T[]): T {
+    const type = types.find((known) => known === this.#dtype);
+    if (type !== undefined) return type;
+    throw new CheckpointError(`Expected elements of type ${types.join(', ')}, got ${this.#dtype}`);
+  }
+}

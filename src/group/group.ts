@@ -1,0 +1,210 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+
+import { expectInside, inside } from '../base/checks.js';
+import { ClosedError, ConfigError, fromNative } from '../base/errors.js';
+import { addon } from '../binding/addon.js';
+import type { NativeGroup, NativeLayer } from '../binding/native.js';
+import { meetInFolder } from './meet_file.js';
+import { meetOverTcp } from './meet_tcp.js';
+import type { Meeting } from './meeting.js';
+import { type GroupOptions, type ResolvedGroupOptions, resolveGroupOptions } from './options.js';
+import { type Hello, thisProcess } from './roster.js';
+
+export type { GroupOptions, Transport } from './options.js';
+
+/** What an exchange between ranks costs. */
+export interface LinkCost {
+  /** Of an exchange of next to nothing. */
+  secondsPerExchange: number;
+  /** What one rank sends to all others together, while all do. */
+  bytesPerSecond: number;
+}
+
+const nothing = new Float32Array(0);
+
+/** What `ExpertGroup.follow` runs: an `MoELayer` is one. */
+export interface GroupLayer {
+  /** The ranks that share its experts. */
+  readonly group: ExpertGroup | undefined;
+  /** Runs its share of a call of rank 0. */
+  forward(hidden: Float32Array): Promise<unknown>;
+  /** @internal */
+  readonly native: Pick<NativeLayer, 'numberInGroup' | 'nextCall'>;
+}
+
+/**
+ * Processes, on one or several machines, that share the experts of layers. Every rank joins with the same `size`, then
+ * makes the same layers and runs the same calls in the same order; batches may differ in size, and may be empty.
+ *
+ * ```ts
+ * await using group = await ExpertGroup.join({ rank, size: 4, store: 'tcp://10.0.0.1:29500' });
+ * await using layer = await MoELayer.load('checkpoints/mixtral-8x7b', { layer: 0, group });
+ * const { output } = await layer.forward(hidden); // this rank's tokens
+ * ```
+ *
+ * When a call fails with `GroupError`, the group is of no use any more on any rank: close its layers and it, and join a
+ * new one. Connections are neither encrypted nor authenticated: use them inside a trusted network.
+ */
+export class ExpertGroup implements AsyncDisposable {
+  /** Which of the ranks this process is, from 0. */
+  readonly rank: number;
+  /** How many ranks there are. */
+  readonly size: number;
+  /** Ranks that share each expert's columns. */
+  readonly modelParallel: number;
+  /** Sets of ranks that the experts are split over: `size / modelParallel`. */
+  readonly expertParallel: number;
+  /** Only rank 0 has tokens, the others follow it. */
+  readonly workers: boolean;
+  /** Milliseconds that a peer is waited for. */
+  readonly timeoutMs: number;
+  /** What carries bytes between the ranks. */
+  readonly transport: 'gloo';
+
+  readonly #native: NativeGroup;
+  #closed = false;
+
+  private constructor(key: symbol, options: ResolvedGroupOptions, native: NativeGroup) {
+    expectInside(key, 'a group', 'ExpertGroup.join');
+    this.rank = options.rank;
+    this.size = options.size;
+    this.modelParallel = options.modelParallel;
+    this.expertParallel = options.size / options.modelParallel;
+    this.workers = options.workers;
+    this.timeoutMs = options.timeoutMs;
+    this.transport = options.transport;
+    this.#native = native;
+  }
+
+  /**
+   * Meets the other ranks. All must come within `timeoutMs`.
+   *
+   * @throws `ConfigError` for options that fit no group or not that of rank 0, `GroupError` when ranks do not come in time
+   *   (`ERR_MOE_TIMEOUT`) or are lost while they join (`ERR_MOE_PEER_LOST`), `DeviceError` without gloo
+   */
+  static async join(options: GroupOptions): Promise<ExpertGroup> {
+    const resolved = resolveGroupOptions(options);
+    const member = new Member(resolved);
+    try {
+      const hellos = await member.meet();
+      await member.native.connect(hellos.map(({ contact }) => Buffer.from(contact, 'base64')));
+      return new ExpertGroup(inside, resolved, member.native);
+    } catch (error) {
+      await member.leave();
+      throw fromNative(error);
+    }
+  }
+
+  /** @internal */
+  get native(): NativeGroup {
+    if (this.#closed) throw new ClosedError('The group is closed');
+    return this.#native;
+  }
+
+  /**
+   * Times exchanges between the ranks: an all-to-all of `bytes`, which a rank sends to all others together, takes about
+   * `secondsPerExchange + bytes / bytesPerSecond`. The same numbers on every rank. Every rank calls it, before its layers
+   * are made.
+   *
+   * @throws `GroupError` when a rank is lost, `ConfigError` while layers are open
+   */
+  async measure(): Promise<LinkCost> {
+    try {
+      return await this.native.measure();
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+
+  /**
+   * Makes rank 0's calls here, too, with no tokens but this rank's experts, until rank 0 closes the group; waiting for the
+   * next call takes as long as it takes. For the ranks above 0 of a group with `workers`.
+   *
+   * @param layers the group's layers, all of them, made in the order in which rank 0 made its own
+   * @throws `GroupError` when a rank is lost, `ConfigError` where this rank cannot follow
+   */
+  async follow(layers: readonly GroupLayer[]): Promise<void> {
+    if (!this.workers || this.rank === 0)
+      throw new ConfigError(
+        'Expected a rank above 0 of a group with `workers`: only those follow rank 0',
+      );
+    const own = Array.isArray(layers) && layers.every((layer) => layer?.group === this);
+    const [first] = own ? layers : [];
+    if (first === undefined)
+      throw new ConfigError('Expected `layers` to be the layers of this group, at least one');
+    const byNumber = new Map(layers.map((layer) => [layer.native.numberInGroup, layer]));
+    try {
+      for (;;) {
+        const number = await first.native.nextCall();
+        if (number < 0) return;
+        const layer = byNumber.get(number);
+        if (layer === undefined)
+          throw new ConfigError(
+            `Expected \`layers\` to hold the group's layer ${number}, which rank 0 runs`,
+          );
+        await layer.forward(nothing);
+      }
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+
+  /**
+   * Leaves the group, when every rank does or `timeoutMs` later. Its layers must be closed before. May be called twice.
+   *
+   * @throws `ConfigError` while layers are open
+   */
+  async close(): Promise<void> {
+    try {
+      await this.#native.close();
+      this.#closed = true;
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+
+  /** `close`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** A rank while it joins. */
+class Member {
+  readonly #options: ResolvedGroupOptions;
+  #native: NativeGroup | undefined;
+  #hello: Hello | undefined;
+
+  constructor(options: ResolvedGroupOptions) {
+    this.#options = options;
+  }
+
+  get native(): NativeGroup {
+    return this.#native as NativeGroup;
+  }
+
+  meet(): Promise<Hello[]> {
+    const { store, timeoutMs } = this.#options;
+    const meeting: Meeting = {
+      options: this.#options,
+      deadline: performance.now() + timeoutMs,
+      helloAt: (address) => this.#helloAt(address),
+    };
+    return store.kind === 'tcp' ? meetOverTcp(meeting, store) : meetInFolder(meeting, store.folder);
+  }
+
+  async leave(): Promise<void> {
+    await this.#native?.close();
+  }
+
+  #helloAt(address: string): Hello {
+    if (this.#hello !== undefined) return this.#hello;
+    const { timeoutMs, transport, rank, size, modelParallel, workers } = this.#options;
+    const shape = { rank, size, modelParallel };
+    const binding = addon();
+    this.#native = new binding.Group({ ...shape, led: workers, timeoutMs, transport, address });
+    const contact = Buffer.from(this.#native.contact).toString('base64');
+    this.#hello = { build: binding.buildId, ...shape, workers, contact, process: thisProcess() };
+    return this.#hello;
+  }
+}

@@ -1,0 +1,74 @@
+import type { DType, LayerWeightViews, StoredType } from '../binding/views.js';
+
+export type { DType } from '../binding/views.js';
+
+/** Bytes of one element. */
+export const elementBytes: Readonly<Record<DType, number>> = {
+  float32: 4,
+  bfloat16: 2,
+  float16: 2,
+};
+
+/** A dense, row-major array in memory. */
+export interface Tensor {
+  /** What the elements are. */
+  dtype: DType;
+  /** Sizes, the outermost first. */
+  shape: readonly number[];
+  /** As many elements as the sizes multiply to: a `Float32Array` for float32, else the bits in a `Uint16Array`. */
+  data: Float32Array | Uint16Array;
+}
+
+/** A layer's weights, row-major, as checkpoints store them. E experts, H hidden, I intermediate, S shared width. */
+export interface LayerWeights {
+  /** `[E, H]`. Required unless there is only one expert. */
+  router?: Tensor | undefined;
+  /** `[E]`, added to the logits. */
+  routerBias?: Tensor | undefined;
+  /** `[E]`, added to the scores for the choice only (`balanceViaTopkBias`). */
+  routerCorrectionBias?: Tensor | undefined;
+  /** `[E, I, H]`; given exactly when the activation is gated. */
+  gate?: Tensor | undefined;
+  /** `[E, I, H]`. */
+  up: Tensor;
+  /** `[E, H, I]`. */
+  down: Tensor;
+  /** `[E, I]`. */
+  gateBias?: Tensor | undefined;
+  /** `[E, I]`. */
+  upBias?: Tensor | undefined;
+  /** `[E, H]`. */
+  downBias?: Tensor | undefined;
+  /** The always-on expert. */
+  shared?: SharedWeights | undefined;
+}
+
+/** The weights of the always-on expert, S wide. */
+export interface SharedWeights {
+  /** `[S, H]`; given exactly when the activation is gated. */
+  gate?: Tensor | undefined;
+  /** `[S, H]`. */
+  up: Tensor;
+  /** `[H, S]`. */
+  down: Tensor;
+  /** `[1, H]`: the expert's output is scaled by the sigmoid of its product with the token. */
+  router?: Tensor | undefined;
+}
+
+/** The type that holds weights as they are given. Floats of fewer than 16 bits, with their scales, become bfloat16. */
+export function heldType(type: StoredType): DType {
+  return type === 'float8_e4m3' || type === 'float4_e2m1' ? 'bfloat16' : type;
+}
+
+/**
+ * The type that holds a layer's experts as they are given, the always-on one included; float32 where they are of several
+ * types.
+ */
+export function storedType({ experts, shared }: LayerWeightViews): DType {
+  const types = new Set<DType>();
+  for (const { gate, up, down } of shared === undefined ? experts : [...experts, shared])
+    for (const matrix of [gate, up, down])
+      if (matrix !== undefined) types.add(heldType(matrix.dtype));
+  const [type] = types;
+  return type !== undefined && types.size === 1 ? type : 'float32';
+}
