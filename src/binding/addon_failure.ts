@@ -32,7 +32,7 @@ const remedies: readonly [reason: RegExp, remedy: string][] = [
 ];
 
 const build = (root: string) =>
-  `Build it, with CMake 3.22 or later and a C++20 compiler: \`node "${root}/scripts/build-native.cjs"\`..`;
+  `Build it, with CMake 3.22 or later and a C++20 compiler: \`node "${root}/scripts/build-native.cjs"\`.`;
 const unforce = 'Unset MOE_ADDON, or let it name the moe.node of this version.';
 
 /** The error for an addon that does not load: why, then what to do, then where it was looked for. */

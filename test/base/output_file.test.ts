@@ -20,7 +20,7 @@ describe('a file that the user names', () => {
     await mkdir(join(folder, 'near'));
     await writeFile(join(folder, 'far/file'), old);
     await chmod(join(folder, 'far/file'), 0o640);
-    await symlink('../../far/file', join(folder, 'near/link'));
+    await symlink('../far/file', join(folder, 'near/link'));
     await replace(join(folder, 'near/link'));
     expect((await lstat(join(folder, 'near/link'))).isSymbolicLink()).toBe(true);
     expect(await readFile(join(folder, 'far/file'), 'utf8')).toBe('new');
@@ -32,7 +32,7 @@ describe('a file that the user names', () => {
     const folder = await temporaryFolder();
     await mkdir(join(folder, 'a/b'), { recursive: true });
     await symlink('a/b', join(folder, 'short'));
-    await symlink('../../file', join(folder, 'a/b/link'));
+    await symlink('../file', join(folder, 'a/b/link'));
     await replace(join(folder, 'short/link'));
     expect(await readFile(join(folder, 'a/file'), 'utf8')).toBe('new');
     expect((await lstat(join(folder, 'a/b/link'))).isSymbolicLink()).toBe(true);
@@ -58,7 +58,7 @@ describe('a file that the user names', () => {
   });
 
   test.each([
-    ['a folder', '..', /got .*, which is a folder$/],
+    ['a folder', '.', /got .*, which is a folder$/],
     ['in no folder', 'none/file', /got .*none\/file: ENOENT/],
     ['below a file', 'file/below', /got .*file\/below: ENOTDIR/],
     ['in a ring of links', 'ring', /got .*ring: ELOOP/],

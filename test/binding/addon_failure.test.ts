@@ -30,7 +30,7 @@ async function printed(
 const failure = /^DeviceError ERR_MOE_DEVICE_UNAVAILABLE node-moe cannot load its addon: /;
 
 describe('an addon that does not load', () => {
-  const [major] = process.versions.node.split('..').map(Number) as [number];
+  const [major] = process.versions.node.split('.').map(Number) as [number];
   const permission = [
     major < 22 ? '--experimental-permission' : '--permission',
     '--allow-fs-read=*',

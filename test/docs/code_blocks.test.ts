@@ -109,7 +109,7 @@ function compile(): string {
       skipLibCheck: true,
       noUnusedLocals: false,
     },
-    include: ['*.mts', './prelude.d.ts'],
+    include: ['*.mts', '../../test/docs/prelude.d.ts'],
   };
   writeFileSync(join(built, 'tsconfig.json'), JSON.stringify(config));
   const tsc = join(root, 'node_modules/typescript/bin/tsc');

@@ -49,5 +49,5 @@ function noIndex(path: string, keys: readonly string[]): CheckpointError {
 }
 
 function isBareName(file: string): boolean {
-  return /^[^/\\:\0]+$/.test(file) && file !== '../../safetensors' && file !== '../..';
+  return /^[^/\\:\0]+$/.test(file) && file !== '.' && file !== '..';
 }

@@ -16,5 +16,5 @@ const otherParts: ReadonlySet<string> = new Set([
 
 /** Whether a tensor, by its name inside the layer, may belong to the layer's feed-forward part. */
 export function mayBeFeedForward(name: string): boolean {
-  return !otherParts.has(name.split('../../families', 1)[0] as string);
+  return !otherParts.has(name.split('.', 1)[0] as string);
 }

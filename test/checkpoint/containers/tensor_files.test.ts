@@ -64,13 +64,13 @@ test('a tensor that the index promises and the file does not hold is named', asy
 });
 
 test.each([
-  '../../one.safetensors',
+  '../one.safetensors',
   '/etc/passwd',
   'sub/one.safetensors',
   '..\\one.safetensors',
   'C:one.safetensors',
-  '../..',
-  '../../safetensors',
+  '..',
+  '.',
   '',
   'one\0.safetensors',
 ])('an index that names the file %j is refused', async (file) => {
