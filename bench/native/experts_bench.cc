@@ -12,11 +12,11 @@
 #include <string>
 #include <vector>
 
-#include "core/float16.h"
-#include "cpu/cpu_backend.h"
+#include "core/weights/float16.h"
+#include "cpu/stages.h"
 #include "cpu/kernels.h"
 #include "cpu/machine_peak.h"
-#include "cpu/usable_cpus.h"
+#include "core/host/usable_cpus.h"
 
 namespace {
 
@@ -32,7 +32,7 @@ const moe::cpu::MachinePeak& peak() {
 }
 
 moe::cpu::CpuBackend& backend() {
-  static moe::cpu::CpuBackend cpu(moe::cpu::choose_kernels(), moe::cpu::usable_cpus());
+  static moe::cpu::CpuBackend cpu(moe::cpu::choose_kernels(), moe::usable_cpus());
   return cpu;
 }
 

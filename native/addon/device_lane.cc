@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <map>
 
-#include "cpu/cpu_backend.h"
+#include "cpu/stages.h"
 
 namespace moe {
 namespace {

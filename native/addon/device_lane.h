@@ -4,8 +4,8 @@
 #include <string>
 
 #include "addon/lane.h"
-#include "core/layer.h"
-#include "core/registry.h"
+#include "core/layer/layer.h"
+#include "core/plugins/registry.h"
 
 namespace moe {
 

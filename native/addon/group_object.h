@@ -4,7 +4,7 @@
 
 #include "addon/device_lane.h"
 #include "addon/napi_setup.h"
-#include "core/expert_group.h"
+#include "core/ranks/expert_group.h"
 #include "core/transport.h"
 
 namespace moe {

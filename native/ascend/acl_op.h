@@ -4,7 +4,7 @@
 #include <tuple>
 
 #include "ascend/acl_tensor.h"
-#include "ascend/device.h"
+#include "ascend/npu.h"
 
 namespace moe::ascend {
 

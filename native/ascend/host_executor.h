@@ -1,6 +1,6 @@
 // Threads for the little work that stays on the host: packing weights, and routing that no operator can do.
 #pragma once
-#include "core/executor.h"
+#include "core/host/executor.h"
 
 namespace moe::ascend {
 

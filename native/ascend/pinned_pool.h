@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "ascend/device.h"
+#include "ascend/npu.h"
 
 namespace moe::ascend {
 

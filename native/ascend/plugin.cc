@@ -1,7 +1,7 @@
 #include "core/plugin.h"
 
-#include "ascend/ascend_backend.h"
-#include "ascend/device_info.h"
+#include "ascend/stages.h"
+#include "ascend/info.h"
 
 namespace {
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/read_weights.h"
+#include "core/weights/read_weights.h"
 
 namespace moe::ascend {
 namespace {

@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "ascend/device.h"
-#include "core/executor.h"
+#include "ascend/npu.h"
+#include "core/host/executor.h"
 #include "core/tensor.h"
 
 namespace moe::ascend {

@@ -45,7 +45,7 @@ struct MoEConfig {
 enum class Activation : uint8_t { kSwiGLU, kSwiGLUOai, kGeGLU, kGELU, kGELUTanh, kReLU, kSiLU };
 
 // How a device holds experts. An integer weight is q * scale: q from -127 to 127 or from -8 to 7, and a bfloat16 scale
-// for some inputs of an output feature (core/quantize.h).
+// for some inputs of an output feature (core/weights/quantize.h).
 enum class WeightType : uint8_t { kFloat32, kBFloat16, kFloat16, kInt8, kInt4 };
 
 constexpr bool is_quantized(WeightType type) { return type >= WeightType::kInt8; }

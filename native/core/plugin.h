@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/backend.h"
+#include "core/device.h"
 #include "core/build_id.h"  // of the build folder
 
 namespace moe {

@@ -7,8 +7,8 @@
 #include "core/tensor.h"
 #include "cpu/aligned_buffer.h"
 #include "cpu/kernels/table.h"
-#include "cpu/packed_matrices.h"
-#include "cpu/thread_pool.h"
+#include "cpu/weights.h"
+#include "core/host/thread_pool.h"
 
 namespace moe::cpu {
 

@@ -5,8 +5,8 @@
 
 #include "cpu/aligned_buffer.h"
 #include "cpu/kernels.h"
-#include "cpu/thread_pool.h"
-#include "cpu/usable_cpus.h"
+#include "core/host/thread_pool.h"
+#include "core/host/usable_cpus.h"
 
 namespace moe::cpu {
 namespace {

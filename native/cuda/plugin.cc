@@ -1,7 +1,7 @@
 #include "core/plugin.h"
 
-#include "cuda/cuda_backend.h"
-#include "cuda/device.h"
+#include "cuda/stages.h"
+#include "cuda/info.h"
 
 extern "C" const moe::Plugin* moe_plugin() {
   static const moe::Plugin cuda{

@@ -17,11 +17,11 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/float16.h"
-#include "core/layer.h"
+#include "core/weights/float16.h"
+#include "core/layer/layer.h"
 #include "cuda/check.h"
-#include "cuda/cuda_backend.h"
-#include "cuda/device.h"
+#include "cuda/stages.h"
+#include "cuda/info.h"
 
 namespace moe {
 namespace {

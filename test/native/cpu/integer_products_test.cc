@@ -3,7 +3,7 @@
 #include <cstring>
 #include <limits>
 
-#include "core/quantize.h"
+#include "core/weights/quantize.h"
 #include "cpu/run_stages.h"
 
 namespace moe::test {

@@ -2,7 +2,7 @@
 // and however many threads work on it.
 #include <cstring>
 
-#include "core/layer.h"
+#include "core/layer/layer.h"
 #include "cpu/run_stages.h"
 
 namespace moe::test {

@@ -6,8 +6,8 @@
 #include <tuple>
 
 #include "core/error.h"
-#include "core/layer.h"
-#include "cpu/cpu_backend.h"
+#include "core/layer/layer.h"
+#include "cpu/stages.h"
 #include "cpu/kernels.h"
 #include "cpu/random_layer.h"
 #include "fakes/thread_ranks.h"

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "core/plan.h"
-#include "cpu/cpu_backend.h"
+#include "core/routing/plan.h"
+#include "cpu/stages.h"
 #include "cpu/kernels.h"
 #include "cpu/random_layer.h"
 

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/plan.h"
-#include "core/read_weights.h"
-#include "core/router.h"
+#include "core/routing/plan.h"
+#include "core/weights/read_weights.h"
+#include "core/routing/router.h"
 #include "held_weights.h"
 
 namespace moe::test {

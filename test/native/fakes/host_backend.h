@@ -1,6 +1,6 @@
 // A device made of plain loops over host memory, for tests of everything that drives a device.
 #pragma once
-#include "core/backend.h"
+#include "core/device.h"
 
 namespace moe::test {
 

@@ -6,10 +6,10 @@
 #include <memory>
 #include <vector>
 
-#include "ascend/ascend_backend.h"
+#include "ascend/stages.h"
 #include "ascend/soc.h"
-#include "core/layer.h"
-#include "cpu/cpu_backend.h"
+#include "core/layer/layer.h"
+#include "cpu/stages.h"
 #include "cpu/random_layer.h"
 
 namespace moe::test {

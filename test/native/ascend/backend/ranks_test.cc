@@ -1,6 +1,6 @@
 // Layers whose experts are spread over NPUs.
 #include "ascend/backend/on_both.h"
-#include "core/expert_parallel.h"
+#include "core/ranks/expert_parallel.h"
 #include "fakes/thread_ranks.h"
 
 namespace moe::test {

@@ -7,12 +7,12 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/layer.h"
-#include "cpu/cpu_backend.h"
+#include "core/layer/layer.h"
+#include "cpu/stages.h"
 #include "cpu/kernels.h"
 #include "cpu/random_layer.h"
-#include "cuda/cuda_backend.h"
-#include "cuda/device.h"
+#include "cuda/stages.h"
+#include "cuda/info.h"
 
 namespace moe::test {
 

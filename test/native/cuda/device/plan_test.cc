@@ -1,5 +1,5 @@
 // The plan of the device is that of the host.
-#include "core/plan.h"
+#include "core/routing/plan.h"
 
 #include <random>
 

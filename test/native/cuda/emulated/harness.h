@@ -7,10 +7,10 @@
 #include <memory>
 #include <vector>
 
-#include "core/layer.h"
-#include "cpu/cpu_backend.h"
+#include "core/layer/layer.h"
+#include "cpu/stages.h"
 #include "cpu/random_layer.h"
-#include "cuda/cuda_backend.h"
+#include "cuda/stages.h"
 #include "cuda/runtime/device.h"
 
 namespace moe::test {

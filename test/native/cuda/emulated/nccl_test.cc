@@ -9,7 +9,7 @@
 
 #include "core/error.h"
 #include "cuda/check.h"
-#include "cuda/cuda_backend.h"
+#include "cuda/stages.h"
 #include "cuda/emulated/harness.h"
 #include "fakes/thread_ranks.h"
 

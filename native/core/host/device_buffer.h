@@ -1,0 +1,37 @@
+// Device memory that grows to the largest request seen and never shrinks, so a steady state allocates nothing.
+#pragma once
+#include "core/device.h"
+
+namespace moe {
+
+class DeviceBuffer {
+ public:
+  explicit DeviceBuffer(Backend& backend) : backend_(backend) {}
+  ~DeviceBuffer() { release(); }
+  DeviceBuffer(const DeviceBuffer&) = delete;
+  DeviceBuffer& operator=(const DeviceBuffer&) = delete;
+
+  // At least `count` elements of uninitialised memory, valid until the next call.
+  template <class T>
+  T* reserve(size_t count) {
+    if (const size_t bytes = count * sizeof(T); bytes > bytes_) {
+      release();
+      memory_ = backend_.allocate(bytes);
+      bytes_ = bytes;
+    }
+    return static_cast<T*>(memory_);
+  }
+
+ private:
+  void release() {
+    if (memory_) backend_.deallocate(memory_);
+    memory_ = nullptr;
+    bytes_ = 0;
+  }
+
+  Backend& backend_;
+  void* memory_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+}  // namespace moe

@@ -1,0 +1,44 @@
+#include "core/ranks/arrived_rows.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/routing/plan.h"
+
+namespace moe {
+
+void ArrivedRows::take_experts(std::span<const int32_t> experts, int32_t local_experts) {
+  choices_ = 1;
+  for (const ArrivedBlock& block : blocks_) choices_ = std::max(choices_, block.choices);
+  if (slots() > INT32_MAX)
+    throw Error(ErrorCode::kShape, "Expected fewer than 2^31 (token, choice) pairs to reach one rank in one call");
+
+  experts_.assign(slots(), -1);
+  const int32_t* next = experts.data();
+  for (ArrivedBlock& block : blocks_) {
+    block.results = 0;
+    for (int64_t row = block.first_row; row < block.first_row + block.rows; ++row)
+      for (int32_t choice = 0; choice < block.choices; ++choice) {
+        const int32_t expert = *next++;
+        if (expert < -1 || expert >= local_experts)
+          throw Error(ErrorCode::kPeerLost, "Expected rows for experts of this rank from set " +
+                                                std::to_string(block.set) + ", got expert " + std::to_string(expert));
+        experts_[row * choices_ + choice] = expert;
+        block.results += expert >= 0;
+      }
+  }
+}
+
+void ArrivedRows::sort_results(std::span<const int32_t> key_of_slot, int32_t keys) {
+  slot_of_row_.resize(slots());
+  row_of_slot_.resize(slots());
+  offsets_.resize(keys + 1);
+  plan_on_host(key_of_slot.data(), keys,
+               {slot_of_row_.data(), row_of_slot_.data(), offsets_.data(), slots(), choices_});
+  // Slots stand in the order of blocks, rows and choices, as results do.
+  row_of_result_.clear();
+  for (const int32_t row : row_of_slot_)
+    if (row >= 0) row_of_result_.push_back(row);
+}
+
+}  // namespace moe

@@ -1,0 +1,39 @@
+// The experts that a rank holds, run on rows that arrived.
+#pragma once
+#include <vector>
+
+#include "core/ranks/arrived_rows.h"
+#include "core/device.h"
+#include "core/collective.h"
+#include "core/host/device_buffer.h"
+#include "core/ranks/group_shape.h"
+
+namespace moe {
+
+class LocalExperts {
+ public:
+  // Backend and collective are borrowed. The rank's experts are so many, and the members of its set share their
+  // columns.
+  LocalExperts(Backend& backend, Collective& collective, const GroupShape& shape, const LayerSpec& spec,
+               int32_t experts);
+
+  // Results stand sorted by expert, as rows.row_of_result() says; valid until the next call. Members of a set run the
+  // same rows in step.
+  Matrix run(const PreparedLayer& layer, ArrivedRows& rows, Matrix arrived, const std::stop_token& stop);
+
+ private:
+  void run_columns(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
+                   const std::stop_token& stop);
+  void all_gather_columns(Matrix part, Matrix whole);
+
+  Backend& backend_;
+  Collective& collective_;
+  GroupShape shape_;
+  int64_t hidden_size_;
+  int32_t intermediate_size_, experts_;
+  std::vector<Transfer> sends_, receives_;
+  DeviceBuffer device_experts_, slot_of_row_, row_of_slot_, expert_offsets_, done_;
+  DeviceBuffer part_, parts_, intermediate_;
+};
+
+}  // namespace moe
