@@ -31,8 +31,8 @@ const moe::cpu::MachinePeak& peak() {
   return measured;
 }
 
-moe::cpu::CpuBackend& backend() {
-  static moe::cpu::CpuBackend cpu(moe::cpu::choose_kernels(), moe::usable_cpus());
+moe::cpu::CpuDevice& backend() {
+  static moe::cpu::CpuDevice cpu(moe::cpu::choose_kernels(), moe::usable_cpus());
   return cpu;
 }
 

@@ -13,7 +13,7 @@ namespace {
 // H 64, I 64, E 4, K 1, one token.
 void small_forward(benchmark::State& state) {
   constexpr int32_t kWidth = 64, kExperts = 4;
-  moe::cpu::CpuBackend backend(moe::cpu::choose_kernels(), moe::usable_cpus());
+  moe::cpu::CpuDevice backend(moe::cpu::choose_kernels(), moe::usable_cpus());
   const std::vector<float> values(kWidth * kWidth, 0.01f);
   const moe::WeightMatrix square{values.data(), moe::DType::kFloat32, kWidth, kWidth, kWidth, 1};
   moe::LayerSpec spec;

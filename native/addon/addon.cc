@@ -26,7 +26,7 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
     const Napi::Array list = Napi::Array::New(env);
-    for (const BackendStatus& status : registry().list()) {
+    for (const FamilyStatus& status : registry().list()) {
       const Napi::Object object = Napi::Object::New(env);
       const Napi::Array found = Napi::Array::New(env);
       for (const DeviceInfo& device : status.devices) found.Set(found.Length(), describe(env, device));

@@ -12,7 +12,7 @@ namespace moe::ascend {
 // serves them all.
 class OperatorQueue {
  public:
-  explicit OperatorQueue(Device& device) : device_(device), workspace_(device) {}
+  explicit OperatorQueue(Npu& device) : device_(device), workspace_(device) {}
 
   // Arguments are Array or nullptr for a tensor or a list, Dims or nullptr for an array of integers, float for a
   // scalar, and themselves for the rest. Throws kDeviceUnavailable where CANN lacks the operator.
@@ -44,7 +44,7 @@ class OperatorQueue {
     }
   }
 
-  Device& device_;
+  Npu& device_;
   DeviceScratch workspace_;
 };
 

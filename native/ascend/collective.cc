@@ -34,7 +34,7 @@ struct Offer {
 
 }  // namespace
 
-std::unique_ptr<Collective> HcclCollective::connect(Device& device, Collective& host) {
+std::unique_ptr<Collective> HcclCollective::connect(Npu& device, Collective& host) {
   const cann::Collectives* const functions = hccl();
   Offer mine;
   mine.has_hccl = functions && (host.rank() != 0 || functions->root_info(&mine.root) == 0);
@@ -47,7 +47,7 @@ std::unique_ptr<Collective> HcclCollective::connect(Device& device, Collective& 
   return collective;
 }
 
-HcclCollective::HcclCollective(Device& device, const cann::Collectives& functions, const Collective& host)
+HcclCollective::HcclCollective(Npu& device, const cann::Collectives& functions, const Collective& host)
     : DeviceCollective(host), device_(device), functions_(functions), nothing_(device) {}
 
 HcclCollective::~HcclCollective() {

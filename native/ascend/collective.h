@@ -13,7 +13,7 @@ namespace moe::ascend {
 class HcclCollective final : public DeviceCollective {
  public:
   // Every rank of `host` calls it at once. Null, on every rank, where a rank has no HCCL. Throws as `wait` does.
-  static std::unique_ptr<Collective> connect(Device& device, Collective& host);
+  static std::unique_ptr<Collective> connect(Npu& device, Collective& host);
 
   ~HcclCollective() override;
 
@@ -30,10 +30,10 @@ class HcclCollective final : public DeviceCollective {
     std::vector<uint64_t> send_counts, send_offsets, receive_counts, receive_offsets;
   };
 
-  HcclCollective(Device& device, const cann::Collectives& functions, const Collective& host);
+  HcclCollective(Npu& device, const cann::Collectives& functions, const Collective& host);
   void check(cann::CollectiveStatus status, const char* call) const;
 
-  Device& device_;
+  Npu& device_;
   const cann::Collectives& functions_;
   cann::Communicator communicator_ = nullptr;
   DeviceScratch nothing_;  // a buffer of no rows has no memory of its own, and HCCL wants some

@@ -7,7 +7,7 @@ using cann::DataType;
 
 }  // namespace
 
-ExpertStage::ExpertStage(Device& device, OperatorQueue& queue)
+ExpertStage::ExpertStage(Npu& device, OperatorQueue& queue)
     : device_(device),
       operators_(device.cann().operators),
       queue_(queue),

@@ -7,7 +7,7 @@ namespace moe::ascend {
 
 class ExpertStage {
  public:
-  ExpertStage(Device& device, OperatorQueue& queue);
+  ExpertStage(Npu& device, OperatorQueue& queue);
 
   // hidden [tokens, H] as the layer's experts take it: in their type, H padded. Valid until the next call.
   Array narrow(const AscendLayer& layer, Matrix hidden);
@@ -31,7 +31,7 @@ class ExpertStage {
   void multiply(const Projections& projections, const Array& x, const Array& counts, const Array& out, bool int8_rows);
   Quantized quantize(const Array& x);
 
-  Device& device_;
+  Npu& device_;
   const cann::Operators& operators_;
   OperatorQueue& queue_;
   ActivationStage activation_;

@@ -24,7 +24,7 @@ bool has_down_bias(std::span<const ExpertWeights> experts) {
 // Packs one expert while the one before it travels.
 class Packer {
  public:
-  Packer(Device& device, int threads, const Experts& largest, int64_t total, Progress progress,
+  Packer(Npu& device, int threads, const Experts& largest, int64_t total, Progress progress,
          const std::stop_token& stop)
       : device_(device),
         executor_(threads),
@@ -62,7 +62,7 @@ class Packer {
     return vectors + to.vector_bytes();
   }
 
-  Device& device_;
+  Npu& device_;
   HostExecutor executor_;
   PinnedPool pool_;
   int64_t done_ = 0, total_;
@@ -89,13 +89,13 @@ std::span<const ExpertWeights> shared_of(const LayerWeights& host) {
 
 }  // namespace
 
-Experts::Experts(Device& device, const ExpertTypes& types, const LayerSpec& spec, int64_t width,
+Experts::Experts(Npu& device, const ExpertTypes& types, const LayerSpec& spec, int64_t width,
                  std::span<const ExpertWeights> host)
     : up(device, types, static_cast<int64_t>(host.size()), spec.hidden_size, width, is_gated(spec.activation),
          has_up_bias(host)),
       down(device, types, static_cast<int64_t>(host.size()), width, spec.hidden_size, false, has_down_bias(host)) {}
 
-AscendLayer::AscendLayer(Device& device, const LayerSpec& layer_spec, const LayerWeights& host, Progress progress,
+AscendLayer::AscendLayer(Npu& device, const LayerSpec& layer_spec, const LayerWeights& host, Progress progress,
                          const std::stop_token& stop)
     : spec(layer_spec),
       types(types_for(spec, host, device.profile())),
@@ -123,7 +123,7 @@ AscendLayer::AscendLayer(Device& device, const LayerSpec& layer_spec, const Laye
   device.wait();
 }
 
-void AscendLayer::place_small_weights(Device& device) {
+void AscendLayer::place_small_weights(Npu& device) {
   PinnedPool pool(device);
   for (std::optional<RouterWeights>* const weights : {&router, &shared_router})
     if (*weights && device.profile().float32_products)

@@ -16,7 +16,7 @@ namespace moe::ascend {
 
 // The two products of an expert, for all experts.
 struct Experts {
-  Experts(Device& device, const ExpertTypes& types, const LayerSpec& spec, int64_t width,
+  Experts(Npu& device, const ExpertTypes& types, const LayerSpec& spec, int64_t width,
           std::span<const ExpertWeights> host);
 
   Projections up, down;
@@ -25,7 +25,7 @@ struct Experts {
 class AscendLayer final : public PreparedLayer {
  public:
   // Packs expert by expert through pinned memory. Throws kConfig, kOutOfMemory, or kAborted on a stop request.
-  AscendLayer(Device& device, const LayerSpec& spec, const LayerWeights& host, Progress progress,
+  AscendLayer(Npu& device, const LayerSpec& spec, const LayerWeights& host, Progress progress,
               const std::stop_token& stop);
 
   size_t weight_bytes() const override;
@@ -48,7 +48,7 @@ class AscendLayer final : public PreparedLayer {
   DeviceScratch widening, narrowing;
 
  private:
-  void place_small_weights(Device& device);
+  void place_small_weights(Npu& device);
 };
 
 }  // namespace moe::ascend

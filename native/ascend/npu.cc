@@ -23,7 +23,7 @@ bool is_out_of_memory(cann::Status status) { return status == cann::kBadAlloc ||
 
 }  // namespace
 
-Device::Device(const CannLibrary& cann, int index)
+Npu::Npu(const CannLibrary& cann, int index)
     : cann_(cann), profile_(profile_of(cann.runtime.soc_name())), index_(index), id_(next_id()) {
   check(cann_.runtime.set_device(index_), "aclrtSetDevice");
   try {
@@ -36,7 +36,7 @@ Device::Device(const CannLibrary& cann, int index)
   bound = id_;
 }
 
-Device::~Device() {
+Npu::~Npu() {
   cann_.runtime.set_current_context(context_);
   abandon();
   cann_.runtime.destroy_stream(stream_);
@@ -44,13 +44,13 @@ Device::~Device() {
   bound = 0;
 }
 
-void Device::bind() {
+void Npu::bind() {
   if (bound == id_) return;
   check(cann_.runtime.set_current_context(context_), "aclrtSetCurrentContext");
   bound = id_;
 }
 
-void* Device::allocate(size_t bytes) {
+void* Npu::allocate(size_t bytes) {
   void* memory = nullptr;
   const cann::Status status = cann_.runtime.malloc(&memory, bytes, cann::MallocPolicy::kHugeFirst);
   if (is_out_of_memory(status)) {
@@ -65,7 +65,7 @@ void* Device::allocate(size_t bytes) {
   return memory;
 }
 
-void Device::deallocate(void* memory) noexcept {
+void Npu::deallocate(void* memory) noexcept {
   if (!memory) return;
   if (bound != id_) cann_.runtime.set_current_context(context_);
   bound = id_;
@@ -73,40 +73,40 @@ void Device::deallocate(void* memory) noexcept {
   cann_.runtime.free(memory);
 }
 
-void Device::copy_to_device(void* device, const void* pinned, size_t bytes) {
+void Npu::copy_to_device(void* device, const void* pinned, size_t bytes) {
   copy(device, pinned, bytes, cann::MemcpyKind::kHostToDevice);
 }
 
-void Device::copy_to_host(void* pinned, const void* device, size_t bytes) {
+void Npu::copy_to_host(void* pinned, const void* device, size_t bytes) {
   copy(pinned, device, bytes, cann::MemcpyKind::kDeviceToHost);
 }
 
-void Device::copy_on_device(void* to, const void* from, size_t bytes) {
+void Npu::copy_on_device(void* to, const void* from, size_t bytes) {
   copy(to, from, bytes, cann::MemcpyKind::kDeviceToDevice);
 }
 
-void Device::copy(void* to, const void* from, size_t bytes, cann::MemcpyKind kind) {
+void Npu::copy(void* to, const void* from, size_t bytes, cann::MemcpyKind kind) {
   if (bytes == 0) return;
   mark_busy();
   check(cann_.runtime.memcpy_async(to, bytes, from, bytes, kind, stream_), "aclrtMemcpyAsync");
 }
 
-void Device::clear(void* device, size_t bytes) {
+void Npu::clear(void* device, size_t bytes) {
   if (bytes == 0) return;
   mark_busy();
   check(cann_.runtime.memset_async(device, bytes, 0, bytes, stream_), "aclrtMemsetAsync");
 }
 
-void Device::wait() {
+void Npu::wait() {
   check(cann_.runtime.synchronize_stream(stream_), "aclrtSynchronizeStream");
   busy_ = false;
 }
 
-void Device::abandon() noexcept {
+void Npu::abandon() noexcept {
   if (std::exchange(busy_, false)) cann_.runtime.synchronize_stream(stream_);
 }
 
-void Device::check(cann::Status status, const char* call) const {
+void Npu::check(cann::Status status, const char* call) const {
   if (status == cann::kSuccess) return;
   std::string message = std::string(call) + " failed with " + std::to_string(status) + cann_.recent_error();
   if (status == cann::kMissingOppPath) message += " (ASCEND_OPP_PATH does not name CANN's operator package)";

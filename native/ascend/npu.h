@@ -10,13 +10,13 @@
 namespace moe::ascend {
 
 // Used by one thread at a time; `bind` makes it the calling one. Work is put on the stream and `wait` waits for it.
-class Device {
+class Npu {
  public:
   // Throws kDeviceUnavailable or kDevice.
-  Device(const CannLibrary& cann, int index);
-  ~Device();
-  Device(const Device&) = delete;
-  Device& operator=(const Device&) = delete;
+  Npu(const CannLibrary& cann, int index);
+  ~Npu();
+  Npu(const Npu&) = delete;
+  Npu& operator=(const Npu&) = delete;
 
   const CannLibrary& cann() const { return cann_; }
   const SocProfile& profile() const { return profile_; }
@@ -59,7 +59,7 @@ class Device {
 // Device memory that grows to the largest request and is then reused. What was in it is lost when it grows.
 class DeviceScratch {
  public:
-  explicit DeviceScratch(Device& device) : device_(device) {}
+  explicit DeviceScratch(Npu& device) : device_(device) {}
   ~DeviceScratch() { release(); }
   DeviceScratch(const DeviceScratch&) = delete;
   DeviceScratch& operator=(const DeviceScratch&) = delete;
@@ -73,7 +73,7 @@ class DeviceScratch {
   void release() noexcept;
 
  private:
-  Device& device_;
+  Npu& device_;
   void* memory_ = nullptr;
   size_t bytes_ = 0;
 };

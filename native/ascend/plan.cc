@@ -13,7 +13,7 @@ constexpr int64_t kAllRows = 0, kNoCapacity = 0, kDropless = 0, kCount = 2, kNot
 
 }  // namespace
 
-DeviceSort::DeviceSort(Device& device, OperatorQueue& queue)
+DeviceSort::DeviceSort(Npu& device, OperatorQueue& queue)
     : operators_(device.cann().operators),
       queue_(queue),
       rows_(device),
@@ -47,7 +47,7 @@ SortedRows DeviceSort::run(const Array& x, const Array& chosen, int64_t num_expe
   return sorted;
 }
 
-HostPlan::HostPlan(Device& device, HostLink& link)
+HostPlan::HostPlan(Npu& device, HostLink& link)
     : device_(device), link_(link), tokens_(device), counts_(device), rows_(device) {}
 
 void HostPlan::make(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) {

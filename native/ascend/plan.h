@@ -18,7 +18,7 @@ struct SortedRows {
 
 class DeviceSort {
  public:
-  DeviceSort(Device& device, OperatorQueue& queue);
+  DeviceSort(Npu& device, OperatorQueue& queue);
 
   // x [T, columns], chosen int32 [T, K], each from 0 to E - 1. row_of_slot: [T * K] and expert_load: [E],
   // each null where nobody asks. What is returned is valid until the next call.
@@ -33,7 +33,7 @@ class DeviceSort {
 // A plan of native/core and what the device needs of it.
 class HostPlan {
  public:
-  HostPlan(Device& device, HostLink& link);
+  HostPlan(Npu& device, HostLink& link);
 
   // Sorts the choices, on the host, and sends the plan to where `out` says.
   void make(const int32_t* experts, int32_t num_experts, const DispatchPlan& out);
@@ -53,7 +53,7 @@ class HostPlan {
   std::span<const int32_t> row_of_slot() const { return row_of_slot_; }
 
  private:
-  Device& device_;
+  Npu& device_;
   HostLink& link_;
   int32_t fan_out_ = 1;
   std::vector<int32_t> slot_of_row_, row_of_slot_, offsets_;

@@ -34,7 +34,7 @@ bool has_zero_token(const UploadedBatch& batch, Matrix hidden) {
 
 }  // namespace
 
-RouteStage::RouteStage(Device& device, OperatorQueue& queue, HostLink& link, DeviceSort& sort)
+RouteStage::RouteStage(Npu& device, OperatorQueue& queue, HostLink& link, DeviceSort& sort)
     : device_(device), queue_(queue), link_(link), sort_(sort), logits_(device), biased_(device), gating_(device) {}
 
 void RouteStage::route(const AscendLayer& layer, Matrix hidden, const Routing& out) {

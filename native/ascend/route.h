@@ -10,7 +10,7 @@ namespace moe::ascend {
 
 class RouteStage {
  public:
-  RouteStage(Device& device, OperatorQueue& queue, HostLink& link, DeviceSort& sort);
+  RouteStage(Npu& device, OperatorQueue& queue, HostLink& link, DeviceSort& sort);
 
   void route(const AscendLayer& layer, Matrix hidden, const Routing& out);
 
@@ -43,7 +43,7 @@ class RouteStage {
   void route_to_only_expert(Matrix hidden);
   void send(const Routing& out);
 
-  Device& device_;
+  Npu& device_;
   OperatorQueue& queue_;
   HostLink& link_;
   DeviceSort& sort_;

@@ -11,7 +11,7 @@ constexpr int64_t kFlopsPerPiece = 1 << 18;  // worth a thread
 
 }  // namespace
 
-RouterWeights::RouterWeights(Device& device, const WeightMatrix& weights, const WeightVector& added)
+RouterWeights::RouterWeights(Npu& device, const WeightMatrix& weights, const WeightVector& added)
     : depth(weights.in_features),
       columns(weights.out_features),
       host(depth * columns),
@@ -25,7 +25,7 @@ RouterWeights::RouterWeights(Device& device, const WeightMatrix& weights, const 
   }
 }
 
-void RouterWeights::place(Device& device, float* pinned) {
+void RouterWeights::place(Npu& device, float* pinned) {
   const auto send = [&](const std::vector<float>& values, DeviceScratch& to, float* from) {
     if (values.empty()) return;
     std::copy(values.begin(), values.end(), from);

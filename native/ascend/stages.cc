@@ -44,7 +44,7 @@ Array as_array(Matrix matrix) { return array_of(matrix.data, DataType::kFloat32,
 
 }  // namespace
 
-AscendBackend::AscendBackend(int index)
+AscendDevice::AscendDevice(int index)
     : device_(cann_library(), index),
       queue_(device_),
       link_(device_),
@@ -61,39 +61,39 @@ AscendBackend::AscendBackend(int index)
       completed_(device_),
       workspace_bytes_(workspace_bytes()) {}
 
-void* AscendBackend::allocate(size_t bytes) {
+void* AscendDevice::allocate(size_t bytes) {
   device_.bind();
   return device_.allocate(bytes);
 }
 
-void AscendBackend::deallocate(void* memory) noexcept { device_.deallocate(memory); }
+void AscendDevice::deallocate(void* memory) noexcept { device_.deallocate(memory); }
 
-void AscendBackend::upload(void* device, const void* host, size_t bytes) {
+void AscendDevice::upload(void* device, const void* host, size_t bytes) {
   device_.bind();
   if (route_.knows(device)) route_.forget();
   if (device == planned_) planned_ = nullptr;  // it is another's plan now
   link_.upload(device, host, bytes);
 }
 
-void AscendBackend::download(void* host, const void* device, size_t bytes) {
+void AscendDevice::download(void* host, const void* device, size_t bytes) {
   device_.bind();
   if (route_.is_pending_load(device)) route_.finish_load();
   link_.download(host, device, bytes);
 }
 
-std::unique_ptr<PreparedLayer> AscendBackend::prepare(const LayerSpec& spec, const LayerWeights& host,
+std::unique_ptr<PreparedLayer> AscendDevice::prepare(const LayerSpec& spec, const LayerWeights& host,
                                                       Progress progress, const std::stop_token& stop) {
   device_.bind();
   return std::make_unique<AscendLayer>(device_, spec, host, progress, stop);
 }
 
-void AscendBackend::route(const PreparedLayer& layer, Matrix hidden, const Routing& out) {
+void AscendDevice::route(const PreparedLayer& layer, Matrix hidden, const Routing& out) {
   device_.bind();
   routed_ = &as_ascend(layer);
   route_.route(*routed_, hidden, out);
 }
 
-void AscendBackend::plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) {
+void AscendDevice::plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) {
   device_.bind();
   planned_ = out.row_of_slot;
   sorted_by_device_ = route_.on_device(experts) && out.slots <= rows_at_once(*routed_, routed_->experts);
@@ -103,7 +103,7 @@ void AscendBackend::plan(const int32_t* experts, int32_t num_experts, const Disp
   plan_.make(on_host, num_experts, out);
 }
 
-void AscendBackend::run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
+void AscendDevice::run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
                                 const std::stop_token& stop) {
   device_.bind();
   expect_not_stopped(stop);
@@ -116,7 +116,7 @@ void AscendBackend::run_experts(const PreparedLayer& layer, Matrix hidden, const
   run_sorted_by_host(ascend, hidden, out, stop);
 }
 
-void AscendBackend::run_sorted_by_device(const AscendLayer& layer, Matrix hidden, const DispatchPlan& plan,
+void AscendDevice::run_sorted_by_device(const AscendLayer& layer, Matrix hidden, const DispatchPlan& plan,
                                          Matrix out) {
   const Array chosen = route_.choices();
   const SortedRows sorted = sort_.run(experts_.narrow(layer, hidden), chosen, layer.spec.moe.expert_num,
@@ -124,7 +124,7 @@ void AscendBackend::run_sorted_by_device(const AscendLayer& layer, Matrix hidden
   experts_.run(layer, layer.experts, sorted.rows, sorted.counts, out.data);
 }
 
-void AscendBackend::run_sorted_by_host(const AscendLayer& layer, Matrix hidden, Matrix out,
+void AscendDevice::run_sorted_by_host(const AscendLayer& layer, Matrix hidden, Matrix out,
                                        const std::stop_token& stop) {
   if (plan_.rows() == 0) return;
   const Array x = experts_.narrow(layer, hidden);
@@ -138,7 +138,7 @@ void AscendBackend::run_sorted_by_host(const AscendLayer& layer, Matrix hidden, 
   }
 }
 
-void AscendBackend::run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) {
+void AscendDevice::run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) {
   device_.bind();
   const AscendLayer& ascend = as_ascend(layer);
   const int64_t step = rows_at_once(ascend, *ascend.shared);
@@ -156,7 +156,7 @@ void AscendBackend::run_shared(const PreparedLayer& layer, Matrix hidden, Matrix
   }
 }
 
-Array AscendBackend::shared_gates(const AscendLayer& layer, Matrix hidden) {
+Array AscendDevice::shared_gates(const AscendLayer& layer, Matrix hidden) {
   const Array gates = array_of(gates_.reserve_as<float>(hidden.rows), DataType::kFloat32, {hidden.rows, 1});
   if (device_.profile().float32_products) {
     queue_.run(device_.cann().operators.sigmoid, route_.products(*layer.shared_router, hidden), gates);
@@ -170,7 +170,7 @@ Array AscendBackend::shared_gates(const AscendLayer& layer, Matrix hidden) {
   return gates;
 }
 
-void AscendBackend::combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan,
+void AscendDevice::combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan,
                             Matrix shared, Matrix out) {
   if (out.rows == 0) return;
   device_.bind();
@@ -202,7 +202,7 @@ void AscendBackend::combine(const PreparedLayer& layer, Matrix rows, const Routi
 }
 
 // A slot without a row adds weight * 0, which is NaN for a token that could not be routed.
-AscendBackend::CombinedRows AscendBackend::combined_rows(Matrix rows, const DispatchPlan& plan) {
+AscendDevice::CombinedRows AscendDevice::combined_rows(Matrix rows, const DispatchPlan& plan) {
   const Array as_they_are = array_of(plan.row_of_slot, DataType::kInt32, {plan.slots});
   std::span<const int32_t> row_of_slot;
   int64_t kept = rows.rows;
@@ -225,19 +225,19 @@ AscendBackend::CombinedRows AscendBackend::combined_rows(Matrix rows, const Disp
   return {as_array(all), plan_.rows_of_slots(row_of_slot, static_cast<int32_t>(kept))};
 }
 
-std::unique_ptr<Collective> AscendBackend::connect(Collective& host) {
+std::unique_ptr<Collective> AscendDevice::connect(Collective& host) {
   device_.bind();
   return HcclCollective::connect(device_, host);
 }
 
-void AscendBackend::synchronize() {
+void AscendDevice::synchronize() {
   device_.bind();
   route_.finish_load();
   route_.forget();
   link_.finish();
 }
 
-int64_t AscendBackend::rows_at_once(const AscendLayer& layer, const Experts& experts) const {
+int64_t AscendDevice::rows_at_once(const AscendLayer& layer, const Experts& experts) const {
   const auto rows = static_cast<int64_t>(workspace_bytes_) / ExpertStage::scratch_per_row(layer, experts);
   return std::max(kCutRows, rows / kCutRows * kCutRows);
 }

@@ -11,9 +11,9 @@ namespace moe::ascend {
 // All work goes through one stream; what waits is `synchronize`, and `route` or `plan` where the host has to look at
 // tokens or choices. Where choices stay on the device, rows are sorted by `run_experts`, not by `plan`, which then
 // leaves slot_of_row and expert_offsets as they are.
-class AscendBackend final : public Backend {
+class AscendDevice final : public Device {
  public:
-  explicit AscendBackend(int index);
+  explicit AscendDevice(int index);
 
   void* allocate(size_t bytes) override;
   void deallocate(void* memory) noexcept override;
@@ -50,7 +50,7 @@ class AscendBackend final : public Backend {
   // sigmoid(router . x), [tokens, 1] on the device.
   Array shared_gates(const AscendLayer& layer, Matrix hidden);
 
-  Device device_;
+  Npu device_;
   OperatorQueue queue_;
   HostLink link_;
   DeviceSort sort_;

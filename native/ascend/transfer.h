@@ -20,7 +20,7 @@ struct UploadedBatch {
 
 class HostLink {
  public:
-  explicit HostLink(Device& device) : device_(device), pool_(device) {}
+  explicit HostLink(Npu& device) : device_(device), pool_(device) {}
 
   // `host` has been read when this returns.
   void upload(void* device, const void* host, size_t bytes);
@@ -53,7 +53,7 @@ class HostLink {
   void send_bytes(void* device, const void* host, size_t bytes);
   const void* read_bytes(const void* device, size_t bytes);
 
-  Device& device_;
+  Npu& device_;
   PinnedPool pool_;
   std::vector<Download> downloads_;
   UploadedBatch batch_{};

@@ -63,7 +63,7 @@ ExpertTypes ExpertTypes::of(const LayerSpec& spec, const SocProfile& profile) {
   throw Error(ErrorCode::kInternal, "A weight type without a meaning on Ascend");
 }
 
-Projections::Projections(Device& device, const ExpertTypes& types, int64_t experts, int64_t in, int64_t out, bool gated,
+Projections::Projections(Npu& device, const ExpertTypes& types, int64_t experts, int64_t in, int64_t out, bool gated,
                          bool biased)
     : device_(device),
       types_(types),

@@ -35,7 +35,7 @@ class Projections {
     const WeightVector *gate_bias, *up_bias;
   };
 
-  Projections(Device& device, const ExpertTypes& types, int64_t experts, int64_t in, int64_t out, bool gated,
+  Projections(Npu& device, const ExpertTypes& types, int64_t experts, int64_t in, int64_t out, bool gated,
               bool biased);
 
   // Bytes of one expert's matrix and of the vectors beside it, in the order in which `pack` writes them.
@@ -62,7 +62,7 @@ class Projections {
   void pack_bias(const WeightVector& from, int64_t first, std::byte* biases) const;
   int64_t index_of(int64_t in, int64_t column) const;
 
-  Device& device_;
+  Npu& device_;
   ExpertTypes types_;
   int64_t experts_, in_, half_, columns_;
   bool biased_, scaled_;

@@ -10,9 +10,9 @@ namespace {
 
 size_t bytes_of(Matrix matrix) { return static_cast<size_t>(matrix.rows * matrix.cols) * sizeof(float); }
 
-std::vector<float> on_host(Backend& backend, Matrix matrix) {
+std::vector<float> on_host(Device& device, Matrix matrix) {
   std::vector<float> values(matrix.rows * matrix.cols);
-  backend.download(values.data(), matrix.data, bytes_of(matrix));
+  device.download(values.data(), matrix.data, bytes_of(matrix));
   return values;
 }
 
@@ -22,7 +22,7 @@ std::vector<float> on_host(Backend& backend, Matrix matrix) {
 
 }  // namespace
 
-void Backend::gather(Matrix in, const int32_t* index, Matrix out) {
+void Device::gather(Matrix in, const int32_t* index, Matrix out) {
   std::vector<int32_t> rows(out.rows);
   download(rows.data(), index, rows.size() * sizeof(int32_t));
   const std::vector<float> from = on_host(*this, in);
@@ -38,7 +38,7 @@ void Backend::gather(Matrix in, const int32_t* index, Matrix out) {
   }
 }
 
-void Backend::place_columns(Matrix part, int64_t first_column, Matrix out) {
+void Device::place_columns(Matrix part, int64_t first_column, Matrix out) {
   const std::vector<float> from = on_host(*this, part);
   std::vector<float> to = on_host(*this, out);
   synchronize();
@@ -47,14 +47,14 @@ void Backend::place_columns(Matrix part, int64_t first_column, Matrix out) {
   upload(out.data, to.data(), bytes_of(out));
 }
 
-void Backend::run_up(const PreparedLayer&, Matrix, const DispatchPlan&, Matrix, const std::stop_token&) {
+void Device::run_up(const PreparedLayer&, Matrix, const DispatchPlan&, Matrix, const std::stop_token&) {
   refuse_columns();
 }
 
-void Backend::run_down(const PreparedLayer&, Matrix, const DispatchPlan&, Matrix, const std::stop_token&) {
+void Device::run_down(const PreparedLayer&, Matrix, const DispatchPlan&, Matrix, const std::stop_token&) {
   refuse_columns();
 }
 
-std::unique_ptr<Collective> Backend::connect(Collective&) { return nullptr; }
+std::unique_ptr<Collective> Device::connect(Collective&) { return nullptr; }
 
 }  // namespace moe

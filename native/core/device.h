@@ -55,10 +55,10 @@ class PreparedLayer {
 // Counts experts as they are prepared: (done, total). Called from one thread at a time.
 using Progress = FunctionRef<void(int64_t done, int64_t total)>;
 
-// Backends are driven by one thread. Callers own what they allocate (see DeviceBuffer).
-class Backend {
+// A device is driven by one thread. Callers own what they allocate (see DeviceBuffer).
+class Device {
  public:
-  virtual ~Backend() = default;
+  virtual ~Device() = default;
 
   // Copies follow stream order: `upload` has read `host` when it returns; downloaded bytes are valid after
   // `synchronize`.

@@ -25,7 +25,7 @@ struct Plugin {
   const char* name;                      // "cpu", "cuda", "ascend"
   std::string (*why_unavailable)();      // empty when it can run here
   std::vector<DeviceInfo> (*devices)();  // called only when available
-  std::unique_ptr<Backend> (*open)(int index);
+  std::unique_ptr<Device> (*open)(int index);
 };
 
 // Version and interface of this build, the same string in the addon and in its plugins.

@@ -28,7 +28,7 @@ constexpr int64_t bits_of(DType dtype) {
 }
 constexpr size_t size_of(DType dtype) { return bits_of(dtype) / 8; }  // of whole bytes only
 
-// A row-major float32 matrix that someone else owns. `data` lives on the backend's device.
+// A row-major float32 matrix that someone else owns. `data` lives on the device's device.
 struct Matrix {
   float* data;
   int64_t rows;
@@ -88,7 +88,7 @@ struct PackedPart {
 
 // All weights of a layer as a device packed them, for the same kind of device to use in place.
 struct PackedWeights {
-  std::string layout;  // Backend::packed_layout of the device that packed them
+  std::string layout;  // Device::packed_layout of the device that packed them
   std::vector<PackedPart> parts;
   std::shared_ptr<const void> memory;  // keeps the parts where they are for as long as the layer lives
   std::vector<int32_t> experts;        // those of them that the layer holds, in order; empty: all

@@ -35,7 +35,7 @@ class CpuLayer final : public PreparedLayer {
   std::optional<PackedMatrices> router;         // [E, H] float32; absent when there is one expert
   std::optional<PackedMatrices> shared_router;  // [1, H] float32
   std::vector<float> correction_bias;           // [E] or empty
-  mutable std::optional<Router> choose;         // keeps scratch; a backend is driven by one thread
+  mutable std::optional<Router> choose;         // keeps scratch; a device is driven by one thread
 };
 
 }  // namespace moe::cpu

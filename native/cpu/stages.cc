@@ -63,43 +63,43 @@ std::string why_unavailable() {
 
 std::vector<DeviceInfo> devices() { return {device_info()}; }
 
-std::unique_ptr<Backend> open(int index) {
+std::unique_ptr<Device> open(int index) {
   if (index != 0)
     throw Error(ErrorCode::kDeviceUnavailable,
                 "Expected the index of a cpu device to be 0, got " + std::to_string(index));
-  return std::make_unique<CpuBackend>(choose_kernels(), usable_cpus());
+  return std::make_unique<CpuDevice>(choose_kernels(), usable_cpus());
 }
 
 }  // namespace
 
-CpuBackend::CpuBackend(const Kernels& kernels, int threads) : kernels_(kernels), pool_(threads), gemm_(kernels) {}
+CpuDevice::CpuDevice(const Kernels& kernels, int threads) : kernels_(kernels), pool_(threads), gemm_(kernels) {}
 
-void* CpuBackend::allocate(size_t bytes) { return allocate_aligned(bytes); }
+void* CpuDevice::allocate(size_t bytes) { return allocate_aligned(bytes); }
 
-void CpuBackend::deallocate(void* memory) noexcept { std::free(memory); }
+void CpuDevice::deallocate(void* memory) noexcept { std::free(memory); }
 
-void CpuBackend::upload(void* device, const void* host, size_t bytes) {
+void CpuDevice::upload(void* device, const void* host, size_t bytes) {
   if (bytes > 0) std::memcpy(device, host, bytes);
 }
 
-void CpuBackend::download(void* host, const void* device, size_t bytes) {
+void CpuDevice::download(void* host, const void* device, size_t bytes) {
   if (bytes > 0) std::memcpy(host, device, bytes);
 }
 
 // The number at its begin is to be raised whenever a panel changes.
-std::string CpuBackend::packed_layout(const LayerSpec& spec) const {
+std::string CpuDevice::packed_layout(const LayerSpec& spec) const {
   return "1: panels of " + std::to_string(kernels_.panel_columns) + " columns, " + std::to_string(kernels_.lanes) +
          " lanes" + (spec.int8_activations ? ", for integer products" : "");
 }
 
-std::unique_ptr<PreparedLayer> CpuBackend::prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
+std::unique_ptr<PreparedLayer> CpuDevice::prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
                                                    const std::stop_token& stop) {
   if (host.packed) return std::make_unique<CpuLayer>(kernels_, spec, *host.packed);
   ThreadPool::Team team = pool_.team();
   return std::make_unique<CpuLayer>(kernels_, spec, host, team, progress, stop);
 }
 
-void CpuBackend::route(const PreparedLayer& layer, Matrix hidden, const Routing& out) {
+void CpuDevice::route(const PreparedLayer& layer, Matrix hidden, const Routing& out) {
   const CpuLayer& cpu = as_cpu(layer);
   ThreadPool::Team team = team_of(cpu);
   if (!cpu.router) return route_to_only_expert(hidden, team, out);
@@ -109,11 +109,11 @@ void CpuBackend::route(const PreparedLayer& layer, Matrix hidden, const Routing&
   cpu.choose->route({logits, values}, hidden.rows, team, out);
 }
 
-void CpuBackend::plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) {
+void CpuDevice::plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) {
   plan_on_host(experts, num_experts, out);
 }
 
-void CpuBackend::run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
+void CpuDevice::run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
                              const std::stop_token& stop) {
   const CpuLayer& cpu = as_cpu(layer);
   ThreadPool::Team team = team_of(cpu);
@@ -121,7 +121,7 @@ void CpuBackend::run_experts(const PreparedLayer& layer, Matrix hidden, const Di
   run(cpu.experts, cpu.spec.activation, gather(hidden.data, hidden.cols, team, stop), out.data, team, stop);
 }
 
-void CpuBackend::run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) {
+void CpuDevice::run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) {
   const CpuLayer& cpu = as_cpu(layer);
   ThreadPool::Team team = team_of(cpu);
   const float* const tiles = gather_all(hidden, team, stop);
@@ -135,7 +135,7 @@ void CpuBackend::run_shared(const PreparedLayer& layer, Matrix hidden, Matrix ou
   });
 }
 
-void CpuBackend::combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan,
+void CpuDevice::combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan,
                          Matrix shared, Matrix out) {
   const int64_t fan_out = plan.fan_out;
   ThreadPool::Team team = team_of(as_cpu(layer));
@@ -151,22 +151,22 @@ void CpuBackend::combine(const PreparedLayer& layer, Matrix rows, const Routing&
   });
 }
 
-ThreadPool::Team CpuBackend::team_of(const CpuLayer& layer) { return pool_.team(layer.spec.threads); }
+ThreadPool::Team CpuDevice::team_of(const CpuLayer& layer) { return pool_.team(layer.spec.threads); }
 
-const float* CpuBackend::gather(const float* hidden, int64_t depth, ThreadPool::Team& team,
+const float* CpuDevice::gather(const float* hidden, int64_t depth, ThreadPool::Team& team,
                                 const std::stop_token& stop) {
   float* const tiles = tiles_.reserve_as<float>(gemm_.num_rows() * depth);
   gemm_.gather(hidden, depth, tiles, team, stop);
   return tiles;
 }
 
-const float* CpuBackend::gather_all(Matrix hidden, ThreadPool::Team& team, const std::stop_token& stop) {
+const float* CpuDevice::gather_all(Matrix hidden, ThreadPool::Team& team, const std::stop_token& stop) {
   all_tokens_[1] = static_cast<int32_t>(hidden.rows);
   gemm_.set_rows({.offsets = all_tokens_, .slot_of_row = nullptr, .fan_out = 1}, 1);
   return gather(hidden.data, hidden.cols, team, stop);
 }
 
-void CpuBackend::run(const PackedExperts& experts, Activation activation, const float* tiles, float* out,
+void CpuDevice::run(const PackedExperts& experts, Activation activation, const float* tiles, float* out,
                      ThreadPool::Team& team, const std::stop_token& stop) {
   float* const intermediate = intermediate_.reserve_as<float>(gemm_.num_rows() * experts.up.columns());
   gemm_.multiply(experts.up, tiles, epilogue_of(activation), intermediate, team, stop);

@@ -18,10 +18,10 @@ constexpr Epilogue epilogue_of(Activation activation) {
 
 // Every stage has done its work when it returns. The output of a token depends on nothing but the token and the
 // weights: not on the other tokens (as long as routing does not), the number of threads, or earlier calls.
-class CpuBackend final : public Backend {
+class CpuDevice final : public Device {
  public:
   // threads: the most that stages use, the calling one among them.
-  CpuBackend(const Kernels& kernels, int threads);
+  CpuDevice(const Kernels& kernels, int threads);
 
   void* allocate(size_t bytes) override;
   void deallocate(void* memory) noexcept override;

@@ -14,21 +14,21 @@ int64_t grain_for(int64_t floats_per_row) {
 
 }  // namespace
 
-void CpuBackend::gather(Matrix in, const int32_t* index, Matrix out) {
+void CpuDevice::gather(Matrix in, const int32_t* index, Matrix out) {
   pool_.team().parallel_for(out.rows, grain_for(out.cols), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)
       if (index[row] >= 0) std::copy_n(in.data + index[row] * in.cols, in.cols, out.data + row * out.cols);
   });
 }
 
-void CpuBackend::place_columns(Matrix part, int64_t first_column, Matrix out) {
+void CpuDevice::place_columns(Matrix part, int64_t first_column, Matrix out) {
   pool_.team().parallel_for(part.rows, grain_for(part.cols), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)
       std::copy_n(part.data + row * part.cols, part.cols, out.data + row * out.cols + first_column);
   });
 }
 
-void CpuBackend::run_up(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix intermediate,
+void CpuDevice::run_up(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix intermediate,
                         const std::stop_token& stop) {
   const CpuLayer& cpu = static_cast<const CpuLayer&>(layer);
   ThreadPool::Team team = team_of(cpu);
@@ -39,7 +39,7 @@ void CpuBackend::run_up(const PreparedLayer& layer, Matrix hidden, const Dispatc
   gemm_.scatter(in_tiles, intermediate.cols, intermediate.data, team);
 }
 
-void CpuBackend::run_down(const PreparedLayer& layer, Matrix intermediate, const DispatchPlan& plan, Matrix out,
+void CpuDevice::run_down(const PreparedLayer& layer, Matrix intermediate, const DispatchPlan& plan, Matrix out,
                           const std::stop_token& stop) {
   const CpuLayer& cpu = static_cast<const CpuLayer&>(layer);
   ThreadPool::Team team = team_of(cpu);

@@ -28,25 +28,25 @@ int used_device(int index) {
 
 }  // namespace
 
-CudaBackend::Stream::Stream() {
+CudaDevice::Stream::Stream() {
   check(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
 }
-CudaBackend::Stream::~Stream() { cudaStreamDestroy(handle); }
+CudaDevice::Stream::~Stream() { cudaStreamDestroy(handle); }
 
-CudaBackend::Event::Event() {
+CudaDevice::Event::Event() {
   check(cudaEventCreateWithFlags(&handle, cudaEventDisableTiming | cudaEventBlockingSync), "cudaEventCreateWithFlags");
 }
-CudaBackend::Event::~Event() { cudaEventDestroy(handle); }
+CudaDevice::Event::~Event() { cudaEventDestroy(handle); }
 
-CudaBackend::CudaBackend(int index) : index_(used_device(index)) {}
+CudaDevice::CudaDevice(int index) : index_(used_device(index)) {}
 
-CudaBackend::~CudaBackend() {
+CudaDevice::~CudaDevice() {
   cudaSetDevice(index_);
   cudaStreamSynchronize(stream_.handle);
 }
 
 template <class Body>
-auto CudaBackend::guarded(const Body& body) {
+auto CudaDevice::guarded(const Body& body) {
   try {
     check(cudaSetDevice(index_), "cudaSetDevice");
     return body();
@@ -58,11 +58,11 @@ auto CudaBackend::guarded(const Body& body) {
   }
 }
 
-void* CudaBackend::allocate(size_t bytes) {
+void* CudaDevice::allocate(size_t bytes) {
   return guarded([&] { return allocate_device(bytes); });
 }
 
-void CudaBackend::deallocate(void* memory) noexcept {
+void CudaDevice::deallocate(void* memory) noexcept {
   try {
     guarded([&] { start(); });  // work that uses the memory may be waiting
   } catch (const Error&) {
@@ -71,7 +71,7 @@ void CudaBackend::deallocate(void* memory) noexcept {
   free_device(memory);
 }
 
-void CudaBackend::upload(void* device, const void* host, size_t bytes) {
+void CudaDevice::upload(void* device, const void* host, size_t bytes) {
   guarded([&] {
     start();
     experts_.forget_tiles();
@@ -79,14 +79,14 @@ void CudaBackend::upload(void* device, const void* host, size_t bytes) {
   });
 }
 
-void CudaBackend::download(void* host, const void* device, size_t bytes) {
+void CudaDevice::download(void* host, const void* device, size_t bytes) {
   guarded([&] {
     start();
     staging_.download(host, device, bytes);
   });
 }
 
-std::unique_ptr<PreparedLayer> CudaBackend::prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
+std::unique_ptr<PreparedLayer> CudaDevice::prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
                                                     const std::stop_token& stop) {
   return guarded([&] {
     auto layer = std::make_unique<CudaLayer>(spec, host, staging_, progress, stop);
@@ -95,7 +95,7 @@ std::unique_ptr<PreparedLayer> CudaBackend::prepare(const LayerSpec& spec, const
   });
 }
 
-void CudaBackend::route(const PreparedLayer& layer, Matrix hidden, const Routing& out) {
+void CudaDevice::route(const PreparedLayer& layer, Matrix hidden, const Routing& out) {
   guarded([&] {
     const CudaLayer& cuda = as_cuda(layer);
     most_tokens_ = std::max(most_tokens_, hidden.rows);
@@ -112,7 +112,7 @@ void CudaBackend::route(const PreparedLayer& layer, Matrix hidden, const Routing
   });
 }
 
-void CudaBackend::plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) {
+void CudaDevice::plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) {
   guarded([&] {
     if (out.slots > 0) return experts_.plan(experts, num_experts, out);
     const std::vector<int32_t> offsets(num_experts + 1, 0);
@@ -120,7 +120,7 @@ void CudaBackend::plan(const int32_t* experts, int32_t num_experts, const Dispat
   });
 }
 
-void CudaBackend::run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
+void CudaDevice::run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
                               const std::stop_token& stop) {
   guarded([&] {
     expect_not_stopped(stop);
@@ -132,7 +132,7 @@ void CudaBackend::run_experts(const PreparedLayer& layer, Matrix hidden, const D
   });
 }
 
-void CudaBackend::run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) {
+void CudaDevice::run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) {
   guarded([&] {
     expect_not_stopped(stop);
     if (hidden.rows == 0) return;
@@ -145,7 +145,7 @@ void CudaBackend::run_shared(const PreparedLayer& layer, Matrix hidden, Matrix o
   });
 }
 
-void CudaBackend::combine(const PreparedLayer&, Matrix rows, const Routing& routing, const DispatchPlan& plan,
+void CudaDevice::combine(const PreparedLayer&, Matrix rows, const Routing& routing, const DispatchPlan& plan,
                           Matrix shared, Matrix out) {
   guarded([&] {
     if (out.rows == 0) return;
@@ -157,16 +157,16 @@ void CudaBackend::combine(const PreparedLayer&, Matrix rows, const Routing& rout
   });
 }
 
-std::unique_ptr<Collective> CudaBackend::connect(Collective& host) {
+std::unique_ptr<Collective> CudaDevice::connect(Collective& host) {
   return guarded([&] {
     return NcclCollective::connect(
         stream_.handle, [this] { start(); }, host);
   });
 }
 
-void CudaBackend::start() { queue_.start(most_tokens_ <= kGraphTokens); }
+void CudaDevice::start() { queue_.start(most_tokens_ <= kGraphTokens); }
 
-void CudaBackend::synchronize() {
+void CudaDevice::synchronize() {
   guarded([&] {
     start();
     if (most_tokens_ > kGraphTokens) {

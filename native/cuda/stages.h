@@ -13,11 +13,11 @@ namespace moe::cuda {
 // A stage adds its kernels to a queue that starts with the first download, or with synchronize: nothing waits for the
 // device in between. The output of a token depends on nothing but the token and the weights: not on the other tokens
 // (as long as routing does not), nor on earlier calls. A call that throws forgets what was added.
-class CudaBackend final : public Backend {
+class CudaDevice final : public Device {
  public:
   // Throws kDeviceUnavailable where the device cannot run the kernels.
-  explicit CudaBackend(int index);
-  ~CudaBackend() override;
+  explicit CudaDevice(int index);
+  ~CudaDevice() override;
 
   void* allocate(size_t bytes) override;
   void deallocate(void* memory) noexcept override;

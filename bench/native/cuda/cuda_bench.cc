@@ -144,7 +144,7 @@ struct KernelTimes {
   double all, route, plan, experts, combine;
 };
 
-KernelTimes time_kernels(cuda::CudaBackend& backend, const PreparedLayer& layer, const LayerSpec& spec,
+KernelTimes time_kernels(cuda::CudaDevice& backend, const PreparedLayer& layer, const LayerSpec& spec,
                          const std::vector<float>& hidden, double seconds) {
   const int64_t tokens = static_cast<int64_t>(hidden.size()) / spec.hidden_size, width = spec.hidden_size;
   const int32_t top_k = spec.moe.num_experts_chosen, experts = spec.moe.expert_num;
@@ -246,7 +246,7 @@ void run(const Options& options) {
       "experts + combine ms |\n");
   std::printf("|---|---|---|---|---|---|---|---|---|---|\n");
   std::vector<std::string> lines;
-  cuda::CudaBackend backend(0);
+  cuda::CudaDevice backend(0);
   for (const std::string& shape_name : options.shapes) {
     const Shape& shape = named(std::begin(kShapes), std::end(kShapes), shape_name);
     const Weights weights(shape);

@@ -6,7 +6,7 @@ namespace moe {
 
 class DeviceBuffer {
  public:
-  explicit DeviceBuffer(Backend& backend) : backend_(backend) {}
+  explicit DeviceBuffer(Device& device) : device_(device) {}
   ~DeviceBuffer() { release(); }
   DeviceBuffer(const DeviceBuffer&) = delete;
   DeviceBuffer& operator=(const DeviceBuffer&) = delete;
@@ -16,7 +16,7 @@ class DeviceBuffer {
   T* reserve(size_t count) {
     if (const size_t bytes = count * sizeof(T); bytes > bytes_) {
       release();
-      memory_ = backend_.allocate(bytes);
+      memory_ = device_.allocate(bytes);
       bytes_ = bytes;
     }
     return static_cast<T*>(memory_);
@@ -24,12 +24,12 @@ class DeviceBuffer {
 
  private:
   void release() {
-    if (memory_) backend_.deallocate(memory_);
+    if (memory_) device_.deallocate(memory_);
     memory_ = nullptr;
     bytes_ = 0;
   }
 
-  Backend& backend_;
+  Device& device_;
   void* memory_ = nullptr;
   size_t bytes_ = 0;
 };

@@ -26,29 +26,29 @@ void check_layout(const std::string& layout, const std::string& expected) {
 
 }  // namespace
 
-Workspace::Workspace(Backend& backend)
-    : hidden(backend),
-      output(backend),
-      rows(backend),
-      shared(backend),
-      experts(backend),
-      weights(backend),
-      expert_load(backend),
-      totals(backend),
-      slot_of_row(backend),
-      row_of_slot(backend),
-      expert_offsets(backend),
-      blocks(backend) {}
+Workspace::Workspace(Device& device)
+    : hidden(device),
+      output(device),
+      rows(device),
+      shared(device),
+      experts(device),
+      weights(device),
+      expert_load(device),
+      totals(device),
+      slot_of_row(device),
+      row_of_slot(device),
+      expert_offsets(device),
+      blocks(device) {}
 
-Layer::Layer(Backend& backend, const LayerSpec& spec, const LayerWeights& weights, Progress progress,
+Layer::Layer(Device& device, const LayerSpec& spec, const LayerWeights& weights, Progress progress,
              const std::stop_token& stop, std::optional<ParallelOptions> parallel)
-    : backend_(backend), spec_(spec) {
-  if (spec_.int8_activations && !backend.takes_int8_activations())
+    : device_(device), spec_(spec) {
+  if (spec_.int8_activations && !device.takes_int8_activations())
     throw Error(ErrorCode::kConfig, "Expected `activationType` 'float': this device has no other");
   if (!parallel) {
     check_weights(spec_, weights);
-    if (weights.packed) check_layout(weights.packed->layout, backend.packed_layout(spec_));
-    prepared_ = backend.prepare(spec_, weights, progress, stop);
+    if (weights.packed) check_layout(weights.packed->layout, device.packed_layout(spec_));
+    prepared_ = device.prepare(spec_, weights, progress, stop);
     return;
   }
   const std::shared_ptr<ExpertGroup> group = parallel->group;
@@ -61,11 +61,11 @@ Layer::Layer(Backend& backend, const LayerSpec& spec, const LayerWeights& weight
     cut_columns(spec_, held, group->shape());
     check_weights(spec_, held);
     if (held.packed) {
-      check_layout(held.packed->layout, backend.packed_layout(spec_));
+      check_layout(held.packed->layout, device.packed_layout(spec_));
       held.packed->experts.assign(experts.begin(), experts.end());
     }
-    prepared_ = backend.prepare(spec_, held, progress, stop);
-    parallel_ = std::make_unique<ExpertParallel>(backend, spec_, std::move(*parallel));
+    prepared_ = device.prepare(spec_, held, progress, stop);
+    parallel_ = std::make_unique<ExpertParallel>(device, spec_, std::move(*parallel));
   } catch (...) {
     group->fail(std::current_exception());
     throw;
@@ -115,8 +115,8 @@ void Layer::run(Workspace& workspace, const HostBatch& batch, const ForwardOutpu
   const Routing routing{workspace.experts.reserve<int32_t>(slots), workspace.weights.reserve<float>(slots),
                         workspace.expert_load.reserve<uint32_t>(num_experts),
                         workspace.totals.reserve<RoutingTotals>(1)};
-  backend_.upload(hidden.data, as_float32(batch, values, workspace.widened), values * sizeof(float));
-  backend_.route(*prepared_, hidden, routing);
+  device_.upload(hidden.data, as_float32(batch, values, workspace.widened), values * sizeof(float));
+  device_.route(*prepared_, hidden, routing);
 
   if (out.output) {
     DispatchPlan plan{workspace.slot_of_row.reserve<int32_t>(slots), workspace.row_of_slot.reserve<int32_t>(slots),
@@ -127,25 +127,25 @@ void Layer::run(Workspace& workspace, const HostBatch& batch, const ForwardOutpu
       rows = run_on_group(workspace, hidden, routing, plan, shared, stop);
     } else {
       rows.data = workspace.rows.reserve<float>(slots * hidden_size);
-      backend_.plan(routing.experts, num_experts, plan);
-      backend_.run_experts(*prepared_, hidden, plan, rows, stop);
+      device_.plan(routing.experts, num_experts, plan);
+      device_.run_experts(*prepared_, hidden, plan, rows, stop);
       run_shared(workspace, hidden, shared, stop);
     }
-    backend_.combine(*prepared_, rows, routing, plan, shared, output);
-    backend_.download(out.output, output.data, values * sizeof(float));
+    device_.combine(*prepared_, rows, routing, plan, shared, output);
+    device_.download(out.output, output.data, values * sizeof(float));
   }
 
-  if (out.expert_ids) backend_.download(out.expert_ids, routing.experts, slots * sizeof(int32_t));
-  if (out.weights) backend_.download(out.weights, routing.weights, slots * sizeof(float));
-  if (out.expert_load) backend_.download(out.expert_load, routing.expert_load, num_experts * sizeof(uint32_t));
-  if (out.totals) backend_.download(out.totals, routing.totals, sizeof(RoutingTotals));
-  backend_.synchronize();
+  if (out.expert_ids) device_.download(out.expert_ids, routing.experts, slots * sizeof(int32_t));
+  if (out.weights) device_.download(out.weights, routing.weights, slots * sizeof(float));
+  if (out.expert_load) device_.download(out.expert_load, routing.expert_load, num_experts * sizeof(uint32_t));
+  if (out.totals) device_.download(out.totals, routing.totals, sizeof(RoutingTotals));
+  device_.synchronize();
 }
 
 void Layer::run_shared(Workspace& workspace, Matrix hidden, Matrix& shared, const std::stop_token& stop) const {
   if (spec_.shared_size == 0) return;
   shared.data = workspace.shared.reserve<float>(shared.rows * shared.cols);
-  backend_.run_shared(*prepared_, hidden, shared, stop);
+  device_.run_shared(*prepared_, hidden, shared, stop);
 }
 
 // What is sent where is planned on the host, which has to know it anyway. What comes back is planned by the device, as
@@ -153,15 +153,15 @@ void Layer::run_shared(Workspace& workspace, Matrix hidden, Matrix& shared, cons
 Matrix Layer::run_on_group(Workspace& workspace, Matrix hidden, const Routing& routing, DispatchPlan& plan,
                            Matrix& shared, const std::stop_token& stop) const {
   workspace.choices.resize(plan.slots);
-  backend_.download(workspace.choices.data(), routing.experts, plan.slots * sizeof(int32_t));
-  backend_.synchronize();
+  device_.download(workspace.choices.data(), routing.experts, plan.slots * sizeof(int32_t));
+  device_.synchronize();
   const auto meanwhile = [&] { run_shared(workspace, hidden, shared, stop); };
   const Matrix rows = parallel_->run(*prepared_, hidden, workspace.choices, meanwhile, stop);
   const auto blocks = parallel_->blocks();
   int32_t* const block_of_slot = workspace.blocks.reserve<int32_t>(plan.slots);
-  backend_.upload(block_of_slot, blocks.of_slot.data(), blocks.of_slot.size_bytes());
+  device_.upload(block_of_slot, blocks.of_slot.data(), blocks.of_slot.size_bytes());
   plan.expert_offsets = workspace.expert_offsets.reserve<int32_t>(blocks.count + 1);
-  backend_.plan(block_of_slot, blocks.count, plan);
+  device_.plan(block_of_slot, blocks.count, plan);
   return rows;
 }
 

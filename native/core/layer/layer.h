@@ -14,7 +14,7 @@ namespace moe {
 
 // Device memory for one batch. One per device: its layers run one after another and share it.
 struct Workspace {
-  explicit Workspace(Backend& backend);
+  explicit Workspace(Device& device);
 
   DeviceBuffer hidden, output, rows, shared;
   DeviceBuffer experts, weights, expert_load, totals;
@@ -45,7 +45,7 @@ class Layer {
   // Checks that the weights fit the spec (kShape names the one that does not), then packs them. With a group the
   // experts are those of the rank's set (packed weights have all of them), and every rank makes its layer and runs its
   // batches in step with the others.
-  Layer(Backend& backend, const LayerSpec& spec, const LayerWeights& weights, Progress progress,
+  Layer(Device& device, const LayerSpec& spec, const LayerWeights& weights, Progress progress,
         const std::stop_token& stop, std::optional<ParallelOptions> parallel = {});
 
   // Routes the batch and, if an output is asked for, runs the experts. Blocks until the results are in place.
@@ -64,7 +64,7 @@ class Layer {
   const LayerSpec& spec() const { return spec_; }
   size_t weight_bytes() const { return prepared_->weight_bytes(); }
   // Valid for as long as the layer lives; no parts where its device cannot give any.
-  PackedWeights packed() const { return {backend_.packed_layout(spec_), prepared_->packed_parts(), {}, {}}; }
+  PackedWeights packed() const { return {device_.packed_layout(spec_), prepared_->packed_parts(), {}, {}}; }
   std::vector<std::string> notes() const { return prepared_->notes(); }
 
  private:
@@ -73,7 +73,7 @@ class Layer {
                       const std::stop_token& stop) const;
   void run_shared(Workspace& workspace, Matrix hidden, Matrix& shared, const std::stop_token& stop) const;
 
-  Backend& backend_;
+  Device& device_;
   LayerSpec spec_;
   std::unique_ptr<PreparedLayer> prepared_;
   std::unique_ptr<ExpertParallel> parallel_;  // null where all experts are here

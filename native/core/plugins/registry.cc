@@ -79,17 +79,17 @@ const Plugin* Registry::find(const std::string& name, std::string& reason) {
   return reason.empty() ? plugin : nullptr;
 }
 
-std::vector<BackendStatus> Registry::list() {
-  std::vector<BackendStatus> statuses;
+std::vector<FamilyStatus> Registry::list() {
+  std::vector<FamilyStatus> statuses;
   for (const char* name : kFamilies) {
-    BackendStatus status{name, "", {}};
+    FamilyStatus status{name, "", {}};
     if (const Plugin* plugin = find(name, status.reason)) status.devices = plugin->devices();
     statuses.push_back(std::move(status));
   }
   return statuses;
 }
 
-std::unique_ptr<Backend> Registry::open(const std::string& name, int index) {
+std::unique_ptr<Device> Registry::open(const std::string& name, int index) {
   std::string reason;
   const Plugin* const plugin = find(name, reason);
   if (!plugin) throw Error(ErrorCode::kDeviceUnavailable, "Device `" + name + "` cannot be used: " + reason);

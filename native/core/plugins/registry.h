@@ -10,7 +10,7 @@
 
 namespace moe {
 
-struct BackendStatus {
+struct FamilyStatus {
   std::string name;
   std::string reason;               // why it cannot run here; empty when it can
   std::vector<DeviceInfo> devices;  // empty when it cannot
@@ -28,10 +28,10 @@ class Registry {
   std::string plugin_path(const std::string& name) const;
 
   // Every family the project knows, in the order 'auto' tries them: ascend, cuda, cpu.
-  std::vector<BackendStatus> list();
+  std::vector<FamilyStatus> list();
 
   // Throws kDeviceUnavailable with the reason, never falls back to another family.
-  std::unique_ptr<Backend> open(const std::string& name, int index);
+  std::unique_ptr<Device> open(const std::string& name, int index);
 
   // Throws kDeviceUnavailable with the reason where there is no such library.
   std::unique_ptr<Transport> open_transport(const std::string& name, const TransportOptions& options);

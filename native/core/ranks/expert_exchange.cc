@@ -4,14 +4,14 @@
 #include <cstring>
 
 namespace moe {
-ExpertExchange::ExpertExchange(Backend& backend, Collective& collective, int64_t hidden_size, Options options)
-    : backend_(backend),
+ExpertExchange::ExpertExchange(Device& device, Collective& collective, int64_t hidden_size, Options options)
+    : device_(device),
       collective_(collective),
       hidden_size_(hidden_size),
       options_(std::move(options)),
-      device_index_(backend),
-      home_(backend) {
-  for (int32_t chunk = 0; chunk < options_.chunks; ++chunk) chunks_.push_back(std::make_unique<Chunk>(backend));
+      device_index_(device),
+      home_(device) {
+  for (int32_t chunk = 0; chunk < options_.chunks; ++chunk) chunks_.push_back(std::make_unique<Chunk>(device));
 }
 
 void ExpertExchange::plan(std::span<const int32_t> experts, int32_t top_k) {
@@ -62,8 +62,8 @@ void ExpertExchange::lay_out(CountsOf counts_of) {
 void ExpertExchange::gather_rows(Matrix from, std::span<const int32_t> index, float* to) {
   if (index.empty()) return;
   int32_t* const on_device = device_index_.reserve<int32_t>(index.size());
-  backend_.upload(on_device, index.data(), index.size_bytes());
-  backend_.gather(from, on_device, {to, static_cast<int64_t>(index.size()), from.cols});
+  device_.upload(on_device, index.data(), index.size_bytes());
+  device_.gather(from, on_device, {to, static_cast<int64_t>(index.size()), from.cols});
 }
 
 // Begins to send the chunk's rows, each set's followed by their experts, and to receive those of other sets. The own
@@ -97,7 +97,7 @@ void ExpertExchange::dispatch(int32_t number, Matrix hidden) {
     const int64_t rows_behind = rows_of_experts(rows.size(), count.choices, hidden_size_);
     experts_.assign(rows_behind * hidden_size_, 0);  // whole rows, so that no memory is sent that nobody wrote
     std::ranges::copy(experts, experts_.begin());
-    backend_.upload(sent + (row + rows.size()) * hidden_size_, experts_.data(), experts_.size() * sizeof(int32_t));
+    device_.upload(sent + (row + rows.size()) * hidden_size_, experts_.data(), experts_.size() * sizeof(int32_t));
     row += rows.size() + rows_behind;
   }
 
@@ -147,11 +147,11 @@ void ExpertExchange::receive(int32_t number) {
       const Part rows(static_cast<int64_t>(outgoing_.count(number, block.set).rows), block.slice, slices());
       std::copy_n(own.data() + rows.begin * block.choices, count, next);
     } else {
-      backend_.download(next, arrived + (block.first_row + block.rows) * hidden_size_, count * sizeof(int32_t));
+      device_.download(next, arrived + (block.first_row + block.rows) * hidden_size_, count * sizeof(int32_t));
     }
     next += count;
   }
-  backend_.synchronize();
+  device_.synchronize();
   chunk.rows.take_experts(experts_, static_cast<int32_t>(options_.placement.experts_of(shape().set()).size()));
 }
 

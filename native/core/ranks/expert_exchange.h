@@ -26,8 +26,8 @@ class ExpertExchange {
     bool group_wise = false;  // each member of a set carries its part of the rows between sets
   };
 
-  // Backend and collective are borrowed.
-  ExpertExchange(Backend& backend, Collective& collective, int64_t hidden_size, Options options);
+  // Device and collective are borrowed.
+  ExpertExchange(Device& device, Collective& collective, int64_t hidden_size, Options options);
 
   // experts: [tokens, top_k] in host memory, -1 where there is no choice.
   void plan(std::span<const int32_t> experts, int32_t top_k);
@@ -51,7 +51,7 @@ class ExpertExchange {
 
  private:
   struct Chunk {
-    explicit Chunk(Backend& backend) : sent(backend), arrived(backend), returned(backend) {}
+    explicit Chunk(Device& device) : sent(device), arrived(device), returned(device) {}
     ArrivedRows rows;
     DeviceBuffer sent, arrived, returned;
     uint64_t dispatch = 0, combine = 0;
@@ -72,7 +72,7 @@ class ExpertExchange {
   void combine(int32_t chunk, Matrix done);
   void finish(int32_t chunk);
 
-  Backend& backend_;
+  Device& device_;
   Collective& collective_;
   int64_t hidden_size_;
   Options options_;

@@ -45,16 +45,16 @@ ExpertGroup::ExpertGroup(std::unique_ptr<Collective> collective, GroupShape shap
   if (!plan_) costs_ = measure_exchanges(*collective_, shape_);
 }
 
-ExpertGroup::Membership::Membership(std::shared_ptr<ExpertGroup> joined, Backend& backend) : group_(std::move(joined)) {
+ExpertGroup::Membership::Membership(std::shared_ptr<ExpertGroup> joined, Device& device) : group_(std::move(joined)) {
   ExpertGroup& group = *group_;
   group.expect_usable();
-  if (group.backend_ && group.backend_ != &backend)
+  if (group.device_ && group.device_ != &device)
     throw Error(ErrorCode::kConfig, "Expected all layers of a group to be on one device");
-  if (!group.backend_) {
-    group.on_device_ = backend.connect(*group.collective_);
+  if (!group.device_) {
+    group.on_device_ = device.connect(*group.collective_);
     group.by_way_of_host_ = !group.on_device_;
-    if (group.by_way_of_host_) group.on_device_ = std::make_unique<StagedCollective>(backend, *group.collective_);
-    group.backend_ = &backend;
+    if (group.by_way_of_host_) group.on_device_ = std::make_unique<StagedCollective>(device, *group.collective_);
+    group.device_ = &device;
   }
   number_ = group.layers_++;
   ++group.live_layers_;
@@ -63,7 +63,7 @@ ExpertGroup::Membership::Membership(std::shared_ptr<ExpertGroup> joined, Backend
 ExpertGroup::Membership::~Membership() {
   if (--group_->live_layers_ > 0) return;
   group_->on_device_.reset();
-  group_->backend_ = nullptr;
+  group_->device_ = nullptr;
 }
 
 ExchangePlan ExpertGroup::Membership::next_plan(const ExchangeLoad& load) const {

@@ -48,7 +48,7 @@ class ExpertGroup {
   class Membership {
    public:
     // Throws kConfig where the group is on another device.
-    Membership(std::shared_ptr<ExpertGroup> group, Backend& backend);
+    Membership(std::shared_ptr<ExpertGroup> group, Device& device);
     ~Membership();
     Membership(const Membership&) = delete;
     Membership& operator=(const Membership&) = delete;
@@ -113,7 +113,7 @@ class ExpertGroup {
   uint32_t layers_ = 0;    // so far
   std::atomic<int> live_layers_{0};
   uint64_t calls_ = 0;
-  Backend* backend_ = nullptr;
+  Device* device_ = nullptr;
   std::unique_ptr<Collective> on_device_;
   bool by_way_of_host_ = true;
   std::vector<std::byte> out_, in_;

@@ -16,30 +16,30 @@ uint64_t digest_of(std::span<const int32_t> values) {  // FNV-1a
 
 }  // namespace
 
-ExpertParallel::Levels::Levels(Backend& backend, const ExpertGroup::Membership& membership, const LayerSpec& spec,
+ExpertParallel::Levels::Levels(Device& device, const ExpertGroup::Membership& membership, const LayerSpec& spec,
                                const ParallelOptions& options)
     : same_place(membership.collective(), membership.group().shape().place(), membership.group().shape().ranks_per_node,
                  membership.group().shape().nodes()),
-      between(backend, same_place, spec.hidden_size,
+      between(device, same_place, spec.hidden_size,
               {.shape = {.rank = membership.group().shape().node(), .size = membership.group().shape().nodes()},
                .placement = options.placement.by_node(membership.group().shape().ranks_per_node),
                .chunks = options.chunks}),
-      node(backend, membership.host(), membership.collective(), membership.group().shape(), options.placement,
+      node(device, membership.host(), membership.collective(), membership.group().shape(), options.placement,
            spec.hidden_size) {}
 
-ExpertParallel::ExpertParallel(Backend& backend, const LayerSpec& spec, ParallelOptions options)
-    : membership_(options.group, backend),
+ExpertParallel::ExpertParallel(Device& device, const LayerSpec& spec, ParallelOptions options)
+    : membership_(options.group, device),
       num_experts_(spec.moe.expert_num),
       top_k_(spec.moe.num_experts_chosen),
       hidden_size_(spec.hidden_size),
-      local_(backend, membership_.collective(), shape(), spec,
+      local_(device, membership_.collective(), shape(), spec,
              static_cast<int32_t>(options.placement.experts_of(shape().set()).size())) {
   if (shape().model_parallel == 1) options.group_wise = false;
   options.chunks = std::min(options.chunks, kMaxChunks);
   flat_ = std::make_unique<ExpertExchange>(
-      backend, membership_.collective(), hidden_size_,
+      device, membership_.collective(), hidden_size_,
       ExpertExchange::Options{shape(), options.placement, options.chunks, options.group_wise});
-  if (shape().has_levels()) levels_ = std::make_unique<Levels>(backend, membership_, spec, options);
+  if (shape().has_levels()) levels_ = std::make_unique<Levels>(device, membership_, spec, options);
   describe_layer(spec, options);
 }
 

@@ -31,7 +31,7 @@ class ExpertParallel {
  public:
   // Every rank describes the layer to all others; throws kConfig where they differ. Weights must be those of
   // options.placement.experts_of(set), and the columns that cut_columns leaves.
-  ExpertParallel(Backend& backend, const LayerSpec& spec, ParallelOptions options);
+  ExpertParallel(Device& device, const LayerSpec& spec, ParallelOptions options);
 
   // Runs what `experts`, [tokens, K] in host memory, chooses for `hidden`. `meanwhile` is called while rows travel.
   // Returns the results, valid until the next call, sorted by blocks().of_slot as rows are by expert; there is room for
@@ -50,7 +50,7 @@ class ExpertParallel {
  private:
   // By way of a rank on each node.
   struct Levels {
-    Levels(Backend& backend, const ExpertGroup::Membership& membership, const LayerSpec& spec,
+    Levels(Device& device, const ExpertGroup::Membership& membership, const LayerSpec& spec,
            const ParallelOptions& options);
     SubCollective same_place;
     ExpertExchange between;

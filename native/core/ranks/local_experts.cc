@@ -4,22 +4,22 @@
 
 namespace moe {
 
-LocalExperts::LocalExperts(Backend& backend, Collective& collective, const GroupShape& shape, const LayerSpec& spec,
+LocalExperts::LocalExperts(Device& device, Collective& collective, const GroupShape& shape, const LayerSpec& spec,
                            int32_t experts)
-    : backend_(backend),
+    : device_(device),
       collective_(collective),
       shape_(shape),
       hidden_size_(spec.hidden_size),
       intermediate_size_(spec.intermediate_size),
       experts_(experts),
-      device_experts_(backend),
-      slot_of_row_(backend),
-      row_of_slot_(backend),
-      expert_offsets_(backend),
-      done_(backend),
-      part_(backend),
-      parts_(backend),
-      intermediate_(backend) {}
+      device_experts_(device),
+      slot_of_row_(device),
+      row_of_slot_(device),
+      expert_offsets_(device),
+      done_(device),
+      part_(device),
+      parts_(device),
+      intermediate_(device) {}
 
 Matrix LocalExperts::run(const PreparedLayer& layer, ArrivedRows& rows, Matrix arrived, const std::stop_token& stop) {
   rows.sort_results(rows.experts(), experts_);
@@ -27,12 +27,12 @@ Matrix LocalExperts::run(const PreparedLayer& layer, ArrivedRows& rows, Matrix a
   if (done.rows == 0) return done;
   const std::vector<int32_t>& experts = rows.experts();
   int32_t* const on_device = device_experts_.reserve<int32_t>(experts.size());
-  backend_.upload(on_device, experts.data(), experts.size() * sizeof(int32_t));
+  device_.upload(on_device, experts.data(), experts.size() * sizeof(int32_t));
   const DispatchPlan plan{slot_of_row_.reserve<int32_t>(experts.size()), row_of_slot_.reserve<int32_t>(experts.size()),
                           expert_offsets_.reserve<int32_t>(experts_ + 1), rows.slots(), rows.choices()};
-  backend_.plan(on_device, experts_, plan);
+  device_.plan(on_device, experts_, plan);
   if (shape_.model_parallel == 1)
-    backend_.run_experts(layer, arrived, plan, done, stop);
+    device_.run_experts(layer, arrived, plan, done, stop);
   else
     run_columns(layer, arrived, plan, done, stop);
   return done;
@@ -46,10 +46,10 @@ void LocalExperts::run_columns(const PreparedLayer& layer, Matrix hidden, const 
                 columns = Part(hidden_size_, shape_.member(), members).size();
   const Matrix whole{intermediate_.reserve<float>(rows * intermediate_size_), rows, intermediate_size_};
   const Matrix up{part_.reserve<float>(rows * width), rows, width};
-  backend_.run_up(layer, hidden, plan, up, stop);
+  device_.run_up(layer, hidden, plan, up, stop);
   all_gather_columns(up, whole);
   const Matrix down{part_.reserve<float>(rows * columns), rows, columns};
-  backend_.run_down(layer, whole, plan, down, stop);
+  device_.run_down(layer, whole, plan, down, stop);
   all_gather_columns(down, out);
 }
 
@@ -67,11 +67,11 @@ void LocalExperts::all_gather_columns(Matrix part, Matrix whole) {
       receives_.push_back({shape_.rank_of(shape_.set(), from), bytes(theirs.begin), bytes(theirs.size())});
   }
   const uint64_t exchange = collective_.start(part.data, sends_, parts, receives_);
-  if (part.cols > 0) backend_.place_columns(part, columns_of(shape_.member()).begin, whole);
+  if (part.cols > 0) device_.place_columns(part, columns_of(shape_.member()).begin, whole);
   collective_.wait(exchange);
   for (int member = 0; member < members; ++member)
     if (const Part theirs = columns_of(member); member != shape_.member() && theirs.size() > 0)
-      backend_.place_columns({parts + whole.rows * theirs.begin, whole.rows, theirs.size()}, theirs.begin, whole);
+      device_.place_columns({parts + whole.rows * theirs.begin, whole.rows, theirs.size()}, theirs.begin, whole);
 }
 
 }  // namespace moe

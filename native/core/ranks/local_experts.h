@@ -12,9 +12,9 @@ namespace moe {
 
 class LocalExperts {
  public:
-  // Backend and collective are borrowed. The rank's experts are so many, and the members of its set share their
+  // Device and collective are borrowed. The rank's experts are so many, and the members of its set share their
   // columns.
-  LocalExperts(Backend& backend, Collective& collective, const GroupShape& shape, const LayerSpec& spec,
+  LocalExperts(Device& device, Collective& collective, const GroupShape& shape, const LayerSpec& spec,
                int32_t experts);
 
   // Results stand sorted by expert, as rows.row_of_result() says; valid until the next call. Members of a set run the
@@ -26,7 +26,7 @@ class LocalExperts {
                    const std::stop_token& stop);
   void all_gather_columns(Matrix part, Matrix whole);
 
-  Backend& backend_;
+  Device& device_;
   Collective& collective_;
   GroupShape shape_;
   int64_t hidden_size_;

@@ -6,11 +6,11 @@
 
 namespace moe {
 
-NodeExperts::NodeExperts(Backend& backend, Collective& host, Collective& collective, const GroupShape& shape,
+NodeExperts::NodeExperts(Device& device, Collective& host, Collective& collective, const GroupShape& shape,
                          const Placement& placement, int64_t hidden_size)
     : host_(host, shape.node() * shape.ranks_per_node, 1, shape.ranks_per_node),
       collective_(collective, shape.node() * shape.ranks_per_node, 1, shape.ranks_per_node),
-      exchange_(backend, collective_, hidden_size,
+      exchange_(device, collective_, hidden_size,
                 {.shape = {.rank = shape.place(), .size = shape.ranks_per_node},
                  .placement = placement.inside_node(shape.node(), shape.ranks_per_node)}),
       counts_(static_cast<size_t>(shape.ranks_per_node) * shape.ranks_per_node) {}

@@ -12,9 +12,9 @@ namespace moe {
 // ranks of the node.
 class NodeExperts {
  public:
-  // Backend and collectives are borrowed: `host` moves host memory, `collective` that of the device. `placement` is
+  // Device and collectives are borrowed: `host` moves host memory, `collective` that of the device. `placement` is
   // that of the whole group.
-  NodeExperts(Backend& backend, Collective& host, Collective& collective, const GroupShape& shape,
+  NodeExperts(Device& device, Collective& host, Collective& collective, const GroupShape& shape,
               const Placement& placement, int64_t hidden_size);
 
   // Every rank of the node calls it in step. Results are left as rows.row_of_result() says; valid until the next call.

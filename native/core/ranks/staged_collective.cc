@@ -15,16 +15,16 @@ size_t end_of(std::span<const Transfer> transfers) {
 
 uint64_t StagedCollective::start(const void* send, std::span<const Transfer> sends, void* receive,
                                  std::span<const Transfer> receives) {
-  if (backend_.memory_is_host()) return host_.start(send, sends, receive, receives);
+  if (device_.memory_is_host()) return host_.start(send, sends, receive, receives);
   auto staged = std::make_unique<Staged>();
   staged->receive = receive;
   staged->receives.assign(receives.begin(), receives.end());
   staged->sent.resize(end_of(sends));
   staged->received.resize(end_of(receives));
   for (const Transfer& transfer : sends)
-    backend_.download(staged->sent.data() + transfer.offset, static_cast<const std::byte*>(send) + transfer.offset,
+    device_.download(staged->sent.data() + transfer.offset, static_cast<const std::byte*>(send) + transfer.offset,
                       transfer.bytes);
-  backend_.synchronize();
+  device_.synchronize();
   staged->exchange = host_.start(staged->sent.data(), sends, staged->received.data(), receives);
   staged_.push_back(std::move(staged));
   return staged_.back()->exchange;
@@ -36,7 +36,7 @@ void StagedCollective::deliver(uint64_t exchange) {
   if (place == staged_.end()) return;
   const Staged& staged = **place;
   for (const Transfer& transfer : staged.receives)
-    backend_.upload(static_cast<std::byte*>(staged.receive) + transfer.offset, staged.received.data() + transfer.offset,
+    device_.upload(static_cast<std::byte*>(staged.receive) + transfer.offset, staged.received.data() + transfer.offset,
                     transfer.bytes);
   staged_.erase(place);
 }

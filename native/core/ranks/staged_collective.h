@@ -12,7 +12,7 @@ namespace moe {
 class StagedCollective final : public Collective {
  public:
   // Both are borrowed.
-  StagedCollective(Backend& backend, Collective& host) : backend_(backend), host_(host) {}
+  StagedCollective(Device& device, Collective& host) : device_(device), host_(host) {}
 
   int rank() const override { return host_.rank(); }
   int size() const override { return host_.size(); }
@@ -39,7 +39,7 @@ class StagedCollective final : public Collective {
 
   void deliver(uint64_t exchange);
 
-  Backend& backend_;
+  Device& device_;
   Collective& host_;
   std::vector<std::unique_ptr<Staged>> staged_;  // under way
 };

@@ -23,7 +23,7 @@ class Experts : public EachInstructionSet {
                                          << options.hidden << " I " << options.intermediate;
   }
 
-  cpu::CpuBackend backend_{kernels(), 2};
+  cpu::CpuDevice backend_{kernels(), 2};
 };
 INSTANTIATE_TEST_SUITE_P(Cpu, Experts, testing::ValuesIn(cpu::supported_kernels()), kernels_name);
 

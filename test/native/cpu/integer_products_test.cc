@@ -11,7 +11,7 @@ namespace {
 
 class IntegerProducts : public EachInstructionSet {
  protected:
-  cpu::CpuBackend backend_{kernels(), 2};
+  cpu::CpuDevice backend_{kernels(), 2};
 };
 INSTANTIATE_TEST_SUITE_P(Cpu, IntegerProducts, testing::ValuesIn(cpu::supported_kernels()), kernels_name);
 

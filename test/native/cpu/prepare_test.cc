@@ -13,7 +13,7 @@ namespace moe::test {
 namespace {
 
 TEST(Prepare, ReportsEachExpertOnceAndInOrder) {
-  cpu::CpuBackend backend(cpu::choose_kernels(), 3);
+  cpu::CpuDevice backend(cpu::choose_kernels(), 3);
   RandomLayer layer({.experts = 20, .shared = 30});
   int64_t last = 0;
   backend.prepare(layer.spec, layer.host,
@@ -27,7 +27,7 @@ TEST(Prepare, ReportsEachExpertOnceAndInOrder) {
 }
 
 TEST(Prepare, EndsWithAbortedOnAStopRequest) {
-  cpu::CpuBackend backend(cpu::choose_kernels(), 2);
+  cpu::CpuDevice backend(cpu::choose_kernels(), 2);
   RandomLayer layer({.experts = 20});
   std::stop_source source;
   const auto stop_at_third = [&](int64_t done, int64_t) {
@@ -42,7 +42,7 @@ TEST(Prepare, EndsWithAbortedOnAStopRequest) {
 }
 
 TEST(Prepare, CountsTheBytesOfThePackedWeights) {
-  cpu::CpuBackend backend(cpu::choose_kernels(), 2);
+  cpu::CpuDevice backend(cpu::choose_kernels(), 2);
   const LayerOptions wide{.hidden = 256, .intermediate = 128, .experts = 8};
   LayerOptions half = wide;
   half.held = {WeightType::kBFloat16};
@@ -66,7 +66,7 @@ TEST(Prepare, CountsTheBytesOfThePackedWeights) {
 }
 
 TEST(Prepare, TakesItsOwnPackedPartsAndGivesTheSameBits) {
-  cpu::CpuBackend backend(cpu::choose_kernels(), 2);
+  cpu::CpuDevice backend(cpu::choose_kernels(), 2);
   for (const Held held : kEveryHeld) {
     RandomLayer random({.hidden = 70, .intermediate = 45, .shared = 20, .held = held, .biases = true});
     const std::unique_ptr<PreparedLayer> first = prepare(backend, random);
@@ -89,7 +89,7 @@ TEST(Prepare, TakesItsOwnPackedPartsAndGivesTheSameBits) {
 }
 
 TEST(Prepare, EndsWithOutOfMemoryWhenTheWeightsDoNotFit) {
-  cpu::CpuBackend backend(cpu::choose_kernels(), 1);
+  cpu::CpuDevice backend(cpu::choose_kernels(), 1);
   RandomLayer layer({.experts = 1, .top_k = 1});
   layer.spec.hidden_size = layer.spec.intermediate_size = 1 << 23;
   try {
@@ -101,7 +101,7 @@ TEST(Prepare, EndsWithOutOfMemoryWhenTheWeightsDoNotFit) {
 }
 
 TEST(RunExperts, EndWithAbortedOnAStopRequest) {
-  cpu::CpuBackend backend(cpu::choose_kernels(), 2);
+  cpu::CpuDevice backend(cpu::choose_kernels(), 2);
   RandomLayer layer({});
   const std::unique_ptr<PreparedLayer> prepared = prepare(backend, layer);
   const std::vector<float> hidden = layer.hidden(40);

@@ -24,7 +24,7 @@ class Route : public EachInstructionSet {
     return out;
   }
 
-  cpu::CpuBackend backend_{kernels(), 2};
+  cpu::CpuDevice backend_{kernels(), 2};
 };
 INSTANTIATE_TEST_SUITE_P(Cpu, Route, testing::ValuesIn(cpu::supported_kernels()), kernels_name);
 

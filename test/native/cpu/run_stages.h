@@ -31,12 +31,12 @@ inline Choices round_robin(int64_t tokens, int32_t fan_out, int32_t experts) {
   return choices;
 }
 
-inline std::unique_ptr<PreparedLayer> prepare(Backend& backend, const RandomLayer& layer) {
+inline std::unique_ptr<PreparedLayer> prepare(Device& backend, const RandomLayer& layer) {
   return backend.prepare(layer.spec, layer.host, [](int64_t, int64_t) {}, {});
 }
 
 // plan, run_experts, combine: [tokens, H]. `shared` is added when it is not empty.
-inline std::vector<float> run_experts(Backend& backend, const PreparedLayer& prepared, const LayerSpec& spec,
+inline std::vector<float> run_experts(Device& backend, const PreparedLayer& prepared, const LayerSpec& spec,
                                       std::vector<float> hidden, Choices choices, std::vector<float> shared = {},
                                       const std::stop_token& stop = {}) {
   const int64_t tokens = choices.tokens(), width = spec.hidden_size;

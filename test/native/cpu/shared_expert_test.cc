@@ -23,7 +23,7 @@ class SharedExpert : public EachInstructionSet {
     EXPECT_FALSE(!(error <= 1e-5)) << error << " at T " << tokens;
   }
 
-  cpu::CpuBackend backend_{kernels(), 2};
+  cpu::CpuDevice backend_{kernels(), 2};
 };
 INSTANTIATE_TEST_SUITE_P(Cpu, SharedExpert, testing::ValuesIn(cpu::supported_kernels()), kernels_name);
 

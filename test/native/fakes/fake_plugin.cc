@@ -1,4 +1,4 @@
-// A plugin that computes on the host and fails where it is told to: MOE_FAKE_FAIL names a method of Backend, or `open`,
+// A plugin that computes on the host and fails where it is told to: MOE_FAKE_FAIL names a method of Device, or `open`,
 // and that call throws kOutOfMemory from `allocate`, kDevice from any other. MOE_FAKE_UNAVAILABLE is the reason why it
 // cannot run here. Both are read when the call is made.
 #include <cstdlib>
@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 #include "core/plugin.h"
-#include "fakes/host_backend.h"
+#include "fakes/host_device.h"
 
 #ifndef MOE_FAKE_BUILD_ID
 #define MOE_FAKE_BUILD_ID moe::kBuildId
@@ -22,46 +22,46 @@ void fail_if_told(const std::string& call) {
   throw Error(ErrorCode::kDevice, "The fake device failed in " + call);
 }
 
-class FakeBackend final : public HostBackend {
+class FakeDevice final : public HostDevice {
  public:
   void* allocate(size_t bytes) override {
     fail_if_told("allocate");
-    return HostBackend::allocate(bytes);
+    return HostDevice::allocate(bytes);
   }
   void upload(void* device, const void* host, size_t bytes) override {
     fail_if_told("upload");
-    HostBackend::upload(device, host, bytes);
+    HostDevice::upload(device, host, bytes);
   }
   void download(void* host, const void* device, size_t bytes) override {
     fail_if_told("download");
-    HostBackend::download(host, device, bytes);
+    HostDevice::download(host, device, bytes);
   }
   std::unique_ptr<PreparedLayer> prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
                                          const std::stop_token& stop) override {
     fail_if_told("prepare");
-    return HostBackend::prepare(spec, host, progress, stop);
+    return HostDevice::prepare(spec, host, progress, stop);
   }
   void route(const PreparedLayer& layer, Matrix hidden, const Routing& out) override {
     fail_if_told("route");
-    HostBackend::route(layer, hidden, out);
+    HostDevice::route(layer, hidden, out);
   }
   void plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) override {
     fail_if_told("plan");
-    HostBackend::plan(experts, num_experts, out);
+    HostDevice::plan(experts, num_experts, out);
   }
   void run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
                    const std::stop_token& stop) override {
     fail_if_told("run_experts");
-    HostBackend::run_experts(layer, hidden, plan, out, stop);
+    HostDevice::run_experts(layer, hidden, plan, out, stop);
   }
   void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) override {
     fail_if_told("run_shared");
-    HostBackend::run_shared(layer, hidden, out, stop);
+    HostDevice::run_shared(layer, hidden, out, stop);
   }
   void combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared,
                Matrix out) override {
     fail_if_told("combine");
-    HostBackend::combine(layer, rows, routing, plan, shared, out);
+    HostDevice::combine(layer, rows, routing, plan, shared, out);
   }
   void synchronize() override { fail_if_told("synchronize"); }
 };
@@ -78,9 +78,9 @@ std::vector<DeviceInfo> devices() {
   return both;
 }
 
-std::unique_ptr<Backend> open(int) {
+std::unique_ptr<Device> open(int) {
   fail_if_told("open");
-  return std::make_unique<FakeBackend>();
+  return std::make_unique<FakeDevice>();
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ class SmallLayer {
   SmallLayer& operator=(const SmallLayer&) = delete;
 
   // Three tokens through the layer on `backend`.
-  std::vector<float> forward(Backend& backend) const {
+  std::vector<float> forward(Device& backend) const {
     const std::vector<float> hidden{1.0f, -0.5f, 0.25f, 2.0f, -1.0f, -1.0f};
     std::vector<float> output(hidden.size());
     const Layer layer(backend, spec, weights, [](int64_t, int64_t) {}, {});

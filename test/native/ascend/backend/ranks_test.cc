@@ -8,7 +8,7 @@ namespace {
 
 // The layer of one of two ranks, forwarded there, each on a device of its own.
 Result forward_on_rank(ThreadRanks& ranks, int rank, const RandomLayer& random, const std::vector<float>& hidden) {
-  ascend::AscendBackend npu(rank);
+  ascend::AscendDevice npu(rank);
   const GroupShape shape{rank, 2, 1};
   const Placement placement(random.spec.moe.expert_num, shape.sets());
   LayerWeights held = random.host;
@@ -21,7 +21,7 @@ Result forward_on_rank(ThreadRanks& ranks, int rank, const RandomLayer& random, 
 }
 
 void expect_as_on_cpu_over_ranks(RandomLayer& random, int64_t tokens) {
-  const std::unique_ptr<Backend> cpu = cpu::plugin().open(0);
+  const std::unique_ptr<Device> cpu = cpu::plugin().open(0);
   ThreadRanks ranks(2);
   std::vector<std::vector<float>> batches{random.hidden(tokens), random.hidden(tokens + 4)};
   const Layer whole = make_layer(*cpu, random);
@@ -45,7 +45,7 @@ TEST(Ranks, DropWhatOneProcessDrops) {
 TEST(Ranks, HoldWholeExpertsOnly) {
   RandomLayer random({.held = best_held()});
   random.spec.intermediate_part = 8;
-  ascend::AscendBackend npu(0);
+  ascend::AscendDevice npu(0);
   try {
     npu.prepare(random.spec, random.host, [](int64_t, int64_t) {}, {});
     ADD_FAILURE();

@@ -13,7 +13,7 @@ RandomLayer small_layer(int32_t experts = 16, int32_t top_k = 4) {
 }
 
 GatingMethod method_of(const RandomLayer& random) {
-  ascend::AscendBackend npu(0);
+  ascend::AscendDevice npu(0);
   const auto layer = npu.prepare(random.spec, random.host, [](int64_t, int64_t) {}, {});
   return static_cast<const ascend::AscendLayer&>(*layer).gating.method;
 }
@@ -124,7 +124,7 @@ TEST(Routing, TheHostCanBeAskedFor) {
 TEST(Routing, NotesSayWhyTheHostRoutes) {
   RandomLayer random = small_layer();
   random.spec.moe.capacity_factor = 1;
-  ascend::AscendBackend npu(0);
+  ascend::AscendDevice npu(0);
   const auto notes = npu.prepare(random.spec, random.host, [](int64_t, int64_t) {}, {})->notes();
   ASSERT_EQ(notes.size(), 1u);
   EXPECT_NE(notes[0].find(profile().gating ? "capacity" : "float32"), std::string::npos) << notes[0];

@@ -15,7 +15,7 @@ namespace {
 
 class HostLinkTest : public testing::Test {
  protected:
-  Device device_{cann_library(), 0};
+  Npu device_{cann_library(), 0};
   HostLink link_{device_};
 };
 

@@ -45,7 +45,7 @@ class ProjectionsTest : public testing::Test {
     return matrix;
   }
 
-  Device device_{cann_library(), 0};
+  Npu device_{cann_library(), 0};
   const std::vector<float> gate_ = numbered(kOut, kIn, 1), up_ = numbered(kOut, kIn, 21), bias_ = numbered(1, kOut, 7);
   int64_t columns_ = 0, in_ = 0;
 };

@@ -5,21 +5,21 @@
 #include <new>
 #include <set>
 
-#include "fakes/host_backend.h"
+#include "fakes/host_device.h"
 
 namespace moe::test {
 namespace {
 
-class RecordingBackend final : public HostBackend {
+class RecordingBackend final : public HostDevice {
  public:
   void* allocate(size_t bytes) override {
     if (full) throw std::bad_alloc();
     last_bytes = bytes;
-    return *held.insert(HostBackend::allocate(bytes)).first;
+    return *held.insert(HostDevice::allocate(bytes)).first;
   }
   void deallocate(void* memory) noexcept override {
     EXPECT_EQ(held.erase(memory), 1u);
-    HostBackend::deallocate(memory);
+    HostDevice::deallocate(memory);
   }
 
   std::set<void*> held;

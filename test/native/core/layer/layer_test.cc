@@ -7,28 +7,28 @@
 
 #include "core/error.h"
 #include "core/weights/float16.h"
-#include "fakes/host_backend.h"
+#include "fakes/host_device.h"
 #include "fakes/small_layer.h"
 
 namespace moe::test {
 namespace {
 
 // Counts what a layer asks of its device.
-class CountingBackend final : public HostBackend {
+class CountingDevice final : public HostDevice {
  public:
   void* allocate(size_t bytes) override {
     ++allocations;
     ++held;
-    return HostBackend::allocate(bytes);
+    return HostDevice::allocate(bytes);
   }
   void deallocate(void* memory) noexcept override {
     --held;
-    HostBackend::deallocate(memory);
+    HostDevice::deallocate(memory);
   }
   void run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
                    const std::stop_token& stop) override {
     ++expert_runs;
-    HostBackend::run_experts(layer, hidden, plan, out, stop);
+    HostDevice::run_experts(layer, hidden, plan, out, stop);
   }
 
   int allocations = 0, held = 0, expert_runs = 0;
@@ -54,7 +54,7 @@ double swiglu_expert(const ExpertWeights& expert, const double* in, int64_t outp
 
 TEST(Layer, AddsWeightedExpertsAndTheGatedSharedExpert) {
   const SmallLayer small;
-  HostBackend backend;
+  HostDevice backend;
   const std::vector<float> output = small.forward(backend);
   const double in[] = {1.0, -0.5};  // the first token
   std::multimap<double, int, std::greater<>> by_score;
@@ -72,7 +72,7 @@ TEST(Layer, AddsWeightedExpertsAndTheGatedSharedExpert) {
 
 TEST(Layer, AllocatesNothingOnceItHasSeenTheLargestBatch) {
   const SmallLayer small;
-  CountingBackend backend;
+  CountingDevice backend;
   const Layer layer(backend, small.spec, small.weights, ignore_progress, {});
   {
     Workspace workspace(backend);
@@ -92,7 +92,7 @@ TEST(Layer, AllocatesNothingOnceItHasSeenTheLargestBatch) {
 
 TEST(Layer, OnlyRoutesWhenNoOutputIsAskedFor) {
   const SmallLayer small;
-  CountingBackend backend;
+  CountingDevice backend;
   const Layer layer(backend, small.spec, small.weights, ignore_progress, {});
   Workspace workspace(backend);
   const std::vector<float> hidden{1, 2, 3, 4};
@@ -115,7 +115,7 @@ TEST(Layer, OnlyRoutesWhenNoOutputIsAskedFor) {
 
 TEST(Layer, TakesSixteenBitBatches) {
   const SmallLayer small;
-  HostBackend backend;
+  HostDevice backend;
   const Layer layer(backend, small.spec, small.weights, ignore_progress, {});
   Workspace workspace(backend);
   const std::vector<float> hidden{1.0f, -0.5f, 0.25f, 2.0f, -1.0f, -1.0f};  // exact in all three types
@@ -133,7 +133,7 @@ TEST(Layer, TakesSixteenBitBatches) {
 
 TEST(Layer, KeepsNaNInTheTokenItCameFrom) {
   const SmallLayer small;
-  HostBackend backend;
+  HostDevice backend;
   const Layer layer(backend, small.spec, small.weights, ignore_progress, {});
   Workspace workspace(backend);
   const std::vector<float> hidden{1.0f, -0.5f, NAN, 2.0f, -1.0f, -1.0f}, clean = small.forward(backend);
@@ -147,7 +147,7 @@ TEST(Layer, KeepsNaNInTheTokenItCameFrom) {
 
 TEST(Layer, ReportsProgressAndStopsOnRequest) {
   const SmallLayer small;
-  HostBackend backend;
+  HostDevice backend;
   std::vector<int64_t> seen;
   const auto record = [&](int64_t done, int64_t total) {
     EXPECT_EQ(total, 4);
@@ -168,7 +168,7 @@ TEST(Layer, ReportsProgressAndStopsOnRequest) {
 
 TEST(Layer, RefusesPackedWeightsWhereTheDeviceTakesNone) {
   const SmallLayer small;
-  HostBackend backend;
+  HostDevice backend;
   LayerWeights packed;
   packed.packed.emplace();
   packed.packed->layout = "of another device";
@@ -182,7 +182,7 @@ TEST(Layer, RefusesPackedWeightsWhereTheDeviceTakesNone) {
 
 TEST(Layer, RefusesMoreChoicesThanAnIndexCanCount) {
   const SmallLayer small;
-  HostBackend backend;
+  HostDevice backend;
   const Layer layer(backend, small.spec, small.weights, ignore_progress, {});
   Workspace workspace(backend);
   const float nothing = 0.0f;

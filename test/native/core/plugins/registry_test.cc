@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "core/layer/layer.h"
-#include "fakes/host_backend.h"
+#include "fakes/host_device.h"
 #include "fakes/small_layer.h"
 
 namespace moe::test {
@@ -19,12 +19,12 @@ const Plugin kCpu{kBuildId, "cpu", [] { return cpu_unavailable_because; },
                   [] {
                     return std::vector<DeviceInfo>{{0, "host", "loops", 1, 0, false}};
                   },
-                  [](int) -> std::unique_ptr<Backend> { return std::make_unique<HostBackend>(); }};
+                  [](int) -> std::unique_ptr<Device> { return std::make_unique<HostDevice>(); }};
 
 std::string folder(const std::string& name) { return std::string(MOE_FAKE_PLUGINS) + "/" + name; }
 
-BackendStatus status_of(Registry& registry, const std::string& name) {
-  for (BackendStatus& status : registry.list())
+FamilyStatus status_of(Registry& registry, const std::string& name) {
+  for (FamilyStatus& status : registry.list())
     if (status.name == name) return status;
   ADD_FAILURE() << "no family " << name;
   return {};
@@ -56,13 +56,13 @@ class Environment {
 TEST(Registry, ListsAllFamiliesInTheOrderTheyAreTried) {
   Registry registry(kCpu, folder("plugins"));
   std::vector<std::string> names;
-  for (const BackendStatus& status : registry.list()) names.push_back(status.name);
+  for (const FamilyStatus& status : registry.list()) names.push_back(status.name);
   EXPECT_EQ(names, (std::vector<std::string>{"ascend", "cuda", "cpu"}));
 }
 
 TEST(Registry, SaysWhichPluginFileCouldNotBeOpened) {
   Registry registry(kCpu, folder("no-such-folder"));
-  const BackendStatus status = status_of(registry, "cuda");
+  const FamilyStatus status = status_of(registry, "cuda");
   EXPECT_TRUE(status.devices.empty());
   EXPECT_NE(status.reason.find("no-such-folder/libmoe_cuda.so"), std::string::npos) << status.reason;
   const Error error = error_of([&] { registry.open("cuda", 0); });

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
-#include "fakes/host_backend.h"
+#include "fakes/host_device.h"
 #include "fakes/thread_ranks.h"
 #include "fakes/small_layer.h"
 
@@ -13,12 +13,12 @@ namespace {
 // A device whose memory the core may not touch: everything goes by way of the host.
 TEST(ExpertParallel, StagesTheBytesOfADeviceOnTheHost) {
   const SmallLayer small;
-  HostBackend whole;
+  HostDevice whole;
   const std::vector<float> expected = small.forward(whole);
   for (const auto& [size, model_parallel] : {std::pair{2, 1}, {4, 1}, {2, 2}, {4, 2}}) {
     ThreadRanks ranks(size);
     ThreadRanks::run(size, [&](int rank) {
-      HostBackend backend;
+      HostDevice backend;
       ASSERT_FALSE(backend.memory_is_host());
       const GroupShape shape{rank, size, model_parallel};
       const Placement placement(SmallLayer::kExperts, shape.sets());
@@ -43,7 +43,7 @@ TEST(ExpertParallel, StagesTheBytesOfADeviceOnTheHost) {
 TEST(ExpertParallel, RefusesASecondDeviceInAGroup) {
   ThreadRanks ranks(1);
   const auto group = std::make_shared<ExpertGroup>(ranks.join(0), GroupShape{});
-  HostBackend first, second;
+  HostDevice first, second;
   {
     const ExpertGroup::Membership one(group, first), another(group, first);
     EXPECT_EQ(another.number(), 1u);

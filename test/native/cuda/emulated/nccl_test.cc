@@ -65,7 +65,7 @@ TEST_F(NcclRanks, GiveWhatOneDeviceGives) {
     expected.push_back(batch.empty() ? LayerResult{} : forward_on_cuda(random, batch));
   ThreadRanks ranks(3);
   ThreadRanks::run(3, [&](int rank) {
-    cuda::CudaBackend backend(0);
+    cuda::CudaDevice backend(0);
     const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), GroupShape{rank, 3, 1});
     const Placement placement(4, 3);
     const Layer layer(
@@ -93,7 +93,7 @@ TEST_F(NcclRanks, HearOfALostPeer) {
   std::atomic<int> lost{0};
   ThreadRanks::run(2, [&](int rank) {
     const std::unique_ptr<Collective> host = ranks.join(rank);
-    cuda::CudaBackend backend(0);
+    cuda::CudaDevice backend(0);
     const std::unique_ptr<Collective> nccl = backend.connect(*host);
     ASSERT_NE(nccl, nullptr);
     if (rank == 1) return;

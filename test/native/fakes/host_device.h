@@ -4,7 +4,7 @@
 
 namespace moe::test {
 
-class HostBackend : public Backend {
+class HostDevice : public Device {
  public:
   void* allocate(size_t bytes) override;
   void deallocate(void* memory) noexcept override;

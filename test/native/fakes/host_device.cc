@@ -1,4 +1,4 @@
-#include "fakes/host_backend.h"
+#include "fakes/host_device.h"
 
 #include <algorithm>
 #include <cmath>
@@ -128,18 +128,18 @@ const HostLayer& as_host(const PreparedLayer& layer) { return static_cast<const 
 
 }  // namespace
 
-void* HostBackend::allocate(size_t bytes) { return std::malloc(bytes); }
-void HostBackend::deallocate(void* memory) noexcept { std::free(memory); }
+void* HostDevice::allocate(size_t bytes) { return std::malloc(bytes); }
+void HostDevice::deallocate(void* memory) noexcept { std::free(memory); }
 
-void HostBackend::upload(void* device, const void* host, size_t bytes) {
+void HostDevice::upload(void* device, const void* host, size_t bytes) {
   if (bytes > 0) std::memcpy(device, host, bytes);
 }
 
-void HostBackend::download(void* host, const void* device, size_t bytes) {
+void HostDevice::download(void* host, const void* device, size_t bytes) {
   if (bytes > 0) std::memcpy(host, device, bytes);
 }
 
-std::unique_ptr<PreparedLayer> HostBackend::prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
+std::unique_ptr<PreparedLayer> HostDevice::prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
                                                     const std::stop_token& stop) {
   auto layer = std::make_unique<HostLayer>(spec.moe, read_vector(host.correction_bias));
   layer->spec = spec;
@@ -158,7 +158,7 @@ std::unique_ptr<PreparedLayer> HostBackend::prepare(const LayerSpec& spec, const
   return layer;
 }
 
-void HostBackend::route(const PreparedLayer& prepared, Matrix hidden, const Routing& out) {
+void HostDevice::route(const PreparedLayer& prepared, Matrix hidden, const Routing& out) {
   const HostLayer& layer = as_host(prepared);
   const int32_t num_experts = layer.spec.moe.expert_num;
   if (num_experts == 1) {  // a plain feed-forward layer
@@ -179,11 +179,11 @@ void HostBackend::route(const PreparedLayer& prepared, Matrix hidden, const Rout
   layer.router.route(logits, hidden.rows, executor, out);
 }
 
-void HostBackend::plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) {
+void HostDevice::plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) {
   plan_on_host(experts, num_experts, out);
 }
 
-void HostBackend::run_experts(const PreparedLayer& prepared, Matrix hidden, const DispatchPlan& plan, Matrix out,
+void HostDevice::run_experts(const PreparedLayer& prepared, Matrix hidden, const DispatchPlan& plan, Matrix out,
                               const std::stop_token& stop) {
   const HostLayer& layer = as_host(prepared);
   for (size_t expert = 0; expert < layer.experts.size(); ++expert) {
@@ -194,12 +194,12 @@ void HostBackend::run_experts(const PreparedLayer& prepared, Matrix hidden, cons
   }
 }
 
-void HostBackend::gather(Matrix in, const int32_t* index, Matrix out) {
+void HostDevice::gather(Matrix in, const int32_t* index, Matrix out) {
   for (int64_t row = 0; row < out.rows; ++row)
     if (index[row] >= 0) std::copy_n(in.data + index[row] * in.cols, in.cols, out.data + row * out.cols);
 }
 
-void HostBackend::run_up(const PreparedLayer& prepared, Matrix hidden, const DispatchPlan& plan, Matrix intermediate,
+void HostDevice::run_up(const PreparedLayer& prepared, Matrix hidden, const DispatchPlan& plan, Matrix intermediate,
                          const std::stop_token& stop) {
   stop_if_requested(stop);
   const HostLayer& layer = as_host(prepared);
@@ -211,7 +211,7 @@ void HostBackend::run_up(const PreparedLayer& prepared, Matrix hidden, const Dis
     }
 }
 
-void HostBackend::run_down(const PreparedLayer& prepared, Matrix intermediate, const DispatchPlan& plan, Matrix out,
+void HostDevice::run_down(const PreparedLayer& prepared, Matrix intermediate, const DispatchPlan& plan, Matrix out,
                            const std::stop_token& stop) {
   stop_if_requested(stop);
   const HostLayer& layer = as_host(prepared);
@@ -221,7 +221,7 @@ void HostBackend::run_down(const PreparedLayer& prepared, Matrix intermediate, c
                           out.data + row * out.cols);
 }
 
-void HostBackend::run_shared(const PreparedLayer& prepared, Matrix hidden, Matrix out, const std::stop_token& stop) {
+void HostDevice::run_shared(const PreparedLayer& prepared, Matrix hidden, Matrix out, const std::stop_token& stop) {
   const HostLayer& layer = as_host(prepared);
   stop_if_requested(stop);
   for (int64_t token = 0; token < hidden.rows; ++token) {
@@ -235,7 +235,7 @@ void HostBackend::run_shared(const PreparedLayer& prepared, Matrix hidden, Matri
   }
 }
 
-void HostBackend::combine(const PreparedLayer&, Matrix rows, const Routing& routing, const DispatchPlan& plan,
+void HostDevice::combine(const PreparedLayer&, Matrix rows, const Routing& routing, const DispatchPlan& plan,
                           Matrix shared, Matrix out) {
   for (int64_t token = 0; token < out.rows; ++token)
     for (int64_t i = 0; i < out.cols; ++i) {
