@@ -29,7 +29,7 @@ const native: [folder: string, allowed: RegExp[]][] = [
   ['native/addon/napi_setup.h', [/^<napi\.h>$/]],
   [
     'native/addon/',
-    [/^"(addon|core)\//, /^"cpu\/(stages|machine_peak)\.h"$/, standard, system],
+    [/^"(addon|core)\//, /^"cpu\/(device|machine_peak)\.h"$/, standard, system],
   ],
 ];
 

@@ -3,10 +3,10 @@
 
 #include <vector>
 
-#include "core/layer/layer.h"
-#include "cpu/stages.h"
-#include "cpu/kernels.h"
 #include "core/host/usable_cpus.h"
+#include "core/layer/layer.h"
+#include "cpu/device.h"
+#include "cpu/kernels.h"
 
 namespace {
 

@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <map>
 
-#include "cpu/stages.h"
+#include "cpu/device.h"
 
 namespace moe {
 namespace {

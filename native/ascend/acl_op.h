@@ -36,7 +36,7 @@ class OperatorQueue {
  private:
   void* reserve(uint64_t bytes, cann::Executor* executor) {
     try {
-      return bytes > 0 ? workspace_.reserve(bytes) : nullptr;
+      return bytes > 0 ? workspace_.reserve_bytes(bytes) : nullptr;
     } catch (const Error&) {
       const cann::Arguments& make = device_.cann().arguments;
       if (make.set_repeatable(executor) == cann::kSuccess) make.destroy_executor(executor);

@@ -79,7 +79,7 @@ uint64_t HcclCollective::start(const void* send, std::span<const Transfer> sends
   fill(sends, counts->send_counts, counts->send_offsets);
   fill(receives, counts->receive_counts, counts->receive_offsets);
   constexpr size_t kSome = 64;
-  char* const some = nothing_.reserve_as<char>(2 * kSome);
+  char* const some = nothing_.reserve<char>(2 * kSome);
   const void* const from = sends.empty() ? some : send;
   void* const to = receives.empty() ? some + kSome : receive;
   check(functions_.all_to_all_v(from, counts->send_counts.data(), counts->send_offsets.data(), cann::kCollectiveInt8,

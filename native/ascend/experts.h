@@ -10,18 +10,18 @@ class ExpertStage {
   ExpertStage(Npu& device, OperatorQueue& queue);
 
   // hidden [tokens, H] as the layer's experts take it: in their type, H padded. Valid until the next call.
-  Array narrow(const AscendLayer& layer, Matrix hidden);
+  Array narrow(const AscendExperts& experts, Matrix hidden);
 
   // out [rows, H] float32 of x [rows, padded H]. counts: int64 on the device, rows of each expert; they add up to
   // `rows`, which is not 0.
-  void run(const AscendLayer& layer, const Experts& experts, const Array& x, const Array& counts, float* out);
+  void run(const AscendExperts& experts, const Array& x, const Array& counts, float* out);
 
   // Brings columns of [rows, H] to the width the chip takes, and back. x itself where that is its width.
-  Array widen_columns(const AscendLayer& layer, const Array& x);
-  Array narrow_columns(const AscendLayer& layer, const Array& x, void* out);
+  Array widen_columns(const AscendExperts& experts, const Array& x);
+  Array narrow_columns(const AscendExperts& experts, const Array& x, void* out);
 
   // Bytes of scratch per row.
-  static int64_t scratch_per_row(const AscendLayer& layer, const Experts& experts);
+  static int64_t scratch_per_row(const AscendExperts& experts);
 
  private:
   struct Quantized {

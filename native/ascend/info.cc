@@ -1,6 +1,7 @@
 #include "ascend/info.h"
 
 #include "ascend/cann_library.h"
+#include "ascend/device.h"
 #include "ascend/soc.h"
 #include "core/error.h"
 
@@ -61,7 +62,8 @@ std::vector<DeviceInfo> device_infos() {
                      .kernels = std::string(profile.family) + ": " + describe_operators(cann.operators, profile),
                      .threads = 0,
                      .memory_bytes = 0,
-                     .emulated = !cann.simulator.empty()});
+                     .emulated = !cann.simulator.empty(),
+                     .capabilities = capabilities_of(profile)});
   return infos;
 }
 

@@ -7,40 +7,28 @@
 #include <vector>
 
 #include "ascend/gating.h"
-#include "ascend/weights.h"
 #include "ascend/router_weights.h"
-#include "core/device.h"
+#include "ascend/weights.h"
+#include "core/moe_stages.h"
 #include "core/routing/router.h"
 
 namespace moe::ascend {
 
-// The two products of an expert, for all experts.
-struct Experts {
-  Experts(Npu& device, const ExpertTypes& types, const LayerSpec& spec, int64_t width,
-          std::span<const ExpertWeights> host);
-
-  Projections up, down;
-};
-
-class AscendLayer final : public PreparedLayer {
+// The two products of an expert, for all experts, or for the always-on one.
+class AscendExperts final : public PreparedExperts {
  public:
-  // Packs expert by expert through pinned memory. Throws kConfig, kOutOfMemory, or kAborted on a stop request.
-  AscendLayer(Npu& device, const LayerSpec& spec, const LayerWeights& host, Progress progress,
-              const std::stop_token& stop);
+  // Packs expert by expert through pinned memory. `gate` is absent but for an always-on expert. Throws kConfig,
+  // kOutOfMemory, or kAborted on a stop request.
+  AscendExperts(Npu& npu, const LayerSpec& spec, std::span<const ExpertWeights> host, const WeightMatrix& gate,
+                Progress progress, const std::stop_token& stop);
 
-  size_t weight_bytes() const override;
-  std::vector<std::string> notes() const override;
+  size_t weight_bytes() const override { return up.bytes() + down.bytes() + (gate ? gate->bytes() : 0); }
+  std::vector<PackedPart> packed_parts() const override { return {}; }
 
   LayerSpec spec;
   ExpertTypes types;
-  Experts experts;
-  std::optional<Experts> shared;
-  std::optional<RouterWeights> router;         // absent when there is one expert
-  std::optional<RouterWeights> shared_router;  // [H, 1]
-  Gating gating;
-  std::vector<float> correction_bias;    // [E], or empty
-  DeviceScratch device_correction_bias;  // the same, where an operator takes it
-  mutable std::optional<Router> choose;  // on the host; keeps scratch
+  Projections up, down;
+  std::optional<RouterWeights> gate;  // [H, 1]
 
   // H as the chip's operators take it, and int64 column numbers that bring rows to that width and back; null where H is
   // such a width.
@@ -48,7 +36,23 @@ class AscendLayer final : public PreparedLayer {
   DeviceScratch widening, narrowing;
 
  private:
-  void place_small_weights(Npu& device);
+  void place_small_weights(Npu& npu);
+};
+
+class AscendRouter final : public PreparedRouter {
+ public:
+  AscendRouter(Npu& npu, const LayerSpec& spec, const LayerWeights& host);
+
+  size_t weight_bytes() const override { return matrix ? matrix->bytes() : 0; }
+  std::vector<PackedPart> packed_parts() const override { return {}; }
+  std::vector<std::string> notes() const override;
+
+  LayerSpec spec;
+  std::optional<RouterWeights> matrix;  // absent when there is one expert
+  Gating gating;
+  std::vector<float> correction_bias;    // [E], or empty
+  DeviceScratch device_correction_bias;  // the same, where an operator takes it
+  mutable std::optional<Router> choose;  // on the host; keeps scratch
 };
 
 }  // namespace moe::ascend

@@ -115,18 +115,4 @@ void Npu::check(cann::Status status, const char* call) const {
   throw Error(is_final(status) ? ErrorCode::kDeviceLost : ErrorCode::kDevice, message);
 }
 
-void* DeviceScratch::reserve(size_t bytes) {
-  if (bytes > bytes_) {
-    release();
-    memory_ = device_.allocate(bytes);
-    bytes_ = bytes;
-  }
-  return memory_;
-}
-
-void DeviceScratch::release() noexcept {
-  device_.deallocate(std::exchange(memory_, nullptr));
-  bytes_ = 0;
-}
-
 }  // namespace moe::ascend

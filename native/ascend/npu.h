@@ -6,6 +6,7 @@
 
 #include "ascend/cann_library.h"
 #include "ascend/soc.h"
+#include "core/host/growing_buffer.h"
 
 namespace moe::ascend {
 
@@ -56,26 +57,7 @@ class Npu {
   bool busy_ = false;
 };
 
-// Device memory that grows to the largest request and is then reused. What was in it is lost when it grows.
-class DeviceScratch {
- public:
-  explicit DeviceScratch(Npu& device) : device_(device) {}
-  ~DeviceScratch() { release(); }
-  DeviceScratch(const DeviceScratch&) = delete;
-  DeviceScratch& operator=(const DeviceScratch&) = delete;
-
-  void* reserve(size_t bytes);
-  template <class T>
-  T* reserve_as(size_t count) {
-    return static_cast<T*>(reserve(count * sizeof(T)));
-  }
-  void* data() const { return memory_; }
-  void release() noexcept;
-
- private:
-  Npu& device_;
-  void* memory_ = nullptr;
-  size_t bytes_ = 0;
-};
+// What was in it is lost when it grows.
+using DeviceScratch = GrowingBuffer<Npu>;
 
 }  // namespace moe::ascend

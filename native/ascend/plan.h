@@ -6,7 +6,9 @@
 
 #include "ascend/acl_op.h"
 #include "ascend/transfer.h"
-#include "core/device.h"
+#include "core/host/pool.h"
+#include "core/moe_stages.h"
+#include "core/routing/plan.h"
 
 namespace moe::ascend {
 
@@ -30,35 +32,39 @@ class DeviceSort {
   DeviceScratch rows_, row_of_slot_, counts_, load_, before_capacity_, scales_;
 };
 
-// A plan of native/core and what the device needs of it.
+// Slots sorted on the host, and what operators need of that.
 class HostPlan {
  public:
-  HostPlan(Npu& device, HostLink& link);
+  explicit HostPlan(Npu& npu) : row_of_slot_(npu), tokens_(npu), counts_(npu), completed_(npu) {}
 
-  // Sorts the choices, on the host, and sends the plan to where `out` says.
-  void make(const int32_t* experts, int32_t num_experts, const DispatchPlan& out);
-  // Reads a plan that somebody else made: waits. `row_of_slot` is not read.
-  void read(const DispatchPlan& plan, int64_t num_experts);
-
-  int64_t rows() const { return offsets_.back(); }  // kept slots
-  bool drops() const { return rows() < static_cast<int64_t>(row_of_slot_.size()); }
+  void make(HostLink& link, std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out);
+  const SortedSlots& sorted() const { return sorted_; }
 
   // Token numbers, int64, of the rows [first, first + count); valid until the next call.
-  Array tokens(int64_t first, int64_t count);
+  Array tokens(HostLink& link, int64_t first, int64_t count);
   // How many of them each expert has, int64 [E]; valid until the next call.
-  Array counts(int64_t first, int64_t count);
-  // row_of_slot [slots], int32, as an operator takes it: a slot without a row has row `none`. Valid until the next
-  // call.
-  Array rows_of_slots(std::span<const int32_t> row_of_slot, int32_t none);
-  std::span<const int32_t> row_of_slot() const { return row_of_slot_; }
+  Array counts(HostLink& link, int64_t first, int64_t count);
+  // The row of each slot, int32 [slots]; that of a slot that was dropped is the first behind the kept ones.
+  Array row_of_slot(HostLink& link);
+  // Memory for the same, of a plan that an operator makes.
+  int32_t* reserve_row_of_slot(int64_t slots) { return row_of_slot_.reserve<int32_t>(slots); }
 
  private:
-  Npu& device_;
-  HostLink& link_;
-  int32_t fan_out_ = 1;
-  std::vector<int32_t> slot_of_row_, row_of_slot_, offsets_;
+  SortedSlots sorted_;
   std::vector<int64_t> numbers_;
-  DeviceScratch tokens_, counts_, rows_;
+  DeviceScratch row_of_slot_, tokens_, counts_, completed_;
+};
+
+class AscendRouting;
+
+class AscendPlan final : public Plan {
+ public:
+  AscendPlan(Pool<HostPlan>::Taken taken, int64_t slots, const AscendRouting* routing)
+      : host(std::move(taken)), slots(slots), routing(routing) {}
+  Pool<HostPlan>::Taken host;
+  const int64_t slots;
+  // Whose choices are on the device alone: an operator sorts them when the experts run. Null where the host has sorted.
+  mutable const AscendRouting* routing;
 };
 
 }  // namespace moe::ascend

@@ -1,6 +1,6 @@
 #include "core/plugin.h"
 
-#include "ascend/stages.h"
+#include "ascend/device.h"
 #include "ascend/info.h"
 
 namespace {

@@ -29,7 +29,7 @@ void RouterWeights::place(Npu& device, float* pinned) {
   const auto send = [&](const std::vector<float>& values, DeviceScratch& to, float* from) {
     if (values.empty()) return;
     std::copy(values.begin(), values.end(), from);
-    device.copy_to_device(to.reserve_as<float>(values.size()), from, values.size() * sizeof(float));
+    device.copy_to_device(to.reserve<float>(values.size()), from, values.size() * sizeof(float));
   };
   send(host, matrix, pinned);
   send(host_bias, bias, pinned + host.size());

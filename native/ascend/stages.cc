@@ -4,11 +4,11 @@
 #include <cmath>
 #include <cstdlib>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "ascend/collective.h"
-#include "ascend/host_executor.h"
 #include "core/error.h"
+#include "core/host/host_executor.h"
 
 namespace moe::ascend {
 namespace {
@@ -19,7 +19,8 @@ using cann::DataType;
 constexpr int64_t kCutRows = 16;
 constexpr int64_t kMegabyte = int64_t{1} << 20, kDefaultWorkspaceMegabytes = 1024;
 
-const AscendLayer& as_ascend(const PreparedLayer& layer) { return static_cast<const AscendLayer&>(layer); }
+const AscendExperts& as_ascend(const PreparedExperts& experts) { return static_cast<const AscendExperts&>(experts); }
+const AscendPlan& as_ascend(const Plan& plan) { return static_cast<const AscendPlan&>(plan); }
 
 void expect_not_stopped(const std::stop_token& stop) {
   if (stop.stop_requested()) throw Error(ErrorCode::kAborted, "The call was aborted");
@@ -36,165 +37,164 @@ size_t workspace_bytes() {
   return static_cast<size_t>(megabytes * kMegabyte);
 }
 
-Matrix rows_of(Matrix matrix, int64_t first, int64_t count) {
-  return {matrix.data + first * matrix.cols, count, matrix.cols};
-}
-
 Array as_array(Matrix matrix) { return array_of(matrix.data, DataType::kFloat32, {matrix.rows, matrix.cols}); }
 
 }  // namespace
 
-AscendDevice::AscendDevice(int index)
-    : device_(cann_library(), index),
-      queue_(device_),
-      link_(device_),
-      sort_(device_, queue_),
-      route_(device_, queue_, link_, sort_),
-      experts_(device_, queue_),
-      plan_(device_, link_),
-      gathered_(device_),
-      counts_(device_),
-      ungated_(device_),
-      gates_(device_),
-      padded_(device_),
-      sums_(device_),
-      completed_(device_),
+AscendStages::AscendStages(Npu& npu, OperatorQueue& queue, HostLink& link)
+    : npu_(npu),
+      queue_(queue),
+      link_(link),
+      sort_(npu, queue),
+      route_(npu, queue, link, sort_),
+      experts_(npu, queue),
+      gathered_(npu),
+      counts_(npu),
+      ungated_(npu),
+      gates_(npu),
+      padded_(npu),
+      sums_(npu),
       workspace_bytes_(workspace_bytes()) {}
 
-void* AscendDevice::allocate(size_t bytes) {
-  device_.bind();
-  return device_.allocate(bytes);
+std::unique_ptr<PreparedRouter> AscendStages::prepare_router(const LayerSpec& spec, const LayerWeights& host) {
+  npu_.bind();
+  return std::make_unique<AscendRouter>(npu_, spec, host);
 }
 
-void AscendDevice::deallocate(void* memory) noexcept { device_.deallocate(memory); }
-
-void AscendDevice::upload(void* device, const void* host, size_t bytes) {
-  device_.bind();
-  if (route_.knows(device)) route_.forget();
-  if (device == planned_) planned_ = nullptr;  // it is another's plan now
-  link_.upload(device, host, bytes);
+std::unique_ptr<PreparedExperts> AscendStages::prepare_experts(const LayerSpec& spec, const LayerWeights& host,
+                                                               Progress progress, const std::stop_token& stop) {
+  npu_.bind();
+  return std::make_unique<AscendExperts>(npu_, spec, host.experts, WeightMatrix{}, progress, stop);
 }
 
-void AscendDevice::download(void* host, const void* device, size_t bytes) {
-  device_.bind();
-  if (route_.is_pending_load(device)) route_.finish_load();
-  link_.download(host, device, bytes);
+std::unique_ptr<PreparedExperts> AscendStages::prepare_shared(const LayerSpec& spec, const LayerWeights& host,
+                                                              Progress progress, const std::stop_token& stop) {
+  npu_.bind();
+  return std::make_unique<AscendExperts>(npu_, spec.of_shared(), std::span(&*host.shared, 1), host.shared_router,
+                                         progress, stop);
 }
 
-std::unique_ptr<PreparedLayer> AscendDevice::prepare(const LayerSpec& spec, const LayerWeights& host,
-                                                      Progress progress, const std::stop_token& stop) {
-  device_.bind();
-  return std::make_unique<AscendLayer>(device_, spec, host, progress, stop);
+std::unique_ptr<Routing> AscendStages::route(const PreparedRouter& router, const Tokens& tokens,
+                                             const RoutingArrays& out) {
+  npu_.bind();
+  return route_.route(static_cast<const AscendRouter&>(router), tokens, out);
 }
 
-void AscendDevice::route(const PreparedLayer& layer, Matrix hidden, const Routing& out) {
-  device_.bind();
-  routed_ = &as_ascend(layer);
-  route_.route(*routed_, hidden, out);
+std::unique_ptr<Plan> AscendStages::plan(const Routing& prepared) {
+  const AscendRouting& routing = static_cast<const AscendRouting&>(prepared);
+  if (!routing.stage) return plan(routing.on_host, routing.num_experts, routing.top_k);
+  return std::make_unique<AscendPlan>(plans_.take(npu_), routing.tokens * routing.top_k, &routing);
 }
 
-void AscendDevice::plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) {
-  device_.bind();
-  planned_ = out.row_of_slot;
-  sorted_by_device_ = route_.on_device(experts) && out.slots <= rows_at_once(*routed_, routed_->experts);
-  if (sorted_by_device_) return;
-  const int32_t* on_host = route_.on_host(experts);
-  if (!on_host && out.slots > 0) on_host = link_.read(experts, out.slots);
-  plan_.make(on_host, num_experts, out);
+std::unique_ptr<Plan> AscendStages::plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) {
+  npu_.bind();
+  Pool<HostPlan>::Taken host = plans_.take(npu_);
+  host->make(link_, choices, num_experts, fan_out);
+  return std::make_unique<AscendPlan>(std::move(host), static_cast<int64_t>(choices.size()), nullptr);
 }
 
-void AscendDevice::run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
-                                const std::stop_token& stop) {
-  device_.bind();
+void AscendStages::run(const PreparedExperts& prepared, Matrix hidden, const Plan& made, Matrix out,
+                       const std::stop_token& stop) {
+  npu_.bind();
   expect_not_stopped(stop);
-  const AscendLayer& ascend = as_ascend(layer);
-  if (is_planned(plan) && sorted_by_device_) return run_sorted_by_device(ascend, hidden, plan, out);
-  if (!is_planned(plan)) {
-    planned_ = nullptr;
-    plan_.read(plan, ascend.experts.up.experts());
+  const AscendExperts& experts = as_ascend(prepared);
+  const AscendPlan& plan = as_ascend(made);
+  if (plan.routing && plan.slots <= rows_at_once(experts)) return run_sorted_by_device(experts, hidden, plan, out);
+  if (const AscendRouting* const routing = std::exchange(plan.routing, nullptr)) {
+    // The operator sorts all rows at once, and they do not fit: the host sorts.
+    const std::span<const int32_t> choices(link_.read(routing->arrays.experts, plan.slots), plan.slots);
+    plan.host->make(link_, choices, routing->num_experts, routing->top_k);
   }
-  run_sorted_by_host(ascend, hidden, out, stop);
+  run_sorted_by_host(experts, hidden, *plan.host, out, stop);
 }
 
-void AscendDevice::run_sorted_by_device(const AscendLayer& layer, Matrix hidden, const DispatchPlan& plan,
-                                         Matrix out) {
-  const Array chosen = route_.choices();
-  const SortedRows sorted = sort_.run(experts_.narrow(layer, hidden), chosen, layer.spec.moe.expert_num,
-                                      plan.row_of_slot, route_.take_pending_load());
-  experts_.run(layer, layer.experts, sorted.rows, sorted.counts, out.data);
+void AscendStages::run_sorted_by_device(const AscendExperts& experts, Matrix hidden, const AscendPlan& plan,
+                                        Matrix out) {
+  const AscendRouting& routing = *plan.routing;
+  const SortedRows sorted =
+      sort_.run(experts_.narrow(experts, hidden), routing.chosen, routing.num_experts,
+                plan.host->reserve_row_of_slot(plan.slots), std::exchange(routing.pending_load, nullptr));
+  experts_.run(experts, sorted.rows, sorted.counts, out.floats());
 }
 
-void AscendDevice::run_sorted_by_host(const AscendLayer& layer, Matrix hidden, Matrix out,
-                                       const std::stop_token& stop) {
-  if (plan_.rows() == 0) return;
-  const Array x = experts_.narrow(layer, hidden);
-  const int64_t columns = x.dims.values[1], step = rows_at_once(layer, layer.experts);
-  for (int64_t first = 0; first < plan_.rows(); first += step) {
+void AscendStages::run_sorted_by_host(const AscendExperts& experts, Matrix hidden, HostPlan& plan, Matrix out,
+                                      const std::stop_token& stop) {
+  const int64_t rows = plan.sorted().rows();
+  if (rows == 0) return;
+  const Array x = experts_.narrow(experts, hidden);
+  const int64_t columns = x.dims.values[1], step = rows_at_once(experts);
+  for (int64_t first = 0; first < rows; first += step) {
     expect_not_stopped(stop);
-    const int64_t count = std::min(step, plan_.rows() - first);
-    const Array rows = array_of(gathered_.reserve(count * columns * size_of(x.type)), x.type, {count, columns});
-    queue_.run(device_.cann().operators.index_select, x, 0, plan_.tokens(first, count), rows);
-    experts_.run(layer, layer.experts, rows, plan_.counts(first, count), out.data + first * out.cols);
+    const int64_t count = std::min(step, rows - first);
+    const Array gathered =
+        array_of(gathered_.reserve_bytes(count * columns * size_of(x.type)), x.type, {count, columns});
+    queue_.run(npu_.cann().operators.index_select, x, 0, plan.tokens(link_, first, count), gathered);
+    experts_.run(experts, gathered, plan.counts(link_, first, count), out.part(first, count).floats());
   }
 }
 
-void AscendDevice::run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) {
-  device_.bind();
-  const AscendLayer& ascend = as_ascend(layer);
-  const int64_t step = rows_at_once(ascend, *ascend.shared);
-  const Array counts = array_of(counts_.reserve_as<int64_t>(1), DataType::kInt64, {1});
-  for (int64_t first = 0; first < hidden.rows; first += step) {
+void AscendStages::run_shared(const PreparedExperts& prepared, const Tokens& tokens, Matrix out,
+                              const std::stop_token& stop) {
+  npu_.bind();
+  const AscendExperts& shared = as_ascend(prepared);
+  const int64_t step = rows_at_once(shared);
+  const Array counts = array_of(counts_.reserve<int64_t>(1), DataType::kInt64, {1});
+  for (int64_t first = 0; first < out.rows; first += step) {
     expect_not_stopped(stop);
-    const int64_t count = std::min(step, hidden.rows - first);
-    const Matrix in = rows_of(hidden, first, count), to = rows_of(out, first, count);
+    const int64_t count = std::min(step, out.rows - first);
+    const Tokens in = tokens.part(first, count);
+    const Matrix to = out.part(first, count);
     link_.send<int64_t>(static_cast<int64_t*>(counts.data), std::span(&count, 1));
-    float* const rows = ascend.shared_router ? ungated_.reserve_as<float>(count * out.cols) : to.data;
-    experts_.run(ascend, *ascend.shared, experts_.narrow(ascend, in), counts, rows);
-    if (ascend.shared_router)
-      queue_.run(device_.cann().operators.mul, as_array({rows, count, out.cols}), shared_gates(ascend, in),
+    float* const rows = shared.gate ? ungated_.reserve<float>(count * out.cols) : to.floats();
+    experts_.run(shared, experts_.narrow(shared, in.hidden), counts, rows);
+    if (shared.gate)
+      queue_.run(npu_.cann().operators.mul, as_array(float_matrix(rows, count, out.cols)), shared_gates(shared, in),
                  as_array(to));
   }
 }
 
-Array AscendDevice::shared_gates(const AscendLayer& layer, Matrix hidden) {
-  const Array gates = array_of(gates_.reserve_as<float>(hidden.rows), DataType::kFloat32, {hidden.rows, 1});
-  if (device_.profile().float32_products) {
-    queue_.run(device_.cann().operators.sigmoid, route_.products(*layer.shared_router, hidden), gates);
+Array AscendStages::shared_gates(const AscendExperts& shared, const Tokens& tokens) {
+  const int64_t rows = tokens.hidden.rows;
+  const Array gates = array_of(gates_.reserve<float>(rows), DataType::kFloat32, {rows, 1});
+  if (npu_.profile().float32_products) {
+    queue_.run(npu_.cann().operators.sigmoid, route_.products(*shared.gate, tokens.hidden), gates);
     return gates;
   }
-  std::vector<float> values(hidden.rows);
-  HostExecutor executor(layer.spec.threads);
-  layer.shared_router->multiply(route_.host_values(hidden), hidden.rows, executor, values.data());
+  std::vector<float> values(rows);
+  HostExecutor executor(shared.spec.threads);
+  shared.gate->multiply(route_.host_values(tokens), rows, executor, values.data());
   for (float& value : values) value = 1.0f / (1.0f + std::exp(-value));
   link_.send<float>(static_cast<float*>(gates.data), values);
   return gates;
 }
 
-void AscendDevice::combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan,
-                            Matrix shared, Matrix out) {
+void AscendStages::combine(const PreparedExperts& prepared, Matrix rows, const Routing& routing, const Plan& made,
+                           Matrix shared, Matrix out) {
   if (out.rows == 0) return;
-  device_.bind();
-  const AscendLayer& ascend = as_ascend(layer);
-  const cann::Operators& operators = device_.cann().operators;
-  const CombinedRows combined = combined_rows(rows, plan);
-  const Array weights = array_of(routing.weights, DataType::kFloat32, {out.rows, plan.fan_out});
+  npu_.bind();
+  const AscendExperts& experts = as_ascend(prepared);
+  const AscendPlan& plan = as_ascend(made);
+  const cann::Operators& operators = npu_.cann().operators;
+  const Array row_of = row_of_slot(rows, plan), combined = as_array(rows);
+  const Array weights = array_of(routing.arrays.weights, DataType::kFloat32, {out.rows, plan.slots / out.rows});
   const auto finalize = [&](const Array& from, const std::optional<Array>& added, const Array& to) {
-    queue_.run(operators.finalize_routing, from, combined.row_of_slot, added, nullptr, nullptr, weights, nullptr,
+    queue_.run(operators.finalize_routing, from, row_of, added, nullptr, nullptr, weights, nullptr,
                cann::kRowOrderDropless, to);
   };
   std::optional<Array> added;
   if (shared.data) added = as_array(shared);
-  if (device_.profile().column_multiple == 1) return finalize(combined.rows, added, as_array(out));
+  if (npu_.profile().column_multiple == 1) return finalize(combined, added, as_array(out));
 
   // Here the operator takes rows of some widths only, and adds nothing to their sum.
-  const Array from = experts_.widen_columns(ascend, combined.rows);
-  const bool padded = ascend.padded_hidden != out.cols;
+  const Array from = experts_.widen_columns(experts, combined);
+  const bool padded = experts.padded_hidden != out.cols;
   const Array sums =
-      added ? as_array({sums_.reserve_as<float>(out.rows * out.cols), out.rows, out.cols}) : as_array(out);
+      added ? as_array(float_matrix(sums_.reserve<float>(out.rows * out.cols), out.rows, out.cols)) : as_array(out);
   if (padded) {
-    const Matrix wide{padded_.reserve_as<float>(out.rows * ascend.padded_hidden), out.rows, ascend.padded_hidden};
-    finalize(from, std::nullopt, as_array(wide));
-    experts_.narrow_columns(ascend, as_array(wide), sums.data);
+    const Array wide = as_array(
+        float_matrix(padded_.reserve<float>(out.rows * experts.padded_hidden), out.rows, experts.padded_hidden));
+    finalize(from, std::nullopt, wide);
+    experts_.narrow_columns(experts, wide, sums.data);
   } else {
     finalize(from, std::nullopt, sums);
   }
@@ -202,43 +202,15 @@ void AscendDevice::combine(const PreparedLayer& layer, Matrix rows, const Routin
 }
 
 // A slot without a row adds weight * 0, which is NaN for a token that could not be routed.
-AscendDevice::CombinedRows AscendDevice::combined_rows(Matrix rows, const DispatchPlan& plan) {
-  const Array as_they_are = array_of(plan.row_of_slot, DataType::kInt32, {plan.slots});
-  std::span<const int32_t> row_of_slot;
-  int64_t kept = rows.rows;
-  if (is_planned(plan)) {
-    if (sorted_by_device_ || !plan_.drops()) return {as_array(rows), as_they_are};
-    row_of_slot = plan_.row_of_slot();
-    kept = plan_.rows();
-  } else {
-    row_of_slot = {link_.read(plan.row_of_slot, plan.slots), static_cast<size_t>(plan.slots)};
-    const bool drops = std::find(row_of_slot.begin(), row_of_slot.end(), -1) != row_of_slot.end();
-    if (!drops && rows.rows == plan.slots) return {as_array(rows), as_they_are};
-  }
-  // The operator wants a row per slot, so there is room for one of zeros.
-  Matrix all = rows;
-  if (rows.rows != plan.slots) {
-    all = {completed_.reserve_as<float>(plan.slots * rows.cols), plan.slots, rows.cols};
-    device_.copy_on_device(all.data, rows.data, kept * rows.cols * sizeof(float));
-  }
-  if (kept < plan.slots) device_.clear(all.data + kept * rows.cols, rows.cols * sizeof(float));
-  return {as_array(all), plan_.rows_of_slots(row_of_slot, static_cast<int32_t>(kept))};
+Array AscendStages::row_of_slot(Matrix rows, const AscendPlan& plan) {
+  if (plan.routing) return array_of(plan.host->reserve_row_of_slot(plan.slots), DataType::kInt32, {plan.slots});
+  const int64_t kept = plan.host->sorted().rows();
+  if (kept < plan.slots) npu_.clear(rows.part(kept, 1).data, rows.part(kept, 1).bytes());
+  return plan.host->row_of_slot(link_);
 }
 
-std::unique_ptr<Collective> AscendDevice::connect(Collective& host) {
-  device_.bind();
-  return HcclCollective::connect(device_, host);
-}
-
-void AscendDevice::synchronize() {
-  device_.bind();
-  route_.finish_load();
-  route_.forget();
-  link_.finish();
-}
-
-int64_t AscendDevice::rows_at_once(const AscendLayer& layer, const Experts& experts) const {
-  const auto rows = static_cast<int64_t>(workspace_bytes_) / ExpertStage::scratch_per_row(layer, experts);
+int64_t AscendStages::rows_at_once(const AscendExperts& experts) const {
+  const auto rows = static_cast<int64_t>(workspace_bytes_) / ExpertStage::scratch_per_row(experts);
   return std::max(kCutRows, rows / kCutRows * kCutRows);
 }
 

@@ -20,11 +20,6 @@ constexpr int64_t kBlockRows = 16, kBlockColumns = 16;  // of FRACTAL_NZ, for el
 
 int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-[[noreturn]] void refuse(const char* got, const SocProfile& profile, const char* supported, const char* why) {
-  throw Error(ErrorCode::kConfig, std::string("Expected `weightType` to be ") + supported + " on " + profile.family +
-                                      ", got '" + got + "': " + why);
-}
-
 void write(DataType type, float value, std::byte* to) {
   if (type == DataType::kFloat32) {
     std::memcpy(to, &value, sizeof value);
@@ -40,25 +35,17 @@ ExpertTypes ExpertTypes::of(const LayerSpec& spec, const SocProfile& profile) {
   const auto types = [&](DataType weight, DataType compute, DataType bias) {
     return ExpertTypes{weight, compute, bias, spec.int8_activations, profile.blocked_weights, profile.column_multiple};
   };
-  const char* const all = profile.bfloat16 ? "'float32', 'bfloat16', 'float16' or 'int8'" : "'float16'";
   switch (spec.weight_type) {
     case WeightType::kFloat32:
-      if (!profile.float32_products) refuse("float32", profile, all, "its grouped products take float16 only");
       return types(DataType::kFloat32, DataType::kFloat32, DataType::kFloat32);
     case WeightType::kBFloat16:
-      if (!profile.bfloat16) refuse("bfloat16", profile, all, "the chip has no bfloat16");
       return types(DataType::kBFloat16, DataType::kBFloat16, DataType::kFloat32);
     case WeightType::kFloat16:
       return types(DataType::kFloat16, DataType::kFloat16, DataType::kFloat16);
     case WeightType::kInt8:
-      if (!profile.bfloat16) refuse("int8", profile, all, "its grouped products take float16 only");
-      if (spec.weight_group != 0)
-        throw Error(ErrorCode::kConfig,
-                    "Expected int8 weights of one scale per output feature on Ascend, got groups of " +
-                        std::to_string(spec.weight_group) + ": its operators take no other (`weightGroup: 'all'`)");
       return types(DataType::kInt8, DataType::kBFloat16, DataType::kFloat32);
     case WeightType::kInt4:
-      refuse("int4", profile, all, "how its operators pack int4 is not documented");
+      break;  // how its operators pack int4 is not documented
   }
   throw Error(ErrorCode::kInternal, "A weight type without a meaning on Ascend");
 }
@@ -77,12 +64,12 @@ Projections::Projections(Npu& device, const ExpertTypes& types, int64_t experts,
       biases_(device),
       scales_(device),
       offsets_(device) {
-  matrices_.reserve(experts_ * matrix_bytes());
-  if (biased_) biases_.reserve(experts_ * columns_ * size_of(types_.bias));
+  matrices_.reserve_bytes(experts_ * matrix_bytes());
+  if (biased_) biases_.reserve_bytes(experts_ * columns_ * size_of(types_.bias));
   if (!scaled_) return;
   const size_t bytes = experts_ * columns_ * size_of(types_.compute);
-  scales_.reserve(bytes);
-  device_.clear(offsets_.reserve(bytes), bytes);
+  scales_.reserve_bytes(bytes);
+  device_.clear(offsets_.reserve_bytes(bytes), bytes);
 }
 
 size_t Projections::vector_bytes() const {

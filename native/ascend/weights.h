@@ -6,9 +6,9 @@
 
 #include "ascend/array.h"
 #include "ascend/npu.h"
-#include "core/device.h"
 #include "core/config.h"
 #include "core/host/executor.h"
+#include "core/moe_stages.h"
 
 namespace moe::ascend {
 
@@ -21,7 +21,7 @@ struct ExpertTypes {
   bool blocked;    // FRACTAL_NZ
   int64_t column_multiple;
 
-  // Throws kConfig where the chip's operators do not have it, naming what they have.
+  // Of weights that capabilities_of(profile) has.
   static ExpertTypes of(const LayerSpec& spec, const SocProfile& profile);
 };
 
@@ -35,8 +35,7 @@ class Projections {
     const WeightVector *gate_bias, *up_bias;
   };
 
-  Projections(Npu& device, const ExpertTypes& types, int64_t experts, int64_t in, int64_t out, bool gated,
-              bool biased);
+  Projections(Npu& device, const ExpertTypes& types, int64_t experts, int64_t in, int64_t out, bool gated, bool biased);
 
   // Bytes of one expert's matrix and of the vectors beside it, in the order in which `pack` writes them.
   size_t matrix_bytes() const { return static_cast<size_t>(in_ * columns_ * size_of(types_.weight)); }

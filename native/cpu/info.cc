@@ -5,8 +5,9 @@
 #include <fstream>
 #include <string>
 
-#include "cpu/kernels.h"
 #include "core/host/usable_cpus.h"
+#include "cpu/device.h"
+#include "cpu/kernels.h"
 
 namespace moe::cpu {
 namespace {
@@ -43,7 +44,8 @@ DeviceInfo device_info() {
           .kernels = describe_choice(),
           .threads = usable_cpus(),
           .memory_bytes = memory_bytes(),
-          .emulated = false};
+          .emulated = false,
+          .capabilities = CpuDevice::can()};
 }
 
 }  // namespace moe::cpu

@@ -13,16 +13,7 @@
 namespace moe::cpu {
 namespace {
 
-// `width` and `hidden` are the columns of the products: I and H, or the parts of them that are held here.
 WeightFormat format_of(const LayerSpec& spec) { return {spec.weight_type, spec.weight_group, spec.int8_activations}; }
-
-PackedExperts allocate_experts(const Kernels& kernels, const LayerSpec& spec, int64_t experts, int64_t whole_width,
-                               int64_t width, int64_t hidden) {
-  const auto matrices = [&](bool gated, int64_t columns, int64_t depth) {
-    return PackedMatrices(kernels, format_of(spec), gated, experts, columns, depth);
-  };
-  return {matrices(is_gated(spec.activation), width, spec.hidden_size), matrices(false, hidden, whole_width)};
-}
 
 const PackedPart* find(const PackedWeights& packed, const std::string& name) {
   const auto found =
@@ -35,16 +26,7 @@ const PackedPart& get(const PackedWeights& packed, const std::string& name) {
   throw Error(ErrorCode::kCheckpoint, "Expected packed weights with the part `" + name + "`, got none of that name");
 }
 
-PackedExperts packed_experts(const Kernels& kernels, const LayerSpec& spec, int64_t experts, int64_t width,
-                             const PackedWeights& packed, const std::string& prefix) {
-  const auto matrices = [&](const char* name, bool gated, int64_t columns, int64_t depth) {
-    return PackedMatrices(kernels, format_of(spec), gated, experts, columns, depth, get(packed, prefix + name));
-  };
-  return {matrices("up", is_gated(spec.activation), width, spec.hidden_size),
-          matrices("down", false, spec.hidden_size, width)};
-}
-
-PackedMatrices packed_router(const Kernels& kernels, int64_t columns, int64_t depth, const PackedPart& part) {
+PackedMatrices packed_float(const Kernels& kernels, int64_t columns, int64_t depth, const PackedPart& part) {
   return {kernels, WeightFormat{}, false, 1, columns, depth, part};
 }
 
@@ -65,8 +47,8 @@ class ExpertProgress {
   int64_t done_ = 0;
 };
 
-void pack_experts(PackedExperts& packed, const ExpertWeights* experts, ThreadPool::Team& team, ExpertProgress& progress,
-                  const std::stop_token& stop) {
+void pack_experts(CpuExperts& packed, std::span<const ExpertWeights> experts, ThreadPool::Team& team,
+                  ExpertProgress& progress, const std::stop_token& stop) {
   const int64_t up_panels = packed.up.num_panels(), panels = up_panels + packed.down.num_panels();
   const int64_t count = packed.up.matrices();
   const auto panels_left = std::make_unique<std::atomic<int64_t>[]>(count);
@@ -90,7 +72,7 @@ void pack_experts(PackedExperts& packed, const ExpertWeights* experts, ThreadPoo
   });
 }
 
-PackedMatrices pack_router(const Kernels& kernels, const WeightMatrix& weights, const WeightVector& bias) {
+PackedMatrices pack_float(const Kernels& kernels, const WeightMatrix& weights, const WeightVector& bias) {
   PackedMatrices packed(kernels, WeightFormat{}, false, 1, weights.out_features, weights.in_features);
   for (int64_t panel = 0; panel < packed.num_panels(); ++panel) packed.pack_panel(0, panel, {}, weights);
   packed.pack_bias(0, {}, bias);
@@ -99,58 +81,73 @@ PackedMatrices pack_router(const Kernels& kernels, const WeightMatrix& weights, 
 
 }  // namespace
 
-CpuLayer::CpuLayer(const Kernels& kernels, const LayerSpec& layer_spec, const LayerWeights& host,
-                   ThreadPool::Team& team, Progress progress, const std::stop_token& stop)
-    : spec(layer_spec),
-      experts(allocate_experts(kernels, spec, spec.held_experts(), spec.intermediate_size, spec.held_intermediate(),
-                               spec.held_hidden())) {
-  if (host.shared) shared = allocate_experts(kernels, spec, 1, spec.shared_size, spec.shared_size, spec.hidden_size);
-  ExpertProgress counted(spec.held_experts() + (host.shared ? 1 : 0), progress);
-  pack_experts(experts, host.experts.data(), team, counted, stop);
-  if (shared) pack_experts(*shared, &*host.shared, team, counted, stop);
-  if (host.shared_router) shared_router = pack_router(kernels, host.shared_router, {});
-  if (spec.moe.expert_num == 1) return;
-  router = pack_router(kernels, host.router, host.router_bias);
-  correction_bias = read_vector(host.correction_bias);
-  choose.emplace(spec.moe, correction_bias);
+CpuExperts::CpuExperts(const Kernels& kernels, const LayerSpec& spec, std::span<const ExpertWeights> host,
+                       const WeightMatrix& gate_weights, bool is_shared, ThreadPool::Team& team, Progress progress,
+                       const std::stop_token& stop)
+    : activation(spec.activation),
+      threads(spec.threads),
+      up(kernels, format_of(spec), is_gated(activation), static_cast<int64_t>(host.size()), spec.held_intermediate(),
+         spec.hidden_size),
+      down(kernels, format_of(spec), false, static_cast<int64_t>(host.size()), spec.held_hidden(),
+           spec.intermediate_size),
+      is_shared_(is_shared) {
+  ExpertProgress counted(static_cast<int64_t>(host.size()), progress);
+  pack_experts(*this, host, team, counted, stop);
+  if (gate_weights) gate = pack_float(kernels, gate_weights, {});
 }
 
-CpuLayer::CpuLayer(const Kernels& kernels, const LayerSpec& layer_spec, const PackedWeights& packed)
-    : spec(layer_spec),
+CpuExperts::CpuExperts(const Kernels& kernels, const LayerSpec& spec, const PackedWeights& packed, bool is_shared)
+    : activation(spec.activation),
+      threads(spec.threads),
       memory(packed.memory),
-      experts(packed_experts(kernels, spec, spec.moe.expert_num, spec.intermediate_size, packed, "")) {
-  experts.up.hold(packed.experts);
-  experts.down.hold(packed.experts);
-  if (spec.shared_size > 0) shared = packed_experts(kernels, spec, 1, spec.shared_size, packed, "shared.");
-  if (const PackedPart* const part = find(packed, "shared_router"))
-    shared_router = packed_router(kernels, 1, spec.hidden_size, *part);
-  if (spec.moe.expert_num == 1) return;
-  router = packed_router(kernels, spec.moe.expert_num, spec.hidden_size, get(packed, "router"));
-  if (const PackedPart* const part = find(packed, "correction_bias")) {
-    const size_t expected = spec.moe.expert_num * sizeof(float);
-    if (part->bytes != expected)
-      throw Error(ErrorCode::kCheckpoint, "Expected the packed part `correction_bias` to have " +
-                                              std::to_string(expected) + " bytes, got " + std::to_string(part->bytes));
-    correction_bias.resize(spec.moe.expert_num);
-    std::memcpy(correction_bias.data(), part->data, expected);
+      up(kernels, format_of(spec), is_gated(activation), is_shared ? 1 : spec.moe.expert_num, spec.intermediate_size,
+         spec.hidden_size, get(packed, is_shared ? "shared.up" : "up")),
+      down(kernels, format_of(spec), false, is_shared ? 1 : spec.moe.expert_num, spec.hidden_size,
+           spec.intermediate_size, get(packed, is_shared ? "shared.down" : "down")),
+      is_shared_(is_shared) {
+  if (!is_shared) {
+    up.hold(packed.experts);
+    down.hold(packed.experts);
+  } else if (const PackedPart* const part = find(packed, "shared_router")) {
+    gate = packed_float(kernels, 1, spec.hidden_size, *part);
   }
-  choose.emplace(spec.moe, correction_bias);
 }
 
-size_t CpuLayer::weight_bytes() const {
-  size_t bytes = experts.up.bytes() + experts.down.bytes();
-  if (shared) bytes += shared->up.bytes() + shared->down.bytes();
-  if (router) bytes += router->bytes();
-  if (shared_router) bytes += shared_router->bytes();
-  return bytes;
+size_t CpuExperts::weight_bytes() const { return up.bytes() + down.bytes() + (gate ? gate->bytes() : 0); }
+
+std::vector<PackedPart> CpuExperts::packed_parts() const {
+  if (!up.is_whole()) return {};
+  const std::string prefix = is_shared_ ? "shared." : "";
+  std::vector<PackedPart> parts{up.part(prefix + "up"), down.part(prefix + "down")};
+  if (gate) parts.push_back(gate->part("shared_router"));
+  return parts;
 }
 
-std::vector<PackedPart> CpuLayer::packed_parts() const {
-  if (!experts.up.is_whole()) return {};
-  std::vector<PackedPart> parts{experts.up.part("up"), experts.down.part("down")};
-  if (shared) parts.insert(parts.end(), {shared->up.part("shared.up"), shared->down.part("shared.down")});
-  if (shared_router) parts.push_back(shared_router->part("shared_router"));
-  if (router) parts.push_back(router->part("router"));
+CpuRouter::CpuRouter(const Kernels& kernels, const LayerSpec& spec, const LayerWeights& host)
+    : moe(spec.moe), threads(spec.threads) {
+  if (moe.expert_num == 1) return;
+  if (host.packed) {
+    memory = host.packed->memory;
+    matrix = packed_float(kernels, moe.expert_num, spec.hidden_size, get(*host.packed, "router"));
+    if (const PackedPart* const part = find(*host.packed, "correction_bias")) {
+      const size_t expected = moe.expert_num * sizeof(float);
+      if (part->bytes != expected)
+        throw Error(ErrorCode::kCheckpoint, "Expected the packed part `correction_bias` to have " +
+                                                std::to_string(expected) + " bytes, got " +
+                                                std::to_string(part->bytes));
+      correction_bias.resize(moe.expert_num);
+      std::memcpy(correction_bias.data(), part->data, expected);
+    }
+  } else {
+    matrix = pack_float(kernels, host.router, host.router_bias);
+    correction_bias = read_vector(host.correction_bias);
+  }
+  choose.emplace(moe, correction_bias);
+}
+
+std::vector<PackedPart> CpuRouter::packed_parts() const {
+  std::vector<PackedPart> parts;
+  if (matrix) parts.push_back(matrix->part("router"));
   if (!correction_bias.empty())
     parts.push_back({"correction_bias", correction_bias.data(), correction_bias.size() * sizeof(float)});
   return parts;

@@ -3,10 +3,10 @@
 #include <chrono>
 #include <cstring>
 
-#include "cpu/aligned_buffer.h"
-#include "cpu/kernels.h"
 #include "core/host/thread_pool.h"
 #include "core/host/usable_cpus.h"
+#include "cpu/aligned_buffer.h"
+#include "cpu/kernels.h"
 
 namespace moe::cpu {
 namespace {

@@ -1,14 +1,16 @@
-// The built-in device: always there, always right, and fast.
+// The stages of a layer on the CPU.
 #pragma once
 #include <memory>
 
-#include "core/device.h"
-#include "core/plugin.h"
+#include "core/host/growing_buffer.h"
+#include "core/host/pool.h"
+#include "core/host/thread_pool.h"
+#include "core/moe_stages.h"
+#include "core/routing/plan.h"
 #include "cpu/aligned_buffer.h"
 #include "cpu/grouped_gemm.h"
 #include "cpu/kernels/table.h"
 #include "cpu/layer.h"
-#include "core/host/thread_pool.h"
 
 namespace moe::cpu {
 
@@ -18,54 +20,50 @@ constexpr Epilogue epilogue_of(Activation activation) {
 
 // Every stage has done its work when it returns. The output of a token depends on nothing but the token and the
 // weights: not on the other tokens (as long as routing does not), the number of threads, or earlier calls.
-class CpuDevice final : public Device {
+class CpuStages final : public MoeStages, public ColumnStages {
  public:
-  // threads: the most that stages use, the calling one among them.
-  CpuDevice(const Kernels& kernels, int threads);
-
-  void* allocate(size_t bytes) override;
-  void deallocate(void* memory) noexcept override;
-  void upload(void* device, const void* host, size_t bytes) override;
-  void download(void* host, const void* device, size_t bytes) override;
+  CpuStages(const Kernels& kernels, ThreadPool& pool) : kernels_(kernels), pool_(pool), gemm_(kernels) {}
 
   std::string packed_layout(const LayerSpec& spec) const override;
-  bool takes_int8_activations() const override { return true; }
-  std::unique_ptr<PreparedLayer> prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
-                                         const std::stop_token& stop) override;
+  std::unique_ptr<PreparedRouter> prepare_router(const LayerSpec& spec, const LayerWeights& host) override;
+  std::unique_ptr<PreparedExperts> prepare_experts(const LayerSpec& spec, const LayerWeights& host, Progress progress,
+                                                   const std::stop_token& stop) override;
+  std::unique_ptr<PreparedExperts> prepare_shared(const LayerSpec& spec, const LayerWeights& host, Progress progress,
+                                                  const std::stop_token& stop) override;
 
-  void route(const PreparedLayer& layer, Matrix hidden, const Routing& out) override;
-  void plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) override;
-  void run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
-                   const std::stop_token& stop) override;
-  void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) override;
-  void combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared,
+  std::unique_ptr<Routing> route(const PreparedRouter& router, const Tokens& tokens, const RoutingArrays& out) override;
+  std::unique_ptr<Plan> plan(const Routing& routing) override;
+  std::unique_ptr<Plan> plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) override;
+  void run(const PreparedExperts& experts, Matrix hidden, const Plan& plan, Matrix out,
+           const std::stop_token& stop) override;
+  void run_shared(const PreparedExperts& shared, const Tokens& tokens, Matrix out,
+                  const std::stop_token& stop) override;
+  void combine(const PreparedExperts& experts, Matrix rows, const Routing& routing, const Plan& plan, Matrix shared,
                Matrix out) override;
-  void gather(Matrix in, const int32_t* index, Matrix out) override;
-  void place_columns(Matrix part, int64_t first_column, Matrix out) override;
-  void run_up(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix intermediate,
+
+  ColumnStages* columns() override { return this; }
+  void run_up(const PreparedExperts& experts, Matrix hidden, const Plan& plan, Matrix intermediate,
               const std::stop_token& stop) override;
-  void run_down(const PreparedLayer& layer, Matrix intermediate, const DispatchPlan& plan, Matrix out,
+  void run_down(const PreparedExperts& experts, Matrix intermediate, const Plan& plan, Matrix out,
                 const std::stop_token& stop) override;
-  bool memory_is_host() const override { return true; }
-  void synchronize() override {}
 
  private:
-  ThreadPool::Team team_of(const CpuLayer& layer);
   // The rows set in gemm_ are gathered from hidden [.., depth]: in tile form, valid until the next call.
-  const float* gather(const float* hidden, int64_t depth, ThreadPool::Team& team, const std::stop_token& stop);
+  const float* gather(Matrix hidden, ThreadPool::Team& team, const std::stop_token& stop);
   // The rows become all tokens, for one expert, and are gathered.
   const float* gather_all(Matrix hidden, ThreadPool::Team& team, const std::stop_token& stop);
-  // down(activation(up(row))) for each row.
-  void run(const PackedExperts& experts, Activation activation, const float* tiles, float* out, ThreadPool::Team& team,
-           const std::stop_token& stop);
+  // activation(up(row)) for each row, in tile form, and down of that.
+  float* multiply_up(const CpuExperts& experts, const float* tiles, ThreadPool::Team& team,
+                     const std::stop_token& stop);
+  void multiply_both(const CpuExperts& experts, const float* tiles, Matrix out, ThreadPool::Team& team,
+                     const std::stop_token& stop);
 
   const Kernels& kernels_;
-  ThreadPool pool_;
+  ThreadPool& pool_;
   GroupedGemm gemm_;
-  AlignedBuffer tiles_, intermediate_, logits_;
+  Scratch tiles_{aligned_memory}, intermediate_{aligned_memory}, logits_{aligned_memory};
+  Pool<SortedSlots> plans_;
   int32_t all_tokens_[2] = {};  // offsets of one expert that takes every token
 };
-
-const Plugin& plugin();
 
 }  // namespace moe::cpu

@@ -20,36 +20,35 @@ int64_t max_tiles(int64_t rows, int32_t experts, int height) {
 
 }  // namespace
 
-void ExpertsStage::plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) {
+void ExpertsStage::plan(const int32_t* choices, int64_t slots, int32_t num_experts, int32_t fan_out, PlanBuffers& out) {
   PlanTask task{};
-  task.experts = experts;
-  task.slot_of_row = out.slot_of_row;
-  task.row_of_slot = out.row_of_slot;
-  task.expert_offsets = out.expert_offsets;
-  task.slots = out.slots;
+  task.experts = choices;
+  task.slot_of_row = out.slot_of_row.reserve<int32_t>(slots);
+  task.row_of_slot = out.row_of_slot.reserve<int32_t>(slots);
+  task.expert_offsets = out.offsets.reserve<int32_t>(num_experts + 1);
+  task.slots = slots;
   task.num_experts = num_experts;
-  task.chunks = static_cast<int32_t>(blocks_for(out.slots, kPlanChunk));
+  task.chunks = static_cast<int32_t>(blocks_for(slots, kPlanChunk));
   const size_t shared_bytes = plan_shared_bytes(num_experts);
-  forget_tiles();
+  out.tile_height = 0;
   if (task.chunks == 1) {
-    if (const int64_t tokens = out.slots / out.fan_out; is_several(tokens)) {
+    if (const int64_t tokens = slots / fan_out; is_several(tokens)) {
       task.tile_height = is_few(tokens) ? kFewShape.height : kSeveralShape.height;
-      task.tiles = reserve_tiles(out.slots, num_experts, task.tile_height);
-      task.tile_count = reserve<int32_t>(tile_count_, 1);
-      cut_for_ = {out.expert_offsets, task.tile_height};
+      task.tiles = out.tiles.reserve<Tile>(max_tiles(slots, num_experts, task.tile_height));
+      task.tile_count = out.tile_count.reserve<int32_t>(1);
+      out.tile_height = task.tile_height;
     }
     return queue_.add(kernels::moe_plan_small, {1, kPlanChunk, shared_bytes}, task);
   }
-  task.counts = reserve<int32_t>(counts_, static_cast<size_t>(task.chunks) * num_experts);
+  task.counts = counts_.reserve<int32_t>(static_cast<size_t>(task.chunks) * num_experts);
   const auto chunks = static_cast<unsigned>(task.chunks);
   queue_.add(kernels::moe_plan_count, {chunks, kPlanChunk, shared_bytes}, task);
   queue_.add(kernels::moe_plan_scan, {1, kPlanChunk}, task);
   queue_.add(kernels::moe_plan_place, {chunks, kPlanChunk, shared_bytes}, task);
 }
 
-void ExpertsStage::run(const LayerSpec& spec, const PackedExperts& experts, Matrix hidden, const ExpertRows& rows,
-                       float* out) {
-  const WeightType type = spec.weight_type;
+void ExpertsStage::run(const CudaExperts& experts, Matrix hidden, const ExpertRows& rows, float* out) {
+  const WeightType type = experts.type;
   const int planes = planes_of(type);
   const bool few = is_few(hidden.rows), several = is_several(hidden.rows);
   const GemmShape shape = few ? kFewShape : several ? kSeveralShape : tile_shape(type);
@@ -58,26 +57,27 @@ void ExpertsStage::run(const LayerSpec& spec, const PackedExperts& experts, Matr
   };
   const PacketLayout &up = experts.up.layout, &down = experts.down.layout;
   const int64_t most_tiles = max_tiles(rows.rows, experts.count, shape.height);
-  auto* const intermediate = reserve<uint16_t>(intermediate_, planes * rows.rows * down.padded_depth());
-  Tile* const tiles = reserve_tiles(rows.rows, experts.count, shape.height);
-  auto* const tile_count = reserve<int32_t>(tile_count_, 1);
-  if (!rows.offsets || cut_for_ != Cut{rows.offsets, shape.height})
-    queue_.add(
-        kernels::moe_cut_tiles, {1, kMaxExperts},
-        TileTask{rows.offsets, tiles, tile_count, experts.count, static_cast<int32_t>(rows.rows), shape.height, 0});
-  forget_tiles();
+  PlanBuffers& plan = rows.plan;
+  auto* const intermediate = intermediate_.reserve<uint16_t>(planes * rows.rows * down.padded_depth());
+  Tile* const tiles = plan.tiles.reserve<Tile>(most_tiles);
+  auto* const tile_count = plan.tile_count.reserve<int32_t>(1);
+  if (plan.tile_height != shape.height)
+    queue_.add(kernels::moe_cut_tiles, {1, kMaxExperts},
+               TileTask{rows.all ? nullptr : plan.offsets.reserve<int32_t>(0), tiles, tile_count, experts.count,
+                        static_cast<int32_t>(rows.rows), shape.height, 0});
+  plan.tile_height = rows.all ? 0 : shape.height;
 
   GemmTask task{};
   task.tiles = tiles;
   task.tile_count = tile_count;
-  task.activation = static_cast<int32_t>(spec.activation);
+  task.activation = static_cast<int32_t>(experts.activation);
   if (few)
-    task.hidden = hidden.data;
+    task.hidden = hidden.floats();
   else
     task.input = round(type, hidden, up.padded_depth());
   task.hidden_size = static_cast<int32_t>(hidden.cols);
   task.input_plane = hidden.rows * up.padded_depth();
-  task.slot_of_row = rows.slot_of_row;
+  task.slot_of_row = rows.all ? nullptr : plan.slot_of_row.reserve<int32_t>(0);
   task.fan_out = rows.fan_out;
   task.output = intermediate;
   task.output_plane = rows.rows * down.padded_depth();
@@ -92,14 +92,10 @@ void ExpertsStage::run(const LayerSpec& spec, const PackedExperts& experts, Matr
   multiply(experts.down, kernel_of(down_kernels(type)), shape, most_tiles, task);
 }
 
-Tile* ExpertsStage::reserve_tiles(int64_t rows, int32_t experts, int height) {
-  return reserve<Tile>(tiles_, max_tiles(rows, experts, height));
-}
-
 const uint16_t* ExpertsStage::round(WeightType type, Matrix hidden, int64_t padded_columns) {
   RoundTask task{};
-  task.from = hidden.data;
-  task.to = reserve<uint16_t>(rounded_, planes_of(type) * hidden.rows * padded_columns);
+  task.from = hidden.floats();
+  task.to = rounded_.reserve<uint16_t>(planes_of(type) * hidden.rows * padded_columns);
   task.rows = hidden.rows;
   task.columns = static_cast<int32_t>(hidden.cols);
   task.padded_columns = static_cast<int32_t>(padded_columns);

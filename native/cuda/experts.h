@@ -1,53 +1,50 @@
 // Dispatch and the experts' products on the device.
 #pragma once
-#include "core/device.h"
-#include "cuda/layer.h"
 #include "cuda/kernel_shapes.h"
 #include "cuda/launch_queue.h"
+#include "cuda/layer.h"
 #include "cuda/memory.h"
 
 namespace moe::cuda {
 
+// A plan in the memory of the device, and where rows are cut into tiles.
+struct PlanBuffers {
+  explicit PlanBuffers(QueuedMemory& memory)
+      : slot_of_row(memory), row_of_slot(memory), offsets(memory), choices(memory), tiles(memory), tile_count(memory) {}
+  Scratch slot_of_row;  // [slots], the first offsets[experts] are filled
+  Scratch row_of_slot;  // [slots], -1 where the slot was dropped
+  Scratch offsets;      // [experts + 1]; expert e owns rows [offsets[e], offsets[e + 1])
+  Scratch choices;      // [slots], where they came from the host
+  Scratch tiles, tile_count;
+  int tile_height = 0;  // what the rows are cut to; 0: they are not
+};
+
 // Which rows belong to which expert.
 struct ExpertRows {
-  const int32_t* offsets;      // [experts + 1]; null: one expert has all rows
-  const int32_t* slot_of_row;  // null: row r is input row r
-  int64_t rows;                // at most
+  PlanBuffers& plan;
+  bool all;      // one expert has all rows, and row r is input row r: the plan has tiles only
+  int64_t rows;  // at most
   int32_t fan_out;
 };
 
 class ExpertsStage {
  public:
-  explicit ExpertsStage(LaunchQueue& queue) : queue_(queue) {}
+  ExpertsStage(LaunchQueue& queue, QueuedMemory& memory) : queue_(queue), memory_(memory) {}
 
-  // At least one slot. Cuts the tiles, too, where the products of so few tokens will need the same ones.
-  void plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out);
+  // choices [slots] on the device, at least one. Cuts the tiles, too, where the products of so few tokens will need the
+  // same ones.
+  void plan(const int32_t* choices, int64_t slots, int32_t num_experts, int32_t fan_out, PlanBuffers& out);
   // out[r] = down(activation(up(hidden of r))), [rows, H]. At least one row.
-  void run(const LayerSpec& spec, const PackedExperts& experts, Matrix hidden, const ExpertRows& rows, float* out);
-
-  // The tiles were cut for offsets that may change before they are used.
-  void forget_tiles() { cut_for_ = {}; }
+  void run(const CudaExperts& experts, Matrix hidden, const ExpertRows& rows, float* out);
 
  private:
-  // What tiles_ holds.
-  struct Cut {
-    const int32_t* offsets = nullptr;
-    int height = 0;
-    bool operator==(const Cut&) const = default;
-  };
-
   const uint16_t* round(WeightType type, Matrix hidden, int64_t padded_columns);
   void multiply(const PackedProduct& product, const Kernel<GemmTask>& kernel, const GemmShape& shape,
                 int64_t most_tiles, GemmTask task);
-  Tile* reserve_tiles(int64_t rows, int32_t experts, int height);
-  template <class T>
-  T* reserve(Scratch& scratch, size_t count) {
-    return scratch.reserve<T>(count, [this] { queue_.start(false); });
-  }
 
   LaunchQueue& queue_;
-  Scratch counts_, rounded_, intermediate_, tiles_, tile_count_;
-  Cut cut_for_;
+  QueuedMemory& memory_;
+  Scratch counts_{memory_}, rounded_{memory_}, intermediate_{memory_};
 };
 
 }  // namespace moe::cuda

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "cuda/check.h"
+#include "cuda/device.h"
 #include "cuda/kernel_shapes.h"
 #include "cuda/launch.h"
 
@@ -91,7 +92,7 @@ std::vector<DeviceInfo> devices() {
     const std::string capability = "compute capability " + capability_text(properties);
     all.push_back({index, properties.name,
                    is_new_enough(properties) ? "mma.sync (" + capability + ")" : "none (" + capability + ", needs 8.0)",
-                   0, properties.totalGlobalMem, MOE_CUDA_EMULATED != 0});
+                   0, properties.totalGlobalMem, MOE_CUDA_EMULATED != 0, CudaDevice::can()});
   }
   return all;
 }

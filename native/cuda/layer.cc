@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/host/host_executor.h"
 #include "core/weights/read_weights.h"
-#include "cuda/parallel_for.h"
 
 namespace moe::cuda {
 namespace {
@@ -18,29 +18,20 @@ constexpr size_t kBatchBytes = size_t{64} << 20;
 
 bool has_biases(const ExpertWeights& expert) { return expert.gate_bias || expert.up_bias || expert.down_bias; }
 
-PackedExperts allocate_experts(const LayerSpec& spec, std::span<const ExpertWeights> experts, int64_t width) {
-  const auto count = static_cast<int32_t>(experts.size());
-  const PacketLayout up{spec.weight_type, spec.weight_group, is_gated(spec.activation), width, spec.hidden_size, true};
-  const PacketLayout down{spec.weight_type, spec.weight_group, false, spec.hidden_size, width, false};
-  PackedExperts packed{
-      {up, DeviceMemory(count * up.expert_bytes()), {}}, {down, DeviceMemory(count * down.expert_bytes()), {}}, count};
-  if (std::ranges::any_of(experts, has_biases)) {
-    packed.up.biases = DeviceMemory(count * up.blocks() * kPacketColumns * sizeof(float));
-    packed.down.biases = DeviceMemory(count * down.blocks() * kPacketColumns * sizeof(float));
-  }
-  return packed;
+PackedProduct allocate(const PacketLayout& layout, int64_t experts, bool biased) {
+  PackedProduct product{layout, DeviceMemory(experts * layout.expert_bytes()), {}};
+  if (biased) product.biases = DeviceMemory(experts * layout.blocks() * kPacketColumns * sizeof(float));
+  return product;
 }
 
 struct Packing {
-  int threads;
+  Executor& executor;
   Staging& staging;
   Progress progress;
   const std::stop_token& stop;
-  int64_t done;
-  int64_t total;
 };
 
-void pack_experts(PackedExperts& packed, std::span<const ExpertWeights> experts, Packing& packing) {
+void pack_experts(CudaExperts& packed, std::span<const ExpertWeights> experts, const Packing& packing) {
   const PacketLayout &up = packed.up.layout, &down = packed.down.layout;
   const int64_t up_blocks = up.blocks(), blocks = up_blocks + down.blocks(), count = packed.count;
   const size_t expert_bytes = up.expert_bytes() + down.expert_bytes();
@@ -50,7 +41,7 @@ void pack_experts(PackedExperts& packed, std::span<const ExpertWeights> experts,
 
   for (int64_t first = 0; first < count; first += batch) {
     const int64_t here = std::min(batch, count - first);
-    parallel_for(packing.threads, here * blocks, [&](int64_t index) {
+    const auto pack = [&](int64_t index) {
       if (packing.stop.stop_requested()) throw Error(ErrorCode::kAborted, "Loading the weights was aborted");
       const int64_t expert = index / blocks, block = index % blocks;
       const ExpertWeights& from = experts[first + expert];
@@ -59,6 +50,9 @@ void pack_experts(PackedExperts& packed, std::span<const ExpertWeights> experts,
       else
         pack_block(down, {}, from.down, block - up_blocks,
                    &down_bytes[expert * down.expert_bytes() + (block - up_blocks) * down.block_bytes()]);
+    };
+    packing.executor.parallel_for(here * blocks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t index = begin; index < end; ++index) pack(index);
     });
     packing.staging.upload(packed.up.packets.as<uint8_t>() + first * up.expert_bytes(), up_bytes.data(),
                            here * up.expert_bytes());
@@ -76,7 +70,7 @@ void pack_experts(PackedExperts& packed, std::span<const ExpertWeights> experts,
         upload(packed.up, from.gate_bias, from.up_bias);
         upload(packed.down, {}, from.down_bias);
       }
-      packing.progress(++packing.done, packing.total);
+      packing.progress(first + i + 1, count);
     }
   }
 }
@@ -102,39 +96,38 @@ std::vector<float> transposed(const WeightMatrix& matrix) {
 
 }  // namespace
 
-CudaLayer::CudaLayer(const LayerSpec& layer_spec, const LayerWeights& host, Staging& staging, Progress progress,
-                     const std::stop_token& stop)
-    : spec(layer_spec), experts(allocate_experts(spec, host.experts, spec.intermediate_size)) {
-  if (spec.moe.expert_num > kMaxExperts)
-    throw Error(ErrorCode::kConfig, "Expected at most " + std::to_string(kMaxExperts) +
-                                        " experts on a CUDA device, got " + std::to_string(spec.moe.expert_num));
-  if (host.shared) shared = allocate_experts(spec, {&*host.shared, 1}, spec.shared_size);
-  Packing packing{
-      packing_threads(spec.threads), staging, progress, stop, 0, spec.held_experts() + (host.shared ? 1 : 0)};
-  pack_experts(experts, host.experts, packing);
-  if (shared) pack_experts(*shared, {&*host.shared, 1}, packing);
-  shared_router = to_device(transposed(host.shared_router), staging);
-  if (spec.moe.expert_num == 1) return;
+CudaExperts::CudaExperts(const LayerSpec& spec, std::span<const ExpertWeights> host, const WeightMatrix& gate_weights,
+                         Staging& staging, Progress progress, const std::stop_token& stop)
+    : type(spec.weight_type),
+      activation(spec.activation),
+      hidden_size(spec.hidden_size),
+      count(static_cast<int32_t>(host.size())) {
+  const bool biased = std::ranges::any_of(host, has_biases);
+  up = allocate({type, spec.weight_group, is_gated(activation), spec.intermediate_size, hidden_size, true}, count,
+                biased);
+  down = allocate({type, spec.weight_group, false, hidden_size, spec.intermediate_size, false}, count, biased);
+  HostExecutor executor(spec.threads);
+  pack_experts(*this, host, {executor, staging, progress, stop});
+  gate = to_device(transposed(gate_weights), staging);
+}
 
-  router = to_device(transposed(host.router), staging);
-  router_bias = to_device(read_vector(host.router_bias), staging);
+CudaRouter::CudaRouter(const LayerSpec& spec, const LayerWeights& host, Staging& staging)
+    : moe(spec.moe), hidden_size(spec.hidden_size) {
+  if (moe.expert_num == 1) return;
+  matrix = to_device(transposed(host.router), staging);
+  bias = to_device(read_vector(host.router_bias), staging);
   std::vector<float> correction = read_vector(host.correction_bias);
-  for (float& bias : correction)
-    if (std::isnan(bias)) bias = -std::numeric_limits<float>::infinity();
+  for (float& each : correction)
+    if (std::isnan(each)) each = -std::numeric_limits<float>::infinity();
   correction_bias = to_device(correction, staging);
   std::vector<double> factors;
   std::vector<int32_t> groups;
-  for (const AuxLoss& loss : spec.moe.aux_losses) {
+  for (const AuxLoss& loss : moe.aux_losses) {
     factors.push_back(loss.factor);
     groups.push_back(loss.expert_groups);
   }
   aux_factors = to_device(factors, staging);
   aux_groups = to_device(groups, staging);
-}
-
-size_t CudaLayer::weight_bytes() const {
-  return experts.bytes() + (shared ? shared->bytes() : 0) + router.bytes() + router_bias.bytes() +
-         correction_bias.bytes() + shared_router.bytes();
 }
 
 }  // namespace moe::cuda

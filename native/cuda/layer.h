@@ -1,12 +1,14 @@
 // A layer's weights in the memory of a CUDA device.
 #pragma once
-#include <optional>
+#include <span>
 #include <stop_token>
+#include <string>
+#include <vector>
 
-#include "core/device.h"
+#include "core/moe_stages.h"
 #include "cuda/memory.h"
-#include "cuda/weights.h"
 #include "cuda/transfer.h"
+#include "cuda/weights.h"
 
 namespace moe::cuda {
 
@@ -19,29 +21,37 @@ struct PackedProduct {
   size_t bytes() const { return packets.bytes() + biases.bytes(); }
 };
 
-struct PackedExperts {
-  PackedProduct up, down;
-  int32_t count;
+// The routed experts, or the always-on one.
+class CudaExperts final : public PreparedExperts {
+ public:
+  // Packs on the host, with spec.threads threads or all that the process may use, and uploads through `staging`. `gate`
+  // is absent but for an always-on expert. Throws kOutOfMemory, or kAborted on a stop request.
+  CudaExperts(const LayerSpec& spec, std::span<const ExpertWeights> host, const WeightMatrix& gate, Staging& staging,
+              Progress progress, const std::stop_token& stop);
 
-  size_t bytes() const { return up.bytes() + down.bytes(); }
+  size_t weight_bytes() const override { return up.bytes() + down.bytes() + gate.bytes(); }
+  std::vector<PackedPart> packed_parts() const override { return {}; }
+
+  WeightType type;
+  Activation activation;
+  int32_t hidden_size, count;
+  PackedProduct up, down;
+  DeviceMemory gate;  // [H], or empty
 };
 
-class CudaLayer final : public PreparedLayer {
+class CudaRouter final : public PreparedRouter {
  public:
-  // Packs on the host, with spec.threads threads or all processors, and uploads through `staging`. Throws kConfig for
-  // what this device does not do, kOutOfMemory, or kAborted on a stop request.
-  CudaLayer(const LayerSpec& spec, const LayerWeights& host, Staging& staging, Progress progress,
-            const std::stop_token& stop);
+  CudaRouter(const LayerSpec& spec, const LayerWeights& host, Staging& staging);
 
-  size_t weight_bytes() const override;
+  size_t weight_bytes() const override { return matrix.bytes() + bias.bytes() + correction_bias.bytes(); }
+  std::vector<PackedPart> packed_parts() const override { return {}; }
+  std::vector<std::string> notes() const override { return {}; }
 
-  LayerSpec spec;
-  PackedExperts experts;
-  std::optional<PackedExperts> shared;
-  DeviceMemory router;           // [H, E] float32; empty when there is one expert
-  DeviceMemory router_bias;      // [E], or empty
+  MoEConfig moe;
+  int32_t hidden_size;
+  DeviceMemory matrix;           // [H, E] float32; empty when there is one expert
+  DeviceMemory bias;             // [E], or empty
   DeviceMemory correction_bias;  // [E], or empty; NaN is -infinity
-  DeviceMemory shared_router;    // [H], or empty
   DeviceMemory aux_factors;      // [aux losses] double
   DeviceMemory aux_groups;       // [aux losses] int32
 };

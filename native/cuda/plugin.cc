@@ -1,6 +1,6 @@
 #include "core/plugin.h"
 
-#include "cuda/stages.h"
+#include "cuda/device.h"
 #include "cuda/info.h"
 
 extern "C" const moe::Plugin* moe_plugin() {

@@ -22,15 +22,15 @@ T* data_of(const DeviceMemory& memory) {
   return memory.bytes() > 0 ? memory.as<T>() : nullptr;
 }
 
-Totals* totals_of(const Routing& out) {
+Totals* totals_of(const RoutingArrays& out) {
   static_assert(sizeof(Totals) == sizeof(RoutingTotals));
   return reinterpret_cast<Totals*>(out.totals);
 }
 
 }  // namespace
 
-void RouteStage::run(const CudaLayer& layer, Matrix hidden, const Routing& out) {
-  const MoEConfig& config = layer.spec.moe;
+void RouteStage::run(const CudaRouter& router, Matrix hidden, const RoutingArrays& out) {
+  const MoEConfig& config = router.moe;
   if (config.expert_num == 1) return route_to_only_expert(hidden, out);
   const int64_t tokens = hidden.rows, slots = tokens * config.num_experts_chosen;
   const int64_t scores = tokens * config.expert_num;
@@ -39,21 +39,21 @@ void RouteStage::run(const CudaLayer& layer, Matrix hidden, const Routing& out) 
   const bool balances = v1 ? config.aux_loss_factor != 0.0 : !config.aux_losses.empty();
   const bool has_z_loss = !v1 && config.z_loss_factor != 0.0;
 
-  float* const logits = reserve<float>(logits_, scores);
-  multiply({hidden.data, layer.router.as<float>(), data_of<float>(layer.router_bias), logits, out.expert_load, tokens,
-            layer.spec.hidden_size, config.expert_num});
+  float* const logits = logits_.reserve<float>(scores);
+  multiply({hidden.floats(), router.matrix.as<float>(), data_of<float>(router.bias), logits, out.expert_load, tokens,
+            router.hidden_size, config.expert_num});
 
   ChooseTask choose{};
   choose.logits = logits;
-  choose.correction_bias = data_of<float>(layer.correction_bias);
-  choose.experts = limited ? reserve<int32_t>(choices_, slots) : out.experts;
-  choose.weights = limited ? reserve<float>(gates_, slots) : out.weights;
+  choose.correction_bias = data_of<float>(router.correction_bias);
+  choose.experts = limited ? choices_.reserve<int32_t>(slots) : out.experts;
+  choose.weights = limited ? gates_.reserve<float>(slots) : out.weights;
   choose.tokens = tokens;
   choose.num_experts = config.expert_num;
   choose.top_k = config.num_experts_chosen;
-  if (balances) choose.scores = reserve<float>(scores_, scores);
+  if (balances) choose.scores = scores_.reserve<float>(scores);
   if (v1) {
-    if (balances) choose.reciprocals = reserve<double>(reciprocals_, slots);
+    if (balances) choose.reciprocals = reciprocals_.reserve<double>(slots);
   } else {
     const bool limits = limits_groups(config);
     choose.groups = limits ? config.n_group : 1;
@@ -65,28 +65,28 @@ void RouteStage::run(const CudaLayer& layer, Matrix hidden, const Routing& out) 
     choose.mask_to_lowest = config.exclude_masked_groups;
     choose.biased = config.balance_via_topk_bias;
     choose.normalize = config.num_experts_chosen > 1 && config.norm_topk_prob;
-    if (balances && config.use_gating_sigmoid) choose.score_sums = reserve<double>(score_sums_, tokens);
-    if (has_z_loss) choose.squared_logsumexp = reserve<double>(squares_, tokens);
-    if (balances && config.balance_via_topk_bias) choose.loss_experts = reserve<int32_t>(loss_choices_, slots);
+    if (balances && config.use_gating_sigmoid) choose.score_sums = score_sums_.reserve<double>(tokens);
+    if (has_z_loss) choose.squared_logsumexp = squares_.reserve<double>(tokens);
+    if (balances && config.balance_via_topk_bias) choose.loss_experts = loss_choices_.reserve<int32_t>(slots);
     if (!limited) choose.expert_load = out.expert_load;
     if (!limited && !balances && !has_z_loss) choose.totals = totals_of(out);
   }
   const LaunchShape warps{blocks_for(tokens, kChooseWarps), kChooseWarps * kWarp,
                           static_cast<size_t>(choose_shared_bytes(config.expert_num))};
   queue_.add(v1 ? kernels::moe_choose_v1 : kernels::moe_choose_v2, warps, choose);
-  if (!choose.totals) place(layer, choose, out);
+  if (!choose.totals) place(router, choose, out);
 }
 
-void RouteStage::route_to_only_expert(Matrix hidden, const Routing& out) {
-  queue_.add(
-      kernels::moe_choose_only, {1, 1024},
-      OnlyExpertTask{hidden.data, out.experts, out.weights, out.expert_load, totals_of(out), hidden.rows, hidden.cols});
+void RouteStage::route_to_only_expert(Matrix hidden, const RoutingArrays& out) {
+  queue_.add(kernels::moe_choose_only, {1, 1024},
+             OnlyExpertTask{hidden.floats(), out.experts, out.weights, out.expert_load, totals_of(out), hidden.rows,
+                            hidden.cols});
 }
 
-const float* RouteStage::shared_logits(const CudaLayer& layer, Matrix hidden) {
-  float* const logits = reserve<float>(shared_logits_, hidden.rows);
-  multiply(
-      {hidden.data, layer.shared_router.as<float>(), nullptr, logits, nullptr, hidden.rows, layer.spec.hidden_size, 1});
+const float* RouteStage::logits_of(const DeviceMemory& router, Matrix hidden) {
+  float* const logits = shared_logits_.reserve<float>(hidden.rows);
+  multiply({hidden.floats(), router.as<float>(), nullptr, logits, nullptr, hidden.rows,
+            static_cast<int32_t>(hidden.cols), 1});
   return logits;
 }
 
@@ -106,8 +106,8 @@ void RouteStage::multiply(const RouterTask& task) {
     add(kernels::moe_router_wide, kRouterWide);
 }
 
-void RouteStage::place(const CudaLayer& layer, ChooseTask& choose, const Routing& out) {
-  const MoEConfig& config = layer.spec.moe;
+void RouteStage::place(const CudaRouter& router, ChooseTask& choose, const RoutingArrays& out) {
+  const MoEConfig& config = router.moe;
   const bool v1 = config.routing_policy == RoutingPolicy::kTopkRouterV1;
   const TokenGroups groups(choose.tokens, config.tokens_per_group);
   const auto capacity = v1 ? capacity_v1 : capacity_v2;
@@ -123,22 +123,23 @@ void RouteStage::place(const CudaLayer& layer, ChooseTask& choose, const Routing
     task.gates = choose.weights;
     task.experts = out.experts;
     task.weights = out.weights;
-    task.load = reserve<int32_t>(load_, groups.count() * choose.num_experts);
-    task.dropped = reserve<int32_t>(dropped_, groups.count() * choose.num_experts);
+    task.load = load_.reserve<int32_t>(groups.count() * choose.num_experts);
+    task.dropped = dropped_.reserve<int32_t>(groups.count() * choose.num_experts);
     task.token_major = config.enable_sdrop;
     const auto count = static_cast<unsigned>(groups.count());
     if (v1) {
-      task.kept = reserve<int32_t>(kept_, choose.tokens);
+      task.kept = kept_.reserve<int32_t>(choose.tokens);
       queue_.add(kernels::moe_place_v1, {count, 512}, task);
     } else {
       queue_.add(kernels::moe_place_v2, {{blocks_for(choose.num_experts, 4), count}, 128}, task);
     }
   }
-  total(layer, choose, task, out);
+  total(router, choose, task, out);
 }
 
-void RouteStage::total(const CudaLayer& layer, const ChooseTask& choose, const PlaceTask& place, const Routing& out) {
-  const MoEConfig& config = layer.spec.moe;
+void RouteStage::total(const CudaRouter& router, const ChooseTask& choose, const PlaceTask& place,
+                       const RoutingArrays& out) {
+  const MoEConfig& config = router.moe;
   const bool v1 = config.routing_policy == RoutingPolicy::kTopkRouterV1;
   LossTask task{};
   task.choices = choose.loss_experts ? choose.loss_experts : choose.experts;
@@ -153,8 +154,8 @@ void RouteStage::total(const CudaLayer& layer, const ChooseTask& choose, const P
   task.dropped = place.dropped;
   task.expert_load = out.expert_load;
   task.totals = totals_of(out);
-  task.aux_factors = data_of<double>(layer.aux_factors);
-  task.aux_groups = data_of<int32_t>(layer.aux_groups);
+  task.aux_factors = data_of<double>(router.aux_factors);
+  task.aux_groups = data_of<int32_t>(router.aux_groups);
   task.aux_losses = static_cast<int32_t>(config.aux_losses.size());
   task.aux_factor = config.aux_loss_factor;
   task.z_loss_factor = config.z_loss_factor;
@@ -169,9 +170,9 @@ void RouteStage::total(const CudaLayer& layer, const ChooseTask& choose, const P
   task.wants_loss = choose.scores != nullptr;
   if (task.wants_loss) {
     const int64_t chunks = task.groups * task.chunks_per_group, sums = chunks * task.rounds * task.num_experts;
-    task.shares = reserve<double>(shares_, sums);
-    task.votes = reserve<int32_t>(votes_, sums);
-    task.counts = reserve<int32_t>(counts_, chunks);
+    task.shares = shares_.reserve<double>(sums);
+    task.votes = votes_.reserve<int32_t>(sums);
+    task.counts = counts_.reserve<int32_t>(chunks);
     queue_.add(v1 ? kernels::moe_sum_scores_v1 : kernels::moe_sum_scores_v2,
                {{blocks_for(task.num_experts, 128), static_cast<unsigned>(chunks)}, 128}, task);
   }

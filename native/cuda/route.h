@@ -1,35 +1,33 @@
 // The routing of a batch on the device: the router's product, the choice, capacity, losses and totals.
 #pragma once
-#include "core/device.h"
+#include "core/moe_stages.h"
 #include "core/routing/router_capacity.h"
-#include "cuda/layer.h"
 #include "cuda/launch_queue.h"
+#include "cuda/layer.h"
 #include "cuda/memory.h"
 
 namespace moe::cuda {
 
 class RouteStage {
  public:
-  explicit RouteStage(LaunchQueue& queue) : queue_(queue) {}
+  RouteStage(LaunchQueue& queue, QueuedMemory& memory) : queue_(queue), memory_(memory) {}
 
   // At least one token.
-  void run(const CudaLayer& layer, Matrix hidden, const Routing& out);
+  void run(const CudaRouter& router, Matrix hidden, const RoutingArrays& out);
   // logits[t] = router . hidden[t], for one router [H].
-  const float* shared_logits(const CudaLayer& layer, Matrix hidden);
+  const float* logits_of(const DeviceMemory& router, Matrix hidden);
 
  private:
-  void route_to_only_expert(Matrix hidden, const Routing& out);
+  void route_to_only_expert(Matrix hidden, const RoutingArrays& out);
   void multiply(const RouterTask& task);
-  void place(const CudaLayer& layer, ChooseTask& choose, const Routing& out);
-  void total(const CudaLayer& layer, const ChooseTask& choose, const PlaceTask& place, const Routing& out);
-  template <class T>
-  T* reserve(Scratch& scratch, size_t count) {
-    return scratch.reserve<T>(count, [this] { queue_.start(false); });
-  }
+  void place(const CudaRouter& router, ChooseTask& choose, const RoutingArrays& out);
+  void total(const CudaRouter& router, const ChooseTask& choose, const PlaceTask& place, const RoutingArrays& out);
 
   LaunchQueue& queue_;
-  Scratch logits_, shared_logits_, scores_, reciprocals_, score_sums_, squares_, choices_, gates_, loss_choices_;
-  Scratch kept_, load_, dropped_, shares_, votes_, counts_;
+  QueuedMemory& memory_;
+  Scratch logits_{memory_}, shared_logits_{memory_}, scores_{memory_}, reciprocals_{memory_}, score_sums_{memory_};
+  Scratch squares_{memory_}, choices_{memory_}, gates_{memory_}, loss_choices_{memory_}, kept_{memory_}, load_{memory_};
+  Scratch dropped_{memory_}, shares_{memory_}, votes_{memory_}, counts_{memory_};
 };
 
 }  // namespace moe::cuda

@@ -1,181 +1,127 @@
 #include "cuda/stages.h"
 
-#include <algorithm>
 #include <vector>
 
 #include "core/error.h"
-#include "cuda/check.h"
-#include "cuda/info.h"
-#include "cuda/collective.h"
 
 namespace moe::cuda {
 namespace {
 
-// Up to so many tokens a batch is bound by the start of its kernels, and its like will come again: it is kept as a
-// graph. Larger ones run for so long that the host sleeps meanwhile.
-constexpr int64_t kGraphTokens = 256;
-
-const CudaLayer& as_cuda(const PreparedLayer& layer) { return static_cast<const CudaLayer&>(layer); }
+const CudaPlan& as_cuda(const Plan& plan) { return static_cast<const CudaPlan&>(plan); }
+const CudaExperts& as_cuda(const PreparedExperts& experts) { return static_cast<const CudaExperts&>(experts); }
 
 void expect_not_stopped(const std::stop_token& stop) {
   if (stop.stop_requested()) throw Error(ErrorCode::kAborted, "The call was aborted");
 }
 
-int used_device(int index) {
-  use_device(index);
-  return index;
+// What a batch without tokens adds up to.
+RoutingTotals empty_totals(const MoEConfig& config) {
+  const bool v1 = config.routing_policy == RoutingPolicy::kTopkRouterV1;
+  return {0.0, 0.0, 0, config.expert_num == 1 ? kDropless : v1 ? capacity_v1(config, 0) : capacity_v2(config, 0)};
 }
 
 }  // namespace
 
-CudaDevice::Stream::Stream() {
-  check(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
-}
-CudaDevice::Stream::~Stream() { cudaStreamDestroy(handle); }
-
-CudaDevice::Event::Event() {
-  check(cudaEventCreateWithFlags(&handle, cudaEventDisableTiming | cudaEventBlockingSync), "cudaEventCreateWithFlags");
-}
-CudaDevice::Event::~Event() { cudaEventDestroy(handle); }
-
-CudaDevice::CudaDevice(int index) : index_(used_device(index)) {}
-
-CudaDevice::~CudaDevice() {
-  cudaSetDevice(index_);
-  cudaStreamSynchronize(stream_.handle);
-}
-
-template <class Body>
-auto CudaDevice::guarded(const Body& body) {
-  try {
-    check(cudaSetDevice(index_), "cudaSetDevice");
-    return body();
-  } catch (...) {
-    queue_.clear();
-    staging_.clear();
-    experts_.forget_tiles();
-    throw;
-  }
-}
-
-void* CudaDevice::allocate(size_t bytes) {
-  return guarded([&] { return allocate_device(bytes); });
-}
-
-void CudaDevice::deallocate(void* memory) noexcept {
-  try {
-    guarded([&] { start(); });  // work that uses the memory may be waiting
-  } catch (const Error&) {
-    // Every later call says what is wrong with the device.
-  }
-  free_device(memory);
-}
-
-void CudaDevice::upload(void* device, const void* host, size_t bytes) {
-  guarded([&] {
-    start();
-    experts_.forget_tiles();
-    staging_.upload(device, host, bytes);
+std::unique_ptr<PreparedRouter> CudaStages::prepare_router(const LayerSpec& spec, const LayerWeights& host) {
+  return stream_.guarded([&] {
+    auto router = std::make_unique<CudaRouter>(spec, host, stream_.staging());
+    stream_.staging().finish();
+    return router;
   });
 }
 
-void CudaDevice::download(void* host, const void* device, size_t bytes) {
-  guarded([&] {
-    start();
-    staging_.download(host, device, bytes);
+std::unique_ptr<PreparedExperts> CudaStages::prepare_experts(const LayerSpec& spec, const LayerWeights& host,
+                                                             Progress progress, const std::stop_token& stop) {
+  return prepare(spec, host.experts, {}, progress, stop);
+}
+
+std::unique_ptr<PreparedExperts> CudaStages::prepare_shared(const LayerSpec& spec, const LayerWeights& host,
+                                                            Progress progress, const std::stop_token& stop) {
+  return prepare(spec.of_shared(), {&*host.shared, 1}, host.shared_router, progress, stop);
+}
+
+std::unique_ptr<PreparedExperts> CudaStages::prepare(const LayerSpec& spec, std::span<const ExpertWeights> host,
+                                                     const WeightMatrix& gate, Progress progress,
+                                                     const std::stop_token& stop) {
+  return stream_.guarded([&] {
+    auto experts = std::make_unique<CudaExperts>(spec, host, gate, stream_.staging(), progress, stop);
+    stream_.staging().finish();
+    return experts;
   });
 }
 
-std::unique_ptr<PreparedLayer> CudaDevice::prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
-                                                    const std::stop_token& stop) {
-  return guarded([&] {
-    auto layer = std::make_unique<CudaLayer>(spec, host, staging_, progress, stop);
-    staging_.finish();
-    return layer;
+std::unique_ptr<Routing> CudaStages::route(const PreparedRouter& prepared, const Tokens& tokens,
+                                           const RoutingArrays& out) {
+  const CudaRouter& router = static_cast<const CudaRouter&>(prepared);
+  stream_.guarded([&] {
+    stream_.expect(tokens.hidden.rows);
+    if (tokens.hidden.rows > 0) return routing_.run(router, tokens.hidden, out);
+    const RoutingTotals totals = empty_totals(router.moe);
+    const std::vector<uint32_t> load(router.moe.expert_num, 0);
+    stream_.upload(out.totals, &totals, sizeof totals);
+    stream_.upload(out.expert_load, load.data(), load.size() * sizeof load[0]);
   });
+  return std::make_unique<Routing>(out, tokens.hidden.rows, router.moe);
 }
 
-void CudaDevice::route(const PreparedLayer& layer, Matrix hidden, const Routing& out) {
-  guarded([&] {
-    const CudaLayer& cuda = as_cuda(layer);
-    most_tokens_ = std::max(most_tokens_, hidden.rows);
-    if (hidden.rows > 0) return routing_.run(cuda, hidden, out);
-    const MoEConfig& config = cuda.spec.moe;
-    const bool v1 = config.routing_policy == RoutingPolicy::kTopkRouterV1;
-    const RoutingTotals totals{0.0, 0.0, 0,
-                               config.expert_num == 1 ? kDropless
-                               : v1                   ? capacity_v1(config, 0)
-                                                      : capacity_v2(config, 0)};
-    const std::vector<uint32_t> load(config.expert_num, 0);
-    staging_.upload(out.totals, &totals, sizeof totals);
-    staging_.upload(out.expert_load, load.data(), load.size() * sizeof load[0]);
+std::unique_ptr<Plan> CudaStages::plan(const Routing& routing) {
+  const int64_t slots = routing.tokens * routing.top_k;
+  auto plan = std::make_unique<CudaPlan>(plans_.take(memory_), slots, routing.top_k);
+  stream_.guarded([&] {
+    if (slots > 0) experts_.plan(routing.arrays.experts, slots, routing.num_experts, routing.top_k, *plan->buffers);
   });
+  return plan;
 }
 
-void CudaDevice::plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) {
-  guarded([&] {
-    if (out.slots > 0) return experts_.plan(experts, num_experts, out);
-    const std::vector<int32_t> offsets(num_experts + 1, 0);
-    staging_.upload(out.expert_offsets, offsets.data(), offsets.size() * sizeof offsets[0]);
+std::unique_ptr<Plan> CudaStages::plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) {
+  const auto slots = static_cast<int64_t>(choices.size());
+  auto plan = std::make_unique<CudaPlan>(plans_.take(memory_), slots, fan_out);
+  stream_.guarded([&] {
+    if (slots == 0) return;
+    int32_t* const on_device = plan->buffers->choices.reserve<int32_t>(slots);
+    stream_.upload(on_device, choices.data(), choices.size_bytes());
+    experts_.plan(on_device, slots, num_experts, fan_out, *plan->buffers);
   });
+  return plan;
 }
 
-void CudaDevice::run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
-                              const std::stop_token& stop) {
-  guarded([&] {
+void CudaStages::run(const PreparedExperts& experts, Matrix hidden, const Plan& prepared, Matrix out,
+                     const std::stop_token& stop) {
+  stream_.guarded([&] {
     expect_not_stopped(stop);
-    most_tokens_ = std::max(most_tokens_, hidden.rows);
-    const CudaLayer& cuda = as_cuda(layer);
+    stream_.expect(hidden.rows);
+    const CudaPlan& plan = as_cuda(prepared);
     if (plan.slots > 0)
-      experts_.run(cuda.spec, cuda.experts, hidden, {plan.expert_offsets, plan.slot_of_row, plan.slots, plan.fan_out},
-                   out.data);
+      experts_.run(as_cuda(experts), hidden, {*plan.buffers, false, plan.slots, plan.fan_out}, out.floats());
   });
 }
 
-void CudaDevice::run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) {
-  guarded([&] {
+void CudaStages::run_shared(const PreparedExperts& prepared, const Tokens& tokens, Matrix out,
+                            const std::stop_token& stop) {
+  const Matrix& hidden = tokens.hidden;
+  stream_.guarded([&] {
     expect_not_stopped(stop);
     if (hidden.rows == 0) return;
-    const CudaLayer& cuda = as_cuda(layer);
-    experts_.run(cuda.spec, *cuda.shared, hidden, {nullptr, nullptr, hidden.rows, 1}, out.data);
-    if (cuda.shared_router.bytes() == 0) return;
-    const float* const logits = routing_.shared_logits(cuda, hidden);
-    queue_.add(kernels::moe_scale_rows, {static_cast<unsigned>(hidden.rows), 256},
-               ScaleTask{out.data, logits, out.rows, out.cols});
+    const CudaExperts& shared = as_cuda(prepared);
+    experts_.run(shared, hidden, {all_rows_, true, hidden.rows, 1}, out.floats());
+    if (shared.gate.bytes() == 0) return;
+    const float* const logits = routing_.logits_of(shared.gate, hidden);
+    stream_.queue().add(kernels::moe_scale_rows, {static_cast<unsigned>(hidden.rows), 256},
+                        ScaleTask{out.floats(), logits, out.rows, out.cols});
   });
 }
 
-void CudaDevice::combine(const PreparedLayer&, Matrix rows, const Routing& routing, const DispatchPlan& plan,
-                          Matrix shared, Matrix out) {
-  guarded([&] {
+void CudaStages::combine(const PreparedExperts&, Matrix rows, const Routing& routing, const Plan& prepared,
+                         Matrix shared, Matrix out) {
+  stream_.guarded([&] {
     if (out.rows == 0) return;
+    const CudaPlan& plan = as_cuda(prepared);
     const int width = combine_width(static_cast<int>(out.cols));
     const auto across = static_cast<unsigned>((width + kCombineThreads - 1) / kCombineThreads);
-    queue_.add(kernels::moe_combine, {{static_cast<unsigned>(out.rows), across}, kCombineThreads},
-               CombineTask{rows.data, plan.row_of_slot, routing.weights, shared.data, out.data, out.rows,
-                           static_cast<int32_t>(out.cols), plan.fan_out});
-  });
-}
-
-std::unique_ptr<Collective> CudaDevice::connect(Collective& host) {
-  return guarded([&] {
-    return NcclCollective::connect(
-        stream_.handle, [this] { start(); }, host);
-  });
-}
-
-void CudaDevice::start() { queue_.start(most_tokens_ <= kGraphTokens); }
-
-void CudaDevice::synchronize() {
-  guarded([&] {
-    start();
-    if (most_tokens_ > kGraphTokens) {
-      check(cudaEventRecord(finished_.handle, stream_.handle), "cudaEventRecord");
-      check(cudaEventSynchronize(finished_.handle), "cudaEventSynchronize");
-    }
-    most_tokens_ = 0;
-    staging_.finish();
-    check(cudaStreamSynchronize(stream_.handle), "cudaStreamSynchronize");
+    stream_.queue().add(
+        kernels::moe_combine, {{static_cast<unsigned>(out.rows), across}, kCombineThreads},
+        CombineTask{rows.floats(), plan.buffers->row_of_slot.reserve<int32_t>(0), routing.arrays.weights,
+                    shared.floats(), out.floats(), out.rows, static_cast<int32_t>(out.cols), plan.fan_out});
   });
 }
 

@@ -1,70 +1,56 @@
-// An NVIDIA GPU.
+// The stages of a layer on a CUDA device.
 #pragma once
 #include <memory>
 
-#include "core/device.h"
+#include "core/host/pool.h"
+#include "core/moe_stages.h"
 #include "cuda/experts.h"
-#include "cuda/launch_queue.h"
 #include "cuda/route.h"
-#include "cuda/transfer.h"
+#include "cuda/stream.h"
 
 namespace moe::cuda {
 
-// A stage adds its kernels to a queue that starts with the first download, or with synchronize: nothing waits for the
-// device in between. The output of a token depends on nothing but the token and the weights: not on the other tokens
-// (as long as routing does not), nor on earlier calls. A call that throws forgets what was added.
-class CudaDevice final : public Device {
+class CudaPlan final : public Plan {
  public:
-  // Throws kDeviceUnavailable where the device cannot run the kernels.
-  explicit CudaDevice(int index);
-  ~CudaDevice() override;
+  CudaPlan(Pool<PlanBuffers>::Taken taken, int64_t slot_count, int32_t slots_per_token)
+      : buffers(std::move(taken)), slots(slot_count), fan_out(slots_per_token) {}
+  Pool<PlanBuffers>::Taken buffers;
+  int64_t slots;
+  int32_t fan_out;
+};
 
-  void* allocate(size_t bytes) override;
-  void deallocate(void* memory) noexcept override;
-  void upload(void* device, const void* host, size_t bytes) override;
-  void download(void* host, const void* device, size_t bytes) override;
+class CudaStages final : public MoeStages {
+ public:
+  CudaStages(Stream& stream, QueuedMemory& memory) : stream_(stream), memory_(memory), all_rows_(memory) {}
 
-  std::unique_ptr<PreparedLayer> prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
-                                         const std::stop_token& stop) override;
+  std::string packed_layout(const LayerSpec&) const override { return {}; }
+  std::unique_ptr<PreparedRouter> prepare_router(const LayerSpec& spec, const LayerWeights& host) override;
+  std::unique_ptr<PreparedExperts> prepare_experts(const LayerSpec& spec, const LayerWeights& host, Progress progress,
+                                                   const std::stop_token& stop) override;
+  std::unique_ptr<PreparedExperts> prepare_shared(const LayerSpec& spec, const LayerWeights& host, Progress progress,
+                                                  const std::stop_token& stop) override;
 
-  void route(const PreparedLayer& layer, Matrix hidden, const Routing& out) override;
-  void plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) override;
-  void run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
-                   const std::stop_token& stop) override;
-  void run_shared(const PreparedLayer& layer, Matrix hidden, Matrix out, const std::stop_token& stop) override;
-  void combine(const PreparedLayer& layer, Matrix rows, const Routing& routing, const DispatchPlan& plan, Matrix shared,
+  std::unique_ptr<Routing> route(const PreparedRouter& router, const Tokens& tokens, const RoutingArrays& out) override;
+  std::unique_ptr<Plan> plan(const Routing& routing) override;
+  std::unique_ptr<Plan> plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) override;
+  void run(const PreparedExperts& experts, Matrix hidden, const Plan& plan, Matrix out,
+           const std::stop_token& stop) override;
+  void run_shared(const PreparedExperts& shared, const Tokens& tokens, Matrix out,
+                  const std::stop_token& stop) override;
+  void combine(const PreparedExperts& experts, Matrix rows, const Routing& routing, const Plan& plan, Matrix shared,
                Matrix out) override;
-  std::unique_ptr<Collective> connect(Collective& host) override;
-  void synchronize() override;
-
-  // Starts what was added, without waiting. For measurements.
-  void start();
-  cudaStream_t stream() const { return stream_.handle; }
+  ColumnStages* columns() override { return nullptr; }
 
  private:
-  struct Stream {
-    Stream();
-    ~Stream();
-    cudaStream_t handle = nullptr;
-  };
-  struct Event {
-    Event();
-    ~Event();
-    cudaEvent_t handle = nullptr;
-  };
+  std::unique_ptr<PreparedExperts> prepare(const LayerSpec& spec, std::span<const ExpertWeights> host,
+                                           const WeightMatrix& gate, Progress progress, const std::stop_token& stop);
 
-  // Runs a call of the interface on this device; if it throws, nothing of the batch is left.
-  template <class Body>
-  auto guarded(const Body& body);
-
-  int index_;
-  Stream stream_;
-  Event finished_;  // waiting for it sleeps
-  Staging staging_{stream_.handle};
-  LaunchQueue queue_{stream_.handle};
-  RouteStage routing_{queue_};
-  ExpertsStage experts_{queue_};
-  int64_t most_tokens_ = 0;  // of the stages since the last start
+  Stream& stream_;
+  QueuedMemory& memory_;
+  RouteStage routing_{stream_.queue(), memory_};
+  ExpertsStage experts_{stream_.queue(), memory_};
+  PlanBuffers all_rows_;  // the tiles of an always-on expert
+  Pool<PlanBuffers> plans_;
 };
 
 }  // namespace moe::cuda

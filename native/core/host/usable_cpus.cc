@@ -52,24 +52,30 @@ double quota_of_path(const std::string& mount, std::string path, double (*quota)
 }
 
 // Lines of "id:controllers:path"; version 2 has no controllers.
-double cpus_of_quota() {
+double cpus_of_quota(const std::string& root) {
   double least = kNoLimit;
-  std::ifstream groups("/proc/self/cgroup");
+  std::ifstream groups(root + "/proc/self/cgroup");
   for (std::string id, controllers, path;
        std::getline(groups, id, ':') && std::getline(groups, controllers, ':') && std::getline(groups, path);) {
-    if (controllers.empty()) least = std::min(least, quota_of_path("/sys/fs/cgroup", path, quota_v2));
+    if (controllers.empty()) least = std::min(least, quota_of_path(root + "/sys/fs/cgroup", path, quota_v2));
     if (controllers == "cpu" || controllers == "cpu,cpuacct" || controllers == "cpuacct,cpu")
-      least = std::min(least, quota_of_path("/sys/fs/cgroup/cpu", path, quota_v1));
+      least = std::min(least, quota_of_path(root + "/sys/fs/cgroup/cpu", path, quota_v1));
   }
   return least;
 }
 
 }  // namespace
 
-int usable_cpus() {
-  const double quota = std::ceil(cpus_of_quota());
-  const int cpus = cpus_of_affinity();
-  return quota < cpus ? std::max(1, static_cast<int>(quota)) : cpus;
+int usable_cpus(int affinity, const std::string& root) {
+  const double quota = std::ceil(cpus_of_quota(root));
+  return quota < affinity ? std::max(1, static_cast<int>(quota)) : affinity;
+}
+
+int usable_cpus() { return usable_cpus(cpus_of_affinity(), ""); }
+
+int usable_cpus_at_start() {
+  static const int cpus = usable_cpus();
+  return cpus;
 }
 
 }  // namespace moe

@@ -1,8 +1,9 @@
 #include "core/layer/layer.h"
 
-#include "core/weights/check_weights.h"
-#include "core/ranks/column_parallel.h"
 #include "core/error.h"
+#include "core/experts/here_experts.h"
+#include "core/ranks/rank_experts.h"
+#include "core/weights/check_weights.h"
 #include "core/weights/float16.h"
 
 namespace moe {
@@ -24,145 +25,143 @@ void check_layout(const std::string& layout, const std::string& expected) {
                                             "`: pack the checkpoint again here");
 }
 
-}  // namespace
+void expect_countable(int64_t slots) {
+  if (slots > INT32_MAX) throw Error(ErrorCode::kShape, "Expected fewer than 2^31 (token, choice) pairs in one call");
+}
 
-Workspace::Workspace(Device& device)
-    : hidden(device),
-      output(device),
-      rows(device),
-      shared(device),
-      experts(device),
-      weights(device),
-      expert_load(device),
-      totals(device),
-      slot_of_row(device),
-      row_of_slot(device),
-      expert_offsets(device),
-      blocks(device) {}
+}  // namespace
 
 Layer::Layer(Device& device, const LayerSpec& spec, const LayerWeights& weights, Progress progress,
              const std::stop_token& stop, std::optional<ParallelOptions> parallel)
     : device_(device), spec_(spec) {
-  if (spec_.int8_activations && !device.takes_int8_activations())
-    throw Error(ErrorCode::kConfig, "Expected `activationType` 'float': this device has no other");
-  if (!parallel) {
-    check_weights(spec_, weights);
-    if (weights.packed) check_layout(weights.packed->layout, device.packed_layout(spec_));
-    prepared_ = device.prepare(spec_, weights, progress, stop);
-    return;
-  }
-  const std::shared_ptr<ExpertGroup> group = parallel->group;
+  const std::shared_ptr<ExpertGroup> group = parallel ? parallel->group : nullptr;
   try {
-    if (weights.packed && group->shape().model_parallel > 1)
-      throw Error(ErrorCode::kConfig, "Expected `modelParallel` 1 with packed weights: columns are packed as a whole");
-    LayerWeights held = weights;
-    const std::span<const int32_t> experts = parallel->placement.experts_of(group->shape().set());
-    spec_.local_experts = static_cast<int32_t>(experts.size());
-    cut_columns(spec_, held, group->shape());
-    check_weights(spec_, held);
-    if (held.packed) {
-      check_layout(held.packed->layout, device.packed_layout(spec_));
-      held.packed->experts.assign(experts.begin(), experts.end());
-    }
-    prepared_ = device.prepare(spec_, held, progress, stop);
-    parallel_ = std::make_unique<ExpertParallel>(device, spec_, std::move(*parallel));
+    prepare(weights, progress, stop, std::move(parallel));
   } catch (...) {
-    group->fail(std::current_exception());
+    if (group) group->fail(std::current_exception());
     throw;
   }
 }
 
-// A rank that fails leaves its peers waiting: they are told.
-void Layer::forward(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
-                    const std::stop_token& stop) const {
-  if (!parallel_) return run(workspace, batch, out, stop);
+void Layer::prepare(const LayerWeights& weights, Progress progress, const std::stop_token& stop,
+                    std::optional<ParallelOptions> parallel) {
+  MoeStages& stages = device_.moe();
+  expect_capable(device_.capabilities(), spec_);
+  LayerWeights held = weights;
+  if (parallel) RankExperts::keep_own(device_, spec_, held, *parallel);
+  check_weights(spec_, held);
+  if (held.packed) check_layout(held.packed->layout, stages.packed_layout(spec_));
+
+  const int64_t shared = spec_.shared_size > 0 ? 1 : 0, experts = spec_.held_experts();
+  const auto count = [&](int64_t done, int64_t) { progress(done, experts + shared); };
+  const auto count_shared = [&](int64_t, int64_t) { progress(experts + 1, experts + 1); };
+  router_ = stages.prepare_router(spec_, held);
+  std::unique_ptr<PreparedExperts> prepared = stages.prepare_experts(spec_, held, count, stop);
+  if (shared > 0) shared_ = stages.prepare_shared(spec_, held, count_shared, stop);
+  if (parallel)
+    routed_ = std::make_unique<RankExperts>(device_, spec_, std::move(prepared), std::move(*parallel));
+  else
+    routed_ = std::make_unique<HereExperts>(device_, std::move(prepared));
+}
+
+template <class Body>
+auto Layer::telling_peers(const Body& body) const {
   try {
-    run(workspace, batch, out, stop);
+    return body();
   } catch (...) {
-    if (out.output) parallel_->group().fail(std::current_exception());
+    routed_->fail(std::current_exception());
     throw;
   }
 }
 
 int64_t Layer::next_call() const {
-  if (!parallel_) throw Error(ErrorCode::kConfig, "Expected a layer of a group");
-  try {
-    return parallel_->group().next_call();
-  } catch (...) {
-    parallel_->group().fail(std::current_exception());
-    throw;
-  }
+  return telling_peers([&] { return routed_->next_call(); });
 }
 
 void Layer::sum_over_group(std::span<double> values) const {
-  if (!parallel_) return;
-  try {
-    parallel_->sum(values);
-  } catch (...) {
-    parallel_->group().fail(std::current_exception());
-    throw;
-  }
+  telling_peers([&] { routed_->sum(values); });
 }
 
-void Layer::run(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
-                const std::stop_token& stop) const {
+size_t Layer::weight_bytes() const {
+  return router_->weight_bytes() + routed_->prepared().weight_bytes() + (shared_ ? shared_->weight_bytes() : 0);
+}
+
+PackedWeights Layer::packed() const {
+  PackedWeights packed{device_.moe().packed_layout(spec_), routed_->prepared().packed_parts(), {}, {}};
+  if (packed.parts.empty()) return packed;
+  const auto add = [&](std::vector<PackedPart> parts) {
+    packed.parts.insert(packed.parts.end(), parts.begin(), parts.end());
+  };
+  if (shared_) add(shared_->packed_parts());
+  add(router_->packed_parts());
+  return packed;
+}
+
+std::unique_ptr<Routing> Layer::run(Workspace& workspace, Matrix hidden, Matrix out,
+                                    const std::stop_token& stop) const {
+  if (hidden.dtype != DType::kFloat32 || (out.data && out.dtype != DType::kFloat32))
+    throw Error(ErrorCode::kShape, "Expected batches of a layer to be float32 on its device");
+  const int64_t slots = hidden.rows * spec_.moe.num_experts_chosen;
+  expect_countable(slots);
+  const RoutingArrays arrays{workspace.experts.reserve<int32_t>(slots), workspace.weights.reserve<float>(slots),
+                             workspace.expert_load.reserve<uint32_t>(spec_.moe.expert_num),
+                             workspace.totals.reserve<RoutingTotals>(1)};
+  const auto run_all = [&] { return run(workspace, Tokens{hidden, nullptr}, arrays, out, stop); };
+  return out.data ? telling_peers(run_all) : run_all();
+}
+
+std::unique_ptr<Routing> Layer::run(Workspace& workspace, const Tokens& tokens, const RoutingArrays& arrays, Matrix out,
+                                    const std::stop_token& stop) const {
+  MoeStages& stages = device_.moe();
+  std::unique_ptr<Routing> routing = stages.route(*router_, tokens, arrays);
+  const auto run_shared = [&]() -> Matrix {
+    Matrix shared = float_matrix(nullptr, out.rows, out.cols);
+    if (!shared_) return shared;
+    shared.data = workspace.shared.reserve<float>(out.rows * out.cols);
+    stages.run_shared(*shared_, tokens, shared, stop);
+    return shared;
+  };
+  if (out.data) routed_->run(workspace, tokens.hidden, *routing, run_shared, out, stop);
+  routing->complete();
+  return routing;
+}
+
+// A rank that fails leaves its peers waiting: they are told.
+void Layer::forward(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
+                    const std::stop_token& stop) const {
+  if (!out.output) return forward_batch(workspace, batch, out, stop);
+  telling_peers([&] { forward_batch(workspace, batch, out, stop); });
+}
+
+void Layer::forward_batch(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
+                          const std::stop_token& stop) const {
   const int64_t tokens = batch.tokens, hidden_size = spec_.hidden_size, values = tokens * hidden_size;
-  const int32_t num_experts = spec_.moe.expert_num, top_k = spec_.moe.num_experts_chosen;
-  const int64_t slots = tokens * top_k;
-  if (slots > INT32_MAX) throw Error(ErrorCode::kShape, "Expected fewer than 2^31 (token, choice) pairs in one call");
+  const int64_t slots = tokens * spec_.moe.num_experts_chosen;
+  expect_countable(slots);
+  // Where memory is the host's, results are made where they are wanted.
+  const bool here = device_.capabilities().host_memory;
+  const auto place = [&]<class T>(T* wanted, DeviceBuffer& buffer, int64_t count) {
+    return here && wanted ? wanted : buffer.reserve<T>(count);
+  };
+  const auto bring = [&]<class T>(T* wanted, const T* from, int64_t count) {
+    if (wanted && wanted != from) device_.download(wanted, from, count * sizeof(T));
+  };
 
-  const Matrix hidden{workspace.hidden.reserve<float>(values), tokens, hidden_size};
-  const Routing routing{workspace.experts.reserve<int32_t>(slots), workspace.weights.reserve<float>(slots),
-                        workspace.expert_load.reserve<uint32_t>(num_experts),
-                        workspace.totals.reserve<RoutingTotals>(1)};
-  device_.upload(hidden.data, as_float32(batch, values, workspace.widened), values * sizeof(float));
-  device_.route(*prepared_, hidden, routing);
-
-  if (out.output) {
-    DispatchPlan plan{workspace.slot_of_row.reserve<int32_t>(slots), workspace.row_of_slot.reserve<int32_t>(slots),
-                      workspace.expert_offsets.reserve<int32_t>(num_experts + 1), slots, top_k};
-    const Matrix output{workspace.output.reserve<float>(values), tokens, hidden_size};
-    Matrix rows{nullptr, slots, hidden_size}, shared{nullptr, tokens, hidden_size};
-    if (parallel_) {
-      rows = run_on_group(workspace, hidden, routing, plan, shared, stop);
-    } else {
-      rows.data = workspace.rows.reserve<float>(slots * hidden_size);
-      device_.plan(routing.experts, num_experts, plan);
-      device_.run_experts(*prepared_, hidden, plan, rows, stop);
-      run_shared(workspace, hidden, shared, stop);
-    }
-    device_.combine(*prepared_, rows, routing, plan, shared, output);
-    device_.download(out.output, output.data, values * sizeof(float));
-  }
-
-  if (out.expert_ids) device_.download(out.expert_ids, routing.experts, slots * sizeof(int32_t));
-  if (out.weights) device_.download(out.weights, routing.weights, slots * sizeof(float));
-  if (out.expert_load) device_.download(out.expert_load, routing.expert_load, num_experts * sizeof(uint32_t));
-  if (out.totals) device_.download(out.totals, routing.totals, sizeof(RoutingTotals));
+  const float* const on_host = as_float32(batch, values, workspace.widened);
+  const auto hidden = here ? const_cast<float*>(on_host) : workspace.hidden.reserve<float>(values);
+  const RoutingArrays arrays{
+      place(out.expert_ids, workspace.experts, slots), place(out.weights, workspace.weights, slots),
+      place(out.expert_load, workspace.expert_load, spec_.moe.expert_num), place(out.totals, workspace.totals, 1)};
+  float* const output = out.output ? place(out.output, workspace.output, values) : nullptr;
+  if (!here) device_.upload(hidden, on_host, values * sizeof(float));
+  run(workspace, Tokens{float_matrix(hidden, tokens, hidden_size), on_host}, arrays,
+      float_matrix(output, tokens, hidden_size), stop);
+  bring(out.output, output, values);
+  bring(out.expert_ids, arrays.experts, slots);
+  bring(out.weights, arrays.weights, slots);
+  bring(out.expert_load, arrays.expert_load, spec_.moe.expert_num);
+  bring(out.totals, arrays.totals, 1);
   device_.synchronize();
-}
-
-void Layer::run_shared(Workspace& workspace, Matrix hidden, Matrix& shared, const std::stop_token& stop) const {
-  if (spec_.shared_size == 0) return;
-  shared.data = workspace.shared.reserve<float>(shared.rows * shared.cols);
-  device_.run_shared(*prepared_, hidden, shared, stop);
-}
-
-// What is sent where is planned on the host, which has to know it anyway. What comes back is planned by the device, as
-// rows at home are.
-Matrix Layer::run_on_group(Workspace& workspace, Matrix hidden, const Routing& routing, DispatchPlan& plan,
-                           Matrix& shared, const std::stop_token& stop) const {
-  workspace.choices.resize(plan.slots);
-  device_.download(workspace.choices.data(), routing.experts, plan.slots * sizeof(int32_t));
-  device_.synchronize();
-  const auto meanwhile = [&] { run_shared(workspace, hidden, shared, stop); };
-  const Matrix rows = parallel_->run(*prepared_, hidden, workspace.choices, meanwhile, stop);
-  const auto blocks = parallel_->blocks();
-  int32_t* const block_of_slot = workspace.blocks.reserve<int32_t>(plan.slots);
-  device_.upload(block_of_slot, blocks.of_slot.data(), blocks.of_slot.size_bytes());
-  plan.expert_offsets = workspace.expert_offsets.reserve<int32_t>(blocks.count + 1);
-  device_.plan(block_of_slot, blocks.count, plan);
-  return rows;
 }
 
 }  // namespace moe

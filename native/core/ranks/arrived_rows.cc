@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "core/routing/plan.h"
 
 namespace moe {
 
@@ -30,14 +29,10 @@ void ArrivedRows::take_experts(std::span<const int32_t> experts, int32_t local_e
 }
 
 void ArrivedRows::sort_results(std::span<const int32_t> key_of_slot, int32_t keys) {
-  slot_of_row_.resize(slots());
-  row_of_slot_.resize(slots());
-  offsets_.resize(keys + 1);
-  plan_on_host(key_of_slot.data(), keys,
-               {slot_of_row_.data(), row_of_slot_.data(), offsets_.data(), slots(), choices_});
+  sorted_.sort(key_of_slot, keys, choices_);
   // Slots stand in the order of blocks, rows and choices, as results do.
   row_of_result_.clear();
-  for (const int32_t row : row_of_slot_)
+  for (const int32_t row : sorted_.row_of_slot)
     if (row >= 0) row_of_result_.push_back(row);
 }
 

@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/device.h"
 #include "core/ranks/outgoing_rows.h"
+#include "core/routing/plan.h"
 
 namespace moe {
 
@@ -68,7 +68,8 @@ class ArrivedRows {
   int sets_ = 1;
   int64_t rows_ = 0;
   int32_t choices_ = 1;
-  std::vector<int32_t> experts_, slot_of_row_, row_of_slot_, offsets_, row_of_result_;
+  std::vector<int32_t> experts_, row_of_result_;
+  SortedSlots sorted_;
 };
 
 }  // namespace moe

@@ -5,12 +5,7 @@
 
 namespace moe {
 ExpertExchange::ExpertExchange(Device& device, Collective& collective, int64_t hidden_size, Options options)
-    : device_(device),
-      collective_(collective),
-      hidden_size_(hidden_size),
-      options_(std::move(options)),
-      device_index_(device),
-      home_(device) {
+    : device_(device), collective_(collective), hidden_size_(hidden_size), options_(std::move(options)), home_(device) {
   for (int32_t chunk = 0; chunk < options_.chunks; ++chunk) chunks_.push_back(std::make_unique<Chunk>(device));
 }
 
@@ -22,14 +17,15 @@ void ExpertExchange::plan(std::span<const int32_t> experts, int32_t top_k) {
 Matrix ExpertExchange::run(Matrix hidden, CountsOf counts_of, RunExperts run_experts, FunctionRef<void()> meanwhile) {
   lay_out(counts_of);
   const auto slots = static_cast<int64_t>(block_of_slot_.size());
-  const Matrix home{home_.reserve<float>(slots * hidden_size_), slots, hidden_size_};
+  const Matrix home = float_matrix(home_.reserve<float>(slots * hidden_size_), slots, hidden_size_);
   const int32_t chunks = options_.chunks;
   for (int32_t chunk = 0; chunk < chunks; ++chunk) dispatch(chunk, hidden);
   meanwhile();
   for (int32_t chunk = 0; chunk < chunks; ++chunk) {
     receive(chunk);
     ArrivedRows& rows = chunks_[chunk]->rows;
-    combine(chunk, run_experts(rows, {chunks_[chunk]->arrived.reserve<float>(0), rows.rows(), hidden_size_}));
+    combine(chunk,
+            run_experts(rows, float_matrix(chunks_[chunk]->arrived.reserve<float>(0), rows.rows(), hidden_size_)));
   }
   for (int32_t chunk = 0; chunk < chunks; ++chunk) finish(chunk);
   return home;
@@ -60,10 +56,7 @@ void ExpertExchange::lay_out(CountsOf counts_of) {
 }
 
 void ExpertExchange::gather_rows(Matrix from, std::span<const int32_t> index, float* to) {
-  if (index.empty()) return;
-  int32_t* const on_device = device_index_.reserve<int32_t>(index.size());
-  device_.upload(on_device, index.data(), index.size_bytes());
-  device_.gather(from, on_device, {to, static_cast<int64_t>(index.size()), from.cols});
+  if (!index.empty()) device_.gather(from, index, float_matrix(to, static_cast<int64_t>(index.size()), from.cols));
 }
 
 // Begins to send the chunk's rows, each set's followed by their experts, and to receive those of other sets. The own

@@ -4,11 +4,11 @@
 #include <span>
 #include <vector>
 
-#include "core/ranks/arrived_rows.h"
-#include "core/device.h"
 #include "core/collective.h"
-#include "core/host/device_buffer.h"
+#include "core/device.h"
+#include "core/experts/device_buffer.h"
 #include "core/function_ref.h"
+#include "core/ranks/arrived_rows.h"
 #include "core/ranks/group_shape.h"
 #include "core/ranks/outgoing_rows.h"
 #include "core/ranks/placement.h"
@@ -82,7 +82,7 @@ class ExpertExchange {
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<int32_t> block_of_slot_, index_, experts_;
   std::vector<Transfer> sends_, receives_;
-  DeviceBuffer device_index_, home_;
+  DeviceBuffer home_;
 };
 
 }  // namespace moe

@@ -51,12 +51,12 @@ void ExpertParallel::describe_layer(const LayerSpec& spec, const ParallelOptions
   if (levels_) plan_ = all.announcement(0).next;
 }
 
-Matrix ExpertParallel::run(const PreparedLayer& layer, Matrix hidden, std::span<const int32_t> experts,
+Matrix ExpertParallel::run(const PreparedExperts& held, Matrix hidden, std::span<const int32_t> experts,
                            FunctionRef<void()> meanwhile, const std::stop_token& stop) {
   by_levels_ = plan_ == ExchangePlan::kTwoLevel;
   exchange().plan(experts, top_k_);
   const auto all = share_counts(experts);
-  const auto run_here = [&](ArrivedRows& rows, Matrix arrived) { return local_.run(layer, rows, arrived, stop); };
+  const auto run_here = [&](ArrivedRows& rows, Matrix arrived) { return local_.run(held, rows, arrived, stop); };
   if (!by_levels_)
     return flat_->run(
         hidden, [&](int rank) { return all[rank]; }, run_here, meanwhile);

@@ -12,44 +12,36 @@ LocalExperts::LocalExperts(Device& device, Collective& collective, const GroupSh
       hidden_size_(spec.hidden_size),
       intermediate_size_(spec.intermediate_size),
       experts_(experts),
-      device_experts_(device),
-      slot_of_row_(device),
-      row_of_slot_(device),
-      expert_offsets_(device),
       done_(device),
       part_(device),
       parts_(device),
       intermediate_(device) {}
 
-Matrix LocalExperts::run(const PreparedLayer& layer, ArrivedRows& rows, Matrix arrived, const std::stop_token& stop) {
+Matrix LocalExperts::run(const PreparedExperts& held, ArrivedRows& rows, Matrix arrived, const std::stop_token& stop) {
   rows.sort_results(rows.experts(), experts_);
-  const Matrix done{done_.reserve<float>(rows.results() * hidden_size_), rows.results(), hidden_size_};
+  const Matrix done = float_matrix(done_.reserve<float>(rows.results() * hidden_size_), rows.results(), hidden_size_);
   if (done.rows == 0) return done;
-  const std::vector<int32_t>& experts = rows.experts();
-  int32_t* const on_device = device_experts_.reserve<int32_t>(experts.size());
-  device_.upload(on_device, experts.data(), experts.size() * sizeof(int32_t));
-  const DispatchPlan plan{slot_of_row_.reserve<int32_t>(experts.size()), row_of_slot_.reserve<int32_t>(experts.size()),
-                          expert_offsets_.reserve<int32_t>(experts_ + 1), rows.slots(), rows.choices()};
-  device_.plan(on_device, experts_, plan);
+  const std::unique_ptr<Plan> plan = device_.moe().plan(rows.experts(), experts_, rows.choices());
   if (shape_.model_parallel == 1)
-    device_.run_experts(layer, arrived, plan, done, stop);
+    device_.moe().run(held, arrived, *plan, done, stop);
   else
-    run_columns(layer, arrived, plan, done, stop);
+    run_columns(held, arrived, *plan, done, stop);
   return done;
 }
 
 // Each member computes its part of the columns of every row, and all of them gather the whole rows.
-void LocalExperts::run_columns(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
+void LocalExperts::run_columns(const PreparedExperts& held, Matrix hidden, const Plan& plan, Matrix out,
                                const std::stop_token& stop) {
   const int members = shape_.model_parallel;
   const int64_t rows = out.rows, width = Part(intermediate_size_, shape_.member(), members).size(),
                 columns = Part(hidden_size_, shape_.member(), members).size();
-  const Matrix whole{intermediate_.reserve<float>(rows * intermediate_size_), rows, intermediate_size_};
-  const Matrix up{part_.reserve<float>(rows * width), rows, width};
-  device_.run_up(layer, hidden, plan, up, stop);
+  ColumnStages& columns_of_experts = *device_.moe().columns();
+  const Matrix whole = float_matrix(intermediate_.reserve<float>(rows * intermediate_size_), rows, intermediate_size_);
+  const Matrix up = float_matrix(part_.reserve<float>(rows * width), rows, width);
+  columns_of_experts.run_up(held, hidden, plan, up, stop);
   all_gather_columns(up, whole);
-  const Matrix down{part_.reserve<float>(rows * columns), rows, columns};
-  device_.run_down(layer, whole, plan, down, stop);
+  const Matrix down = float_matrix(part_.reserve<float>(rows * columns), rows, columns);
+  columns_of_experts.run_down(held, whole, plan, down, stop);
   all_gather_columns(down, out);
 }
 
@@ -71,7 +63,8 @@ void LocalExperts::all_gather_columns(Matrix part, Matrix whole) {
   collective_.wait(exchange);
   for (int member = 0; member < members; ++member)
     if (const Part theirs = columns_of(member); member != shape_.member() && theirs.size() > 0)
-      device_.place_columns({parts + whole.rows * theirs.begin, whole.rows, theirs.size()}, theirs.begin, whole);
+      device_.place_columns(float_matrix(parts + whole.rows * theirs.begin, whole.rows, theirs.size()), theirs.begin,
+                            whole);
 }
 
 }  // namespace moe

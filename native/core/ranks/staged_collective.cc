@@ -15,7 +15,7 @@ size_t end_of(std::span<const Transfer> transfers) {
 
 uint64_t StagedCollective::start(const void* send, std::span<const Transfer> sends, void* receive,
                                  std::span<const Transfer> receives) {
-  if (device_.memory_is_host()) return host_.start(send, sends, receive, receives);
+  if (device_.capabilities().host_memory) return host_.start(send, sends, receive, receives);
   auto staged = std::make_unique<Staged>();
   staged->receive = receive;
   staged->receives.assign(receives.begin(), receives.end());
@@ -23,7 +23,7 @@ uint64_t StagedCollective::start(const void* send, std::span<const Transfer> sen
   staged->received.resize(end_of(receives));
   for (const Transfer& transfer : sends)
     device_.download(staged->sent.data() + transfer.offset, static_cast<const std::byte*>(send) + transfer.offset,
-                      transfer.bytes);
+                     transfer.bytes);
   device_.synchronize();
   staged->exchange = host_.start(staged->sent.data(), sends, staged->received.data(), receives);
   staged_.push_back(std::move(staged));
@@ -37,7 +37,7 @@ void StagedCollective::deliver(uint64_t exchange) {
   const Staged& staged = **place;
   for (const Transfer& transfer : staged.receives)
     device_.upload(static_cast<std::byte*>(staged.receive) + transfer.offset, staged.received.data() + transfer.offset,
-                    transfer.bytes);
+                   transfer.bytes);
   staged_.erase(place);
 }
 

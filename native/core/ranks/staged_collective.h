@@ -3,8 +3,8 @@
 #include <memory>
 #include <vector>
 
-#include "core/device.h"
 #include "core/collective.h"
+#include "core/device.h"
 
 namespace moe {
 

@@ -5,22 +5,24 @@
 
 namespace moe {
 
-void plan_on_host(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) {
-  int32_t* const offsets = out.expert_offsets;
-  std::fill(offsets, offsets + num_experts + 1, 0);
-  for (int64_t slot = 0; slot < out.slots; ++slot)
-    if (experts[slot] >= 0) ++offsets[experts[slot] + 1];
-  std::inclusive_scan(offsets, offsets + num_experts + 1, offsets);
+void SortedSlots::sort(std::span<const int32_t> experts, int32_t num_experts, int32_t slots_per_token) {
+  fan_out = slots_per_token;
+  slot_of_row.resize(experts.size());
+  row_of_slot.resize(experts.size());
+  offsets.assign(num_experts + 1, 0);
+  for (const int32_t expert : experts)
+    if (expert >= 0) ++offsets[expert + 1];
+  std::inclusive_scan(offsets.begin(), offsets.end(), offsets.begin());
 
-  for (int64_t slot = 0; slot < out.slots; ++slot) {
+  for (size_t slot = 0; slot < experts.size(); ++slot) {
     const int32_t expert = experts[slot];
     const int32_t row = expert >= 0 ? offsets[expert]++ : -1;
-    out.row_of_slot[slot] = row;
-    if (row >= 0) out.slot_of_row[row] = static_cast<int32_t>(slot);
+    row_of_slot[slot] = row;
+    if (row >= 0) slot_of_row[row] = static_cast<int32_t>(slot);
   }
 
   // Each start has advanced to the next expert's start: move them back into place.
-  std::shift_right(offsets, offsets + num_experts + 1, 1);
+  std::shift_right(offsets.begin(), offsets.end(), 1);
   offsets[0] = 0;
 }
 

@@ -13,7 +13,7 @@ std::variant<TopkRouterV1, TopkRouterV2> make_policy(const MoEConfig& config, st
 Router::Router(const MoEConfig& config, std::span<const float> correction_bias)
     : policy_(make_policy(config, correction_bias)) {}
 
-void Router::route(std::span<const float> logits, int64_t tokens, Executor& executor, const Routing& out) {
+void Router::route(std::span<const float> logits, int64_t tokens, Executor& executor, const RoutingArrays& out) {
   std::visit([&](auto& policy) { policy.route(logits.data(), tokens, executor, out); }, policy_);
 }
 

@@ -3,9 +3,9 @@
 #include <span>
 #include <variant>
 
-#include "core/device.h"
 #include "core/config.h"
 #include "core/host/executor.h"
+#include "core/moe_stages.h"
 #include "core/routing/router_v1.h"
 #include "core/routing/router_v2.h"
 
@@ -24,7 +24,7 @@ class Router {
   // it takes no slot and counts in no total. A single -infinity switches an expert off for the token: its score is 0.
   // The auxiliary loss is a mean over the routable tokens of a group, averaged over groups; the z-loss is a mean over
   // all routable tokens.
-  void route(std::span<const float> logits, int64_t tokens, Executor& executor, const Routing& out);
+  void route(std::span<const float> logits, int64_t tokens, Executor& executor, const RoutingArrays& out);
 
  private:
   std::variant<TopkRouterV1, TopkRouterV2> policy_;

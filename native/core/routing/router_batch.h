@@ -5,8 +5,8 @@
 #include <limits>
 #include <vector>
 
-#include "core/device.h"
 #include "core/config.h"
+#include "core/moe_stages.h"
 
 namespace moe {
 
@@ -36,11 +36,13 @@ inline void add_scaled(const float* row, double scale, double* sums) {
 
 // A token whose logits are not finite: expert -1 and weight NaN in every choice. Until drops are written, expert -1 in
 // the first choice marks such a token.
-inline void mark_unroutable(const Routing& out, int64_t token, int32_t top_k) {
+inline void mark_unroutable(const RoutingArrays& out, int64_t token, int32_t top_k) {
   std::fill_n(out.experts + token * top_k, top_k, -1);
   std::fill_n(out.weights + token * top_k, top_k, std::numeric_limits<float>::quiet_NaN());
 }
 
-inline bool is_routable(const Routing& out, int64_t token, int32_t top_k) { return out.experts[token * top_k] >= 0; }
+inline bool is_routable(const RoutingArrays& out, int64_t token, int32_t top_k) {
+  return out.experts[token * top_k] >= 0;
+}
 
 }  // namespace moe

@@ -14,7 +14,7 @@ constexpr double kEpsilon = 1e-9;
 
 }  // namespace
 
-void TopkRouterV1::route(const float* logits, int64_t tokens, Executor& executor, const Routing& out) {
+void TopkRouterV1::route(const float* logits, int64_t tokens, Executor& executor, const RoutingArrays& out) {
   const TokenGroups groups(tokens, config_.tokens_per_group);
   std::fill_n(out.expert_load, config_.expert_num, 0u);
   *out.totals = {0.0, 0.0, 0, capacity_v1(config_, groups.full_size())};
@@ -30,7 +30,7 @@ void TopkRouterV1::route(const float* logits, int64_t tokens, Executor& executor
 }
 
 // Leaves each token's top-k list in out.experts and its gates in out.weights.
-void TopkRouterV1::rank_experts(const float* logits, int64_t tokens, Executor& executor, const Routing& out) {
+void TopkRouterV1::rank_experts(const float* logits, int64_t tokens, Executor& executor, const RoutingArrays& out) {
   const int32_t num_experts = config_.expert_num, top = config_.num_experts_chosen;
   const int64_t stride = padded_row(num_experts);
   float* const all_scores = grow(scores_, tokens * stride);
@@ -63,12 +63,12 @@ void TopkRouterV1::rank_experts(const float* logits, int64_t tokens, Executor& e
 }
 
 // What a token that has kept so many choices chooses next.
-int32_t TopkRouterV1::choice_after(int64_t token, int32_t kept, const Routing& out) const {
+int32_t TopkRouterV1::choice_after(int64_t token, int32_t kept, const RoutingArrays& out) const {
   const int64_t slot = token * config_.num_experts_chosen + kept;
   return out.weights[slot] == 0.0f ? 0 : out.experts[slot];
 }
 
-void TopkRouterV1::place(TokenGroup group, const Routing& out) {
+void TopkRouterV1::place(TokenGroup group, const RoutingArrays& out) {
   const int32_t top = config_.num_experts_chosen;
   const int64_t capacity = capacity_v1(config_, group.size());
   int32_t* const kept = grow(kept_, group.end);
@@ -88,7 +88,7 @@ void TopkRouterV1::place(TokenGroup group, const Routing& out) {
 }
 
 // sum over rounds of E^2 * mean over experts of (share of votes * mean share of the scores).
-double TopkRouterV1::balance_loss(TokenGroup group, Executor& executor, const Routing& out) {
+double TopkRouterV1::balance_loss(TokenGroup group, Executor& executor, const RoutingArrays& out) {
   const int32_t top = config_.num_experts_chosen;
   int64_t routable = 0;
   for (int64_t token = group.begin; token < group.end; ++token) routable += is_routable(out, token, top);
@@ -107,7 +107,7 @@ double TopkRouterV1::balance_loss(TokenGroup group, Executor& executor, const Ro
 }
 
 // Fills products_ for one block of experts, and erases its scores round by round as choices are kept.
-void TopkRouterV1::sum_products(TokenGroup group, int32_t first_expert, const Routing& out) {
+void TopkRouterV1::sum_products(TokenGroup group, int32_t first_expert, const RoutingArrays& out) {
   const int32_t top = config_.num_experts_chosen;
   const int64_t stride = padded_row(config_.expert_num);
   double* const products = products_.data() + first_expert;
@@ -133,7 +133,7 @@ void TopkRouterV1::sum_products(TokenGroup group, int32_t first_expert, const Ro
 }
 
 // Weights over what was kept, load, and marks on what was not. Returns how many choices capacity cut.
-int64_t TopkRouterV1::finish(TokenGroup group, const Routing& out) {
+int64_t TopkRouterV1::finish(TokenGroup group, const RoutingArrays& out) {
   const int32_t top = config_.num_experts_chosen;
   int64_t dropped = 0;
   for (int64_t token = group.begin; token < group.end; ++token) {

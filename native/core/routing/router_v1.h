@@ -3,9 +3,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/device.h"
 #include "core/config.h"
 #include "core/host/executor.h"
+#include "core/moe_stages.h"
 #include "core/routing/router_capacity.h"
 
 namespace moe {
@@ -21,15 +21,15 @@ class TopkRouterV1 {
   explicit TopkRouterV1(const MoEConfig& config) : config_(config) {}
 
   // As Router::route.
-  void route(const float* logits, int64_t tokens, Executor& executor, const Routing& out);
+  void route(const float* logits, int64_t tokens, Executor& executor, const RoutingArrays& out);
 
  private:
-  void rank_experts(const float* logits, int64_t tokens, Executor& executor, const Routing& out);
-  void place(TokenGroup group, const Routing& out);
-  double balance_loss(TokenGroup group, Executor& executor, const Routing& out);
-  void sum_products(TokenGroup group, int32_t first_expert, const Routing& out);
-  int64_t finish(TokenGroup group, const Routing& out);
-  int32_t choice_after(int64_t token, int32_t kept, const Routing& out) const;
+  void rank_experts(const float* logits, int64_t tokens, Executor& executor, const RoutingArrays& out);
+  void place(TokenGroup group, const RoutingArrays& out);
+  double balance_loss(TokenGroup group, Executor& executor, const RoutingArrays& out);
+  void sum_products(TokenGroup group, int32_t first_expert, const RoutingArrays& out);
+  int64_t finish(TokenGroup group, const RoutingArrays& out);
+  int32_t choice_after(int64_t token, int32_t kept, const RoutingArrays& out) const;
 
   MoEConfig config_;
   std::vector<float> scores_;         // [tokens, padded E], 0 where a choice was kept

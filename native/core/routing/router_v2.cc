@@ -25,7 +25,7 @@ TopkRouterV2::TopkRouterV2(const MoEConfig& config, std::span<const float> corre
     if (std::isnan(bias)) bias = -std::numeric_limits<float>::infinity();
 }
 
-void TopkRouterV2::route(const float* logits, int64_t tokens, Executor& executor, const Routing& out) {
+void TopkRouterV2::route(const float* logits, int64_t tokens, Executor& executor, const RoutingArrays& out) {
   const TokenGroups groups(tokens, config_.tokens_per_group);
   std::fill_n(out.expert_load, config_.expert_num, 0u);
   *out.totals = {0.0, 0.0, 0, capacity_v2(config_, groups.full_size())};
@@ -40,7 +40,7 @@ void TopkRouterV2::route(const float* logits, int64_t tokens, Executor& executor
   if (tokens > 0) out.totals->aux_loss = loss / static_cast<double>(groups.count());
 }
 
-void TopkRouterV2::choose(const float* logits, int64_t tokens, Executor& executor, const Routing& out) {
+void TopkRouterV2::choose(const float* logits, int64_t tokens, Executor& executor, const RoutingArrays& out) {
   const int32_t num_experts = config_.expert_num, top = config_.num_experts_chosen;
   const int64_t blocks = (tokens + kTokenBlock - 1) / kTokenBlock;
   const int64_t scratch_size = ranks_differ_from_scores() ? num_experts + config_.n_group : 0;
@@ -61,7 +61,7 @@ void TopkRouterV2::choose(const float* logits, int64_t tokens, Executor& executo
 }
 
 // scratch: [E + n_group], used where experts are ranked by something else than their scores.
-void TopkRouterV2::choose_for(int64_t token, const float* logits, float* scratch, const Routing& out) {
+void TopkRouterV2::choose_for(int64_t token, const float* logits, float* scratch, const RoutingArrays& out) {
   const int32_t num_experts = config_.expert_num, top = config_.num_experts_chosen;
   const float max = routable_max(logits, num_experts);
   if (std::isnan(max)) return mark_unroutable(out, token, top);
@@ -107,7 +107,7 @@ void TopkRouterV2::choose_for(int64_t token, const float* logits, float* scratch
 }
 
 // factor * mean over the routable tokens of logsumexp(logits)^2.
-double TopkRouterV2::z_loss(int64_t tokens, const Routing& out) const {
+double TopkRouterV2::z_loss(int64_t tokens, const RoutingArrays& out) const {
   int64_t routable = 0;
   double squares = 0.0;
   for (int64_t token = 0; token < tokens; ++token) {
@@ -119,7 +119,7 @@ double TopkRouterV2::z_loss(int64_t tokens, const Routing& out) const {
 }
 
 // The group's balance losses, over its choices before any is dropped.
-double TopkRouterV2::balance_loss(TokenGroup group, Executor& executor, const Routing& out) {
+double TopkRouterV2::balance_loss(TokenGroup group, Executor& executor, const RoutingArrays& out) {
   const int32_t num_experts = config_.expert_num, top = config_.num_experts_chosen;
   int64_t routable = 0;
   for (int64_t token = group.begin; token < group.end; ++token) routable += is_routable(out, token, top);
@@ -163,7 +163,7 @@ double TopkRouterV2::balance_loss(TokenGroup group, Executor& executor, const Ro
 }
 
 // Gives out the group's slots and drops what finds none. Returns how many choices that were.
-int64_t TopkRouterV2::place(TokenGroup group, const Routing& out) {
+int64_t TopkRouterV2::place(TokenGroup group, const RoutingArrays& out) {
   const int32_t top = config_.num_experts_chosen;
   const int64_t capacity = capacity_v2(config_, group.size());
   chosen_.assign(config_.expert_num, 0);

@@ -4,9 +4,9 @@
 #include <span>
 #include <vector>
 
-#include "core/device.h"
 #include "core/config.h"
 #include "core/host/executor.h"
+#include "core/moe_stages.h"
 #include "core/routing/router_capacity.h"
 
 namespace moe {
@@ -19,14 +19,14 @@ class TopkRouterV2 {
   TopkRouterV2(const MoEConfig& config, std::span<const float> correction_bias);
 
   // As Router::route.
-  void route(const float* logits, int64_t tokens, Executor& executor, const Routing& out);
+  void route(const float* logits, int64_t tokens, Executor& executor, const RoutingArrays& out);
 
  private:
-  void choose(const float* logits, int64_t tokens, Executor& executor, const Routing& out);
-  void choose_for(int64_t token, const float* logits, float* scratch, const Routing& out);
-  double z_loss(int64_t tokens, const Routing& out) const;
-  double balance_loss(TokenGroup group, Executor& executor, const Routing& out);
-  int64_t place(TokenGroup group, const Routing& out);
+  void choose(const float* logits, int64_t tokens, Executor& executor, const RoutingArrays& out);
+  void choose_for(int64_t token, const float* logits, float* scratch, const RoutingArrays& out);
+  double z_loss(int64_t tokens, const RoutingArrays& out) const;
+  double balance_loss(TokenGroup group, Executor& executor, const RoutingArrays& out);
+  int64_t place(TokenGroup group, const RoutingArrays& out);
 
   bool ranks_differ_from_scores() const { return config_.balance_via_topk_bias || limits_groups_; }
   bool loss_has_own_choices() const { return config_.balance_via_topk_bias && !config_.aux_losses.empty(); }

@@ -101,7 +101,7 @@ TEST_P(Invariance, OfTheOrderOfSumsToTheirSize) {
   random.host.experts[0].down = {down.data(), DType::kFloat32, kWidth, 3, 3, 1};
 
   cpu::CpuDevice backend(kernels(), 2);
-  const std::unique_ptr<PreparedLayer> prepared = prepare(backend, random);
+  const std::unique_ptr<PreparedExperts> prepared = prepare(backend, random);
   for (const int64_t tokens : {1, 2, 5, 30, 200}) {
     std::vector<float> batch;
     for (int64_t token = 0; token < tokens; ++token) batch.insert(batch.end(), hidden.begin(), hidden.end());

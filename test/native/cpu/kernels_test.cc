@@ -6,9 +6,9 @@
 #include <string>
 
 #include "core/error.h"
-#include "cpu/stages.h"
-#include "cpu/machine_peak.h"
 #include "core/host/usable_cpus.h"
+#include "cpu/device.h"
+#include "cpu/machine_peak.h"
 
 namespace moe::cpu {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "core/layer/layer.h"
-#include "cpu/stages.h"
+#include "cpu/device.h"
 #include "cpu/kernels.h"
 #include "cpu/random_layer.h"
 #include "fakes/thread_ranks.h"

@@ -8,8 +8,8 @@
 
 #include "core/error.h"
 #include "core/routing/plan.h"
-#include "core/weights/read_weights.h"
 #include "core/routing/router.h"
+#include "core/weights/read_weights.h"
 #include "held_weights.h"
 
 namespace moe::test {
@@ -35,17 +35,31 @@ struct Expert {
   std::vector<float> gate_bias, up_bias, down_bias;
 };
 
-struct HostLayer final : PreparedLayer {
-  HostLayer(const MoEConfig& moe, std::span<const float> correction_bias) : router(moe, correction_bias) {}
+struct HostExperts final : PreparedExperts {
   size_t weight_bytes() const override { return bytes; }
+  std::vector<PackedPart> packed_parts() const override { return {}; }
 
-  LayerSpec spec;
+  Activation activation = Activation::kSwiGLU;
   size_t bytes = 0;
-  Dense router_weight, shared_router;
-  std::vector<float> router_bias;
+  Dense gate;
   std::vector<Expert> experts;
-  Expert shared;
+};
+
+struct HostRouter final : PreparedRouter {
+  HostRouter(const MoEConfig& config, std::span<const float> correction_bias)
+      : moe(config), router(config, correction_bias) {}
+  size_t weight_bytes() const override { return 0; }
+  std::vector<PackedPart> packed_parts() const override { return {}; }
+  std::vector<std::string> notes() const override { return {}; }
+
+  MoEConfig moe;
+  Dense weight;
+  std::vector<float> bias;
   mutable Router router;
+};
+
+struct HostPlan final : Plan {
+  SortedSlots sorted;
 };
 
 Dense read_matrix(const WeightMatrix& matrix, WeightType type = WeightType::kFloat32, int64_t group = 0) {
@@ -124,9 +138,47 @@ void stop_if_requested(const std::stop_token& stop) {
   if (stop.stop_requested()) throw Error(ErrorCode::kAborted, "The call was aborted");
 }
 
-const HostLayer& as_host(const PreparedLayer& layer) { return static_cast<const HostLayer&>(layer); }
+const HostExperts& as_host(const PreparedExperts& experts) { return static_cast<const HostExperts&>(experts); }
+const SortedSlots& sorted_by(const Plan& plan) { return static_cast<const HostPlan&>(plan).sorted; }
+
+std::unique_ptr<HostExperts> read_experts(const LayerSpec& spec, std::span<const ExpertWeights> host, Progress progress,
+                                          const std::stop_token& stop) {
+  auto prepared = std::make_unique<HostExperts>();
+  prepared->activation = spec.activation;
+  const auto total = static_cast<int64_t>(host.size());
+  for (int64_t done = 0; done < total; ++done) {
+    stop_if_requested(stop);
+    prepared->experts.push_back(read_expert(host[done], spec));
+    prepared->bytes += values_in(prepared->experts.back()) * sizeof(float);
+    progress(done + 1, total);
+  }
+  return prepared;
+}
+
+// Calls run(expert, input row of `hidden`, row) for every row of the plan.
+template <class Run>
+void for_each_row(const HostExperts& experts, const SortedSlots& plan, Matrix hidden, const std::stop_token& stop,
+                  const Run& run) {
+  for (size_t expert = 0; expert < experts.experts.size(); ++expert) {
+    stop_if_requested(stop);
+    for (int32_t row = plan.offsets[expert]; row < plan.offsets[expert + 1]; ++row)
+      run(experts.experts[expert], hidden.floats() + plan.slot_of_row[row] / plan.fan_out * hidden.cols, row);
+  }
+}
 
 }  // namespace
+
+const Capabilities& HostDevice::capabilities() const {
+  static const Capabilities all{.weights = {{WeightType::kFloat32, {}, false},
+                                            {WeightType::kBFloat16, {}, false},
+                                            {WeightType::kFloat16, {}, false},
+                                            {WeightType::kInt8, {32, 64, 128, 0}, false},
+                                            {WeightType::kInt4, {32, 64, 128}, false}},
+                                .max_experts = 0,
+                                .host_memory = false,
+                                .packed_weights = false};
+  return all;
+}
 
 void* HostDevice::allocate(size_t bytes) { return std::malloc(bytes); }
 void HostDevice::deallocate(void* memory) noexcept { std::free(memory); }
@@ -139,113 +191,123 @@ void HostDevice::download(void* host, const void* device, size_t bytes) {
   if (bytes > 0) std::memcpy(host, device, bytes);
 }
 
-std::unique_ptr<PreparedLayer> HostDevice::prepare(const LayerSpec& spec, const LayerWeights& host, Progress progress,
-                                                    const std::stop_token& stop) {
-  auto layer = std::make_unique<HostLayer>(spec.moe, read_vector(host.correction_bias));
-  layer->spec = spec;
-  layer->router_weight = read_matrix(host.router);
-  layer->router_bias = read_vector(host.router_bias);
-  const auto total = static_cast<int64_t>(host.experts.size());
-  for (int64_t done = 0; done < total; ++done) {
-    stop_if_requested(stop);
-    layer->experts.push_back(read_expert(host.experts[done], spec));
-    layer->bytes += values_in(layer->experts.back()) * sizeof(float);
-    progress(done + 1, total);
-  }
-  if (host.shared) layer->shared = read_expert(*host.shared, spec);
-  layer->bytes += values_in(layer->shared) * sizeof(float);
-  layer->shared_router = read_matrix(host.shared_router);
-  return layer;
+void HostDevice::gather(Matrix in, std::span<const int32_t> index, Matrix out) {
+  for (int64_t row = 0; row < out.rows; ++row)
+    if (index[row] >= 0) std::copy_n(in.floats() + index[row] * in.cols, in.cols, out.floats() + row * out.cols);
 }
 
-void HostDevice::route(const PreparedLayer& prepared, Matrix hidden, const Routing& out) {
-  const HostLayer& layer = as_host(prepared);
-  const int32_t num_experts = layer.spec.moe.expert_num;
-  if (num_experts == 1) {  // a plain feed-forward layer
+void HostDevice::place_columns(Matrix part, int64_t first_column, Matrix out) {
+  for (int64_t row = 0; row < part.rows; ++row)
+    std::copy_n(part.floats() + row * part.cols, part.cols, out.floats() + row * out.cols + first_column);
+}
+
+std::unique_ptr<PreparedRouter> HostDevice::prepare_router(const LayerSpec& spec, const LayerWeights& host) {
+  auto router = std::make_unique<HostRouter>(spec.moe, read_vector(host.correction_bias));
+  router->weight = read_matrix(host.router);
+  router->bias = read_vector(host.router_bias);
+  return router;
+}
+
+std::unique_ptr<PreparedExperts> HostDevice::prepare_experts(const LayerSpec& spec, const LayerWeights& host,
+                                                             Progress progress, const std::stop_token& stop) {
+  return read_experts(spec, host.experts, progress, stop);
+}
+
+std::unique_ptr<PreparedExperts> HostDevice::prepare_shared(const LayerSpec& spec, const LayerWeights& host,
+                                                            Progress progress, const std::stop_token& stop) {
+  auto shared = read_experts(spec.of_shared(), std::span(&*host.shared, 1), progress, stop);
+  shared->gate = read_matrix(host.shared_router);
+  return shared;
+}
+
+std::unique_ptr<Routing> HostDevice::route(const PreparedRouter& prepared, const Tokens& tokens,
+                                           const RoutingArrays& out) {
+  const HostRouter& router = static_cast<const HostRouter&>(prepared);
+  const Matrix& hidden = tokens.hidden;
+  auto routing = std::make_unique<Routing>(out, hidden.rows, router.moe);
+  if (routing->num_experts == 1) {  // a plain feed-forward layer
     std::fill_n(out.experts, hidden.rows, 0);
     std::fill_n(out.weights, hidden.rows, 1.0f);
     *out.expert_load = static_cast<uint32_t>(hidden.rows);
     *out.totals = {0.0, 0.0, 0, -1};
-    return;
+    return routing;
   }
   std::vector<float> logits;
-  std::vector<float> row(num_experts);
+  std::vector<float> row(routing->num_experts);
   for (int64_t token = 0; token < hidden.rows; ++token) {
-    layer.router_weight.multiply(hidden.data + token * hidden.cols, row.data());
-    add_bias(row, layer.router_bias);
+    router.weight.multiply(hidden.floats() + token * hidden.cols, row.data());
+    add_bias(row, router.bias);
     logits.insert(logits.end(), row.begin(), row.end());
   }
   SerialExecutor executor;
-  layer.router.route(logits, hidden.rows, executor, out);
+  router.router.route(logits, hidden.rows, executor, out);
+  return routing;
 }
 
-void HostDevice::plan(const int32_t* experts, int32_t num_experts, const DispatchPlan& out) {
-  plan_on_host(experts, num_experts, out);
+std::unique_ptr<Plan> HostDevice::plan(const Routing& routing) {
+  const auto slots = static_cast<size_t>(routing.tokens * routing.top_k);
+  return HostDevice::plan({routing.arrays.experts, slots}, routing.num_experts, routing.top_k);
 }
 
-void HostDevice::run_experts(const PreparedLayer& prepared, Matrix hidden, const DispatchPlan& plan, Matrix out,
-                              const std::stop_token& stop) {
-  const HostLayer& layer = as_host(prepared);
-  for (size_t expert = 0; expert < layer.experts.size(); ++expert) {
-    stop_if_requested(stop);
-    for (int32_t row = plan.expert_offsets[expert]; row < plan.expert_offsets[expert + 1]; ++row)
-      run_expert(layer.experts[expert], layer.spec.activation,
-                 hidden.data + plan.slot_of_row[row] / plan.fan_out * hidden.cols, out.data + row * out.cols);
-  }
+std::unique_ptr<Plan> HostDevice::plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) {
+  auto plan = std::make_unique<HostPlan>();
+  plan->sorted.sort(choices, num_experts, fan_out);
+  return plan;
 }
 
-void HostDevice::gather(Matrix in, const int32_t* index, Matrix out) {
-  for (int64_t row = 0; row < out.rows; ++row)
-    if (index[row] >= 0) std::copy_n(in.data + index[row] * in.cols, in.cols, out.data + row * out.cols);
+void HostDevice::run(const PreparedExperts& prepared, Matrix hidden, const Plan& plan, Matrix out,
+                     const std::stop_token& stop) {
+  const HostExperts& experts = as_host(prepared);
+  for_each_row(experts, sorted_by(plan), hidden, stop, [&](const Expert& expert, const float* in, int64_t row) {
+    run_expert(expert, experts.activation, in, out.floats() + row * out.cols);
+  });
 }
 
-void HostDevice::run_up(const PreparedLayer& prepared, Matrix hidden, const DispatchPlan& plan, Matrix intermediate,
-                         const std::stop_token& stop) {
+void HostDevice::run_up(const PreparedExperts& prepared, Matrix hidden, const Plan& plan, Matrix intermediate,
+                        const std::stop_token& stop) {
+  const HostExperts& experts = as_host(prepared);
+  for_each_row(experts, sorted_by(plan), hidden, stop, [&](const Expert& expert, const float* in, int64_t row) {
+    const std::vector<float> up = moe::test::run_up(expert, experts.activation, in);
+    std::copy(up.begin(), up.end(), intermediate.floats() + row * intermediate.cols);
+  });
+}
+
+void HostDevice::run_down(const PreparedExperts& prepared, Matrix intermediate, const Plan& plan, Matrix out,
+                          const std::stop_token& stop) {
+  for_each_row(
+      as_host(prepared), sorted_by(plan), intermediate, stop, [&](const Expert& expert, const float*, int64_t row) {
+        moe::test::run_down(expert, intermediate.floats() + row * intermediate.cols, out.floats() + row * out.cols);
+      });
+}
+
+void HostDevice::run_shared(const PreparedExperts& prepared, const Tokens& tokens, Matrix out,
+                            const std::stop_token& stop) {
+  const HostExperts& shared = as_host(prepared);
   stop_if_requested(stop);
-  const HostLayer& layer = as_host(prepared);
-  for (size_t expert = 0; expert < layer.experts.size(); ++expert)
-    for (int32_t row = plan.expert_offsets[expert]; row < plan.expert_offsets[expert + 1]; ++row) {
-      const float* const in = hidden.data + plan.slot_of_row[row] / plan.fan_out * hidden.cols;
-      const std::vector<float> up = moe::test::run_up(layer.experts[expert], layer.spec.activation, in);
-      std::copy(up.begin(), up.end(), intermediate.data + row * intermediate.cols);
-    }
-}
-
-void HostDevice::run_down(const PreparedLayer& prepared, Matrix intermediate, const DispatchPlan& plan, Matrix out,
-                           const std::stop_token& stop) {
-  stop_if_requested(stop);
-  const HostLayer& layer = as_host(prepared);
-  for (size_t expert = 0; expert < layer.experts.size(); ++expert)
-    for (int32_t row = plan.expert_offsets[expert]; row < plan.expert_offsets[expert + 1]; ++row)
-      moe::test::run_down(layer.experts[expert], intermediate.data + row * intermediate.cols,
-                          out.data + row * out.cols);
-}
-
-void HostDevice::run_shared(const PreparedLayer& prepared, Matrix hidden, Matrix out, const std::stop_token& stop) {
-  const HostLayer& layer = as_host(prepared);
-  stop_if_requested(stop);
-  for (int64_t token = 0; token < hidden.rows; ++token) {
-    const float* const in = hidden.data + token * hidden.cols;
-    float* const row = out.data + token * out.cols;
-    run_expert(layer.shared, layer.spec.activation, in, row);
-    if (layer.shared_router.rows == 0) continue;
+  for (int64_t token = 0; token < out.rows; ++token) {
+    const float* const in = tokens.hidden.floats() + token * tokens.hidden.cols;
+    float* const row = out.floats() + token * out.cols;
+    run_expert(shared.experts[0], shared.activation, in, row);
+    if (shared.gate.rows == 0) continue;
     float logit;
-    layer.shared_router.multiply(in, &logit);
+    shared.gate.multiply(in, &logit);
     for (int64_t i = 0; i < out.cols; ++i) row[i] /= 1.0f + std::exp(-logit);
   }
 }
 
-void HostDevice::combine(const PreparedLayer&, Matrix rows, const Routing& routing, const DispatchPlan& plan,
-                          Matrix shared, Matrix out) {
+void HostDevice::combine(const PreparedExperts&, Matrix rows, const Routing& routing, const Plan& plan, Matrix shared,
+                         Matrix out) {
+  const SortedSlots& sorted = sorted_by(plan);
+  const float* const weights = routing.arrays.weights;
   for (int64_t token = 0; token < out.rows; ++token)
     for (int64_t i = 0; i < out.cols; ++i) {
       float sum = 0.0f;
-      for (int64_t slot = token * plan.fan_out; slot < (token + 1) * plan.fan_out; ++slot) {
-        const int32_t row = plan.row_of_slot[slot];
+      for (int64_t slot = token * sorted.fan_out; slot < (token + 1) * sorted.fan_out; ++slot) {
+        const int32_t row = sorted.row_of_slot[slot];
         // Without a row the weight is 0, or NaN for a token that could not be routed.
-        sum += row < 0 ? routing.weights[slot] : routing.weights[slot] * rows.data[row * rows.cols + i];
+        sum += row < 0 ? weights[slot] : weights[slot] * rows.floats()[row * rows.cols + i];
       }
-      out.data[token * out.cols + i] = shared.data ? sum + shared.data[token * out.cols + i] : sum;
+      out.floats()[token * out.cols + i] = shared.data ? sum + shared.floats()[token * out.cols + i] : sum;
     }
 }
 

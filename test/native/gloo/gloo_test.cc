@@ -9,7 +9,7 @@
 
 #include "core/error.h"
 #include "core/plugins/registry.h"
-#include "cpu/stages.h"
+#include "cpu/device.h"
 #include "fakes/thread_ranks.h"
 
 namespace moe::test {

@@ -6,10 +6,10 @@
 #include <memory>
 #include <vector>
 
-#include "ascend/stages.h"
+#include "ascend/device.h"
 #include "ascend/soc.h"
 #include "core/layer/layer.h"
-#include "cpu/stages.h"
+#include "cpu/device.h"
 #include "cpu/random_layer.h"
 
 namespace moe::test {

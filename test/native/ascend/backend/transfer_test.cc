@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "ascend/backend/simulator.h"
@@ -23,7 +21,7 @@ TEST_F(HostLinkTest, BringsBackWhatWasSent) {
   std::vector<float> sent((3 << 18) + 5), got(sent.size());  // more than one piece
   std::iota(sent.begin(), sent.end(), 1.0f);
   DeviceScratch memory(device_);
-  float* const there = memory.reserve_as<float>(sent.size());
+  float* const there = memory.reserve<float>(sent.size());
   link_.upload(there, sent.data(), sent.size() * sizeof(float));
   const std::vector<float> expected = sent;
   std::fill(sent.begin(), sent.end(), 0.0f);  // it has been read
@@ -33,36 +31,10 @@ TEST_F(HostLinkTest, BringsBackWhatWasSent) {
   EXPECT_EQ(got, expected);
 }
 
-TEST_F(HostLinkTest, KnowsTheLastBatch) {
-  std::vector<float> batch(40, 0.5f);
-  batch[7] = -3;
-  DeviceScratch memory(device_);
-  float* const there = memory.reserve_as<float>(batch.size());
-  const Matrix hidden{there, 4, 10};
-  EXPECT_EQ(link_.uploaded(hidden), nullptr);
-  const auto largest = [&] {
-    link_.upload(there, batch.data(), batch.size() * sizeof(float));
-    return link_.uploaded(hidden)->largest;
-  };
-  EXPECT_EQ(largest(), 3);
-  EXPECT_FALSE(link_.uploaded(hidden)->zeros_in_a_row);
-  EXPECT_EQ(link_.uploaded(hidden)->values[7], -3);
-  EXPECT_EQ(link_.uploaded({there, 3, 10}), nullptr);
-  batch[39] = -std::numeric_limits<float>::infinity();
-  EXPECT_EQ(largest(), std::numeric_limits<float>::infinity());
-  batch[0] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_TRUE(std::isnan(largest()));
-  std::fill_n(batch.begin() + 13, 15, -0.0f);
-  largest();
-  EXPECT_TRUE(link_.uploaded(hidden)->zeros_in_a_row);
-  link_.finish();
-  EXPECT_EQ(link_.uploaded(hidden), nullptr);
-}
-
 TEST_F(HostLinkTest, WritesNothingForACallThatFailed) {
   std::vector<float> target(8, 1.0f);
   DeviceScratch memory(device_);
-  float* const there = memory.reserve_as<float>(target.size());
+  float* const there = memory.reserve<float>(target.size());
   device_.clear(there, 32);
   link_.download(target.data(), there, 32);
   test::simulator::fail("aclrtMemcpyAsync", 1, 500003);

@@ -14,7 +14,7 @@ namespace moe::test {
 namespace {
 
 // Counts what a layer asks of its device.
-class CountingDevice final : public HostDevice {
+class CountingDevice : public HostDevice {
  public:
   void* allocate(size_t bytes) override {
     ++allocations;
@@ -25,13 +25,22 @@ class CountingDevice final : public HostDevice {
     --held;
     HostDevice::deallocate(memory);
   }
-  void run_experts(const PreparedLayer& layer, Matrix hidden, const DispatchPlan& plan, Matrix out,
-                   const std::stop_token& stop) override {
+  void run(const PreparedExperts& experts, Matrix hidden, const Plan& plan, Matrix out,
+           const std::stop_token& stop) override {
     ++expert_runs;
-    HostDevice::run_experts(layer, hidden, plan, out, stop);
+    HostDevice::run(experts, hidden, plan, out, stop);
   }
 
-  int allocations = 0, held = 0, expert_runs = 0;
+  void upload(void* device, const void* host, size_t bytes) override {
+    ++copies;
+    HostDevice::upload(device, host, bytes);
+  }
+  void download(void* host, const void* device, size_t bytes) override {
+    ++copies;
+    HostDevice::download(host, device, bytes);
+  }
+
+  int allocations = 0, held = 0, expert_runs = 0, copies = 0;
 };
 
 constexpr auto ignore_progress = [](int64_t, int64_t) {};
@@ -150,11 +159,11 @@ TEST(Layer, ReportsProgressAndStopsOnRequest) {
   HostDevice backend;
   std::vector<int64_t> seen;
   const auto record = [&](int64_t done, int64_t total) {
-    EXPECT_EQ(total, 4);
+    EXPECT_EQ(total, 5) << "four experts and the always-on one";
     seen.push_back(done);
   };
   Layer(backend, small.spec, small.weights, record, {});
-  EXPECT_EQ(seen, (std::vector<int64_t>{1, 2, 3, 4}));
+  EXPECT_EQ(seen, (std::vector<int64_t>{1, 2, 3, 4, 5}));
 
   std::stop_source stop;
   stop.request_stop();
@@ -192,6 +201,48 @@ TEST(Layer, RefusesMoreChoicesThanAnIndexCanCount) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kShape);
   }
+}
+
+// As one of a model's layers: what comes before it and after it is on the device, too.
+TEST(Layer, RunsFromDeviceMemoryToDeviceMemory) {
+  const SmallLayer small;
+  CountingDevice backend;
+  const std::vector<float> expected = small.forward(backend);
+  const Layer layer(backend, small.spec, small.weights, ignore_progress, {});
+  Workspace workspace(backend);
+  const std::vector<float> hidden{1.0f, -0.5f, 0.25f, 2.0f, -1.0f, -1.0f};
+  DeviceBuffer in(backend), out(backend);
+  const Matrix from = float_matrix(in.reserve<float>(6), 3, 2), to = float_matrix(out.reserve<float>(6), 3, 2);
+  backend.upload(from.data, hidden.data(), from.bytes());
+  backend.copies = 0;
+  const std::unique_ptr<Routing> routing = layer.run(workspace, from, to, {});
+  EXPECT_EQ(backend.copies, 0) << "nothing goes by way of the host";
+  EXPECT_EQ(std::vector<float>(to.floats(), to.floats() + 6), expected);
+  EXPECT_EQ(routing->tokens, 3);
+  EXPECT_EQ(routing->arrays.expert_load[0] + routing->arrays.expert_load[1] + routing->arrays.expert_load[2] +
+                routing->arrays.expert_load[3],
+            6u);
+  EXPECT_THROW(layer.run(workspace, {from.data, DType::kBFloat16, 3, 2}, to, {}), Error);
+}
+
+// A device whose memory is the host's.
+class SharedMemoryDevice final : public CountingDevice {
+ public:
+  SharedMemoryDevice() { own_.host_memory = true; }
+  const Capabilities& capabilities() const override { return own_; }
+
+ private:
+  Capabilities own_ = HostDevice::capabilities();
+};
+
+TEST(Layer, CopiesNothingWhereMemoryIsTheHosts) {
+  const SmallLayer small;
+  HostDevice apart;
+  SharedMemoryDevice backend;
+  const std::vector<float> expected = small.forward(apart);
+  backend.copies = 0;
+  EXPECT_EQ(small.forward(backend), expected);
+  EXPECT_EQ(backend.copies, 0);
 }
 
 }  // namespace

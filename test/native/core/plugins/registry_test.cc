@@ -144,8 +144,8 @@ TEST(FakePlugin, ThrowsOurErrorsAcrossTheLibraryBorder) {
     EXPECT_EQ(error_of([&] { registry.open("cuda", 0); }).code(), ErrorCode::kDevice);
   }
   const auto backend = registry.open("cuda", 0);
-  for (const char* call : {"prepare", "allocate", "upload", "route", "plan", "run_experts", "run_shared", "combine",
-                           "download", "synchronize"}) {
+  for (const char* call : {"prepare_router", "prepare_experts", "prepare_shared", "allocate", "upload", "route", "plan",
+                           "run", "run_shared", "combine", "download", "synchronize"}) {
     SCOPED_TRACE(call);
     const Environment variable("MOE_FAKE_FAIL", call);
     const Error error = error_of([&] { small.forward(*backend); });

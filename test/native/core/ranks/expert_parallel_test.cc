@@ -4,8 +4,8 @@
 
 #include "core/error.h"
 #include "fakes/host_device.h"
-#include "fakes/thread_ranks.h"
 #include "fakes/small_layer.h"
+#include "fakes/thread_ranks.h"
 
 namespace moe::test {
 namespace {
@@ -19,7 +19,7 @@ TEST(ExpertParallel, StagesTheBytesOfADeviceOnTheHost) {
     ThreadRanks ranks(size);
     ThreadRanks::run(size, [&](int rank) {
       HostDevice backend;
-      ASSERT_FALSE(backend.memory_is_host());
+      ASSERT_FALSE(backend.capabilities().host_memory);
       const GroupShape shape{rank, size, model_parallel};
       const Placement placement(SmallLayer::kExperts, shape.sets());
       LayerWeights held = small.weights;

@@ -16,7 +16,7 @@ struct RoutingResult {
   RoutingResult(int64_t tokens, int32_t num_experts, int32_t top_k)
       : experts(tokens * top_k, -7), weights(tokens * top_k, -7.0f), expert_load(num_experts, 7) {}
 
-  Routing view() { return {experts.data(), weights.data(), expert_load.data(), &totals}; }
+  RoutingArrays view() { return {experts.data(), weights.data(), expert_load.data(), &totals}; }
 
   std::vector<int32_t> experts;
   std::vector<float> weights;

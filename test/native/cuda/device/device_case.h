@@ -8,10 +8,10 @@
 
 #include "core/error.h"
 #include "core/layer/layer.h"
-#include "cpu/stages.h"
+#include "cpu/device.h"
 #include "cpu/kernels.h"
 #include "cpu/random_layer.h"
-#include "cuda/stages.h"
+#include "cuda/device.h"
 #include "cuda/info.h"
 
 namespace moe::test {

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "core/layer/layer.h"
-#include "cpu/stages.h"
+#include "cpu/device.h"
 #include "cpu/random_layer.h"
-#include "cuda/stages.h"
+#include "cuda/device.h"
 #include "cuda/runtime/device.h"
 
 namespace moe::test {

@@ -1,10 +1,9 @@
-#include "core/host/device_buffer.h"
-
 #include <gtest/gtest.h>
 
 #include <new>
 #include <set>
 
+#include "core/experts/device_buffer.h"
 #include "fakes/host_device.h"
 
 namespace moe::test {
@@ -27,11 +26,11 @@ class RecordingBackend final : public HostDevice {
   bool full = false;
 };
 
-TEST(DeviceBuffer, GrowsForALargerRequestAndHoldsOneBlock) {
+TEST(GrowingBuffer, GrowsForALargerRequestAndHoldsOneBlock) {
   RecordingBackend backend;
   {
     DeviceBuffer buffer(backend);
-    EXPECT_EQ(buffer.reserve<float>(0), nullptr);
+    EXPECT_NE(buffer.reserve<float>(0), nullptr) << "an empty batch has somewhere to go";
     float* const memory = buffer.reserve<float>(10);
     EXPECT_EQ(backend.last_bytes, 40u);
     EXPECT_EQ(buffer.reserve<float>(3), memory);
@@ -43,7 +42,7 @@ TEST(DeviceBuffer, GrowsForALargerRequestAndHoldsOneBlock) {
   EXPECT_TRUE(backend.held.empty());
 }
 
-TEST(DeviceBuffer, StaysUsableAfterAFailedRequest) {
+TEST(GrowingBuffer, StaysUsableAfterAFailedRequest) {
   RecordingBackend backend;
   DeviceBuffer buffer(backend);
   buffer.reserve<float>(1);

@@ -1,4 +1,4 @@
-#include "ascend/host_executor.h"
+#include "core/host/host_executor.h"
 
 #include <algorithm>
 #include <atomic>
@@ -8,10 +8,9 @@
 #include <thread>
 #include <vector>
 
-namespace moe::ascend {
+namespace moe {
 
-HostExecutor::HostExecutor(int threads)
-    : threads_(threads > 0 ? threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()))) {}
+HostExecutor::HostExecutor(int threads, int usable) : threads_(threads > 0 ? std::min(threads, usable) : usable) {}
 
 void HostExecutor::parallel_for(int64_t count, int64_t grain, FunctionRef<void(int64_t begin, int64_t end)> body) {
   if (count <= 0) return;
@@ -43,4 +42,4 @@ void HostExecutor::parallel_for(int64_t count, int64_t grain, FunctionRef<void(i
   if (failure) std::rethrow_exception(failure);
 }
 
-}  // namespace moe::ascend
+}  // namespace moe

@@ -1,4 +1,4 @@
-#include "ascend/host_executor.h"
+#include "core/host/host_executor.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <vector>
 
-namespace moe::ascend {
+namespace moe {
 namespace {
 
 TEST(HostExecutor, CoversEverythingOnce) {
@@ -30,4 +30,4 @@ TEST(HostExecutor, RethrowsWhatABodyThrows) {
 }
 
 }  // namespace
-}  // namespace moe::ascend
+}  // namespace moe

@@ -1,0 +1,38 @@
+// An NPU as a device.
+#pragma once
+#include "ascend/acl_op.h"
+#include "ascend/stages.h"
+#include "ascend/transfer.h"
+#include "core/device.h"
+
+namespace moe::ascend {
+
+// What a chip can.
+const Capabilities& capabilities_of(const SocProfile& profile);
+
+// All work goes through one stream; what waits is `synchronize`.
+class AscendDevice : public Device {
+ public:
+  explicit AscendDevice(int index);
+
+  const Capabilities& capabilities() const override { return capabilities_of(npu_.profile()); }
+  AscendStages& moe() override { return stages_; }
+
+  void* allocate(size_t bytes) override;
+  void deallocate(void* memory) noexcept override;
+  void upload(void* device, const void* host, size_t bytes) override;
+  void download(void* host, const void* device, size_t bytes) override;
+  void gather(Matrix in, std::span<const int32_t> index, Matrix out) override;
+  void place_columns(Matrix part, int64_t first_column, Matrix out) override;
+  std::unique_ptr<Collective> connect(Collective& host) override;
+  void synchronize() override;
+
+ private:
+  Npu npu_;
+  OperatorQueue queue_;
+  HostLink link_;
+  AscendStages stages_;
+  DeviceScratch index_;  // of the rows that are gathered
+};
+
+}  // namespace moe::ascend
