@@ -1,5 +1,6 @@
 'use strict';
-// The native build of `npm install` and, through binding.gyp, of prebuildify: plain CMake, nothing downloaded.
+// Builds the addon from source: for a platform without a binary, for `npm install` in a clone and, through binding.gyp, for
+// prebuildify. Plain CMake, nothing downloaded.
 const { spawnSync } = require('node:child_process');
 const os = require('node:os');
 const path = require('node:path');
@@ -11,6 +12,9 @@ for (const name of ['MAKEFLAGS', 'MFLAGS', 'MAKELEVEL', 'MAKEOVERRIDES']) delete
 
 const runs = (command) => spawnSync(command, ['--version'], { stdio: 'ignore', env }).status === 0;
 const compilers = env.CXX ? [env.CXX.split(' ')[0]] : ['c++', 'g++', 'clang++'];
+
+/** What a build takes on one core of a machine of 2024. */
+const coreMinutes = 3;
 
 /** What a build needs and this machine lacks. */
 function missing() {
@@ -31,13 +35,17 @@ function cmake(args) {
 const lacking = missing();
 if (lacking.length > 0) {
   console.error(
-    `\nnode-moe: no prebuilt binary in ${root}/prebuilds loads on ${process.platform}-${process.arch}, and it cannot be ` +
-      `built from source here: ${lacking.join(' and ')} not found. Install CMake 3.22 or later, make and a C++20 compiler ` +
-      '(Debian: apt-get install cmake make g++; Alpine: apk add cmake make g++), then install again.\n',
+    `\nnode-moe: its addon cannot be built from source here: ${lacking.join(' and ')} not found. Install CMake 3.22 or ` +
+      'later, make and a C++20 compiler (Debian: apt-get install cmake make g++; Alpine: apk add cmake make g++), then run ' +
+      `\`node "${__filename}"\`.\n`,
   );
   process.exit(1);
 }
 const extra = (env.MOE_CMAKE_ARGS ?? '').split(/\s+/).filter(Boolean);
 const jobs = env.JOBS ?? env.npm_config_jobs ?? String(os.availableParallelism());
+const minutes = Math.max(1, Math.ceil(coreMinutes / Number(jobs)));
+console.log(
+  `node-moe: building its addon from source with CMake, ${jobs} files at a time: about ${minutes} min`,
+);
 cmake(['-S', root, '-B', out, '-DCMAKE_BUILD_TYPE=Release', ...extra]);
 cmake(['--build', out, '--config', 'Release', '-j', jobs]);

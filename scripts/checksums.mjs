@@ -68,8 +68,9 @@ const checksum = (...arrays) => {
 };
 
 async function checksumOf(options, hidden) {
+  let layer;
   try {
-    const layer = await MoELayer.create(options);
+    layer = await MoELayer.create(options);
     const { output, routing, expertLoad, ...totals } = await layer.forward(hidden, {
       routing: true,
     });
@@ -80,18 +81,23 @@ async function checksumOf(options, hidden) {
     return `${checksum(output)} ${checksum(routing.expertIds, routing.weights, expertLoad, numbers)}`;
   } catch (error) {
     return `${error.code}`;
+  } finally {
+    await layer?.close();
   }
 }
 
 async function run({ name, device, join: joining }) {
-  const group = joining && (await ExpertGroup.join(joining));
+  let count = 0;
   for (const layer of await layers())
     for (const how of held) {
+      // A group of its own: one that has failed is of no use any more.
+      const store = `${joining?.store}${count++}`;
+      const group = joining && (await ExpertGroup.join({ ...joining, store }));
       const { weightType, weightGroup = '', activationType = '' } = how;
       const sum = await checksumOf({ ...layer.options, ...how, device, group }, layer.hidden);
       process.send([name, layer.name, weightType, weightGroup, activationType, sum].join(' | '));
+      await group?.close();
     }
-  await group?.close();
 }
 
 /** A folder with the plugins of this build: MOE_PLUGIN_PATH names one only. */
@@ -123,18 +129,20 @@ function settings() {
     const env = { ASCEND_HOME_PATH: cann, ASCEND_SIM_SOC: soc, ASCEND_SIM_DEVICES: '2' };
     if (existsSync(cann)) all.push({ name: `ascend-${release}`, device: 'ascend', env });
   }
-  const twoRanks = (setting, modelParallel) => ({ ...setting, ranks: 2, modelParallel });
   const oneOfEach = all.filter(({ device }, i) => all.findIndex((s) => s.device === device) === i);
-  return [
-    ...all,
-    ...oneOfEach.map((setting) => ({ ...twoRanks(setting, 1), name: `${setting.name}-ranks` })),
-    ...oneOfEach.map((setting) => ({ ...twoRanks(setting, 2), name: `${setting.name}-columns` })),
-  ];
+  const ranks = oneOfEach.map((setting) => ({
+    ...setting,
+    name: `${setting.name}-ranks`,
+    ranks: 2,
+  }));
+  // Members of a set share the columns of experts, which the CPU alone can.
+  const columns = { ...ranks[0], name: `${all[0].name}-columns`, modelParallel: 2 };
+  return [...all, ...ranks, columns];
 }
 
 async function printAll() {
   const plugins = pluginFolder();
-  for (const { ranks = 1, modelParallel, env, ...setting } of settings()) {
+  for (const { ranks = 1, modelParallel = 1, env, ...setting } of settings()) {
     if (!setting.name.includes(values.only)) continue;
     const store = mkdtempSync(join(tmpdir(), 'checksums-'));
     const lines = [];

@@ -1,6 +1,6 @@
 'use strict';
-// npm's install step. Where a prebuilt binary loads there is nothing to do, so installing with scripts blocked works as
-// well; elsewhere, and with `npm install --build-from-source`, the addon is built.
+// npm's install step in a clone and of a Git dependency; the packages of a release have none. Where an addon loads there is nothing to do; elsewhere,
+// and with `npm install --build-from-source`, it is built.
 const { spawnSync } = require('node:child_process');
 const path = require('node:path');
 

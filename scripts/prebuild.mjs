@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expectPortable } from './prebuild/binary.mjs';
-import { binariesOf, makePluginPackages, pack } from './prebuild/packages.mjs';
+import { binariesOf, makePluginPackages, pack, removeInstallStep } from './prebuild/packages.mjs';
 import { newestGlibc, platforms } from './prebuild/platforms.mjs';
 import { sizeReport } from './prebuild/size_report.mjs';
 import { copySources } from './prebuild/source_copy.mjs';
@@ -90,6 +90,7 @@ for (const platform of chosen) {
   if (platform.libc === 'musl') removePlugins(platform);
   folders.push(...makePluginPackages(main, platform, work));
 }
+removeInstallStep(main);
 const packed = folders.map((folder) => {
   const account = pack(folder, out);
   return { account, binaries: binariesOf(folder, account) };

@@ -1,5 +1,5 @@
-// Ranks in two network namespaces of this machine with a slow link between them: what overlap, groupWiseA2a and two
-// levels bring there. Takes root and a C++ compiler.
+// Ranks in two network namespaces of this machine with a slow link between them: what overlap and groupWiseA2a bring
+// there. Takes root and a C++ compiler.
 // usage: node scripts/ranks-network.mjs [--rate 200] [--delay 1] [--tokens 256]      Mbit/s, ms each way, on each rank
 import { parseArgs } from 'node:util';
 import { addressOf, Link, obstacle, onNode, sentBytes } from './network/link.mjs';
@@ -62,22 +62,12 @@ async function groupWise() {
   return { without: results[0], with: results[1], factor: results[0].bytes / results[1].bytes };
 }
 
-/** 2 ranks on each node; each token to 2 of 8 experts. */
-async function levels() {
-  const way = async (exchange) => {
-    const { results } = await measure([0, 0, 1, 1], { exchange, ranksPerNode: 2 }, [{}]);
-    return results[0];
-  };
-  return { flat: await way('flat'), twoLevel: await way('two-level'), auto: await way('auto') };
-}
-
 const link = await Link.make({ rate, delay });
 try {
   const document = {
     ...{ megabitsPerSecond: rate, millisecondsEachWay: delay, tokensPerRank: tokens },
     overlap: await overlap(),
     groupWise: await groupWise(),
-    levels: await levels(),
   };
   console.log(JSON.stringify(document, null, 2));
 } finally {

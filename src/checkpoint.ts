@@ -13,7 +13,7 @@ import { heldExperts } from './layer/parallel.js';
 import { type LoadOptions, MoELayer } from './layer.js';
 import type { NativeFile } from './native.js';
 import { type PackedDescription, readPackedMetadata } from './packed/format.js';
-import { kindOf, readText } from './safetensors/disk.js';
+import { identityAt, kindOf, readText } from './safetensors/disk.js';
 import type { SafetensorsFile } from './safetensors/file.js';
 import type { TensorEntry } from './safetensors/header.js';
 import { TensorFiles } from './safetensors/tensor_files.js';
@@ -258,7 +258,7 @@ export class MoECheckpoint implements AsyncDisposable {
     if (known !== undefined) return known;
     try {
       const file = addon().mapFile(stored.path);
-      stored.expectSame(file.identity);
+      stored.expectSame(identityAt(stored.path)); // once it is mapped: what replaces it then is not read
       this.#mapped.set(stored.path, file);
       return file;
     } catch (error) {

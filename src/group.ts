@@ -4,18 +4,16 @@ import { ClosedError, ConfigError, fromNative } from './errors.js';
 import { meetInFolder } from './group/meet_file.js';
 import { meetOverTcp } from './group/meet_tcp.js';
 import type { Meeting } from './group/meeting.js';
-import { type ExchangeChoice, exchangeOf } from './group/nodes.js';
 import {
-  type Exchange,
   type GroupOptions,
   type ResolvedGroupOptions,
   resolveGroupOptions,
 } from './group/options.js';
-import { type Hello, identity } from './group/roster.js';
+import { type Hello, thisProcess } from './group/roster.js';
 import type { MoELayer } from './layer.js';
 import type { NativeGroup } from './native.js';
 
-export type { Exchange, GroupOptions, Transport } from './group/options.js';
+export type { GroupOptions, Transport } from './group/options.js';
 
 /** What an exchange between ranks costs. */
 export interface LinkCost {
@@ -55,19 +53,11 @@ export class ExpertGroup implements AsyncDisposable {
   readonly timeoutMs: number;
   /** What carries bytes between the ranks. */
   readonly transport: 'gloo';
-  /** Which way rows go between machines; `MoELayer.exchange` tells what that is for a layer. */
-  readonly exchange: Exchange;
-  /** Adjacent ranks on each machine. */
-  readonly ranksPerNode: number;
 
   readonly #native: NativeGroup;
   #closed = false;
 
-  private constructor(
-    options: ResolvedGroupOptions,
-    { plan, ranksPerNode }: ExchangeChoice,
-    native: NativeGroup,
-  ) {
+  private constructor(options: ResolvedGroupOptions, native: NativeGroup) {
     this.rank = options.rank;
     this.size = options.size;
     this.modelParallel = options.modelParallel;
@@ -75,8 +65,6 @@ export class ExpertGroup implements AsyncDisposable {
     this.workers = options.workers;
     this.timeoutMs = options.timeoutMs;
     this.transport = options.transport;
-    this.exchange = plan;
-    this.ranksPerNode = ranksPerNode;
     this.#native = native;
   }
 
@@ -91,12 +79,8 @@ export class ExpertGroup implements AsyncDisposable {
     const member = new Member(resolved);
     try {
       const hellos = await member.meet();
-      const exchange = exchangeOf(hellos);
-      await member.native.connect(
-        hellos.map(({ contact }) => Buffer.from(contact, 'base64')),
-        exchange,
-      );
-      return new ExpertGroup(resolved, exchange, member.native);
+      await member.native.connect(hellos.map(({ contact }) => Buffer.from(contact, 'base64')));
+      return new ExpertGroup(resolved, member.native);
     } catch (error) {
       await member.leave();
       throw fromNative(error);
@@ -210,13 +194,11 @@ class Member {
   #helloAt(address: string): Hello {
     if (this.#hello !== undefined) return this.#hello;
     const { timeoutMs, transport, rank, size, modelParallel, workers } = this.#options;
-    const { exchange, ranksPerNode } = this.#options;
     const shape = { rank, size, modelParallel };
     const binding = addon();
     this.#native = new binding.Group({ ...shape, led: workers, timeoutMs, transport, address });
     const contact = Buffer.from(this.#native.contact).toString('base64');
-    const wanted = { exchange, ranksPerNode };
-    this.#hello = { build: binding.buildId, ...shape, workers, ...wanted, contact, ...identity() };
+    this.#hello = { build: binding.buildId, ...shape, workers, contact, process: thisProcess() };
     return this.#hello;
   }
 }

@@ -27,7 +27,6 @@ export {
   ShapeError,
 } from './errors.js';
 export {
-  type Exchange,
   ExpertGroup,
   type GroupOptions,
   type LinkCost,

@@ -4,7 +4,7 @@ import { diagnose } from './config/diagnose.js';
 import type { MoEConfig, MoEConfigOptions } from './config.js';
 import { type DeviceName, deviceText, resolveDevice } from './devices.js';
 import { fromNative } from './errors.js';
-import type { Exchange, ExpertGroup } from './group.js';
+import type { ExpertGroup } from './group.js';
 import {
   callOf,
   emptyRouting,
@@ -263,15 +263,6 @@ export class MoELayer implements AsyncDisposable {
   /** `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
-  }
-
-  /**
-   * Which way rows go between machines in the next call, as the group's `exchange` or, where that is `auto`, the cost of
-   * exchanges and the size of the last call have it. Undefined without a group.
-   */
-  get exchange(): Exclude<Exchange, 'auto'> | undefined {
-    if (this.group === undefined) return undefined;
-    return this.#native.goesByLevels ? 'two-level' : 'flat';
   }
 
   /** @internal The weights as the device holds them, and the layer's place in its group. */

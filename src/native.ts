@@ -1,14 +1,12 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { LayerWeightViews } from './weights.js';
 
 /** A file mapped read-only. Kept alive by whoever reads it; unmapped when collected or closed. */
 export interface NativeFile {
   readonly path: string;
-  /** As `FileState.identity` of src/safetensors/disk.ts, of the file that was mapped. */
-  readonly identity: string;
   /** The bytes [offset, offset + length), copied. */
   read(offset: number, length: number): Uint8Array;
   close(): void;
@@ -83,10 +81,7 @@ export interface NativeGroup {
   /** What the others need to reach it. */
   readonly contact: Uint8Array;
   /** Meets the others, given everybody's contact in order of ranks. */
-  connect(
-    contacts: readonly Uint8Array[],
-    exchange: { ranksPerNode: number; plan: 'auto' | 'flat' | 'two-level' },
-  ): Promise<void>;
+  connect(contacts: readonly Uint8Array[]): Promise<void>;
   /** Times exchanges: writes seconds per exchange and bytes per second. Throws while layers are on it. */
   measure(result: Float64Array): Promise<void>;
   /** Leaves when all do. Throws while layers are on it. Safe to call twice. */
@@ -128,12 +123,19 @@ export interface NativeLayer {
   sumOverGroup(values: Float64Array): Promise<void>;
   /** The layer's number among those of its group, from 0. */
   readonly numberInGroup: number;
-  /** Whether rows go by way of one rank of each machine in the next call. */
-  readonly goesByLevels: boolean;
   /** In a led group, on another rank than 0: the number of the layer that rank 0 runs next; -1 when it leaves. */
   nextCall(): Promise<number>;
   /** Rejects waiting calls with ERR_MOE_CLOSED, lets the running one end, frees the weights. Safe to call twice. */
   close(): Promise<void>;
+}
+
+/** A way in which a device holds experts' weights. */
+export interface NativeHeldWeights {
+  type: NativeLayerSpec['weightType'];
+  /** What `weightGroup` may be, its default first; 0: all. None for floats. */
+  groups: number[];
+  /** Whether rows may be rounded to int8 before each product. */
+  int8Rows: boolean;
 }
 
 /** One piece of hardware. */
@@ -150,6 +152,9 @@ export interface NativeDevice {
   memoryBytes: number;
   /** True for a stand-in that computes on the CPU what the device would. */
   emulated: boolean;
+  weights: NativeHeldWeights[];
+  /** Of a layer; 0: any number. */
+  maxExperts: number;
 }
 
 export interface NativeBackendStatus {
@@ -195,33 +200,55 @@ export interface NativeBinding {
 /** Plugins that come in packages of their own, `node-moe-<name>-<platform>-<arch>`, each with one library. */
 const packagedPlugins = ['cuda', 'gloo'];
 
-const packageRoot = resolve(dirname(fileURLToPath(import.meta.url)), '..');
-
 let binding: NativeBinding | undefined;
 
 /**
  * The addon: a local build if there is one, else the prebuilt binary of this platform; `MOE_ADDON` names another file.
- *
- * @throws `Error` with a code that says what was looked for, where, and what to do
+ * Throws what the system says where none loads; `noAddon` of src/addon_failure.ts makes an error for people of it.
  */
 export function loadNative(): NativeBinding {
   binding ??= load();
   return binding;
 }
 
-function load(): NativeBinding {
-  const require = createRequire(import.meta.url);
-  const forced = process.env['MOE_ADDON'];
-  let loaded: NativeBinding;
+/** Where the addon is looked for. */
+export interface AddonPlace {
+  /** The file that `MOE_ADDON` names. */
+  forced: string | undefined;
+  /** The package's folder; undefined in a bundle, whose folder it is not. */
+  root: string | undefined;
+}
+
+export function addonPlace(): AddonPlace {
+  return { forced: process.env['MOE_ADDON'] || undefined, root: packageRoot() };
+}
+
+function packageRoot(): string | undefined {
+  const url: string | undefined = import.meta.url; // bundles in CommonJS have none
+  if (!url?.startsWith('file:')) return undefined;
+  const root = resolve(dirname(fileURLToPath(url)), '..');
   try {
-    const file = forced ? resolve(forced) : require('node-gyp-build').path(packageRoot);
-    expectWhole(file);
-    loaded = require(file);
-  } catch (cause) {
-    throw noAddon(forced, cause as Error);
+    const { name } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+    return name === 'node-moe' ? root : undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? undefined : root;
   }
+}
+
+function load(): NativeBinding {
+  const { forced, root } = addonPlace();
+  if (forced === undefined && root === undefined) throw new Error('it was bundled with other code');
+  const require = createRequire(join(root ?? process.cwd(), 'package.json'));
+  const file = forced ? resolve(forced) : prebuilt(require, root as string);
+  expectWhole(file);
+  const loaded: NativeBinding = require(file);
   for (const folder of pluginFolders(require)) loaded.addPluginFolder(folder);
   return loaded;
+}
+
+function prebuilt(require: NodeJS.Require, root: string): string {
+  readdirSync(root); // node-gyp-build takes a folder that may not be read for an empty one
+  return require('node-gyp-build').path(root);
 }
 
 /** Opening a library that was cut off ends the process. ELF has its section table last: it must be inside the file. */
@@ -238,19 +265,6 @@ function expectWhole(file: string): void {
   } finally {
     closeSync(descriptor);
   }
-}
-
-function noAddon(forced: string | undefined, cause: Error): Error {
-  const where = forced ?? `${packageRoot}/build/Release and ${packageRoot}/prebuilds`;
-  const todo = forced
-    ? 'Unset MOE_ADDON, or let it name the moe.node of this version.'
-    : 'Run `npm rebuild node-moe --foreground-scripts` on a machine with CMake 3.22 or later and a C++20 compiler.';
-  const error = new Error(
-    `node-moe found no addon that loads for ${process.platform}-${process.arch} on Node ${process.version}; ` +
-      `looked in ${where}. ${todo} Reason: ${cause.message.trim().replace(/\s*\n\s*/g, ' ')}`,
-    { cause },
-  );
-  return Object.assign(error, { code: 'ERR_MOE_DEVICE_UNAVAILABLE' });
 }
 
 /** Folders of the plugin packages that are installed. The addon refuses a plugin of another version, and says so. */

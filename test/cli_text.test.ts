@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { loadTable, summarize } from '../src/cli/expert_load.js';
 import { floatValues } from '../src/cli/float_values.js';
-import { bar, bytes, ranges, significant, table } from '../src/cli/text.js';
+import { bar, bytes, facts, ranges, significant, table, wrap } from '../src/cli/text.js';
+import { nodeMoe, tinyMixtral } from './fixtures/command_line.js';
 
 test('a bar is drawn to an eighth of a character and never vanishes for what is not 0', () => {
   expect(bar(1, 4)).toBe('████');
@@ -21,6 +22,38 @@ test('a table aligns numbers to the right and text to the left', () => {
     ],
   );
   expect(text).toBe('  name     n\n  a        1\n  bcdef  100');
+});
+
+test('a table that does not fit becomes a block for each row', () => {
+  const columns = [{ title: 'name', align: 'left' as const }, { title: 'n' }];
+  const rows = [
+    ['a', '1'],
+    ['several words of text', '100'],
+  ];
+  expect(table(columns, rows, 20)).toBe(
+    '  name  a\n  n     1\n\n  name  several\n        words of\n        text\n  n     100',
+  );
+});
+
+test('a long value goes on under itself', () => {
+  expect(facts([['key', 'one two three']], 15)).toBe('  key  one two\n       three');
+  expect(wrap('a longestword b', 5)).toBe('a\nlongestword\nb');
+});
+
+test.each(['40', '80', ''])(
+  'facts and tables fit into %s columns',
+  { timeout: 60_000 },
+  async (width) => {
+    const { stdout } = await nodeMoe(['inspect', tinyMixtral], { COLUMNS: width });
+    expect(stdout).toMatch(/mixtral/);
+    expect(stdout.split('\n').filter((line) => line.length > (Number(width) || 80))).toEqual([]);
+  },
+);
+
+test('help fits into 80 columns', { timeout: 60_000 }, async () => {
+  const { stdout } = await nodeMoe(['bench', '--help']);
+  expect(stdout).toMatch(/Peers:/);
+  expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([]);
 });
 
 test('runs of numbers are written as ranges', () => {

@@ -84,34 +84,6 @@ describe('ranks compute what one process computes', () => {
   });
 });
 
-test('4 ranks on 2 machines go by levels where rank 0 wants it', async () => {
-  const options = smallLayer({ config: chunked });
-  await using ranks = new Ranks(4);
-  const joined = await ranks.join({ exchange: 'two-level', ranksPerNode: 2 });
-  for (const group of joined)
-    expect(group).toMatchObject({ exchange: 'two-level', ranksPerNode: 2 });
-  await ranks.tell('create', () => options);
-  const batches = Array.from({ length: 4 }, (_, rank) => batch(rank));
-  const results = await ranks.forward((rank) => batches[rank] as Float32Array);
-  expect(results.map(({ output }) => output)).toEqual(await alone(options, batches));
-  expect(await ranks.tell('exchange')).toEqual(Array(4).fill('two-level'));
-});
-
-test('where machines are found, the way is that of the lower cost', async () => {
-  const options = smallLayer({});
-  await using ranks = new Ranks(4);
-  await ranks.join({ ranksPerNode: 2 });
-  await ranks.tell('create', () => options);
-  const batches = Array.from({ length: 4 }, (_, rank) => batch(rank));
-  const expected = await alone(options, batches);
-  for (let round = 0; round < 3; round++) {
-    const results = await ranks.forward((rank) => batches[rank] as Float32Array);
-    expect(results.map(({ output }) => output)).toEqual(expected);
-    const ways = await ranks.tell<string>('exchange');
-    expect(new Set(ways).size, ways.join()).toBe(1);
-  }
-});
-
 test('a rank reads only its own experts of a checkpoint', async () => {
   const path = 'test/data/tiny-mixtral';
   await using whole = await MoELayer.load(path, { layer: 0 });

@@ -66,16 +66,6 @@ describe('the ranks that are left get an error in time, and go on without', () =
     await expectToGoOn([first, second]);
   });
 
-  test('a rank that passes rows on inside its machine is killed', async () => {
-    await using ranks = new Ranks(4);
-    const failures = await running(ranks, { exchange: 'two-level', ranksPerNode: 2 });
-    const [killed, ...survivors] = ranks.all as [RankProcess, ...RankProcess[]];
-    killed.child.kill('SIGKILL');
-    failures[0]?.catch(() => {});
-    await expectFailures(survivors, failures.slice(1), /^ERR_MOE_PEER_LOST$/);
-    await expectToGoOn(survivors);
-  });
-
   test('a rank that stops answering', async () => {
     await using ranks = new Ranks(3);
     const [stopped, second, third] = ranks.all as [RankProcess, RankProcess, RankProcess];

@@ -11,30 +11,30 @@ function filesIn(folder: string, ending: RegExp): string[] {
 }
 
 const textOf = (file: string) => readFileSync(join(root, file), 'utf8');
-const standard = /^<[a-z_]+>$/;
-const system =
-  /^<(dlfcn|fcntl|link|unistd|sched|sys\/(mman|stat|syscall|sysinfo)|linux\/futex|linux\/perf_event|cpuid)\.h>$/;
-const intrinsics = /^<(immintrin|emmintrin|arm_neon)\.h>$/;
+const named: Record<string, string> = {
+  standard: '<[a-z_]+>',
+  system:
+    '<(dlfcn|fcntl|link|unistd|sched|sys/(mman|stat|syscall|sysinfo)|linux/futex|linux/perf_event|cpuid)\\.h>',
+};
 
 /** What a file of each native folder may include; the first folder that fits counts. */
-const native: [folder: string, allowed: RegExp[]][] = [
-  ['native/cpu/kernels/', [/^"cpu\/kernels\//, /^MOE_VEC$/, /^<(cstddef|cstdint)>$/, intrinsics]],
-  ['native/cpu/isa/', [/^"cpu\/(kernels\/|kernels\.h)/]],
-  ['native/cpu/', [/^"(cpu|core)\//, standard, system]],
-  ['native/cuda/kernels/', [/^"cuda\/kernels\//, /^<cstdint>$/, /^<cuda_(bf16|fp16)\.h>$/]],
-  ['native/cuda/', [/^"(cuda|core)\//, /^<cuda_runtime_api\.h>$/, standard, system]],
-  ['native/gloo/', [/^"(gloo|core)\//, /^<gloo\//, standard, system]],
-  ['native/core/', [/^"core\//, standard, system]],
-  ['native/ascend/', [/^"(ascend|core)\//, standard, system]],
-  ['native/addon/napi_setup.h', [/^<napi\.h>$/]],
-  [
-    'native/addon/',
-    [/^"(addon|core)\//, /^"cpu\/(device|machine_peak)\.h"$/, standard, system],
-  ],
-];
+const layers: { folder: string; may: string[]; words: string; never: string }[] = JSON.parse(
+  textOf('docs/layers.json'),
+);
+const native = layers.map(({ folder, may }) => {
+  const patterns = may.map((pattern) => new RegExp(`^(${named[pattern] ?? pattern})$`));
+  return [folder, patterns] as const;
+});
 
 describe('the layering of docs/architecture.md holds', () => {
   const files = filesIn('native', /\.(h|cc|cu|cuh)$/);
+
+  test('docs/architecture.md has its table', () => {
+    const rows = textOf('docs/architecture.md').split('\n');
+    const cells = rows.map((row) => row.split('|').map((cell) => cell.trim()));
+    for (const { folder, words, never } of layers)
+      expect(cells).toContainEqual(['', `\`${folder}\``, words, never, '']);
+  });
 
   test('there are native files', () => expect(files.length).toBeGreaterThan(40));
 

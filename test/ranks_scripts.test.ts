@@ -25,14 +25,11 @@ test.skipIf(reason !== '')(
   { timeout: 120_000 },
   () => {
     const slow = ['--rate', '400', '--delay', '2', '--tokens', '32'];
-    const { overlap, groupWise, levels } = JSON.parse(run('ranks-network.mjs', ...slow));
+    const { overlap, groupWise } = JSON.parse(run('ranks-network.mjs', ...slow));
     expect(overlap.link.secondsPerExchange).toBeGreaterThan(2e-3);
     expect(overlap.link.bytesPerSecond).toBeLessThan(400e6 / 8);
     expect(overlap.pieces).toHaveLength(4);
     expect(groupWise.factor).toBeGreaterThan(1.7);
     expect(groupWise.factor).toBeLessThan(2.3);
-    expect(levels.flat.exchange).toBe('flat');
-    expect(levels.twoLevel.exchange).toBe('two-level');
-    expect(levels.twoLevel.bytes).toBeLessThan(levels.flat.bytes);
   },
 );

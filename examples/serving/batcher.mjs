@@ -12,7 +12,7 @@ export class ClosingError extends Error {
 }
 
 /**
- * @typedef {object} Waiting
+ * @typedef {object} Request
  * @property {Float32Array} hidden
  * @property {AbortSignal} signal
  * @property {(rows: Float32Array) => void} resolve
@@ -23,11 +23,14 @@ export class Batcher {
   #layer;
   #limits;
   #onBatch;
-  /** @type {Waiting[]} */
+  /** @type {Request[]} */
   #waiting = [];
   #waitingTokens = 0;
   /** @type {Promise<void> | undefined} */
   #running;
+  /** Requests of the running batch whose callers still listen. */
+  #listening = new Set();
+  #stop = new AbortController();
   #closing = false;
 
   /**
@@ -62,14 +65,16 @@ export class Batcher {
     if (this.#closing) return Promise.reject(new ClosingError('The server is going down'));
     if (this.#waitingTokens + tokens > this.#limits.maxWaitingTokens)
       return Promise.reject(new BusyError(`${this.#waitingTokens} tokens are waiting`));
-    return new Promise((resolve, reject) => {
-      signal.throwIfAborted();
-      const request = { hidden, signal, resolve, reject };
-      signal.addEventListener('abort', () => this.#withdraw(request), { once: true });
-      this.#waiting.push(request);
-      this.#waitingTokens += tokens;
-      this.#running ??= this.#run();
-    });
+    if (signal.aborted) return Promise.reject(signal.reason);
+    const { promise, resolve, reject } = deferred();
+    const request = { hidden, signal, resolve, reject };
+    const withdraw = () => this.#withdraw(request);
+    signal.addEventListener('abort', withdraw);
+    this.#waiting.push(request);
+    this.#waitingTokens += tokens;
+    this.#running ??= this.#run();
+    // The signal may outlive the request, so it must not hold on to it.
+    return promise.finally(() => signal.removeEventListener('abort', withdraw));
   }
 
   /** Takes no more requests, and waits for those it has. */
@@ -87,6 +92,8 @@ export class Batcher {
     if (place >= 0) {
       this.#waiting.splice(place, 1);
       this.#waitingTokens -= this.#tokensOf(request.hidden);
+    } else if (this.#listening.delete(request) && this.#listening.size === 0) {
+      this.#stop.abort(); // nobody is left to hear the answer
     }
     request.reject(request.signal.reason);
   }
@@ -110,7 +117,7 @@ export class Batcher {
     return batch;
   }
 
-  /** @param {Waiting[]} batch */
+  /** @param {Request[]} batch */
   async #runBatch(batch) {
     const length = batch.reduce((sum, { hidden }) => sum + hidden.length, 0);
     const rows = new Float32Array(length);
@@ -119,16 +126,13 @@ export class Batcher {
       rows.set(hidden, offset);
       offset += hidden.length;
     }
-    // Stops only when nobody is left to hear the answer.
-    const controller = new AbortController();
-    let present = batch.length;
-    for (const { signal } of batch)
-      signal.addEventListener('abort', () => --present === 0 && controller.abort(), { once: true });
+    this.#listening = new Set(batch);
+    this.#stop = new AbortController();
     const start = performance.now();
     try {
       const { output, expertLoad } = await this.#layer.forward(rows, {
         out: rows,
-        signal: controller.signal,
+        signal: this.#stop.signal,
       });
       const seconds = (performance.now() - start) / 1000;
       const tokens = length / this.#layer.hiddenSize;
@@ -142,4 +146,13 @@ export class Batcher {
       for (const { reject } of batch) reject(error);
     }
   }
+}
+
+/** A promise and the two functions that settle it. */
+function deferred() {
+  let settle;
+  const promise = new Promise((resolve, reject) => {
+    settle = { resolve, reject };
+  });
+  return { promise, ...settle };
 }

@@ -1,102 +1,61 @@
-// Serves one MoE layer over HTTP: batches, back-pressure, cancellation, health and metrics.
-//   node server.mjs CHECKPOINT [LAYER]       PORT, HOST, MAX_BATCH_TOKENS and MAX_WAITING_TOKENS are read from the environment
-import { pathToFileURL } from 'node:url';
-import Fastify from 'fastify';
+// Serves one layer of a checkpoint until SIGTERM or Ctrl-C.
+//   node server.mjs CHECKPOINT [LAYER]       the variables of `numbers` and HOST are read from the environment
 import { MoELayer } from 'node-moe';
-import { Batcher, BusyError, ClosingError } from './batcher.mjs';
-import { createMetrics } from './metrics.mjs';
+import { createApp } from './app.mjs';
 
-const binary = 'application/octet-stream';
+const usage = 'usage: node server.mjs CHECKPOINT [LAYER]';
 
-/**
- * @param {MoELayer} layer must be dropless, as Hugging Face models are: capacity would let a request's tokens take the
- *   places of another's
- * @param {{ maxBatchTokens?: number, maxWaitingTokens?: number, logger?: boolean }} options
- */
-export function createServer(layer, options = {}) {
-  const { maxBatchTokens = 256, maxWaitingTokens = 2048, logger = false } = options;
-  if (layer.config.capacityFactor > 0) throw new Error('Expected a dropless layer');
-  const rowBytes = layer.hiddenSize * Float32Array.BYTES_PER_ELEMENT;
-  const metrics = createMetrics(() => batcher.waitingTokens);
-  const batcher = new Batcher(layer, { maxBatchTokens, maxWaitingTokens }, metrics.countBatch);
+/** Numbers of the environment: the option of `createApp` or `listen` that each sets, and the least it may be. */
+const numbers = {
+  PORT: { option: 'port', least: 0 },
+  MAX_BATCH_TOKENS: { option: 'maxBatchTokens', least: 1 },
+  MAX_WAITING_TOKENS: { option: 'maxWaitingTokens', least: 1 },
+  REQUEST_SECONDS: { option: 'requestSeconds', least: 1 },
+  DRAIN_SECONDS: { option: 'drainSeconds', least: 1 },
+};
 
-  const app = Fastify({
-    logger,
-    bodyLimit: maxBatchTokens * rowBytes,
-    forceCloseConnections: 'idle',
-  });
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser(binary, { parseAs: 'buffer' }, (_request, body, done) =>
-    done(null, body),
-  );
+class UsageError extends Error {}
 
-  // Rows of float32, little-endian, in and out: [T, H].
-  app.post('/v1/forward', async (request, reply) => {
-    const { body } = request;
-    if (!Buffer.isBuffer(body) || body.length === 0 || body.length % rowBytes !== 0)
-      return reply
-        .code(400)
-        .send({ error: `Expected ${binary} of a multiple of ${rowBytes} bytes` });
-    const gone = new AbortController();
-    request.raw.socket.once('close', () => gone.abort());
-    const output = await batcher.forward(floatsOf(body), gone.signal);
-    return reply
-      .type(binary)
-      .send(Buffer.from(output.buffer, output.byteOffset, output.byteLength));
-  });
-
-  app.get('/healthz', async () => ({ status: 'alive' }));
-  app.get('/readyz', async (_request, reply) =>
-    batcher.closing
-      ? reply.code(503).send({ status: 'closing' })
-      : { status: 'ready', device: layer.device },
-  );
-  app.get('/metrics', async (_request, reply) =>
-    reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()),
-  );
-
-  app.setErrorHandler((error, _request, reply) => {
-    if (error instanceof BusyError || error instanceof ClosingError)
-      return reply.code(503).header('retry-after', '1').send({ error: error.message });
-    if (error.name === 'AbortError') return reply.code(499).send(); // nobody hears it
-    if (error.statusCode !== undefined && error.statusCode < 500)
-      return reply.code(error.statusCode).send({ error: error.message });
-    app.log.error(error);
-    return reply.code(500).send({ error: 'internal error' });
-  });
-  app.addHook('onResponse', async (request, reply) => {
-    if (request.url === '/v1/forward') metrics.countRequest(reply.statusCode);
-  });
-  // Runs before the listening socket is closed: requests that came are answered, others are told to go elsewhere.
-  app.addHook('preClose', () => batcher.close());
-  return app;
+function integer(name, text, least) {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= least) return value;
+  throw new UsageError(`Expected ${name} to be an integer from ${least} on, got \`${text}\``);
 }
 
-/** A body's floats. They are copied where the buffer does not begin at a multiple of 4 bytes. */
-function floatsOf(body) {
-  const { buffer, byteOffset, byteLength } =
-    body.byteOffset % 4 === 0 ? body : Uint8Array.from(body);
-  return new Float32Array(buffer, byteOffset, byteLength / 4);
-}
-
-async function main([checkpoint, number]) {
-  const { PORT = '8080', HOST = '127.0.0.1', MAX_BATCH_TOKENS, MAX_WAITING_TOKENS } = process.env;
-  const layer = await MoELayer.load(
+function readArguments([checkpoint, layer, ...rest], environment) {
+  if (checkpoint === undefined || rest.length > 0) throw new UsageError(usage);
+  const given = Object.entries(numbers)
+    .filter(([name]) => environment[name])
+    .map(([name, { option, least }]) => [option, integer(name, environment[name], least)]);
+  const { port = 8080, ...options } = Object.fromEntries(given);
+  return {
     checkpoint,
-    number === undefined ? {} : { layer: Number(number) },
-  );
-  const app = createServer(layer, {
-    logger: true,
-    ...(MAX_BATCH_TOKENS && { maxBatchTokens: Number(MAX_BATCH_TOKENS) }),
-    ...(MAX_WAITING_TOKENS && { maxWaitingTokens: Number(MAX_WAITING_TOKENS) }),
-  });
-  for (const signal of ['SIGINT', 'SIGTERM'])
-    process.once(signal, async () => {
-      await app.close();
-      await layer.close();
-    });
-  await app.listen({ port: Number(PORT), host: HOST });
+    layer: layer === undefined ? {} : { layer: integer('LAYER', layer, 0) },
+    address: { port, host: environment.HOST || '127.0.0.1' },
+    options,
+  };
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href)
-  await main(process.argv.slice(2));
+async function serve({ checkpoint, layer: which, address, options }) {
+  const layer = await MoELayer.load(checkpoint, which);
+  try {
+    const app = createApp(layer, { ...options, logger: true });
+    for (const signal of ['SIGINT', 'SIGTERM'])
+      process.once(signal, async () => {
+        await app.close();
+        await layer.close();
+      });
+    await app.listen(address);
+  } catch (error) {
+    await layer.close();
+    throw error;
+  }
+}
+
+try {
+  await serve(readArguments(process.argv.slice(2), process.env));
+} catch (error) {
+  const code = error.code === undefined ? '' : ` (${error.code})`;
+  process.stderr.write(`server.mjs: ${error.message}${code}\n`);
+  process.exitCode = error instanceof UsageError ? 2 : 1;
+}

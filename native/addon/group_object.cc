@@ -104,21 +104,12 @@ Napi::Value GroupObject::connect(const Napi::CallbackInfo& info) {
     if (!live_ || !live_->transport) throw Error(ErrorCode::kClosed, "The group has met, or is closed");
     if (!info[0].IsArray() || info[0].As<Napi::Array>().Length() != static_cast<uint32_t>(live_->shape.size))
       throw Error(ErrorCode::kShape, "Expected a contact of each rank");
-    if (!info[1].IsObject())
-      throw Error(ErrorCode::kShape, "Expected the group's exchange to be described by an object");
-    const auto exchange = info[1].As<Napi::Object>();
-    live_->shape.ranks_per_node = static_cast<int>(read_integer(exchange, "ranksPerNode", 1, live_->shape.size));
-    if (live_->shape.size % live_->shape.ranks_per_node != 0)
-      throw Error(ErrorCode::kShape, "Expected `ranksPerNode` to be a divisor of `size`");
-    const std::optional<ExchangePlan> plan = read_word<std::optional<ExchangePlan>>(
-        exchange, "plan",
-        {{"auto", std::nullopt}, {"flat", ExchangePlan::kFlat}, {"two-level", ExchangePlan::kTwoLevel}});
     const auto list = info[0].As<Napi::Array>();
     std::vector<std::vector<uint8_t>> contacts;
     for (uint32_t i = 0; i < list.Length(); ++i) contacts.push_back(bytes_of(list.Get(i)));
-    const auto body = [contacts = std::move(contacts), plan](LiveGroup& live) {
+    const auto body = [contacts = std::move(contacts)](LiveGroup& live) {
       const std::unique_ptr<Transport> transport = std::move(live.transport);
-      if (transport) live.group = std::make_shared<ExpertGroup>(transport->connect(contacts), live.shape, plan);
+      if (transport) live.group = std::make_shared<ExpertGroup>(transport->connect(contacts), live.shape);
     };
     const auto job = std::make_shared<GroupJob>(Environment::of(info.Env()), info.Env(), live_, Value(), body);
     Environment::of(info.Env()).start(job, SIZE_MAX);

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <string>
 
+#include "core/host/start_thread.h"
+
 namespace moe {
 namespace {
 
@@ -12,7 +14,7 @@ constexpr auto kSpin = std::chrono::microseconds(50);
 
 }  // namespace
 
-Lane::Lane() : thread_([this] { loop(); }) {}
+Lane::Lane() : thread_(start_thread("the device's thread", [this] { loop(); })) {}
 
 Lane::~Lane() {
   {

@@ -86,8 +86,7 @@ Napi::Function LayerObject::define(Napi::Env env) {
        InstanceMethod<&LayerObject::forward>("forward"), InstanceMethod<&LayerObject::forward_sync>("forwardSync"),
        InstanceMethod<&LayerObject::close>("close"), InstanceMethod<&LayerObject::sum_over_group>("sumOverGroup"),
        InstanceMethod<&LayerObject::next_call>("nextCall"),
-       InstanceAccessor<&LayerObject::number_in_group>("numberInGroup"),
-       InstanceAccessor<&LayerObject::goes_by_levels>("goesByLevels")});
+       InstanceAccessor<&LayerObject::number_in_group>("numberInGroup")});
 }
 
 Napi::Object LayerObject::make(Napi::Env env, std::shared_ptr<LiveLayer> live) {
@@ -205,10 +204,6 @@ Napi::Value LayerObject::next_call(const Napi::CallbackInfo& info) {
 
 Napi::Value LayerObject::number_in_group(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), live_ ? live_->layer->number_in_group() : 0);
-}
-
-Napi::Value LayerObject::goes_by_levels(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), live_ && live_->layer->exchange_plan() == ExchangePlan::kTwoLevel);
 }
 
 Napi::Value LayerObject::close(const Napi::CallbackInfo& info) {

@@ -30,7 +30,6 @@ class LayerObject final : public Napi::ObjectWrap<LayerObject> {
   Napi::Value sum_over_group(const Napi::CallbackInfo& info);
   Napi::Value next_call(const Napi::CallbackInfo& info);
   Napi::Value number_in_group(const Napi::CallbackInfo& info);
-  Napi::Value goes_by_levels(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 
   // The job, and the calls that may wait before it is refused.

@@ -21,18 +21,11 @@ constexpr napi_type_tag kFileTag = {0x6d6f652d66696c65, 0x9b1c54f2a7e04d31};
   throw Error(ErrorCode::kCheckpoint, "Cannot map " + path + ": " + reason);
 }
 
-struct stat status_of_file(int descriptor, const std::string& path) {
+size_t size_of_file(int descriptor, const std::string& path) {
   struct stat status;
   if (fstat(descriptor, &status) != 0) fail(path, std::strerror(errno));
   if (!S_ISREG(status.st_mode)) fail(path, "it is not a regular file");
-  return status;
-}
-
-std::string identity_of(const struct stat& status) {
-  constexpr int64_t kNanoseconds = 1'000'000'000;
-  return std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino) + ":" +
-         std::to_string(status.st_mtim.tv_sec * kNanoseconds + status.st_mtim.tv_nsec) + ":" +
-         std::to_string(status.st_size);
+  return static_cast<size_t>(status.st_size);
 }
 
 }  // namespace
@@ -42,9 +35,7 @@ MappedFile::MappedFile(std::string path)
       descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {  // a pipe: no wait
   if (descriptor_ < 0) fail(path_, std::strerror(errno));
   try {
-    const struct stat status = status_of_file(descriptor_, path_);
-    identity_ = identity_of(status);
-    size_ = static_cast<size_t>(status.st_size);
+    size_ = size_of_file(descriptor_, path_);
     if (size_ == 0) return;
     void* const memory = mmap(nullptr, size_, PROT_READ, MAP_SHARED, descriptor_, 0);
     if (memory == MAP_FAILED) fail(path_, std::strerror(errno));
@@ -61,7 +52,7 @@ MappedFile::~MappedFile() {
 }
 
 void MappedFile::expect_unshortened() const {
-  const auto now = static_cast<size_t>(status_of_file(descriptor_, path_).st_size);
+  const size_t now = size_of_file(descriptor_, path_);
   if (now < size_)
     fail(path_,
          "it had " + std::to_string(size_) + " bytes when it was opened and has " + std::to_string(now) + " now");
@@ -69,8 +60,8 @@ void MappedFile::expect_unshortened() const {
 
 Napi::Function FileObject::define(Napi::Env env) {
   return DefineClass(env, "MappedFile",
-                     {InstanceAccessor<&FileObject::path>("path"), InstanceAccessor<&FileObject::identity>("identity"),
-                      InstanceMethod<&FileObject::read>("read"), InstanceMethod<&FileObject::close>("close")});
+                     {InstanceAccessor<&FileObject::path>("path"), InstanceMethod<&FileObject::read>("read"),
+                      InstanceMethod<&FileObject::close>("close")});
 }
 
 Napi::Object FileObject::open(Napi::Env env, const std::string& path) {
@@ -96,10 +87,6 @@ MappedFile& FileObject::file() const {
 
 Napi::Value FileObject::path(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] { return Napi::String::New(info.Env(), file().path()); });
-}
-
-Napi::Value FileObject::identity(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] { return Napi::String::New(info.Env(), file().identity()); });
 }
 
 Napi::Value FileObject::read(const Napi::CallbackInfo& info) {

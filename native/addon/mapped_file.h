@@ -18,15 +18,12 @@ class MappedFile {
   const std::string& path() const { return path_; }
   const uint8_t* data() const { return data_; }
   size_t size() const { return size_; }
-  // "device:inode:modified in ns:bytes" when it was mapped; src/safetensors/disk.ts writes the same of an open file.
-  const std::string& identity() const { return identity_; }
 
   // Throws kCheckpoint when the file has become shorter than it was: reading the lost pages would end the process.
   void expect_unshortened() const;
 
  private:
   std::string path_;
-  std::string identity_;
   int descriptor_;
   size_t size_ = 0;
   const uint8_t* data_ = nullptr;
@@ -43,7 +40,6 @@ class FileObject final : public Napi::ObjectWrap<FileObject> {
 
  private:
   Napi::Value path(const Napi::CallbackInfo& info);
-  Napi::Value identity(const Napi::CallbackInfo& info);
   Napi::Value read(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
   MappedFile& file() const;

@@ -16,7 +16,7 @@ using cann::DataType;
 
 // Weights change by less than a rounding of float32 where their sum, at least K / E, is this much larger or smaller.
 constexpr double kNegligible = 1e-8;
-constexpr int64_t kMostChoices = 1024, kGroupBlock = 32, kMostScores = 2048, kSmallestGroup = 3;
+constexpr int64_t kMostChoices = 1024, kGroupBlock = 32, kMostScores = 2048, kSmallestGroup = 3, kMostSorted = 10240;
 
 bool host_is_forced() {
   const char* const value = std::getenv("MOE_ASCEND_ROUTER");
@@ -65,18 +65,19 @@ std::string beyond_operators(const MoEConfig& moe, const SocProfile& profile) {
   if (moe.capacity_factor > 0) return "no operator has TopkRouterV2's capacity";
   if (!moe.aux_losses.empty() || moe.z_loss_factor != 0.0) return "no operator computes balance losses or the z-loss";
   if (moe.num_experts_chosen > kMostChoices) return "the operators choose at most 1024 experts";
+  if (moe.expert_num > kMostSorted) return "MoeInitRoutingV3 counts the load of at most 10240 experts";
   return "";
 }
 
 std::string beyond_scores(const MoEConfig& moe, bool normalizes, bool groups) {
   if (moe.use_gating_sigmoid && !normalizes) return "MoeGatingTopK always normalises sigmoid scores";
   if (!moe.use_gating_sigmoid && normalizes) return "MoeGatingTopK of some releases does not normalise softmax scores";
-  if (!groups) return moe.expert_num > kMostScores ? "MoeGatingTopK takes at most 2048 experts" : "";
-  const int64_t size = moe.expert_num / moe.n_group;
-  if (!moe.exclude_masked_groups) return "no operator scores masked groups 0";
+  if (groups && !moe.exclude_masked_groups) return "no operator scores masked groups 0";
+  // Without a limit all experts are one group, which the operator checks like any other.
+  const int64_t count = groups ? moe.n_group : 1, kept = groups ? moe.topk_group : 1, size = moe.expert_num / count;
   if (size < kSmallestGroup) return "MoeGatingTopK takes groups of three experts or more";
-  if (moe.num_experts_chosen > size * moe.topk_group) return "the groups kept have fewer experts than a token chooses";
-  if ((size + kGroupBlock - 1) / kGroupBlock * kGroupBlock * moe.n_group > kMostScores)
+  if (moe.num_experts_chosen > size * kept) return "the groups kept have fewer experts than a token chooses";
+  if ((size + kGroupBlock - 1) / kGroupBlock * kGroupBlock * count > kMostScores)
     return "MoeGatingTopK takes at most 2048 experts, its groups rounded up to 32";
   return "";
 }

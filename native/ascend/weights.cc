@@ -15,10 +15,16 @@ namespace {
 
 using cann::DataType;
 
-constexpr int64_t kTileColumns = 32;                    // out features packed at a time
-constexpr int64_t kBlockRows = 16, kBlockColumns = 16;  // of FRACTAL_NZ, for elements of two bytes
+constexpr int64_t kTileColumns = 32;                           // out features packed at a time
+constexpr int64_t kBlockRows = 16, kBlockColumns = 16;         // of FRACTAL_NZ, for elements of two bytes
+constexpr int64_t kMostExperts = 1024, kMostFeatures = 65535;  // of a grouped product whose weights are one tensor
 
 int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+[[noreturn]] void refuse_size(const std::string& expected, int64_t got) {
+  throw Error(ErrorCode::kConfig, "Expected " + expected + " on Ascend, got " + std::to_string(got) +
+                                      ": its grouped products take no more");
+}
 
 void write(DataType type, float value, std::byte* to) {
   if (type == DataType::kFloat32) {
@@ -64,6 +70,12 @@ Projections::Projections(Npu& device, const ExpertTypes& types, int64_t experts,
       biases_(device),
       scales_(device),
       offsets_(device) {
+  if (experts_ > kMostExperts)
+    refuse_size("at most " + std::to_string(kMostExperts) + " experts on one device", experts_);
+  const std::string features = "at most " + std::to_string(kMostFeatures);
+  if (in_ > kMostFeatures) refuse_size(features + " in features of a projection", in_);
+  if (columns_ > kMostFeatures)
+    refuse_size(features + " out features of " + (gated ? "gate and up together" : "a projection"), columns_);
   matrices_.reserve_bytes(experts_ * matrix_bytes());
   if (biased_) biases_.reserve_bytes(experts_ * columns_ * size_of(types_.bias));
   if (!scaled_) return;

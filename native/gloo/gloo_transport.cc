@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <string>
 
-#include "core/error.h"
+#include "core/host/start_thread.h"
 #include "gloo/gloo_collective.h"
 #include "gloo/gloo_error.h"
 
@@ -44,6 +44,8 @@ GlooTransport::GlooTransport(const TransportOptions& options) : options_(options
     context_->setTimeout(std::max(options.timeout / kConnectTimeouts, std::chrono::milliseconds(1)));
     for (int peer = 0; peer < options.size; ++peer)
       if (peer != options.rank) context_->createPair(peer);
+  } catch (const std::system_error& error) {
+    throw no_thread("the group's thread", error);
   } catch (const std::exception& error) {
     throw Error(ErrorCode::kConfig, "Expected `address` to be one of this machine, got `" + options.address +
                                         "`: " + without_place(error.what()));

@@ -103,8 +103,7 @@ export class Workload {
         const before = sentBytes();
         const [milliseconds] = await this.milliseconds(ranks);
         const bytes = (sentBytes() - before) / (warmups + rounds);
-        const [exchange] = await all('exchange');
-        results.push({ milliseconds, bytes, exchange });
+        results.push({ milliseconds, bytes });
         await all('closeLayer');
       }
       return { link, results };

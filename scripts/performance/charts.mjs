@@ -17,14 +17,37 @@ export function* charts(results) {
   yield ['threads', threadsChart(results)];
 }
 
+const chartWidth = 760;
+
+/**
+ * A legend of columns of one width, and its height. The renderer cannot measure text, so each name gets what the widest usual
+ * font takes; measured by a narrower one, names would run into the next mark.
+ */
+export function legendOf(names) {
+  const [mark, gap, row, characterWidth] = [30, 12, 25, 7.2];
+  const width = Math.ceil(Math.max(...names.map((name) => name.length)) * characterWidth);
+  const columns = Math.max(1, Math.floor((chartWidth - 20) / (width + mark + gap)));
+  return {
+    height: Math.ceil(names.length / columns) * row + 10,
+    option: {
+      top: 38,
+      itemWidth: 24,
+      itemGap: gap,
+      textStyle: { width, fontSize: 12, lineHeight: 12 },
+    },
+  };
+}
+
 function draw({ title, x, y, series }) {
-  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: 760, height: 440 });
+  const legend = legendOf(series.map(({ name }) => name));
+  const height = 380 + legend.height;
+  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: chartWidth, height });
   chart.setOption({
     animation: false,
     backgroundColor: '#ffffff',
     title: { text: title, left: 'center', textStyle: { fontSize: 15 } },
-    legend: { top: 28 },
-    grid: { left: 70, right: 30, top: 70, bottom: 55 },
+    legend: legend.option,
+    grid: { left: 70, right: 30, top: 40 + legend.height, bottom: 55 },
     xAxis: { nameLocation: 'middle', nameGap: 30, minorSplitLine: { show: true }, ...x },
     yAxis: { nameLocation: 'middle', nameGap: 50, ...y },
     series,
@@ -38,7 +61,8 @@ const line = (name, data, color, type = 'solid') => ({
   name,
   type: 'line',
   data,
-  symbolSize: type === 'solid' ? 6 : 0,
+  symbol: type === 'solid' ? 'emptyCircle' : 'none',
+  symbolSize: 6,
   lineStyle: { type, width: type === 'solid' ? 2 : 1 },
   itemStyle: { color },
 });

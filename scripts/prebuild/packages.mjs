@@ -26,6 +26,18 @@ export function pack(folder, destination) {
   return { ...account, path: join(destination, basename(account.filename)) };
 }
 
+/**
+ * Takes the install step out of the main package: a clone builds with it, a package has its binaries inside, and package
+ * managers warn of scripts and block them.
+ */
+export function removeInstallStep(main) {
+  const path = join(main, 'package.json');
+  const manifest = JSON.parse(readFileSync(path, 'utf8'));
+  delete manifest.scripts.install;
+  manifest.files = manifest.files.filter((file) => file !== 'scripts/install.cjs');
+  writeFileSync(path, `${JSON.stringify(manifest, null, 2)}\n`);
+}
+
 /** Takes the plugins with packages of their own out of the prebuilt binaries of a platform, and makes those packages. */
 export function makePluginPackages(main, platform, folder) {
   const { version, license } = JSON.parse(readFileSync(join(main, 'package.json'), 'utf8'));

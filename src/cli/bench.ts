@@ -23,6 +23,7 @@ import {
   threadsOption,
   weightGroupOption,
 } from './options.js';
+import { wrap } from './text.js';
 
 interface BenchOptions {
   shape: ShapeName;
@@ -105,7 +106,8 @@ export function addBench(program: Command): void {
     .addOption(jsonOption())
     .addHelpText(
       'after',
-      `\nPeers: ${peerHelp()}. They are installed into bench/peers when first asked for.`,
+      () =>
+        `\n${wrap(`Peers: ${peerHelp()}. They are installed into bench/peers when first asked for.`)}`,
     )
     .action(async (options: BenchOptions, command: Command) => {
       const named = shapes[options.shape];

@@ -7,6 +7,7 @@ import { addInspect } from './inspect.js';
 import { addPack } from './pack.js';
 import { addReport } from './report.js';
 import { addRun } from './run.js';
+import { outputWidth } from './text.js';
 import { addWorker } from './worker.js';
 
 const { version, description } = JSON.parse(
@@ -20,6 +21,8 @@ function createProgram(): Command {
     .option('--verbose', 'print the stack of an error')
     .exitOverride()
     .configureOutput({
+      getOutHelpWidth: outputWidth,
+      getErrHelpWidth: outputWidth,
       outputError: (text, write) => write(`node-moe: ${oneLine(text.replace(/^error: /, ''))}\n`),
     })
     .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 wrong usage.');

@@ -6,9 +6,9 @@ import {
   type WeightType,
   weightTypes,
 } from '../layer/options.js';
+import { OutputFile } from '../output_file.js';
 import { packCheckpoint } from '../packed/write.js';
 import { integers } from './arguments.js';
-import { expectWritable } from './files.js';
 import {
   activationTypeOption,
   interruptSignal,
@@ -70,12 +70,15 @@ async function pack(path: string, options: Omit<PackCommandOptions, 'json'>) {
   const { out, layer, weightType, weightGroup, activationType, threads } = options;
   const started = performance.now();
   await using checkpoint = await MoECheckpoint.open(path);
-  await expectWritable('--out', out, checkpoint.files);
   const layers = layer === 'all' ? checkpoint.layers : layer;
   for (const number of layers) checkpoint.expectLayer(number);
+  await using file = await OutputFile.open('--out', out, {
+    read: checkpoint.files,
+    outOfOrder: true,
+  });
   const progress = new ProgressLine('packing');
   try {
-    const result = await packCheckpoint(checkpoint, out, {
+    const result = await packCheckpoint(checkpoint, file, {
       layers,
       weightType,
       weightGroup,

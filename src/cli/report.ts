@@ -1,11 +1,11 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import { MoECheckpoint } from '../checkpoint.js';
 import type { DeviceName } from '../devices.js';
+import { OutputFile } from '../output_file.js';
 import { Recording, type TokenRange } from './activations.js';
 import { integers, range } from './arguments.js';
 import { configOverrides, setting } from './config_overrides.js';
-import { expectWritable } from './files.js';
 import { deviceOption, interruptSignal, jsonOption, print, threadsOption } from './options.js';
 import { collect, type ReportData } from './report/collect.js';
 import { reportPage } from './report/page.js';
@@ -75,11 +75,12 @@ async function report(path: string, options: ReportOptions): Promise<ReportData>
   const { options: config } = await configOverrides(options.config, options.set);
   const recording = await Recording.open(options.input);
   await using checkpoint = await MoECheckpoint.open(path);
-  await expectWritable('--html', options.html, [
+  const read = [
     options.input,
     ...(options.config === undefined ? [] : [options.config]),
     ...checkpoint.files,
-  ]);
+  ];
+  await using page = await OutputFile.open('--html', options.html, { read });
   const collected = await collect(checkpoint, recording, {
     layers: options.layer === 'all' ? checkpoint.layers : options.layer,
     tensor: options.tensor,
@@ -90,7 +91,7 @@ async function report(path: string, options: ReportOptions): Promise<ReportData>
     signal,
   });
   const data = { checkpoint: path, input: options.input, version: await version(), ...collected };
-  await writeFile(options.html, await reportPage(data));
+  await page.write(await reportPage(data));
   return data;
 }
 

@@ -9,11 +9,11 @@ import {
   type WeightType,
   weightTypes,
 } from '../layer/options.js';
-import { type TensorToWrite, writeSafetensors } from '../safetensors/write.js';
+import { OutputFile } from '../output_file.js';
+import { encodeSafetensors, type TensorToWrite } from '../safetensors/write.js';
 import { Recording, type TokenRange } from './activations.js';
 import { integers, range } from './arguments.js';
 import { configOverrides, setting } from './config_overrides.js';
-import { expectWritable } from './files.js';
 import { LocalWorkers } from './local_workers.js';
 import {
   activationTypeOption,
@@ -118,12 +118,7 @@ async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
   const recording = await Recording.open(options.input);
   const checkpoint = await MoECheckpoint.open(path);
   try {
-    if (options.output !== undefined)
-      await expectWritable('--output', options.output, [
-        options.input,
-        ...(options.config === undefined ? [] : [options.config]),
-        ...checkpoint.files,
-      ]);
+    await using file = await outputFile(options, checkpoint.files);
     const changed = checkpoint.configWith(config);
     const diagnostics = [...changed.diagnostics, ...checkOtherFields(others, changed)];
     const runs: LayerRun[] = [];
@@ -139,7 +134,7 @@ async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
         });
       runs.push(await onRanks(path, layer, options, runOn));
     }
-    if (options.output !== undefined) await write(options.output, runs, options.routing === true);
+    await file?.write(encodeSafetensors(tensorsOf(runs, options.routing === true)));
     return runs;
   } finally {
     await checkpoint.close();
@@ -188,7 +183,17 @@ function workerArguments(path: string, layer: number, options: RunOptions): stri
   ];
 }
 
-async function write(path: string, runs: readonly LayerRun[], routing: boolean): Promise<void> {
+/** Opened before the layers run: what cannot be written is known at once. */
+async function outputFile(
+  { output, input, config }: RunOptions,
+  checkpointFiles: readonly string[],
+): Promise<OutputFile | undefined> {
+  if (output === undefined) return undefined;
+  const read = [input, ...(config === undefined ? [] : [config]), ...checkpointFiles];
+  return OutputFile.open('--output', output, { read });
+}
+
+function tensorsOf(runs: readonly LayerRun[], routing: boolean): Record<string, TensorToWrite> {
   const tensors: Record<string, TensorToWrite> = {};
   for (const {
     layer,
@@ -216,7 +221,7 @@ async function write(path: string, runs: readonly LayerRun[], routing: boolean):
     const load = Uint32Array.from(expertLoad);
     tensors[`${prefix}.expert_load`] = { dtype: 'U32', shape: [load.length], data: load };
   }
-  await writeSafetensors(path, tensors);
+  return tensors;
 }
 
 /** A run without its arrays of a value per token: those go to `--output`. */

@@ -5,11 +5,46 @@ export interface Column {
   align?: 'left' | 'right';
 }
 
-/** Rows under a line of titles, two spaces between columns. Cells are right-aligned unless the column says otherwise. */
-export function table(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
+/** Columns of the terminal, or what `COLUMNS` says; 80 where nobody does. */
+export function outputWidth(): number {
+  const told = Number(process.env['COLUMNS']);
+  return process.stdout.columns || (Number.isInteger(told) && told > 0 ? told : 80);
+}
+
+/** Lines of at most `width` characters, broken between words; a longer word keeps a line to itself. */
+export function wrap(text: string, width: number = outputWidth()): string {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= width)
+      lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines.join('\n');
+}
+
+/**
+ * Rows under a line of titles, two spaces between columns. Cells are right-aligned unless the column says otherwise. Where
+ * that is wider than `width`, each row is a block of titles and cells.
+ */
+export function table(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  width: number = outputWidth(),
+): string {
   const widths = columns.map(({ title }, column) =>
     Math.max(title.length, ...rows.map((cells) => (cells[column] ?? '').length)),
   );
+  const whole = widths.reduce((sum, one) => sum + one + 2, 0);
+  if (whole > width)
+    return rows
+      .map((cells) =>
+        facts(
+          columns.map(({ title }, i) => [title, cells[i] ?? '']),
+          width,
+        ),
+      )
+      .join('\n\n');
   const line = (cells: readonly string[]) =>
     columns
       .map(({ align }, column) => pad(cells[column] ?? '', widths[column] ?? 0, align ?? 'right'))
@@ -19,10 +54,18 @@ export function table(columns: readonly Column[], rows: readonly (readonly strin
   return lines.map((text) => `  ${text}`.trimEnd()).join('\n');
 }
 
-/** Name and value pairs, names in one column. */
-export function facts(pairs: readonly (readonly [name: string, value: string])[]): string {
-  const width = Math.max(...pairs.map(([name]) => name.length));
-  return pairs.map(([name, value]) => `  ${dim(name.padEnd(width))}  ${value}`).join('\n');
+/** Name and value pairs, names in one column. Long values go on under themselves. */
+export function facts(
+  pairs: readonly (readonly [name: string, value: string])[],
+  width: number = outputWidth(),
+): string {
+  const names = Math.max(...pairs.map(([name]) => name.length));
+  const indent = `\n${' '.repeat(names + 4)}`;
+  const lines = pairs.map(([name, value]) => {
+    const text = wrap(value, width - names - 4).replaceAll('\n', indent);
+    return `  ${dim(name.padEnd(names))}  ${text}`.trimEnd();
+  });
+  return lines.join('\n');
 }
 
 const eighths = ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];

@@ -5,14 +5,6 @@ export const transports = ['auto', 'gloo'] as const;
 /** What carries bytes between ranks. */
 export type Transport = (typeof transports)[number];
 
-export const exchanges = ['auto', 'flat', 'two-level'] as const;
-/**
- * Which way rows go between machines: `flat`, from every rank to every rank that holds an expert of a token; `two-level`,
- * once to each machine that holds one, to the rank in the sender's own place there, which passes them on inside; `auto`,
- * whichever takes less time for a call of that size, by what exchanges are measured to take when the ranks meet.
- */
-export type Exchange = (typeof exchanges)[number];
-
 /** How `ExpertGroup.join` meets the other ranks. */
 export interface GroupOptions {
   /** Which of the group's ranks this process is, from 0. */
@@ -36,16 +28,6 @@ export interface GroupOptions {
   workers?: boolean | undefined;
   /** Milliseconds to wait for a peer, in `join` and in every call. Defaults to 30000. */
   timeoutMs?: number | undefined;
-  /**
-   * Which way rows go between machines. Not two-level with model parallelism, which has `groupWiseA2a` for that. Rank 0's
-   * counts for all. Defaults to `'auto'`.
-   */
-  exchange?: Exchange | undefined;
-  /**
-   * Adjacent ranks on each machine. Rank 0's counts for all. Defaults to what is found where each machine has the same
-   * number of ranks, adjacent ones, and to 1 otherwise.
-   */
-  ranksPerNode?: number | undefined;
   /** Defaults to `'auto'`: gloo, and the device's own library where it has one. */
   transport?: Transport | undefined;
   /**
@@ -69,8 +51,6 @@ export interface ResolvedGroupOptions {
   workers: boolean;
   timeoutMs: number;
   transport: 'gloo';
-  exchange: Exchange;
-  ranksPerNode: number | undefined;
   address: string | undefined;
 }
 
@@ -82,8 +62,6 @@ const names: readonly (keyof GroupOptions)[] = [
   'workers',
   'timeoutMs',
   'transport',
-  'exchange',
-  'ranksPerNode',
   'address',
 ];
 
@@ -116,15 +94,12 @@ export function resolveGroupOptions(options: GroupOptions): ResolvedGroupOptions
     );
   expectInteger('timeoutMs', timeoutMs, 1, maxTimeoutMs);
   expectOneOf('transport', transport, transports);
-  const { exchange = 'auto', ranksPerNode } = options;
-  expectOneOf('exchange', exchange, exchanges);
-  if (ranksPerNode !== undefined) expectInteger('ranksPerNode', ranksPerNode, 1, size);
   if (address !== undefined && (typeof address !== 'string' || address === ''))
     throw unexpected('address', 'an address of this machine', address);
   const store = parseStore(options.store);
   return {
     ...{ rank, size, store, modelParallel, workers, timeoutMs, transport: 'gloo' as const },
-    ...{ exchange, ranksPerNode, address },
+    address,
   };
 }
 

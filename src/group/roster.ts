@@ -1,6 +1,5 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
-import type { Exchange } from './options.js';
 
 /** What a rank says of itself when it joins. */
 export interface Hello {
@@ -10,13 +9,8 @@ export interface Hello {
   size: number;
   modelParallel: number;
   workers: boolean;
-  /** What this rank would have for all, if it is rank 0. */
-  exchange: Exchange;
-  ranksPerNode?: number | undefined;
   /** Names the process among all processes of all machines. */
   process: string;
-  /** Names the machine. */
-  machine: string;
   /** What the transport needs to reach it, in base64. */
   contact: string;
 }
@@ -76,11 +70,10 @@ export class Roster {
 
 function isHello(value: unknown): value is Hello {
   if (typeof value !== 'object' || value === null) return false;
-  const { build, rank, size, modelParallel, workers, exchange, process, machine, contact } =
-    value as Partial<Hello>;
+  const { build, rank, size, modelParallel, workers, process, contact } = value as Partial<Hello>;
   return (
     typeof workers === 'boolean' &&
-    [build, exchange, process, machine, contact].every((text) => typeof text === 'string') &&
+    [build, process, contact].every((text) => typeof text === 'string') &&
     [rank, size, modelParallel].every(Number.isSafeInteger)
   );
 }
@@ -90,11 +83,11 @@ export function rankNames(ranks: readonly number[]): string {
   return `${ranks.length === 1 ? 'rank' : 'ranks'} ${ranks.join(', ')}`;
 }
 
-/** This machine, and this process on it. Containers and network namespaces of one machine may look alike: processes do not. */
-export function identity(): Pick<Hello, 'machine' | 'process'> {
-  const machine = `${hostname()} ${orEmpty(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim())}`;
+/** Names this process. Containers and network namespaces of one machine may look alike: processes do not. */
+export function thisProcess(): string {
+  const boot = orEmpty(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
   const namespace = orEmpty(() => readlinkSync('/proc/self/ns/pid'));
-  return { machine, process: `${machine} ${namespace} ${process.pid}` };
+  return `${hostname()} ${boot} ${namespace} ${process.pid}`;
 }
 
 function orEmpty(read: () => string): string {

@@ -17,8 +17,9 @@ export interface ForwardOptions {
 }
 
 /**
- * Both arrays are `[T, K]`, strongest choice first. Where capacity dropped a choice, -1 and 0. Where a token's logits are
- * not finite, -1 and NaN in all its choices.
+ * Both arrays are `[T, K]`, strongest choice first. Where capacity dropped a choice, -1 and 0; in `TopkRouterV1` also where
+ * a choice was kept but its weight is 0, as it adds nothing. Where a token's logits are not finite, -1 and NaN in all its
+ * choices.
  */
 export interface Routing {
   /** The experts of each token. */
@@ -43,7 +44,7 @@ export interface ForwardResult {
   zLoss: number;
   /** Tokens each expert served, `[E]`. */
   expertLoad: Uint32Array;
-  /** (token, choice) pairs cut by capacity; 0 when dropless. */
+  /** (token, choice) pairs cut by capacity, not those of weight 0; 0 when dropless. */
   droppedChoices: number;
   /** Slots per expert and group of tokens, of the first group where the last is shorter; null when dropless. */
   capacity: number | null;

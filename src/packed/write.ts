@@ -1,8 +1,8 @@
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import type { MoECheckpoint } from '../checkpoint.js';
 import { DeviceError } from '../errors.js';
 import type { ActivationType, WeightGroup, WeightType } from '../layer/options.js';
 import type { MoELayer } from '../layer.js';
+import type { OutputFile } from '../output_file.js';
 import { lengthBytes } from '../safetensors/header.js';
 import { type PackedDescription, packedMetadata } from './format.js';
 
@@ -32,33 +32,13 @@ export interface PackResult {
 }
 
 /**
- * Packs layers of a checkpoint into one file, layer by layer: no more than one is in memory. What stands at `path` is
- * replaced once the file is complete.
+ * Packs layers of a checkpoint into one file, layer by layer: no more than one is in memory.
  *
  * @throws what loading a layer throws, or the signal's reason
  */
 export async function packCheckpoint(
   checkpoint: MoECheckpoint,
-  path: string,
-  options: PackOptions,
-): Promise<PackResult> {
-  const partial = `${path}.${process.pid}.part`;
-  const handle = await open(partial, 'wx');
-  try {
-    const result = await packInto(handle, checkpoint, options);
-    await handle.close();
-    await rename(partial, path);
-    return result;
-  } catch (error) {
-    await handle.close();
-    await rm(partial, { force: true });
-    throw error;
-  }
-}
-
-async function packInto(
-  handle: FileHandle,
-  checkpoint: MoECheckpoint,
+  output: OutputFile,
   { layers, weightType, weightGroup, activationType, threads, onProgress, signal }: PackOptions,
 ): Promise<PackResult> {
   const { expertNum } = checkpoint.config;
@@ -76,7 +56,7 @@ async function packInto(
     });
     // Every layer of a checkpoint has the same sizes, so the first tells where all of them go.
     file ??= new PackedFile(
-      handle,
+      output,
       layers,
       descriptionOf(checkpoint, loaded, { weightGroup, activationType }),
       loaded,
@@ -84,6 +64,7 @@ async function packInto(
     await file.write(layer, loaded, signal);
   }
   if (file === undefined) throw new TypeError('No layers to pack');
+  await output.finish();
   return file.result;
 }
 
@@ -112,13 +93,13 @@ function descriptionOf(
 /** The file as it grows: the header is written first, then each layer at its place. */
 class PackedFile {
   readonly result: PackResult;
-  readonly #handle: FileHandle;
+  readonly #output: OutputFile;
   readonly #offsets = new Map<string, number>();
   readonly #header: Uint8Array;
   #headerWritten = false;
 
   constructor(
-    handle: FileHandle,
+    output: OutputFile,
     layers: readonly number[],
     description: PackedDescription,
     first: MoELayer,
@@ -129,7 +110,7 @@ class PackedFile {
         'ERR_MOE_DEVICE',
         `Expected a device that can write down its weights, got ${first.device}`,
       );
-    this.#handle = handle;
+    this.#output = output;
     const entries: Record<string, unknown> = { __metadata__: packedMetadata(description) };
     // Parts that are no multiple of a cache line come last: those before them stay aligned.
     const ordered = parts
@@ -149,22 +130,15 @@ class PackedFile {
   }
 
   async write(layer: number, { native }: MoELayer, signal: AbortSignal): Promise<void> {
-    if (!this.#headerWritten) await this.#put(this.#header, 0);
+    if (!this.#headerWritten) await this.#output.writeAt(this.#header, 0);
     this.#headerWritten = true;
     for (const [index, { name, byteLength }] of native.packed().parts.entries()) {
       const begin = this.#header.byteLength + (this.#offsets.get(partName(layer, name)) as number);
       for (let done = 0; done < byteLength; done += chunkBytes) {
         signal.throwIfAborted();
         const length = Math.min(chunkBytes, byteLength - done);
-        await this.#put(native.readPacked(index, done, length), begin + done);
+        await this.#output.writeAt(native.readPacked(index, done, length), begin + done);
       }
-    }
-  }
-
-  async #put(bytes: Uint8Array, position: number): Promise<void> {
-    for (let done = 0; done < bytes.byteLength; ) {
-      const { bytesWritten } = await this.#handle.write(bytes, done, undefined, position + done);
-      done += bytesWritten;
     }
   }
 }

@@ -1,3 +1,4 @@
+import { type BigIntStats, statSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { CheckpointError } from '../errors.js';
 
@@ -17,14 +18,27 @@ export async function withFile<T>(
 ): Promise<T> {
   const handle = await openFile(path);
   try {
-    const { dev, ino, mtimeNs, size } = await handle.stat({ bigint: true });
-    const identity = `${dev}:${ino}:${mtimeNs}:${size}`;
-    return await use(handle, { byteLength: Number(size), identity });
+    const stats = await handle.stat({ bigint: true });
+    return await use(handle, { byteLength: Number(stats.size), identity: identityOf(stats) });
   } catch (error) {
     throw asCheckpointError(path, error);
   } finally {
     await handle.close();
   }
+}
+
+/** As `FileState.identity`, of the file that stands at a path now. */
+export function identityAt(path: string): string {
+  try {
+    return identityOf(statSync(path, { bigint: true }));
+  } catch (error) {
+    throw asCheckpointError(path, error);
+  }
+}
+
+/** To be compared with one of the same process only: runtimes round times and number devices each in their own way. */
+function identityOf({ dev, ino, mtimeNs, size }: BigIntStats): string {
+  return `${dev}:${ino}:${mtimeNs}:${size}`;
 }
 
 /** Bytes [offset, offset + length) of an open file. */

@@ -17,8 +17,10 @@ export async function readIndex(path: string): Promise<ReadonlyMap<string, strin
     new CheckpointError(`Expected ${path} to have ${expected}, got ${got}`);
   const reader = new JsonReader(await readText(path, maxIndexBytes), fail);
   const table = new Map<string, string>();
+  const keys: string[] = [];
   let weightMap: Map<string, string> | undefined;
   reader.object((key) => {
+    keys.push(key);
     if (key === 'weight_map') {
       const map = new Map<string, string>();
       reader.object((tensor) => void map.set(tensor, reader.string()));
@@ -27,12 +29,23 @@ export async function readIndex(path: string): Promise<ReadonlyMap<string, strin
     else reader.skip();
   });
   reader.end();
+  const isTable = [...table.values()].some((file) => file.endsWith('.safetensors'));
+  if (weightMap === undefined && !isTable) throw noIndex(path, keys);
   const fileOf = weightMap ?? table;
   if (fileOf.size === 0) throw fail('a weight_map that names the file of each tensor', 'none');
   for (const [tensor, file] of fileOf)
     if (!isBareName(file))
       throw fail(`the name of a file beside it for tensor ${quote(tensor)}`, quote(file));
   return fileOf;
+}
+
+/** Most likely another file than was meant: this is where every path that ends in `.json` comes to. */
+function noIndex(path: string, keys: readonly string[]): CheckpointError {
+  const shown = keys.slice(0, 3).map(quote).join(', ') + (keys.length > 3 ? ', …' : '');
+  return new CheckpointError(
+    `Expected ${path} to be a checkpoint: its folder, a .safetensors file, or an index that names the file of each tensor ` +
+      `(model.safetensors.index.json, param_name_map.json), got JSON with ${shown || 'nothing in it'}`,
+  );
 }
 
 function isBareName(file: string): boolean {

@@ -1,5 +1,5 @@
-import { realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { ShapeError } from '../errors.js';
+import { OutputFile } from '../output_file.js';
 import { tensorBytes } from './dtype.js';
 import { lengthBytes, shapeText } from './header.js';
 
@@ -13,8 +13,8 @@ export interface TensorToWrite {
 }
 
 /**
- * Writes a safetensors file, then puts it in the place of what stands there. Tensors follow one another as given, wider types first, so
- * that each begins at a multiple of its element's size.
+ * Writes a safetensors file as `OutputFile` does. Tensors follow one another as given, wider types first, so that each begins
+ * at a multiple of its element's size.
  *
  * Throws `ShapeError` when an array does not have the bytes that its type and shape say.
  */
@@ -23,22 +23,9 @@ export async function writeSafetensors(
   tensors: Readonly<Record<string, TensorToWrite>>,
   metadata?: Readonly<Record<string, string>>,
 ): Promise<void> {
-  await replaceFile(path, encodeSafetensors(tensors, metadata));
-}
-
-/** Written under another name first: a run that is cut short leaves what stood at the path. */
-async function replaceFile(path: string, chunks: readonly Uint8Array[]): Promise<void> {
-  const found = await stat(path).catch(() => undefined);
-  if (found !== undefined && !found.isFile()) return writeFile(path, chunks); // a device or a pipe
-  const target = found === undefined ? path : await realpath(path);
-  const part = `${target}.${process.pid}.part`;
-  try {
-    await writeFile(part, chunks);
-    await rename(part, target);
-  } catch (error) {
-    await rm(part, { force: true });
-    throw error;
-  }
+  const chunks = encodeSafetensors(tensors, metadata);
+  await using file = await OutputFile.open('path', path);
+  await file.write(chunks);
 }
 
 /** The chunks of a safetensors file: length, header, then each tensor's bytes, not copied. */

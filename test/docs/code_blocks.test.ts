@@ -1,5 +1,5 @@
-// Every code block of the documentation is run: TypeScript against the real package with types checked, commands in a
-// shell, YAML and JSON by their parsers. Only what is named below is run elsewhere.
+// Every code block of the documentation is run: programs against the real package with types checked, JavaScript as it
+// stands and TypeScript as it is compiled, commands in a shell, YAML and JSON by their parsers. Only what is named below is run elsewhere.
 import { spawnSync } from 'node:child_process';
 import {
   copyFileSync,
@@ -26,7 +26,7 @@ const elsewhere: [command: RegExp, where: string][] = [
   [/^(npx |MOE_CPU_ISA=avx2 )?node-moe bench\b/, 'test/bench.test.ts'],
   [/^node dist\/cli\/main\.js bench\b/, 'test/bench.test.ts'],
   [/^node scripts\/ranks-\w+\.mjs\b/, 'test/ranks_scripts.test.ts'],
-  [/^node (examples\/serving\/)?server\.mjs\b/, 'test/examples/serving.test.ts'],
+  [/^node \S*\/serving\/server\.mjs\b/, 'test/examples/serving_process.test.ts'],
   [/^node-moe devices --check\b/, 'test/cli/check.test.ts'],
   [/^source \/usr\/local\/Ascend\b/, 'a machine with CANN'],
   [/^node-moe worker\b/, 'test/cli_ranks.test.ts'],
@@ -87,10 +87,17 @@ beforeAll(() => {
   folder = workspace();
 }, 60_000);
 
-/** Compiles all programs in one go. Returns the complaints. */
+/** Where a program is run: JavaScript as a reader pastes it, TypeScript as the compiler leaves it. */
+const fileOf = ({ place, language }: (typeof programs)[number]) =>
+  join(built, language === 'ts' ? 'out/build/docs-test' : '.', `${nameOf(place)}.mjs`);
+
+/** Compiles all programs in one go, for their types. Returns the complaints. */
 function compile(): string {
-  for (const { place, code } of programs)
+  for (const program of programs) {
+    const { place, code, language } = program;
     writeFileSync(join(built, `${nameOf(place)}.mts`), `${code}\nexport {};\n`);
+    if (language !== 'ts') writeFileSync(fileOf(program), code);
+  }
   const config = {
     extends: '../../tsconfig.json',
     compilerOptions: {
@@ -119,11 +126,31 @@ describe('programs of the documentation', () => {
 
   test('are typed', () => expect(complaints).toBe(''));
 
+  test('are JavaScript that the oldest supported Node understands, or say that they are TypeScript', () => {
+    for (const program of programs) {
+      if (program.language === 'ts') {
+        expect([program.place, program.above]).toEqual([
+          program.place,
+          expect.stringContaining('TypeScript'),
+        ]);
+        continue;
+      }
+      const args = ['--check', fileOf(program)];
+      const { stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+      // A newer Node that runs the tests may know more.
+      expect([program.place, stderr, /\busing \w+ =/.test(program.code)]).toEqual([
+        program.place,
+        '',
+        false,
+      ]);
+    }
+  });
+
   const toRun = programs.filter(({ notRun }) => notRun === undefined);
-  test.each(toRun)('$place runs', ({ place }) => {
+  test.each(toRun)('$place runs', (program) => {
     const prelude = pathToFileURL(join(root, 'test/docs/prelude.mjs')).href;
-    const file = join(built, 'out/build/docs-test', `${nameOf(place)}.mjs`);
-    const { status, stderr } = spawnSync(process.execPath, ['--import', prelude, file], {
+    const args = ['--import', prelude, fileOf(program)];
+    const { status, stderr } = spawnSync(process.execPath, args, {
       cwd: folder,
       encoding: 'utf8',
     });

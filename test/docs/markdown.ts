@@ -8,6 +8,8 @@ export interface CodeBlock {
   code: string;
   /** Why it is not run: what stands in a comment `<!-- not run: why -->` before it. */
   notRun: string | undefined;
+  /** The line of text before it. */
+  above: string;
 }
 
 /** The fenced and indented code blocks of a text, in order. */
@@ -26,6 +28,7 @@ export function codeBlocks(file: string, text: string): CodeBlock[] {
         language: language.trim(),
         code: code.join('\n'),
         notRun: reasonAbove(lines, begin - 1),
+        above: textAbove(lines, begin - 1),
       });
     } else if (/^ {4}\S/.test(lines[at] ?? '') && (lines[at - 1] ?? '') === '') {
       const begin = at;
@@ -33,7 +36,8 @@ export function codeBlocks(file: string, text: string): CodeBlock[] {
       const code = lines.slice(begin, at + 1).map((line) => line.slice(4));
       const place = `${file}:${begin + 1}`;
       const notRun = reasonAbove(lines, begin);
-      blocks.push({ place, language: 'sh', code: code.join('\n'), notRun });
+      const above = textAbove(lines, begin);
+      blocks.push({ place, language: 'sh', code: code.join('\n'), notRun, above });
     }
   }
   return blocks;
@@ -43,4 +47,10 @@ export function codeBlocks(file: string, text: string): CodeBlock[] {
 function reasonAbove(lines: readonly string[], at: number): string | undefined {
   const above = lines[at - 1] === '' ? lines[at - 2] : lines[at - 1];
   return /^\s*<!-- not run: (.+) -->$/.exec(above ?? '')?.[1];
+}
+
+function textAbove(lines: readonly string[], at: number): string {
+  return (
+    lines.slice(0, at).findLast((line) => line.trim() !== '' && !line.startsWith('<!--')) ?? ''
+  );
 }

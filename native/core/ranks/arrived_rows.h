@@ -49,17 +49,14 @@ class ArrivedRows {
   const ArrivedBlock& block(int32_t slice, int i) const { return blocks_[static_cast<size_t>(slice) * sets_ + i]; }
   std::span<ArrivedBlock> blocks() { return blocks_; }
 
-  // Takes what the blocks' experts are; `experts` has those of each block in turn, [rows, choices].
-  void take_experts(std::span<const int32_t> experts, int32_t local_experts);
-  // Says that results are left sorted by `key_of_slot`, [slots], -1 where there is none: by expert, as any device plans
-  // `experts`, or otherwise.
-  void sort_results(std::span<const int32_t> key_of_slot, int32_t keys);
+  // Plans what the blocks' experts say; `experts` has those of each block in turn, [rows, choices].
+  void plan(std::span<const int32_t> experts, int32_t local_experts);
 
-  // Slots and experts are valid after `take_experts`, results after `sort_results`. `row_of_result`: for every choice
-  // in the order of blocks, rows and choices, where its result is left.
+  // Valid after `plan`, which is what any device makes of `experts`. `row_of_result`: for every choice in the order of
+  // blocks, rows and choices, where the experts leave its result.
   int64_t slots() const { return rows_ * choices_; }
   int32_t choices() const { return choices_; }
-  int64_t results() const { return static_cast<int64_t>(row_of_result_.size()); }
+  int64_t results() const { return sorted_.rows(); }
   const std::vector<int32_t>& experts() const { return experts_; }  // [slots], -1 where there is none
   const std::vector<int32_t>& row_of_result() const { return row_of_result_; }
 

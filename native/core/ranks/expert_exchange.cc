@@ -5,7 +5,11 @@
 
 namespace moe {
 ExpertExchange::ExpertExchange(Device& device, Collective& collective, int64_t hidden_size, Options options)
-    : device_(device), collective_(collective), hidden_size_(hidden_size), options_(std::move(options)), home_(device) {
+    : device_(device),
+      collective_(collective),
+      hidden_size_(hidden_size),
+      options_(std::move(options)),
+      home_(device) {
   for (int32_t chunk = 0; chunk < options_.chunks; ++chunk) chunks_.push_back(std::make_unique<Chunk>(device));
 }
 
@@ -23,9 +27,8 @@ Matrix ExpertExchange::run(Matrix hidden, CountsOf counts_of, RunExperts run_exp
   meanwhile();
   for (int32_t chunk = 0; chunk < chunks; ++chunk) {
     receive(chunk);
-    ArrivedRows& rows = chunks_[chunk]->rows;
-    combine(chunk,
-            run_experts(rows, float_matrix(chunks_[chunk]->arrived.reserve<float>(0), rows.rows(), hidden_size_)));
+    const ArrivedRows& rows = chunks_[chunk]->rows;
+    combine(chunk, run_experts(rows, float_matrix(chunks_[chunk]->arrived.reserve<float>(0), rows.rows(), hidden_size_)));
   }
   for (int32_t chunk = 0; chunk < chunks; ++chunk) finish(chunk);
   return home;
@@ -145,7 +148,7 @@ void ExpertExchange::receive(int32_t number) {
     next += count;
   }
   device_.synchronize();
-  chunk.rows.take_experts(experts_, static_cast<int32_t>(options_.placement.experts_of(shape().set()).size()));
+  chunk.rows.plan(experts_, static_cast<int32_t>(options_.placement.experts_of(shape().set()).size()));
 }
 
 // Every member of the set gives its slice of the rows to the others.

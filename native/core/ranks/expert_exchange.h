@@ -4,11 +4,11 @@
 #include <span>
 #include <vector>
 
-#include "core/collective.h"
+#include "core/ranks/arrived_rows.h"
 #include "core/device.h"
+#include "core/collective.h"
 #include "core/experts/device_buffer.h"
 #include "core/function_ref.h"
-#include "core/ranks/arrived_rows.h"
 #include "core/ranks/group_shape.h"
 #include "core/ranks/outgoing_rows.h"
 #include "core/ranks/placement.h"
@@ -20,7 +20,7 @@ namespace moe {
 class ExpertExchange {
  public:
   struct Options {
-    GroupShape shape;  // of the collective's ranks
+    GroupShape shape;
     Placement placement;
     int32_t chunks = 1;       // the batch travels in so many pieces
     bool group_wise = false;  // each member of a set carries its part of the rows between sets
@@ -28,6 +28,7 @@ class ExpertExchange {
 
   // Device and collective are borrowed.
   ExpertExchange(Device& device, Collective& collective, int64_t hidden_size, Options options);
+  const Options& options() const { return options_; }
 
   // experts: [tokens, top_k] in host memory, -1 where there is no choice.
   void plan(std::span<const int32_t> experts, int32_t top_k);
@@ -36,8 +37,8 @@ class ExpertExchange {
   // What a rank's `counts` are, as bytes.
   using CountsOf = FunctionRef<std::span<const std::byte>(int rank)>;
   // Runs the experts of rows that arrived, `rows` of `arrived`, and returns the results, valid until the next call;
-  // says where they are by rows.sort_results.
-  using RunExperts = FunctionRef<Matrix(ArrivedRows& rows, Matrix arrived)>;
+  // rows.row_of_result() says where they are.
+  using RunExperts = FunctionRef<Matrix(const ArrivedRows& rows, Matrix arrived)>;
 
   // Runs what the plan says for `hidden`, on every rank in step. `meanwhile` is called while rows travel. Returns the
   // results, valid until the next call, sorted by blocks().of_slot as rows are by expert; there is room for all slots.

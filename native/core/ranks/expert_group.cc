@@ -39,12 +39,6 @@ std::string describe(const Header& header) {
 
 }  // namespace
 
-ExpertGroup::ExpertGroup(std::unique_ptr<Collective> collective, GroupShape shape, std::optional<ExchangePlan> plan)
-    : collective_(std::move(collective)), shape_(shape), plan_(plan) {
-  if (!shape_.has_levels()) plan_ = ExchangePlan::kFlat;
-  if (!plan_) costs_ = measure_exchanges(*collective_, shape_);
-}
-
 ExpertGroup::Membership::Membership(std::shared_ptr<ExpertGroup> joined, Device& device) : group_(std::move(joined)) {
   ExpertGroup& group = *group_;
   group.expect_usable();
@@ -52,8 +46,7 @@ ExpertGroup::Membership::Membership(std::shared_ptr<ExpertGroup> joined, Device&
     throw Error(ErrorCode::kConfig, "Expected all layers of a group to be on one device");
   if (!group.device_) {
     group.on_device_ = device.connect(*group.collective_);
-    group.by_way_of_host_ = !group.on_device_;
-    if (group.by_way_of_host_) group.on_device_ = std::make_unique<StagedCollective>(device, *group.collective_);
+    if (!group.on_device_) group.on_device_ = std::make_unique<StagedCollective>(device, *group.collective_);
     group.device_ = &device;
   }
   number_ = group.layers_++;
@@ -66,11 +59,6 @@ ExpertGroup::Membership::~Membership() {
   group_->device_ = nullptr;
 }
 
-ExchangePlan ExpertGroup::Membership::next_plan(const ExchangeLoad& load) const {
-  if (group_->plan_) return *group_->plan_;
-  return group_->by_way_of_host_ ? cheaper_plan(group_->costs_, group_->shape_, load) : ExchangePlan::kFlat;
-}
-
 size_t ExpertGroup::announced_bytes() const {
   return std::max<size_t>(256, static_cast<size_t>(shape_.sets()) * kMaxChunks * sizeof(RowCount));
 }
@@ -78,12 +66,6 @@ size_t ExpertGroup::announced_bytes() const {
 std::span<const std::byte> ExpertGroup::Announced::operator[](int rank) const {
   const size_t bytes = group_.announced_bytes();
   return {group_.in_.data() + rank * (sizeof(Header) + bytes) + sizeof(Header), bytes};
-}
-
-Announcement ExpertGroup::Announced::announcement(int rank) const {
-  Header header;
-  std::memcpy(&header, (*this)[rank].data() - sizeof(Header), sizeof(header));
-  return header.announcement;
 }
 
 ExpertGroup::Announced ExpertGroup::announce(const Announcement& mine, std::span<const std::byte> own) {

@@ -4,14 +4,12 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "core/collective.h"
 #include "core/device.h"
-#include "core/ranks/exchange_plan.h"
+#include "core/collective.h"
 #include "core/ranks/group_shape.h"
 #include "core/ranks/link_cost.h"
 
@@ -26,20 +24,16 @@ struct Announcement {
   enum Kind : uint32_t { kCreate = 1, kForward = 2, kSum = 3, kLeave = 4 };
 
   Kind kind = kForward;
-  uint32_t layer = 0;                       // which of the group's layers
-  int64_t tokens = 0;                       // of the rank's batch
-  uint64_t routing = 0;                     // a digest of the choices: equal within a set
-  ExchangePlan next = ExchangePlan::kFlat;  // which way rows go in the layer's next call: rank 0's counts
-  uint32_t unused = 0;                      // no byte is sent that nobody wrote
+  uint32_t layer = 0;    // which of the group's layers
+  int64_t tokens = 0;    // of the rank's batch
+  uint64_t routing = 0;  // a digest of the choices: equal within a set
 };
 
 // Used by one thread, that of its device. After a failure every call throws.
 class ExpertGroup {
  public:
-  // `plan`: which way rows go between nodes; where there is none, the cheaper one for each call, by what exchanges are
-  // measured to cost now, on every rank at once.
-  ExpertGroup(std::unique_ptr<Collective> collective, GroupShape shape,
-              std::optional<ExchangePlan> plan = ExchangePlan::kFlat);
+  ExpertGroup(std::unique_ptr<Collective> collective, GroupShape shape)
+      : collective_(std::move(collective)), shape_(shape) {}
 
   const GroupShape& shape() const { return shape_; }
 
@@ -57,10 +51,6 @@ class ExpertGroup {
     uint32_t number() const { return number_; }  // among all layers the group has had
     // How bytes on the device travel: through the device's own library where it has one, else by way of the host.
     Collective& collective() const { return *group_->on_device_; }
-    // How bytes in host memory travel.
-    Collective& host() const { return *group_->collective_; }
-    // For the next call of a layer, if that is such a one. A device's own library finds the way itself.
-    ExchangePlan next_plan(const ExchangeLoad& load) const;
 
    private:
     std::shared_ptr<ExpertGroup> group_;
@@ -72,7 +62,6 @@ class ExpertGroup {
   class Announced {
    public:
     std::span<const std::byte> operator[](int rank) const;  // announced_bytes(), valid until the next call
-    Announcement announcement(int rank) const;
 
    private:
     friend class ExpertGroup;
@@ -81,8 +70,6 @@ class ExpertGroup {
   };
   Announced announce(const Announcement& mine, std::span<const std::byte> own);
   size_t announced_bytes() const;
-  // Of a layer's first call.
-  ExchangePlan first_plan() const { return plan_.value_or(ExchangePlan::kFlat); }
   bool is_follower() const { return shape_.led && shape_.rank > 0; }
 
   // A follower's: waits for rank 0's next call and returns the number of its layer, which is to make it next with no
@@ -108,14 +95,11 @@ class ExpertGroup {
 
   std::unique_ptr<Collective> collective_;
   GroupShape shape_;
-  std::optional<ExchangePlan> plan_;
-  ExchangeCosts costs_{};  // where there is no plan
-  uint32_t layers_ = 0;    // so far
+  uint32_t layers_ = 0;  // so far
   std::atomic<int> live_layers_{0};
   uint64_t calls_ = 0;
   Device* device_ = nullptr;
   std::unique_ptr<Collective> on_device_;
-  bool by_way_of_host_ = true;
   std::vector<std::byte> out_, in_;
   std::vector<Transfer> sends_, receives_;
   bool leader_left_ = false;

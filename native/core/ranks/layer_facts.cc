@@ -14,13 +14,11 @@ constexpr std::array kNames{
     "expertGroupSize", "topkMethod",       "useGatingSigmoid", "normTopkProb",     "compCommParallelDegree",
     "groupWiseA2a",    "enableSdrop",      "placement"};
 
-int64_t digest_of(const Placement& placement) {
-  uint64_t digest = 0xcbf29ce484222325;
-  for (int set = 0; set < placement.sets(); ++set) {
-    for (const int32_t expert : placement.experts_of(set))
-      digest = (digest ^ static_cast<uint32_t>(expert)) * 0x100000001b3;
-    digest = (digest ^ 0xffffffff) * 0x100000001b3;
-  }
+int64_t digest_of_sets(const Placement& placement) {
+  constexpr int32_t kEndOfSet[] = {-1};
+  uint64_t digest = digest_of({});
+  for (int set = 0; set < placement.sets(); ++set)
+    digest = digest_of(kEndOfSet, digest_of(placement.experts_of(set), digest));
   return static_cast<int64_t>(digest);
 }
 
@@ -31,6 +29,11 @@ int64_t bits_of(double value) {
 }
 
 }  // namespace
+
+uint64_t digest_of(std::span<const int32_t> values, uint64_t digest) {
+  for (const int32_t value : values) digest = (digest ^ static_cast<uint32_t>(value)) * 0x100000001b3;
+  return digest;
+}
 
 LayerFacts::LayerFacts(const LayerSpec& spec, const Placement& placement, int32_t chunks, bool group_wise)
     : values_{spec.moe.expert_num,
@@ -50,7 +53,7 @@ LayerFacts::LayerFacts(const LayerSpec& spec, const Placement& placement, int32_
               chunks,
               group_wise,
               spec.moe.enable_sdrop,
-              digest_of(placement)} {
+              digest_of_sets(placement)} {
   static_assert(kNames.size() == kCount);
 }
 

@@ -9,6 +9,9 @@
 
 namespace moe {
 
+// FNV-1a of `values`, behind those that `digest` stands for.
+uint64_t digest_of(std::span<const int32_t> values, uint64_t digest = 0xcbf29ce484222325);
+
 class LayerFacts {
  public:
   LayerFacts(const LayerSpec& spec, const Placement& placement, int32_t chunks, bool group_wise);

@@ -15,13 +15,9 @@ constexpr size_t kLarge = size_t{1} << 20, kLargeToAll = size_t{4} << 20, kLeast
 constexpr int kRounds = 7;
 
 // The median over rounds of what the slowest rank takes for messages of so many bytes.
-double seconds_for(Collective& collective, std::span<const int> peers, size_t bytes) {
-  std::vector<std::byte> sent(bytes), received(bytes * peers.size());
-  std::vector<Transfer> sends, receives;
-  for (size_t i = 0; i < peers.size(); ++i) {
-    sends.push_back({peers[i], 0, bytes});
-    receives.push_back({peers[i], i * bytes, bytes});
-  }
+double seconds_for(Collective& collective, size_t bytes) {
+  std::vector<std::byte> sent(bytes), received(bytes * collective.size());
+  const auto sends = to_others(collective, bytes, false), receives = to_others(collective, bytes, true);
   std::vector<double> times;
   for (int round = 0; round <= kRounds; ++round) {
     const auto begin = std::chrono::steady_clock::now();
@@ -36,19 +32,13 @@ double seconds_for(Collective& collective, std::span<const int> peers, size_t by
 
 }  // namespace
 
-LinkCost measure_link(Collective& collective, std::span<const int> peers) {
-  if (peers.empty()) return {0.0, 1e12};
-  const size_t much = std::max(std::min(kLarge, kLargeToAll / peers.size()), kLeastLarge);
-  const double start = seconds_for(collective, peers, kSmall), large = seconds_for(collective, peers, much);
-  const double bytes = static_cast<double>(peers.size() * (much - kSmall));
-  return {start, bytes / std::max(large - start, 1e-9)};
-}
-
 LinkCost measure_link(Collective& collective) {
-  std::vector<int> others;
-  for (int rank = 0; rank < collective.size(); ++rank)
-    if (rank != collective.rank()) others.push_back(rank);
-  return measure_link(collective, others);
+  const size_t peers = collective.size() - 1;
+  if (peers == 0) return {0.0, 1e12};
+  const size_t much = std::max(std::min(kLarge, kLargeToAll / peers), kLeastLarge);
+  const double start = seconds_for(collective, kSmall), large = seconds_for(collective, much);
+  const double bytes = static_cast<double>(peers * (much - kSmall));
+  return {start, bytes / std::max(large - start, 1e-9)};
 }
 
 }  // namespace moe

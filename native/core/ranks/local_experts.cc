@@ -17,9 +17,10 @@ LocalExperts::LocalExperts(Device& device, Collective& collective, const GroupSh
       parts_(device),
       intermediate_(device) {}
 
-Matrix LocalExperts::run(const PreparedExperts& held, ArrivedRows& rows, Matrix arrived, const std::stop_token& stop) {
-  rows.sort_results(rows.experts(), experts_);
-  const Matrix done = float_matrix(done_.reserve<float>(rows.results() * hidden_size_), rows.results(), hidden_size_);
+Matrix LocalExperts::run(const PreparedExperts& held, const ArrivedRows& rows, Matrix arrived,
+                         const std::stop_token& stop) {
+  const Matrix done =
+      float_matrix(done_.reserve<float>(rows.results() * hidden_size_), rows.results(), hidden_size_);
   if (done.rows == 0) return done;
   const std::unique_ptr<Plan> plan = device_.moe().plan(rows.experts(), experts_, rows.choices());
   if (shape_.model_parallel == 1)
@@ -35,13 +36,14 @@ void LocalExperts::run_columns(const PreparedExperts& held, Matrix hidden, const
   const int members = shape_.model_parallel;
   const int64_t rows = out.rows, width = Part(intermediate_size_, shape_.member(), members).size(),
                 columns = Part(hidden_size_, shape_.member(), members).size();
-  ColumnStages& columns_of_experts = *device_.moe().columns();
-  const Matrix whole = float_matrix(intermediate_.reserve<float>(rows * intermediate_size_), rows, intermediate_size_);
+  ColumnStages& stages = *device_.moe().columns();
+  const Matrix whole =
+      float_matrix(intermediate_.reserve<float>(rows * intermediate_size_), rows, intermediate_size_);
   const Matrix up = float_matrix(part_.reserve<float>(rows * width), rows, width);
-  columns_of_experts.run_up(held, hidden, plan, up, stop);
+  stages.run_up(held, hidden, plan, up, stop);
   all_gather_columns(up, whole);
   const Matrix down = float_matrix(part_.reserve<float>(rows * columns), rows, columns);
-  columns_of_experts.run_down(held, whole, plan, down, stop);
+  stages.run_down(held, whole, plan, down, stop);
   all_gather_columns(down, out);
 }
 

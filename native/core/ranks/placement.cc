@@ -28,29 +28,6 @@ Placement::Placement(int32_t num_experts, std::vector<std::vector<int32_t>> expe
   find_replicas(num_experts);
 }
 
-Placement Placement::by_node(int sets_per_node) const {
-  Placement nodes;
-  nodes.experts_of_set_.resize(sets() / sets_per_node);
-  std::vector<int32_t> first(sets());
-  for (int set = 0; set < sets(); ++set) {
-    std::vector<int32_t>& experts = nodes.experts_of_set_[set / sets_per_node];
-    first[set] = static_cast<int32_t>(experts.size());
-    experts.insert(experts.end(), experts_of_set_[set].begin(), experts_of_set_[set].end());
-  }
-  nodes.replicas_ = replicas_;
-  for (std::vector<Home>& replicas : nodes.replicas_)
-    for (Home& home : replicas) home = {home.set / sets_per_node, first[home.set] + home.local_expert};
-  return nodes;
-}
-
-Placement Placement::inside_node(int node, int sets_per_node) const {
-  std::vector<std::vector<int32_t>> experts_of_set(sets_per_node);
-  int32_t next = 0;
-  for (int i = 0; i < sets_per_node; ++i)
-    for (size_t n = experts_of(node * sets_per_node + i).size(); n > 0; --n) experts_of_set[i].push_back(next++);
-  return {next, std::move(experts_of_set)};
-}
-
 void Placement::find_replicas(int32_t num_experts) {
   replicas_.resize(num_experts);
   for (int32_t set = 0; set < sets(); ++set) {

@@ -13,11 +13,6 @@ class Placement {
   // The experts of each set. Throws kConfig unless every expert is somewhere, none twice in a set, and no set is empty.
   Placement(int32_t num_experts, std::vector<std::vector<int32_t>> experts_of_set);
 
-  // The same homes by nodes of so many sets, which number their sets' experts one set after another.
-  Placement by_node(int sets_per_node) const;
-  // The sets of one node, and what by_node calls that node's experts.
-  Placement inside_node(int node, int sets_per_node) const;
-
   int sets() const { return static_cast<int>(experts_of_set_.size()); }
   int32_t num_experts() const { return static_cast<int32_t>(replicas_.size()); }
   std::span<const int32_t> experts_of(int set) const { return experts_of_set_[set]; }
@@ -33,7 +28,6 @@ class Placement {
   }
 
  private:
-  Placement() = default;
   void find_replicas(int32_t num_experts);
 
   std::vector<std::vector<int32_t>> experts_of_set_;

@@ -5,6 +5,7 @@
 
 #include "core/weights/quantize.h"
 #include "cpu/run_stages.h"
+#include "rounded_reference.h"
 
 namespace moe::test {
 namespace {
@@ -15,18 +16,10 @@ class IntegerProducts : public EachInstructionSet {
 };
 INSTANTIATE_TEST_SUITE_P(Cpu, IntegerProducts, testing::ValuesIn(cpu::supported_kernels()), kernels_name);
 
-// A row as it is multiplied: its largest magnitude of each group becomes 127.
-std::vector<double> quantized_row(const std::vector<double>& row, int64_t group) {
-  std::vector<double> held(row.size());
-  const auto size = group == 0 ? int64_t{128} : group, count = static_cast<int64_t>(row.size());
-  for (int64_t begin = 0; begin < count; begin += size) {
-    const int64_t end = std::min(begin + size, count);
-    double largest = 0;
-    for (int64_t i = begin; i < end; ++i) largest = std::max(largest, std::abs(row[i]));
-    for (int64_t i = begin; i < end; ++i)
-      held[i] = largest > 0 ? std::round(row[i] / largest * 127) * largest / 127 : 0;
-  }
-  return held;
+// A row as it is multiplied; one scale for all inputs is kept as one for every 128.
+std::vector<double> quantized_row(std::vector<double> row, int64_t group) {
+  quantize_row(row, group == 0 ? 128 : group);
+  return row;
 }
 
 // The experts on quantised rows, in float64.

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <optional>
 #include <tuple>
 
 #include "core/error.h"
@@ -23,8 +22,6 @@ struct Setting {
   int32_t chunks = 1;
   bool group_wise = false;
   std::vector<std::vector<int32_t>> experts_of_set = {};  // empty: consecutive experts
-  int ranks_per_node = 1;
-  std::optional<ExchangePlan> plan = ExchangePlan::kTwoLevel;  // where there are nodes
 
   int sets() const { return size / model_parallel; }
   Placement placement(int32_t experts) const {
@@ -75,12 +72,11 @@ void expect_same_as_one_process(RandomLayer& random, const Setting& setting, con
     }
   }
   SCOPED_TRACE(testing::Message() << setting.size << " ranks, model parallel " << setting.model_parallel << ", "
-                                  << setting.chunks << " chunks" << (setting.group_wise ? ", group-wise" : "") << ", "
-                                  << setting.ranks_per_node << " ranks per node");
+                                  << setting.chunks << " chunks" << (setting.group_wise ? ", group-wise" : ""));
   ThreadRanks::run(setting.size, [&](int rank) {
     cpu::CpuDevice backend(cpu::choose_kernels(), 1);
-    const GroupShape shape{rank, setting.size, setting.model_parallel, false, setting.ranks_per_node};
-    const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), shape, setting.plan);
+    const GroupShape shape{rank, setting.size, setting.model_parallel};
+    const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), shape);
     const Placement placement = setting.placement(random.spec.moe.expert_num);
     const Layer layer(backend, random.spec, held_by(random.host, placement.experts_of(shape.set())), ignore_progress,
                       {}, ParallelOptions{group, placement, setting.chunks, setting.group_wise});
@@ -103,10 +99,6 @@ std::vector<Setting> settings() {
     for (const int32_t chunks : {1, 3})
       for (const bool group_wise : {false, true})
         if (!group_wise || model_parallel > 1) all.push_back({size, model_parallel, chunks, group_wise});
-  for (const auto& [size, ranks_per_node] : {std::pair{4, 2}, {6, 3}, {8, 2}, {8, 4}})
-    for (const int32_t chunks : {1, 3})
-      all.push_back({.size = size, .chunks = chunks, .ranks_per_node = ranks_per_node});
-  all.push_back({.size = 4, .ranks_per_node = 2, .plan = std::nullopt});
   return all;
 }
 
@@ -159,8 +151,7 @@ TEST(Ranks, ServeExpertsFromReplicas) {
   expect_same_as_one_process(random, {.size = 3, .experts_of_set = {{0, 3}, {1, 0, 4}, {2, 3, 0}}}, {21, 4});
   expect_same_as_one_process(random, {.size = 4, .model_parallel = 2, .experts_of_set = {{4, 1, 0}, {0, 1, 2, 3}}},
                              {21, 4});
-  expect_same_as_one_process(
-      random, {.size = 4, .experts_of_set = {{0, 3}, {1, 0, 4}, {2, 3, 0}, {4}}, .ranks_per_node = 2}, {21, 4});
+  expect_same_as_one_process(random, {.size = 4, .experts_of_set = {{0, 3}, {1, 0, 4}, {2, 3, 0}, {4}}}, {21, 4});
 }
 
 // Each rank takes its experts out of what one process packed for all.
@@ -235,46 +226,6 @@ TEST(Ranks, SendATokenOnceToEachRankThatServesIt) {
   const size_t there = 10 * row + ids, back = 40 * row;
   EXPECT_LE(ranks.bytes(0, 1), 2 * (there + back) + 3 * announcement);
   EXPECT_EQ(ranks.messages(0, 1), 1u + 2 * 3) << "the layer's description; then for each call counts, rows, results";
-}
-
-// 8 experts a token, one on each of 8 ranks: a row to each rank of the other node, or one row to that node.
-TEST(Ranks, SendATokenOnceToEachNodeByLevels) {
-  RandomLayer random({.hidden = 64, .intermediate = 8, .experts = 8, .top_k = 8});
-  size_t bytes[2], messages[2];
-  for (const bool by_levels : {false, true}) {
-    ThreadRanks ranks(8);
-    expect_same_as_one_process(
-        random, {.size = 8, .ranks_per_node = 4, .plan = by_levels ? ExchangePlan::kTwoLevel : ExchangePlan::kFlat},
-        {20}, ranks);
-    bytes[by_levels] = messages[by_levels] = 0;
-    for (int to = 4; to < 8; ++to) {
-      bytes[by_levels] += ranks.bytes(0, to);
-      messages[by_levels] += ranks.messages(0, to);
-    }
-  }
-  const size_t row = 64 * 4, rows_saved = 2 * 3 * 20;  // of 4 to each token, in 2 calls
-  EXPECT_GT(bytes[0], bytes[1] + (rows_saved - 20) * row);
-  EXPECT_EQ(messages[0], 4u * (1 + 2 * 3));
-  EXPECT_EQ(messages[1], 4u * (1 + 2) + 2 * 2) << "the description and counts to all; rows and results to one";
-}
-
-TEST(Ranks, TakeTheWayThatRankZeroTakes) {
-  RandomLayer random({.hidden = 16, .intermediate = 8, .experts = 8, .top_k = 2});
-  ThreadRanks ranks(4);
-  ThreadRanks::run(4, [&](int rank) {
-    cpu::CpuDevice backend(cpu::choose_kernels(), 1);
-    const GroupShape shape{.rank = rank, .size = 4, .ranks_per_node = 2};
-    const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), shape,
-                                                     rank == 0 ? ExchangePlan::kTwoLevel : ExchangePlan::kFlat);
-    const Placement placement(8, 4);
-    const Layer layer(backend, random.spec, held_by(random.host, placement.experts_of(rank)), ignore_progress, {},
-                      ParallelOptions{group, placement});
-    EXPECT_EQ(layer.exchange_plan(), ExchangePlan::kTwoLevel);
-    Workspace workspace(backend);
-    std::vector<float> hidden(16 * 3, 0.25f);
-    forward(layer, workspace, hidden, random.spec);
-    EXPECT_EQ(layer.exchange_plan(), ExchangePlan::kTwoLevel);
-  });
 }
 
 TEST(Ranks, SendTheirSliceOnlyWhenGroupWise) {

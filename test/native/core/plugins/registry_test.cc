@@ -17,7 +17,7 @@ std::string cpu_unavailable_because;
 
 const Plugin kCpu{kBuildId, "cpu", [] { return cpu_unavailable_because; },
                   [] {
-                    return std::vector<DeviceInfo>{{0, "host", "loops", 1, 0, false}};
+                    return std::vector<DeviceInfo>{{0, "host", "loops", 1, 0, false, {}}};
                   },
                   [](int) -> std::unique_ptr<Device> { return std::make_unique<HostDevice>(); }};
 

@@ -26,22 +26,6 @@ TEST(Placement, LetsReplicasTakeTurns) {
   EXPECT_EQ(placement.home(1, 5).set, 1);
 }
 
-TEST(Placement, FindsByNodeWhatItFindsBySet) {
-  const Placement placement(5, {{0, 3}, {1, 0, 4}, {2, 3, 0}, {4}});
-  const Placement nodes = placement.by_node(2);
-  EXPECT_EQ(nodes.sets(), 2);
-  EXPECT_EQ(nodes.experts_of(0).size(), 5u);
-  for (int32_t expert = 0; expert < 5; ++expert)
-    for (int64_t token = 0; token < 6; ++token) {
-      const Placement::Home home = placement.home(expert, token), at = nodes.home(expert, token);
-      ASSERT_EQ(at.set, home.set / 2);
-      EXPECT_EQ(nodes.experts_of(at.set)[at.local_expert], expert);
-      const Placement::Home inside = placement.inside_node(at.set, 2).home(at.local_expert, 0);
-      EXPECT_EQ(inside.set, home.set % 2);
-      EXPECT_EQ(inside.local_expert, home.local_expert);
-    }
-}
-
 TEST(Placement, RefusesWhatCannotServeEveryExpert) {
   for (const std::vector<std::vector<int32_t>>& experts :
        {std::vector<std::vector<int32_t>>{{0, 1}, {}}, {{0}, {0}}, {{0, 1, 1}, {0}}, {{0, 1}, {2}}, {{0, -1}, {1}}})

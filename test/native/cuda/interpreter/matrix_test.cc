@@ -1,4 +1,5 @@
 // ldmatrix and mma.sync against plain loops over the layouts of the PTX ISA.
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -30,7 +31,6 @@ struct Product {
   const char* type;
   int depth, per_register, a_registers, b_registers;
   uint32_t (*encode)(const float* values);  // of one register
-  float tolerance;
 };
 
 uint32_t encode_bfloat16(const float* v) { return to_bfloat16(v[0]) | uint32_t{to_bfloat16(v[1])} << 16; }
@@ -42,15 +42,9 @@ uint32_t encode_int8(const float* v) {
   return out;
 }
 
-class Products : public testing::TestWithParam<Product> {};
-
-TEST_P(Products, AreThoseOfTheMatrices) {
-  const Product& p = GetParam();
-  std::mt19937 random(7);
-  std::uniform_int_distribution<int> whole(-8, 8);  // exact in every type
-  std::vector<float> a(16 * p.depth), b(8 * p.depth), c(16 * 8);
-  for (auto* matrix : {&a, &b, &c})
-    for (float& value : *matrix) value = static_cast<float>(whole(random));
+// D [16, 8] = A [16, depth] . B [8, depth]^T + C [16, 8], all row-major, as the bits of D.
+std::vector<uint32_t> multiply(const Product& p, const std::vector<float>& a, const std::vector<float>& b,
+                               const std::vector<float>& c) {
   const bool integers = std::string(p.type) == "s8";
   const int words = p.a_registers + p.b_registers + 4, block = 4 * p.per_register;
   std::vector<uint32_t> in(32 * words);
@@ -77,24 +71,41 @@ TEST_P(Products, AreThoseOfTheMatrices) {
                            ", " + list("%r", 10, p.a_registers) + ", " + list("%r", 10 + p.a_registers, p.b_registers) +
                            ", " + list("%r", 10 + p.a_registers + p.b_registers, 4) + ";\n" +
                            store_words({"%r40", "%r41", "%r42", "%r43"});
-  const auto out = Bench::run(code, {.in = in, .out_words = 128});
+  const auto fragments = Bench::run(code, {.in = in, .out_words = 128});
+  std::vector<uint32_t> d(16 * 8);
+  for (int row = 0; row < 16; ++row)
+    for (int column = 0; column < 8; ++column)
+      d[row * 8 + column] = fragments[(row % 8 * 4 + column / 2) * 4 + row / 8 * 2 + column % 2];
+  return d;
+}
+
+constexpr Product kBfloat16{"bf16", "bf16", 16, 2, 4, 2, encode_bfloat16};
+constexpr Product kTensorFloat32{"tf32", "tf32", 8, 1, 4, 2, encode_tf32};
+
+class Products : public testing::TestWithParam<Product> {};
+
+TEST_P(Products, AreThoseOfTheMatrices) {
+  const Product& p = GetParam();
+  std::mt19937 random(7);
+  std::uniform_int_distribution<int> whole(-8, 8);  // exact in every type
+  std::vector<float> a(16 * p.depth), b(8 * p.depth), c(16 * 8);
+  for (auto* matrix : {&a, &b, &c})
+    for (float& value : *matrix) value = static_cast<float>(whole(random));
+  const std::vector<uint32_t> d = multiply(p, a, b, c);
   for (int row = 0; row < 16; ++row)
     for (int column = 0; column < 8; ++column) {
       double expected = c[row * 8 + column];
       for (int k = 0; k < p.depth; ++k) expected += a[row * p.depth + k] * b[column * p.depth + k];
-      const int lane = row % 8 * 4 + column / 2, element = row / 8 * 2 + column % 2;
-      const uint32_t got = out[lane * 4 + element];
-      EXPECT_EQ(integers ? static_cast<double>(static_cast<int32_t>(got)) : number(got), expected)
+      const uint32_t got = d[row * 8 + column];
+      EXPECT_EQ(std::string(p.type) == "s8" ? static_cast<double>(static_cast<int32_t>(got)) : number(got), expected)
           << row << " " << column;
     }
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Products,
-                         testing::Values(Product{"bf16", "bf16", 16, 2, 4, 2, encode_bfloat16, 0},
-                                         Product{"f16", "f16", 16, 2, 4, 2, encode_float16, 0},
-                                         Product{"bf16k8", "bf16", 8, 2, 2, 1, encode_bfloat16, 0},
-                                         Product{"tf32", "tf32", 8, 1, 4, 2, encode_tf32, 0},
-                                         Product{"s8", "s8", 32, 4, 4, 2, encode_int8, 0}),
+                         testing::Values(kBfloat16, Product{"f16", "f16", 16, 2, 4, 2, encode_float16},
+                                         Product{"bf16k8", "bf16", 8, 2, 2, 1, encode_bfloat16}, kTensorFloat32,
+                                         Product{"s8", "s8", 32, 4, 4, 2, encode_int8}),
                          [](const testing::TestParamInfo<Product>& info) { return info.param.name; });
 
 TEST(Products, CutOffWhatLiesBelowTheLargestTerm) {
@@ -109,6 +120,62 @@ TEST(Products, CutOffWhatLiesBelowTheLargestTerm) {
   };
   EXPECT_EQ(sum("0x33803380"), 1 + 0x1p-23f);  // two products of 2^-24
   EXPECT_EQ(sum("0x33003300"), 1.0f);          // of 2^-25
+}
+
+// One value in all of A and B is `left` and `right`, in C `added`: every output is the same sum.
+float sum_of(const Product& p, float left, float right, float added) {
+  return number(multiply(p, std::vector<float>(16 * p.depth, left), std::vector<float>(8 * p.depth, right),
+                         std::vector<float>(16 * 8, added))[0]);
+}
+
+TEST(Products, HaveTheirSizeHoweverSmallOrLarge) {
+  EXPECT_EQ(sum_of(kBfloat16, 0x1p-63f, 0x1p-63f, 0), 0x1p-122f);
+  EXPECT_EQ(sum_of(kBfloat16, 0x1.8p-70f, 0x1p-70f, 0), 0x1.8p-136f);  // subnormal
+  EXPECT_EQ(sum_of(kBfloat16, 0x1p-133f, 0x1p+120f, 0), 0x1p-9f);      // of a subnormal
+  EXPECT_EQ(sum_of(kBfloat16, 0x1p-76f, 0x1p-76f, 0), 0x1p-148f);      // products below float32's smallest
+  EXPECT_EQ(sum_of(kBfloat16, 0x1p-78f, 0x1p-78f, 0), 0.0f);           // and so is their sum
+  EXPECT_EQ(sum_of(kBfloat16, 0x1p-76f, -0x1p-76f, 0x1p-140f), 0x1p-140f - 0x1p-148f);
+  EXPECT_EQ(sum_of(kBfloat16, 0x1p-80f, 0x1p-80f, 1), 1.0f);
+  EXPECT_EQ(sum_of(kBfloat16, 0x1p+61f, 0x1p+61f, 0), 0x1p+126f);
+  EXPECT_EQ(sum_of(kBfloat16, 0x1p+100f, -0x1p+100f, 0), -HUGE_VALF);
+  EXPECT_EQ(sum_of(kTensorFloat32, 0x1.004p-63f, 0x1p-64f, 0), 0x1.004p-124f);
+  EXPECT_EQ(sum_of(kTensorFloat32, 0x1p-140f, 0x1p+20f, 0), 0.0f);        // TF32 has no such number
+  EXPECT_NEAR(sum_of(kTensorFloat32, 1e-38f, 1, 0) / 8e-38f, 1, 0x1p-9);  // of its bits
+}
+
+// Each column of B is of another size, and so are the sums that are added; rows of A are ordinary. A column alone, the
+// others 0, must give the same bits: no output depends on its neighbours.
+TEST(Products, DoNotDependOnTheirNeighbours) {
+  const float infinity = HUGE_VALF, nan = std::nanf("");
+  const float sizes[8] = {1, 1e20f, 1e-38f, infinity, nan, 1e-42f, 1e37f, -infinity};
+  for (const Product& p : {kBfloat16, kTensorFloat32}) {
+    std::mt19937 random(11);
+    std::uniform_real_distribution<float> ordinary(-1, 1);
+    std::vector<float> a(16 * p.depth), b(8 * p.depth), c(16 * 8);
+    for (auto* matrix : {&a, &b, &c})
+      for (float& value : *matrix) value = ordinary(random);
+    for (int row = 0; row < 16; ++row)
+      for (int column = 0; column < 8; ++column) c[row * 8 + column] *= sizes[column];
+    for (int column = 0; column < 8; ++column)
+      for (int k = 0; k < p.depth; ++k) b[column * p.depth + k] *= sizes[column];
+    const std::vector<uint32_t> together = multiply(p, a, b, c);
+    for (int column = 0; column < 8; ++column) {
+      std::vector<float> alone(b.size(), 0), added(c.size(), 0);
+      std::copy_n(&b[column * p.depth], p.depth, &alone[column * p.depth]);
+      for (int row = 0; row < 16; ++row) added[row * 8 + column] = c[row * 8 + column];
+      const std::vector<uint32_t> d = multiply(p, a, alone, added);
+      for (int row = 0; row < 16; ++row) {
+        EXPECT_EQ(together[row * 8 + column], d[row * 8 + column]) << p.name << ", " << sizes[column];
+        const float sum = number(together[row * 8 + column]);
+        EXPECT_EQ(std::isfinite(sum), std::isfinite(sizes[column])) << p.name << ", " << sizes[column];
+      }
+    }
+    // The sums of a column scale with it.
+    for (int row = 0; row < 16; ++row) {
+      EXPECT_NE(together[row * 8 + 2] & 0x7fffffff, 0u);
+      EXPECT_LT(std::abs(number(together[row * 8 + 2])), 1e-36f);
+    }
+  }
 }
 
 TEST(Products, SpreadWhatIsUndefinedAlongRowsAndColumns) {

@@ -1,6 +1,7 @@
 // ldmatrix and mma.sync. Fragment layouts are those of the PTX ISA, "Matrix fragments for mma"; g = lane / 4 and
 // t = lane % 4 below.
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 
 #include "cuda/ptx/block.h"
@@ -112,29 +113,60 @@ struct Uint8 {
 // beyond its 24 is cut off, and so is what does not fit the result (Fasi et al., "Numerical behavior of NVIDIA tensor
 // cores", 2021). Eight products at a time is A100's way; the H100 takes more, and cuts off less often.
 constexpr uint32_t kSummedAtOnce = 8;
+constexpr int kBits = 24;
 
+// That rule for one output, whatever its terms: float64 holds every product of two inputs exactly, subnormal ones
+// included. Where a term is not finite neither is the sum.
+float add_to_one(double sum, const float* left, const float (*right)[8], uint32_t column) {
+  double terms[kSummedAtOnce + 1], plain = sum, largest = std::abs(sum);
+  terms[kSummedAtOnce] = sum;
+  for (uint32_t k = 0; k < kSummedAtOnce; ++k) {
+    terms[k] = static_cast<double>(left[k]) * right[k][column];
+    plain += terms[k];
+    largest = std::max(largest, std::abs(terms[k]));
+  }
+  if (std::isnan(plain)) return bits_as<float>(0x7fffffffu);  // the device's NaN
+  if (std::isinf(plain) || largest == 0) return static_cast<float>(plain + 0.0);
+  const int unit = std::ilogb(largest) - kBits;
+  double total = 0;
+  for (const double term : terms) total += std::trunc(std::ldexp(term, -unit));
+  if (total == 0) return 0;
+  constexpr int kSmallestUnit = -149;  // of float32
+  const int last = std::max(std::ilogb(total) + unit - (kBits - 1), kSmallestUnit);
+  return static_cast<float>(std::ldexp(std::trunc(std::ldexp(total, unit - last)), last));
+}
+
+// The same for eight outputs at once, in float32 and int32, where the largest term is so large that what float32 lacks
+// of a small product is cut off anyway. Other outputs are added one by one, so that none depends on its neighbours.
 void add_products(float (&sums)[8], const float* left, const float (*right)[8]) {
-  float terms[kSummedAtOnce + 1][8];
-  for (uint32_t column = 0; column < 8; ++column) terms[kSummedAtOnce][column] = sums[column];
+  float terms[kSummedAtOnce + 1][8], before[8];
+  for (uint32_t column = 0; column < 8; ++column) terms[kSummedAtOnce][column] = before[column] = sums[column];
   for (uint32_t k = 0; k < kSummedAtOnce; ++k)
     for (uint32_t column = 0; column < 8; ++column) terms[k][column] = left[k] * right[k][column];
   uint32_t largest[8] = {};
   for (const float(&term)[8] : terms)
     for (uint32_t column = 0; column < 8; ++column)
-      largest[column] = std::max(largest[column], bits_as<uint32_t>(term[column]) & 0x7f800000);
-  constexpr uint32_t kNotFinite = 255, kLeast = 40, kBits = 24;  // below kLeast the scale would overflow
-  bool finite = true;
+      largest[column] = std::max(largest[column], bits_as<uint32_t>(term[column]) & 0x7fffffff);
+  constexpr uint32_t kLeast = 40, kMost = 254;  // exponents: below kLeast the scale would overflow
+  uint32_t one_by_one[8], any = 0;
   float scale[8], unit[8];
   for (uint32_t column = 0; column < 8; ++column) {
-    const uint32_t exponent = std::max(largest[column] >> 23, kLeast);
-    finite &= exponent != kNotFinite;
+    const uint32_t exponent = std::min(std::max(largest[column] >> 23, kLeast), kMost);
+    one_by_one[column] = exponent ^ largest[column] >> 23;
+    any |= one_by_one[column];
     scale[column] = bits_as<float>((2 * 127 + kBits - exponent) << 23);
     unit[column] = bits_as<float>((exponent - kBits) << 23);
   }
-  if (!finite) {
+  if (any != 0) {
+    uint32_t factors[8] = {};  // a product of 0 may be one that is too small
     for (uint32_t k = 0; k < kSummedAtOnce; ++k)
-      for (uint32_t column = 0; column < 8; ++column) sums[column] += terms[k][column];
-    return;
+      for (uint32_t column = 0; column < 8; ++column)
+        factors[column] |= uint32_t{left[k] != 0} & uint32_t{right[k][column] != 0};
+    for (uint32_t column = 0; column < 8; ++column) {
+      if ((largest[column] | factors[column]) == 0) one_by_one[column] = 0;
+      if (one_by_one[column] != 0)
+        for (float(&term)[8] : terms) term[column] = 0;
+    }
   }
   int32_t total[8] = {};
   for (const float(&term)[8] : terms)
@@ -144,6 +176,9 @@ void add_products(float (&sums)[8], const float* left, const float (*right)[8]) 
     const bool away = std::abs(static_cast<int32_t>(nearest)) > std::abs(total[column]);
     sums[column] = bits_as<float>(bits_as<uint32_t>(nearest) - uint32_t{away}) * unit[column];
   }
+  if (any != 0)
+    for (uint32_t column = 0; column < 8; ++column)
+      if (one_by_one[column] != 0) sums[column] = add_to_one(before[column], left, right, column);
 }
 
 void add_products(int32_t (&sums)[8], const int32_t* left, const int32_t (*right)[8]) {
