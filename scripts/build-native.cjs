@@ -1,6 +1,7 @@
 'use strict';
-// Builds the addon from source: for a platform without a binary, for `npm install` in a clone and, through binding.gyp, for
-// prebuildify. Plain CMake, nothing downloaded.
+// Builds the addon from source: for `npm run build:native`, for a platform without a binary, for `npm install` in a clone and,
+// through binding.gyp, for prebuildify. Plain CMake, nothing downloaded. It configures every time, so that what was missing the
+// time before is looked for again. Arguments are the targets to build, all without any.
 const { spawnSync } = require('node:child_process');
 const os = require('node:os');
 const path = require('node:path');
@@ -48,4 +49,5 @@ console.log(
   `node-moe: building its addon from source with CMake, ${jobs} files at a time: about ${minutes} min`,
 );
 cmake(['-S', root, '-B', out, '-DCMAKE_BUILD_TYPE=Release', ...extra]);
-cmake(['--build', out, '--config', 'Release', '-j', jobs]);
+const targets = process.argv.slice(2).flatMap((target) => ['--target', target]);
+cmake(['--build', out, '--config', 'Release', '-j', jobs, ...targets]);

@@ -115,7 +115,7 @@ lines.push(
   'Next:',
   `  node dist/cli/main.js run ${checkpoint} --layer 0 --input ${activations} --set routing_policy=TopkRouterV1 --set capacity_factor=1.1`,
   `  node dist/cli/main.js inspect ${checkpoint}`,
-  '  node dist/cli/main.js bench --peers',
+  '  node dist/cli/main.js bench',
 );
 process.stdout.write(`${lines.join('\n')}\n`);
 process.exitCode = right ? 0 : 1;

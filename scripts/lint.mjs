@@ -30,16 +30,7 @@ run('clang-format', 'clang-format', [
   ...sources('test/native'),
   ...sources('scripts'),
 ]);
-run('cmake', 'cmake', [
-  '-S',
-  '.',
-  '-B',
-  'build/lint',
-  '-G',
-  'Ninja',
-  '-DMOE_OUT=build/lint/out',
-  '-DMOE_CUDA=AUTO',
-]);
+run('cmake', 'cmake', ['--preset', 'lint']);
 // What this machine builds: the CUDA device needs nvcc's headers.
 const built = readFileSync('build/lint/compile_commands.json', 'utf8');
 const tidy = sources('native').filter(

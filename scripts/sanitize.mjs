@@ -40,11 +40,7 @@ function expectNoReport() {
   if (ours.length > 0) fail();
 }
 
-run('cmake', [
-  ...['-S', '.', '-B', folder, '-G', 'Ninja', '-DCMAKE_BUILD_TYPE=RelWithDebInfo'],
-  ...['-DMOE_TESTS=ON', `-DMOE_OUT=${addon}`],
-  `-DMOE_SANITIZE=${kind === 'address' ? 'address,undefined' : 'thread'}`,
-]);
+run('cmake', ['--preset', kind]);
 run('cmake', ['--build', folder, '-j', '2']);
 run('ctest', [
   '--test-dir',

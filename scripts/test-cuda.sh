@@ -29,8 +29,7 @@ if [ -n "$prebuilt" ] && "$prebuilt/cuda_device_test" --gtest_list_tests > /dev/
 else
   command -v nvcc > /dev/null || { echo "FAILED: nvcc is not on the PATH"; exit 1; }
   capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
-  cmake -S . -B $build -DCMAKE_BUILD_TYPE=Release -DMOE_ADDON=OFF -DMOE_TESTS=ON -DMOE_BENCH=ON -DMOE_CUDA=ON \
-    -DMOE_CUDA_ARCHITECTURES="$capability-real" > $build.log 2>&1 &&
+  cmake --preset cuda -DMOE_CUDA_ARCHITECTURES="$capability-real" > $build.log 2>&1 &&
     cmake --build $build -j "$(nproc)" --target cuda_device_test cuda_bench >> $build.log 2>&1 ||
     { tail -n 30 $build.log; echo "FAILED: the build ($build.log)"; exit 1; }
   tests=$build/test/native/cuda bench=$build/bench/native

@@ -20,22 +20,10 @@ function run(command, args, env = {}) {
   return status === 0;
 }
 
-/** Configures and builds the native tests in a folder, runs them, and counts them. */
-function nativeTests(name, folder, options = []) {
+/** Configures a preset of the native tests, builds it in its folder, runs the tests, and counts them. */
+function nativeTests(name, preset, folder) {
   const jobs = String(availableParallelism());
-  const built =
-    run('cmake', [
-      '-S',
-      '.',
-      '-B',
-      folder,
-      '-G',
-      'Ninja',
-      '-DMOE_ADDON=OFF',
-      '-DMOE_TESTS=ON',
-      '-DMOE_WERROR=ON',
-      ...options,
-    ]) && run('cmake', ['--build', folder, '-j', jobs]);
+  const built = run('cmake', ['--preset', preset]) && run('cmake', ['--build', folder, '-j', jobs]);
   if (!built) return totals.fail(name, 'did not build');
   const report = `${process.cwd()}/${reports}/${name}.xml`;
   run(
@@ -63,16 +51,13 @@ function has(command) {
   return spawnSync('which', [command]).status === 0;
 }
 
-nativeTests('native', 'build/test');
+nativeTests('native', 'dev', 'build/test');
 if (process.arch !== 'x64')
   totals.skip('aarch64', 'this machine is not x86-64: the native tests ran on it as they are');
 else if (!has('aarch64-linux-gnu-g++'))
   totals.skip('aarch64', 'no aarch64-linux-gnu-g++ (Debian: g++-aarch64-linux-gnu)');
 else if (!has('qemu-aarch64')) totals.skip('aarch64', 'no qemu-aarch64 (Debian: qemu-user)');
-else
-  nativeTests('aarch64', 'build/test-aarch64', [
-    `-DCMAKE_TOOLCHAIN_FILE=${process.cwd()}/scripts/aarch64.cmake`,
-  ]);
+else nativeTests('aarch64', 'aarch64', 'build/test-aarch64');
 
 if (run('npx', ['--no-install', 'tsc', '--noEmit', '-p', 'test'])) totals.pass();
 else totals.fail('types', 'the tests do not type-check');

@@ -1,45 +1,35 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { join } from 'node:path';
 import { addon } from './addon.js';
-import { describe, expectOptions, expectSignal, unexpected } from './checks.js';
+import { describe, expectInside, inside, unexpected } from './checks.js';
 import { huggingFaceSizes } from './config/hugging_face.js';
 import { MoEConfig, type MoEConfigOptions } from './config.js';
 import { CheckpointError, ClosedError, ConfigError, fromNative, ShapeError } from './errors.js';
 import type { Family, LayerSizes } from './families/family.js';
 import { type FoundLayer, type FoundLayers, findLayers } from './families/find_layers.js';
 import { LayerTensors, type StoredTensor } from './families/layer_tensors.js';
-import type { Activation, LayerParts, WeightType } from './layer/options.js';
+import {
+  type Activation,
+  heldRows,
+  type LoadOptions,
+  loadRows,
+  type WeightType,
+} from './layer/options.js';
 import { heldExperts } from './layer/parallel.js';
-import { type LoadOptions, MoELayer } from './layer.js';
+import type { LayerParts } from './layer/parts.js';
+import { MoELayer } from './layer.js';
+import { configName, inConfig, isMindFormers, ModelClaims } from './model_claims.js';
 import type { NativeFile } from './native.js';
 import { type PackedDescription, readPackedMetadata } from './packed/format.js';
-import { identityAt, kindOf, readText } from './safetensors/disk.js';
+import { expectOptions, given } from './rows.js';
+import { identityAt } from './safetensors/disk.js';
 import type { SafetensorsFile } from './safetensors/file.js';
 import type { TensorEntry } from './safetensors/header.js';
 import { TensorFiles } from './safetensors/tensor_files.js';
 import { storedType } from './weights.js';
 
-const configName = 'config.json';
-const maxConfigBytes = 16 << 20;
-
 /** The only device that takes weights packed before. */
 const packedDevice = 'cpu';
-
-const loadOptionNames: readonly (keyof LoadOptions)[] = [
-  'layer',
-  'device',
-  'weightType',
-  'weightGroup',
-  'activationType',
-  'threads',
-  'maxQueue',
-  'group',
-  'unevenExperts',
-  'placement',
-  'config',
-  'onProgress',
-  'signal',
-];
 
 /** How packed layers are held. */
 type PackedAs = Pick<PackedDescription, 'layout' | 'weightType' | 'weightGroup' | 'activationType'>;
@@ -86,15 +76,20 @@ export class MoECheckpoint implements AsyncDisposable {
   readonly #files: TensorFiles;
   readonly #found: FoundLayers;
   readonly #description: Description;
+  /** Undefined for packed layers. */
+  readonly #claims: ModelClaims | undefined;
   readonly #mapped = new Map<string, NativeFile>();
   #closed = false;
 
   private constructor(
+    key: symbol,
     path: string,
     files: TensorFiles,
     found: FoundLayers,
     description: Description,
+    claims?: ModelClaims,
   ) {
+    expectInside(key, 'a checkpoint', 'MoECheckpoint.open');
     this.path = path;
     this.modelType = description.modelType;
     this.config = description.config;
@@ -106,6 +101,7 @@ export class MoECheckpoint implements AsyncDisposable {
     this.#files = files;
     this.#found = found;
     this.#description = description;
+    this.#claims = claims;
   }
 
   /**
@@ -116,9 +112,17 @@ export class MoECheckpoint implements AsyncDisposable {
   static async open(path: string): Promise<MoECheckpoint> {
     if (typeof path !== 'string' || path === '') throw unexpected('path', 'a path', path);
     const files = await TensorFiles.open(path);
-    const found = findLayers(path, files.names);
-    const tensors = await readable(path, files, found);
-    return new MoECheckpoint(path, files, found, await describeModel(files, found, tensors));
+    const packed = readPackedMetadata(files.paths[0] as string, files.metadata);
+    if (packed !== undefined) {
+      const found = findLayers(path, files.names);
+      return new MoECheckpoint(inside, path, files, found, describePacked(packed));
+    }
+    const claims = await ModelClaims.read(files.folder);
+    const found = claims.find(() => findLayers(path, files.names));
+    const first = await readable(path, files, found);
+    claims.expectReadable(entriesOf(first.stored));
+    const description = describeModel(claims, found, first);
+    return new MoECheckpoint(inside, path, files, found, description, claims);
   }
 
   /**
@@ -129,23 +133,14 @@ export class MoECheckpoint implements AsyncDisposable {
    *   that are missing or of a wrong shape or type, `ClosedError` after `close`
    */
   async load(layer?: number, options: LoadOptions = {}): Promise<MoELayer> {
-    expectOptions('load', options, loadOptionNames);
-    expectSignal(options.signal);
+    expectOptions('load', options, loadRows);
     if (layer !== undefined && options.layer !== undefined && layer !== options.layer)
       throw new ConfigError(
         `Expected \`layer\` to be given once, got ${describe(layer)} and ${describe(options.layer)}`,
       );
     const number = this.#numberOf(layer ?? options.layer);
     options.signal?.throwIfAborted();
-    const {
-      config: changes,
-      layer: _,
-      weightType,
-      weightGroup,
-      activationType,
-      device,
-      ...passedOn
-    } = options;
+    const { config: changes, onProgress, signal } = options;
     const { packed } = this.#description;
     if (packed !== undefined) expectAsPacked(this.path, packed, options);
     const config = this.configWith(changes);
@@ -157,11 +152,12 @@ export class MoECheckpoint implements AsyncDisposable {
 
     const found = this.#found.layers.get(number) as FoundLayer;
     const stored = await storedTensors(this.#files, found);
+    this.#claims?.expectReadable(entriesOf(stored));
     this.#expectOpen();
     const held = options.group && new Set(heldExperts(config, options));
     const tensors = new LayerTensors(found.prefix, stored, (file) => this.#map(file), held);
     const views = this.#found.family.views(tensors, this.#description, config);
-    tensors.expectAllRead();
+    const notes = tensors.expectAllRead();
     if (packed !== undefined && views.packed !== undefined) views.packed.layout = packed.layout;
     const parts: LayerParts = {
       config,
@@ -170,13 +166,15 @@ export class MoECheckpoint implements AsyncDisposable {
       sharedSize,
       activation,
       views,
-      weightType: packed?.weightType ?? weightType ?? storedType(views),
-      weightGroup: packed?.weightGroup ?? weightGroup,
-      activationType: packed?.activationType ?? activationType,
-      device: packed === undefined ? device : packedDevice,
+      notes,
+      weightType: storedType(views),
+      ...given(heldRows, options),
+      ...(packed && { ...asPacked(packed), device: packedDevice }),
+      onProgress,
+      signal,
     };
     try {
-      return await MoELayer.fromParts({ ...parts, ...passedOn });
+      return await MoELayer.fromParts(parts);
     } catch (error) {
       if (!(error instanceof ShapeError)) throw error;
       throw new CheckpointError(`Layer ${number} of ${this.path}: ${error.message}`, {
@@ -211,7 +209,7 @@ export class MoECheckpoint implements AsyncDisposable {
   async tensorsOf(layer: number): Promise<TensorEntry[]> {
     const found = this.#found.layers.get(this.#numberOf(layer)) as FoundLayer;
     const stored = await storedTensors(this.#files, found);
-    return [...stored.values()].map(({ entry }) => entry);
+    return entriesOf(stored);
   }
 
   /** Unmaps the files. Layers that were loaded stay usable. */
@@ -280,12 +278,20 @@ async function storedTensors(
   return stored;
 }
 
-/** The tensors of the first layer whose files are there: one layer's shards are enough to open a checkpoint. */
+const entriesOf = (stored: ReadonlyMap<string, StoredTensor>): TensorEntry[] =>
+  [...stored.values()].map(({ entry }) => entry);
+
+interface ReadableLayer {
+  prefix: string;
+  stored: Map<string, StoredTensor>;
+}
+
+/** The first layer whose files are there: one layer's shards are enough to open a checkpoint. */
 async function readable(
   path: string,
   files: TensorFiles,
   found: FoundLayers,
-): Promise<LayerTensors> {
+): Promise<ReadableLayer> {
   let first: FoundLayer | undefined;
   for (const layer of found.layers.values()) {
     first ??= layer;
@@ -296,52 +302,45 @@ async function readable(
   }
   if (first === undefined)
     throw new CheckpointError(`Expected ${path} to hold an MoE layer, got none`);
+  return { prefix: first.prefix, stored: await storedTensors(files, first) };
+}
+
+function describePacked(packed: PackedDescription): Description {
+  const { layout, weightType, weightGroup, activationType } = packed;
+  const as = { layout, weightType, weightGroup, activationType };
+  return { ...packed, described: true, packed: as };
+}
+
+function describeModel(
+  { config: claimed, configPath }: ModelClaims,
+  { family }: FoundLayers,
+  { prefix, stored }: ReadableLayer,
+): Description {
   const unmapped = (): never => {
     throw new CheckpointError('A checkpoint is described without reading its weights');
   };
-  return new LayerTensors(first.prefix, await storedTensors(files, first), unmapped);
-}
-
-async function describeModel(
-  files: TensorFiles,
-  { family }: FoundLayers,
-  tensors: LayerTensors,
-): Promise<Description> {
-  const described = readPackedMetadata(files.paths[0] as string, files.metadata);
-  if (described !== undefined) {
-    const { layout, weightType, weightGroup, activationType } = described;
-    const packed = { layout, weightType, weightGroup, activationType };
-    return { ...described, described: true, packed };
-  }
-  const measured = family.measure(tensors);
-  const path = join(files.folder, configName);
-  if ((await kindOf(path)) === 'missing') {
+  const measured = family.measure(new LayerTensors(prefix, stored, unmapped));
+  if (claimed === undefined) {
     const { expertNum, intermediateSize, sharedSize } = measured;
     const config = new MoEConfig({ expertNum, sharedExpertNum: sharedSize / intermediateSize });
     return { ...measured, modelType: family.name, config, described: false };
   }
-  const parsed = parseConfig(path, await readText(path, maxConfigBytes));
-  try {
-    return { ...measured, ...describedBy(parsed, family), described: true };
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    throw new ConfigError(`${path}: ${error.message}`, { cause: error });
-  }
+  const described = inConfig(configPath, () => describedBy(claimed, family));
+  return { ...measured, ...described, described: true };
 }
+
+const asPacked = ({ layout, ...held }: PackedAs): Omit<PackedAs, 'layout'> => held;
 
 /** Throws `ConfigError` where options ask for other weights than the packed ones. */
 function expectAsPacked(path: string, packed: PackedAs, options: LoadOptions): void {
-  const { device = 'auto' } = options;
-  for (const [name, given, was] of [
-    ['weightType', options.weightType, packed.weightType],
-    ['weightGroup', options.weightGroup, packed.weightGroup],
-    ['activationType', options.activationType, packed.activationType],
-    ['device', device === 'auto' ? undefined : device, packedDevice],
-  ] as const)
-    if (given !== undefined && given !== was)
+  const asked: Record<string, unknown> = given(heldRows, options);
+  for (const [name, was] of Object.entries({ ...asPacked(packed), device: packedDevice })) {
+    const value = asked[name];
+    if (value !== undefined && value !== was && !(name === 'device' && value === 'auto'))
       throw new ConfigError(
-        `Expected \`${name}\` to be left out or ${describe(was)}, as ${path} was packed, got ${describe(given)}`,
+        `Expected \`${name}\` to be left out or ${describe(was)}, as ${path} was packed, got ${describe(value)}`,
       );
+  }
 }
 
 /** What a `config.json` says beyond, or instead of, the tensors. */
@@ -369,23 +368,4 @@ function describedBy(
 function withChanges(config: MoEConfig, changes: Partial<MoEConfigOptions>): MoEConfig {
   const plain = { normTopkEpsilon: undefined, excludeMaskedGroups: undefined };
   return config.with({ ...(changes.routingPolicy === 'TopkRouterV1' && plain), ...changes });
-}
-
-/** A MindFormers config says nothing of sizes: those are the tensors'. */
-function isMindFormers(config: object): boolean {
-  return 'moe_config' in config || !('model_type' in config);
-}
-
-function parseConfig(path: string, text: string): object {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch (cause) {
-    throw new CheckpointError(`Expected ${path} to be JSON: ${(cause as Error).message}`, {
-      cause,
-    });
-  }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
-    throw new CheckpointError(`Expected ${path} to hold an object, got ${describe(parsed)}`);
-  return parsed;
 }

@@ -43,9 +43,9 @@ export function expectNumber(
   range: NumberRange = {},
 ): asserts value is number {
   const { above = -Infinity, atLeast = -Infinity, below = Infinity, atMost = Infinity } = range;
-  const number = value as number;
-  const inside = number > above && number >= atLeast && number < below && number <= atMost;
-  if (Number.isFinite(value) && inside) return;
+  const fits = (number: number) =>
+    number > above && number >= atLeast && number < below && number <= atMost;
+  if (Number.isFinite(value) && fits(value as number)) return;
   const bounds = [
     ...(range.above === undefined ? [] : [`above ${range.above}`]),
     ...(range.atLeast === undefined ? [] : [`of at least ${range.atLeast}`]),
@@ -87,12 +87,6 @@ export function expectObject(
     throw unexpected(name, 'an object', value);
 }
 
-/** Throws `ConfigError` unless `value` is an `AbortSignal`, or undefined. */
-export function expectSignal(value: unknown): asserts value is AbortSignal | undefined {
-  if (value !== undefined && !(value instanceof AbortSignal))
-    throw unexpected('signal', 'an AbortSignal', value);
-}
-
 /** Throws `ConfigError` for a key that `known` lacks, and names the known key nearest to it. */
 export function expectKnownNames(what: string, given: object, known: readonly string[]): void {
   for (const name of Object.keys(given)) {
@@ -103,10 +97,15 @@ export function expectKnownNames(what: string, given: object, known: readonly st
   }
 }
 
-/** Throws `ConfigError` unless the options of `what` are an object of known options. */
-export function expectOptions(what: string, options: unknown, known: readonly string[]): void {
-  expectObject('options', options);
-  expectKnownNames(what, options, known);
+/** What only this package has: the key of constructors that are no way to make an object. */
+export const inside = Symbol('inside');
+
+/** Throws `ConfigError` for a constructor that is called from outside. */
+export function expectInside(key: unknown, what: string, ...makers: readonly string[]): void {
+  if (key !== inside)
+    throw new ConfigError(
+      `Expected ${what} to be made by \`${makers.join('` or `')}\`, got \`new\``,
+    );
 }
 
 /** The known name that the fewest edits turn `name` into; undefined where none is near enough to be meant. */

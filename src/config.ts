@@ -1,4 +1,4 @@
-import { expectKnownNames, expectObject } from './checks.js';
+import { expectKnownNames, expectObject, unexpected } from './checks.js';
 import { checkFields, type RawFields } from './config/check_fields.js';
 import { diagnose } from './config/diagnose.js';
 import {
@@ -61,6 +61,8 @@ export class MoEConfig implements MoEConfigFields {
     expectObject('options', options);
     refuseSnakeCase(options);
     expectKnownNames('MoEConfig', options, fieldNames);
+    if (!Array.isArray(notes) || notes.some((note) => typeof note !== 'string'))
+      throw unexpected('notes', 'a list of sentences', notes);
     const fields = withDefaults({ ...options });
     checkFields(fields);
     this.#notes = Object.freeze([...notes]);
@@ -84,10 +86,12 @@ export class MoEConfig implements MoEConfigFields {
    * The routing of a Hugging Face model, from its parsed `config.json`: `TopkRouterV2` without capacity, with the scores,
    * groups, normalisation and scaling of the model's own code.
    *
-   * @throws `ConfigError` for an unknown `model_type`, a missing key, or a value that the family does not have
+   * @throws `ConfigError` for an unknown `model_type`, a missing key, a value that the family does not have, or a key of
+   *   another family that changes what the block computes
    */
   static fromHuggingFace(config: object): MoEConfig {
-    return new MoEConfig(huggingFaceOptions(config));
+    const { options, notes } = huggingFaceOptions(config);
+    return new MoEConfig(options, notes);
   }
 
   /** One sentence for each field that was set and has no effect here. Empty when every field counts. */

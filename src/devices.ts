@@ -49,15 +49,25 @@ export interface ResolvedDevice {
   index: number;
 }
 
+/** Throws `ConfigError` unless the value names a device, there or not. */
+export function expectDevice(name: string, value: unknown): asserts value is DeviceName {
+  if (value !== 'auto' && parsed(value) === undefined)
+    throw unexpected(name, "'auto', 'cpu', 'cuda', 'cuda:N', 'ascend' or 'ascend:N'", value);
+}
+
 /**
  * What a device option means here. `auto` is the first available family; a family or device that is named is taken as
  * it is, available or not: nothing falls back.
  */
-export function resolveDevice(device: unknown): ResolvedDevice {
-  if (device === undefined || device === 'auto') return { backend: firstAvailable(), index: 0 };
-  const [, backend, index] = /^(?:(cpu|cuda|ascend)(?::(\d{1,4}))?)$/.exec(String(device)) ?? [];
-  if (backend === undefined || (backend === 'cpu' && index !== undefined))
-    throw unexpected('device', "'auto', 'cpu', 'cuda', 'cuda:N', 'ascend' or 'ascend:N'", device);
+export function resolveDevice(device: unknown = 'auto'): ResolvedDevice {
+  expectDevice('device', device);
+  return parsed(device) ?? { backend: firstAvailable(), index: 0 };
+}
+
+function parsed(device: unknown): ResolvedDevice | undefined {
+  if (typeof device !== 'string') return undefined;
+  const [, backend, index] = /^(?:(cpu|cuda|ascend)(?::(\d{1,4}))?)$/.exec(device) ?? [];
+  if (backend === undefined || (backend === 'cpu' && index !== undefined)) return undefined;
   return { backend: backend as BackendName, index: Number(index ?? 0) };
 }
 

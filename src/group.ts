@@ -1,5 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { addon } from './addon.js';
+import { expectInside, inside } from './checks.js';
 import { ClosedError, ConfigError, fromNative } from './errors.js';
 import { meetInFolder } from './group/meet_file.js';
 import { meetOverTcp } from './group/meet_tcp.js';
@@ -57,7 +58,8 @@ export class ExpertGroup implements AsyncDisposable {
   readonly #native: NativeGroup;
   #closed = false;
 
-  private constructor(options: ResolvedGroupOptions, native: NativeGroup) {
+  private constructor(key: symbol, options: ResolvedGroupOptions, native: NativeGroup) {
+    expectInside(key, 'a group', 'ExpertGroup.join');
     this.rank = options.rank;
     this.size = options.size;
     this.modelParallel = options.modelParallel;
@@ -80,7 +82,7 @@ export class ExpertGroup implements AsyncDisposable {
     try {
       const hellos = await member.meet();
       await member.native.connect(hellos.map(({ contact }) => Buffer.from(contact, 'base64')));
-      return new ExpertGroup(resolved, member.native);
+      return new ExpertGroup(inside, resolved, member.native);
     } catch (error) {
       await member.leave();
       throw fromNative(error);
@@ -101,14 +103,11 @@ export class ExpertGroup implements AsyncDisposable {
    * @throws `GroupError` when a rank is lost, `ConfigError` while layers are open
    */
   async measure(): Promise<LinkCost> {
-    const result = new Float64Array(2);
     try {
-      await this.native.measure(result);
+      return await this.native.measure();
     } catch (error) {
       throw fromNative(error);
     }
-    const [secondsPerExchange, bytesPerSecond] = result as unknown as [number, number];
-    return { secondsPerExchange, bytesPerSecond };
   }
 
   /**
@@ -123,8 +122,9 @@ export class ExpertGroup implements AsyncDisposable {
       throw new ConfigError(
         'Expected a rank above 0 of a group with `workers`: only those follow rank 0',
       );
-    const [first] = layers;
-    if (first === undefined || layers.some(({ group }) => group !== this))
+    const own = Array.isArray(layers) && layers.every((layer) => layer?.group === this);
+    const [first] = own ? layers : [];
+    if (first === undefined)
       throw new ConfigError('Expected `layers` to be the layers of this group, at least one');
     const byNumber = new Map(layers.map((layer) => [layer.native.numberInGroup, layer]));
     try {

@@ -1,10 +1,13 @@
 /// <reference lib="esnext.disposable" preserve="true" />
+import { onAbort } from './abort.js';
 import { addon } from './addon.js';
+import { expectInside, inside } from './checks.js';
 import { diagnose } from './config/diagnose.js';
-import type { MoEConfig, MoEConfigOptions } from './config.js';
+import type { MoEConfig } from './config.js';
 import { type DeviceName, deviceText, resolveDevice } from './devices.js';
-import { fromNative } from './errors.js';
+import { ClosedError, fromNative } from './errors.js';
 import type { ExpertGroup } from './group.js';
+import { factsOf } from './layer/facts.js';
 import {
   callOf,
   emptyRouting,
@@ -19,17 +22,15 @@ import {
 } from './layer/forward.js';
 import {
   type Activation,
-  type ActivationType,
-  checkParts,
   type LayerOptions,
-  type LayerParts,
-  nativeWeightGroup,
-  partsOf,
-  type WeightGroup,
+  type LoadOptions,
+  loadRows,
   type WeightType,
 } from './layer/options.js';
-import { heldExperts, nativeSetting, ownViews, type ParallelOptions } from './layer/parallel.js';
+import { heldExperts, nativeSetting, ownViews } from './layer/parallel.js';
+import { checkParts, type LayerParts, nativeSpec, partsOf } from './layer/parts.js';
 import type { NativeLayer } from './native.js';
+import { expectOptions } from './rows.js';
 import type { Tensor } from './weights.js';
 
 export type {
@@ -43,36 +44,11 @@ export type {
   Activation,
   ActivationType,
   LayerOptions,
+  LoadOptions,
   WeightGroup,
   WeightType,
 } from './layer/options.js';
 export type { ExpertPlacement } from './layer/parallel.js';
-
-/** How `MoELayer.load` and `MoECheckpoint.load` load a layer. */
-export interface LoadOptions extends ParallelOptions {
-  /** Number of the MoE layer; may be left out where the checkpoint has only one. */
-  layer?: number | undefined;
-  /** As `LayerOptions.device`. */
-  device?: DeviceName | undefined;
-  /** Defaults to the type that the layer is stored in, to float32 where its experts are of several types. */
-  weightType?: WeightType | undefined;
-  /** As `LayerOptions.weightGroup`. */
-  weightGroup?: WeightGroup | undefined;
-  /** As `LayerOptions.activationType`. */
-  activationType?: ActivationType | undefined;
-  /** As `LayerOptions.threads`. */
-  threads?: number | undefined;
-  /** As `LayerOptions.maxQueue`. */
-  maxQueue?: number | undefined;
-  /** Fields that differ from what the checkpoint's own config says. */
-  config?: Partial<MoEConfigOptions> | undefined;
-  /** Counts experts as they are prepared. What it throws ends the load. */
-  onProgress?: ((done: number, total: number) => void) | undefined;
-  /** Ends the load. */
-  signal?: AbortSignal | undefined;
-}
-
-const defaultMaxQueue = 1024;
 
 /** One Mixture-of-Experts feed-forward layer, its weights resident on one device. */
 export class MoELayer implements AsyncDisposable {
@@ -95,8 +71,8 @@ export class MoELayer implements AsyncDisposable {
   /** Numbers of the experts whose weights, or with model parallelism whose columns, are here. */
   readonly experts: readonly number[];
   /**
-   * One sentence for each field of the config that changes nothing here, and for each thing the device does otherwise
-   * than one would expect.
+   * One sentence for each field of the config that changes nothing here, for what of a checkpoint has no effect, and for
+   * each thing the device does otherwise than one would expect.
    */
   readonly diagnostics: readonly string[];
 
@@ -104,12 +80,14 @@ export class MoELayer implements AsyncDisposable {
   readonly #load: Float64Array;
   /** Of calls that have ended: making one takes longer than filling it. */
   readonly #totals: Float64Array[] = [];
+  #closed = false;
 
-  private constructor(parts: LayerParts, device: DeviceName, native: NativeLayer) {
+  private constructor(key: symbol, parts: LayerParts, device: DeviceName, native: NativeLayer) {
+    expectInside(key, 'a layer', 'MoELayer.create', 'MoELayer.load');
     this.group = parts.group;
     this.experts = Object.freeze([...heldExperts(parts.config, parts)]);
     const ofConfig = parts.group ? diagnose(parts.config, parts.group) : parts.config.diagnostics;
-    this.diagnostics = Object.freeze([...ofConfig, ...native.notes]);
+    this.diagnostics = Object.freeze([...ofConfig, ...(parts.notes ?? []), ...native.notes]);
     this.#load = new Float64Array(parts.config.expertNum);
     this.config = parts.config;
     this.hiddenSize = parts.hiddenSize;
@@ -137,27 +115,24 @@ export class MoELayer implements AsyncDisposable {
    * @throws `CheckpointError` besides what `create` throws
    */
   static async load(path: string, options: LoadOptions = {}): Promise<MoELayer> {
+    expectOptions('load', options, loadRows);
     const { MoECheckpoint } = await import('./checkpoint.js');
     await using checkpoint = await MoECheckpoint.open(path);
-    return await checkpoint.load(options.layer, options);
+    return await checkpoint.load(undefined, options);
   }
 
   /** @internal Checkpoints come in here, with views into mapped files. */
   static async fromParts(parts: LayerParts): Promise<MoELayer> {
     checkParts(parts);
-    const { signal, config, threads = 0, maxQueue = defaultMaxQueue } = parts;
+    const { config, views, group, onProgress, signal } = parts;
     signal?.throwIfAborted();
     const device = resolveDevice(parts.device);
+    const { moe, parallel: spread } = nativeSetting(config, parts);
+    const spec = nativeSpec(moe, parts, device);
+    const parallel = spread && { ...spread, facts: factsOf(config, spec, spread.expertsOfSet) };
+    const held = parallel && group ? ownViews(views, group, parallel) : views;
     const binding = addon();
     const cancellation = new binding.Cancellation();
-    const { hiddenSize, intermediateSize, sharedSize, activation, weightType, views, onProgress } =
-      parts;
-    const weightGroup = nativeWeightGroup(weightType, parts.weightGroup, device);
-    const int8Activations = parts.activationType === 'int8';
-    const sizes = { hiddenSize, intermediateSize, sharedSize, activation, weightType, weightGroup };
-    const { moe, parallel } = nativeSetting(config, sizes, parts);
-    const spec = { moe, ...sizes, int8Activations, threads, maxQueue };
-    const held = parallel && parts.group ? ownViews(views, parts.group, parallel) : views;
     const created = () =>
       binding.createLayer(
         device.backend,
@@ -169,7 +144,7 @@ export class MoELayer implements AsyncDisposable {
         parallel,
       );
     const native = await settled(created, signal, () => cancellation.cancel());
-    return new MoELayer(parts, deviceText(device), native);
+    return new MoELayer(inside, parts, deviceText(device), native);
   }
 
   /**
@@ -247,6 +222,7 @@ export class MoELayer implements AsyncDisposable {
    * @throws `GroupError`, and `ClosedError` after `close`
    */
   async totalLoad(): Promise<Float64Array> {
+    if (this.#closed) throw new ClosedError('The layer is closed');
     const total = Float64Array.from(this.#load);
     if (this.group?.workers === false) await settled(() => this.#native.sumOverGroup(total));
     return total;
@@ -257,6 +233,7 @@ export class MoELayer implements AsyncDisposable {
    * layer that is dropped without `close` is freed when it is collected.
    */
   async close(): Promise<void> {
+    this.#closed = true;
     await settled(() => this.#native.close());
   }
 
@@ -291,15 +268,16 @@ async function settled<T>(
   cancel?: () => void,
 ): Promise<T> {
   signal?.throwIfAborted();
+  let forget: (() => void) | undefined;
   try {
     const pending = start();
-    if (cancel) signal?.addEventListener('abort', cancel, { once: true });
+    if (signal && cancel) forget = onAbort(signal, cancel);
     return await pending;
   } catch (error) {
     if (signal?.aborted && (error as { code?: unknown }).code === 'ERR_MOE_ABORTED')
       throw signal.reason;
     throw fromNative(error);
   } finally {
-    if (cancel) signal?.removeEventListener('abort', cancel);
+    forget?.();
   }
 }

@@ -51,8 +51,8 @@ export interface NativeLayerSpec {
   weightType: 'float32' | 'bfloat16' | 'float16' | 'int8' | 'int4';
   /** Inputs that share a scale; 0: all of an output's, and for floats. */
   weightGroup: number;
-  /** Rows are rounded to int8 before each product. */
-  int8Activations: boolean;
+  /** `int8`: rows are rounded to int8 before each product. */
+  activationType: 'float' | 'int8';
   /** 0: all of the device's. */
   threads: number;
   /** Calls that may wait on the device before a further one fails with ERR_MOE_QUEUE_FULL. */
@@ -82,10 +82,16 @@ export interface NativeGroup {
   readonly contact: Uint8Array;
   /** Meets the others, given everybody's contact in order of ranks. */
   connect(contacts: readonly Uint8Array[]): Promise<void>;
-  /** Times exchanges: writes seconds per exchange and bytes per second. Throws while layers are on it. */
-  measure(result: Float64Array): Promise<void>;
+  /** Times exchanges. Throws while layers are on it. */
+  measure(): Promise<NativeLinkCost>;
   /** Leaves when all do. Throws while layers are on it. Safe to call twice. */
   close(): Promise<void>;
+}
+
+/** What an exchange between ranks costs. */
+export interface NativeLinkCost {
+  secondsPerExchange: number;
+  bytesPerSecond: number;
 }
 
 export interface NativeGroupOptions {
@@ -107,6 +113,8 @@ export interface NativeParallel {
   /** compCommParallelDegree, 1 without compCommParallel. */
   chunks: number;
   groupWise: boolean;
+  /** Lines `name=value` of all that describes the layer: those of every rank must be the same. */
+  facts: string;
 }
 
 export interface NativeLayer {

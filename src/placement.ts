@@ -1,6 +1,8 @@
-import { expectInteger, expectNumber, expectOptions, unexpected } from './checks.js';
+import { isTypedArray } from 'node:util/types';
+import { expectInteger, expectNumber, unexpected } from './checks.js';
 import { ConfigError } from './errors.js';
-import type { ExpertPlacement } from './layer/parallel.js';
+import { type ExpertPlacement, expectPlacement } from './layer/parallel.js';
+import { expectOptions, integer, other, type Rows } from './rows.js';
 
 /** What `planPlacement` places experts for. */
 export interface PlacementOptions {
@@ -31,7 +33,13 @@ export interface PlacementPlan extends ExpertPlacement {
   imbalanceAfter: number;
 }
 
-const names: readonly (keyof PlacementOptions)[] = ['ranks', 'slots', 'nodes', 'groups', 'current'];
+export const placementRows: Rows<PlacementOptions> = {
+  ranks: { kind: integer(1), required: true },
+  slots: { kind: integer(1) },
+  nodes: { kind: integer(1) },
+  groups: { kind: integer(1) },
+  current: { kind: other(expectPlacement) },
+};
 
 /**
  * Which experts to replicate and where to put them so that ranks have even work. Deterministic: ties go to the lower
@@ -46,7 +54,7 @@ const names: readonly (keyof PlacementOptions)[] = ['ranks', 'slots', 'nodes', '
  * @throws `ConfigError`
  */
 export function planPlacement(load: ArrayLike<number>, options: PlacementOptions): PlacementPlan {
-  expectOptions('planPlacement', options, names);
+  expectOptions('planPlacement', options, placementRows);
   const weights = checkedLoad(load);
   const { ranks, slots, nodes, groups } = resolved(weights.length, options);
   const expertsOfRank: number[][] = [];
@@ -57,6 +65,10 @@ export function planPlacement(load: ArrayLike<number>, options: PlacementOptions
   const replicas = weights.map(() => 0);
   for (const expert of expertsOfRank.flat()) replicas[expert] = (replicas[expert] as number) + 1;
   const before = options.current?.expertsOfRank ?? consecutive(weights.length, ranks);
+  if (before.length !== ranks)
+    throw new ConfigError(
+      `Expected \`current.expertsOfRank\` to have a list for each of ${ranks} ranks, got ${before.length}`,
+    );
   return {
     expertsOfRank,
     replicas,
@@ -65,19 +77,30 @@ export function planPlacement(load: ArrayLike<number>, options: PlacementOptions
   };
 }
 
+const TypedArray = Object.getPrototypeOf(Uint8Array) as new () => ArrayLike<number>;
+
 function checkedLoad(load: unknown): number[] {
-  const { length } = (load ?? {}) as Partial<ArrayLike<number>>;
-  if (typeof load !== 'object' || !Number.isSafeInteger(length) || length === 0)
-    throw unexpected('load', 'the tokens of each expert', load);
-  const weights = Array.from(load as ArrayLike<number>);
-  for (const [expert, tokens] of weights.entries())
+  const wrong = () => unexpected('load', 'the tokens of each expert', load);
+  // A Proxy of a typed array has no length, and no memory.
+  if (
+    typeof load !== 'object' ||
+    load === null ||
+    (load instanceof TypedArray && !isTypedArray(load))
+  )
+    throw wrong();
+  const { length } = load as Partial<ArrayLike<unknown>>;
+  if (!Number.isSafeInteger(length) || (length as number) < 1) throw wrong();
+  const weights: number[] = [];
+  for (let expert = 0; expert < (length as number); expert++) {
+    const tokens = (load as ArrayLike<unknown>)[expert];
     expectNumber(`load[${expert}]`, tokens, { atLeast: 0 });
+    weights.push(tokens);
+  }
   return weights;
 }
 
 function resolved(experts: number, options: PlacementOptions) {
   const { ranks, nodes = 1 } = options;
-  expectInteger('ranks', ranks, 1);
   const { slots = Math.ceil(experts / ranks) * ranks, groups = nodes } = options;
   expectInteger('slots', slots, experts, experts * ranks);
   expectInteger('nodes', nodes, 1, ranks);

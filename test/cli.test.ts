@@ -47,12 +47,20 @@ test.each([
   ],
   [
     [...runArguments, '--layer', '0', '--weight-type', 'float8'],
-    'Allowed choices are float32, bfloat16, float16',
+    'Expected one of float32, bfloat16, float16',
   ],
   [[...runArguments, '--layer', '0', '--set', 'capacity'], 'Expected name=value, got `capacity`'],
   [
     [...runArguments, '--layer', '0', '--set', 'capacity_facto=1'],
     'did you mean `capacity_factor`?',
+  ],
+  [
+    [...runArguments, '--layer', '0', '--set', 'capacity_factor=abc'],
+    'Expected `capacityFactor` to be a finite number, got `abc` (string)',
+  ],
+  [
+    [...runArguments, '--layer', '0', '--set', 'num_experts_chosen=9'],
+    'Expected `numExpertsChosen` to be at most `expertNum` (8), got `9` (number)',
   ],
   [[...runArguments, '--layer', '0', '--set', 'aux_loss_types=['], '`aux_loss_types=[`: '],
   [[...runArguments, '--layer', '0', '--device', 'gpu'], "'cuda:N'"],
@@ -63,7 +71,7 @@ test.each([
   ],
   [['bench', '--shape', 'gpt-5'], 'Allowed choices are bench-small'],
   [['bench', '--experts', '2', '--top-k', '4'], "option '--top-k' is 4, more than the 2 experts"],
-  [['bench', '--peers', 'ggml:q9'], 'got `ggml:q9`'],
+  [['bench', '--set', 'num_experts_chosen=999'], 'Expected `numExpertsChosen` to be at most'],
 ])('wrong usage ends with 2 and one line that says what is wrong: %j', async (args, message) => {
   const { code, stdout, stderr } = await nodeMoe(args);
   expect(code).toBe(2);

@@ -420,7 +420,7 @@ describe('abort', () => {
   test('creating a layer can be aborted', async () => {
     const controller = new AbortController();
     controller.abort(new Error('stop'));
-    const { partsOf } = await import('../src/layer/options.js');
+    const { partsOf } = await import('../src/layer/parts.js');
     const parts = { ...partsOf(smallLayer()), signal: controller.signal };
     await expect(MoELayer.fromParts(parts)).rejects.toThrow('stop');
   });

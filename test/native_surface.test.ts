@@ -1,66 +1,291 @@
-// The TypeScript that declares the addon and the C++ that makes it name the same things: nothing is passed that is not read,
-// nothing is read that is not passed.
-import { readdirSync, readFileSync } from 'node:fs';
+// What crosses between src/native.ts and native/addon, watched while it crosses: every interface is declared there as the
+// addon reads it or makes it.
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import ts from 'typescript';
-import { describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  loadNative,
+  type NativeCall,
+  type NativeGroup,
+  type NativeGroupOptions,
+  type NativeLayer,
+  type NativeLayerSpec,
+} from '../src/native.js';
+import type {
+  ExpertView,
+  LayerWeightViews,
+  MatrixView,
+  PackedView,
+  VectorView,
+} from '../src/weights.js';
 import { root } from './fixtures/command_line.js';
+import { Surface, withEachWord, withoutEachField } from './support/surface.js';
 
-const addon = readdirSync(join(root, 'native/addon'))
-  .filter((file) => /\.(cc|h)$/.test(file))
-  .map((file) => readFileSync(join(root, 'native/addon', file), 'utf8'))
-  .join('\n');
+const surface = new Surface('src/native.ts');
+const binding = loadNative();
+const [experts, hidden, width] = [2, 4, 8];
+const folder = mkdtempSync(join(tmpdir(), 'node-moe-'));
 
-/** Members of the interfaces of a file that cross into native code or come from it. */
-function declaredIn(file: string, crosses: (name: string) => boolean): Set<string> {
-  const source = ts.createSourceFile(
-    file,
-    readFileSync(join(root, file), 'utf8'),
-    ts.ScriptTarget.ES2022,
+const spec: NativeLayerSpec = {
+  moe: {
+    expertNum: experts,
+    capacityFactor: -1,
+    auxLossFactor: 0.05,
+    numExpertsChosen: 1,
+    tokensPerGroup: 0,
+    routingPolicy: 'TopkRouterV1',
+    useGatingSigmoid: false,
+    topkMethod: 'greedy',
+    nGroup: 1,
+    topkGroup: 1,
+    excludeMaskedGroups: false,
+    balanceViaTopkBias: true,
+    normTopkProb: true,
+    normTopkEpsilon: 0,
+    routedScalingFactor: 1,
+    enableSdrop: false,
+    capacityMultiple: 1,
+    auxLosses: [{ factor: 0.1, expertGroups: 1 }],
+    zLossFactor: 0,
+  },
+  hiddenSize: hidden,
+  intermediateSize: width,
+  sharedSize: width,
+  activation: 'swiglu',
+  weightType: 'float32',
+  weightGroup: 0,
+  int8Activations: false,
+  threads: 1,
+  maxQueue: 8,
+};
+
+const memory = new Float32Array(64);
+const matrix = (outFeatures: number, inFeatures: number): MatrixView => ({
+  source: memory,
+  byteOffset: 0,
+  dtype: 'float32',
+  outFeatures,
+  inFeatures,
+  outStride: inFeatures,
+  inStride: 1,
+  scales: {
+    source: memory,
+    byteOffset: 0,
+    dtype: 'float32',
+    outBlock: outFeatures,
+    inBlock: inFeatures,
+    outStride: 1,
+    inStride: 1,
+  },
+});
+const vector = (size: number): VectorView => ({
+  source: memory,
+  byteOffset: 0,
+  dtype: 'float32',
+  size,
+  stride: 1,
+});
+const expert: ExpertView = {
+  gate: matrix(width, hidden),
+  up: matrix(width, hidden),
+  down: matrix(hidden, width),
+  gateBias: vector(width),
+  upBias: vector(width),
+  downBias: vector(hidden),
+};
+const weights: LayerWeightViews = {
+  router: matrix(experts, hidden),
+  routerBias: vector(experts),
+  routerCorrectionBias: vector(experts),
+  experts: [expert, expert],
+  shared: expert,
+  sharedRouter: matrix(1, hidden),
+};
+const plain = { experts: [expert, expert], router: matrix(experts, hidden), shared: expert };
+
+const call = (): Required<Omit<NativeCall, 'cancellation'>> => ({
+  hidden: new Float32Array(hidden),
+  dtype: 'float32',
+  tokens: 1,
+  output: new Float32Array(hidden),
+  expertIds: new Int32Array(1),
+  weights: new Float32Array(1),
+  expertLoad: new Uint32Array(experts),
+  totals: new Float64Array(4),
+});
+const groupOptions: NativeGroupOptions = {
+  rank: 0,
+  size: 1,
+  modelParallel: 1,
+  led: false,
+  timeoutMs: 1000,
+  transport: 'gloo',
+  address: '127.0.0.1',
+};
+const create = (spec: unknown, weights: unknown): Promise<NativeLayer> =>
+  binding.createLayer('cpu', 0, spec as NativeLayerSpec, weights as LayerWeightViews);
+
+let layer: NativeLayer;
+let packed: PackedView;
+let group: NativeGroup;
+
+/** Calls all that is declared, with all that may be given. */
+beforeAll(async () => {
+  const native = surface.watch('NativeBinding', binding);
+  await native.call('devices');
+  await native.call('measureMachinePeak', 1, 0.01);
+  const cancellation = await native.construct('Cancellation');
+  layer = (await native.call(
+    'createLayer',
+    ...(['cpu', 0, spec, weights, () => {}, cancellation] as const),
+  )) as NativeLayer;
+
+  const watched = surface.watch('NativeLayer', layer);
+  await watched.call('forward', { ...call(), cancellation });
+  await watched.call('forwardSync', call());
+  await surface.watch('NativeCancellation', cancellation).call('cancel');
+
+  await native.call('addPluginFolder', folder);
+  const path = join(folder, 'packed');
+  const { layout, parts } = (await watched.call('packed')) as ReturnType<NativeLayer['packed']>;
+  const bytes: Uint8Array[] = [];
+  const placed: { name: string; byteOffset: number; byteLength: number }[] = [];
+  let byteOffset = 0;
+  for (const [index, { name, byteLength }] of parts.entries()) {
+    const padded = new Uint8Array(Math.ceil(byteLength / 64) * 64);
+    padded.set((await watched.call('readPacked', index, 0, byteLength)) as Uint8Array);
+    bytes.push(padded);
+    placed.push({ name, byteOffset, byteLength });
+    byteOffset += padded.length;
+  }
+  writeFileSync(path, Buffer.concat(bytes));
+  const file = (await native.call('mapFile', path)) as ReturnType<typeof binding.mapFile>;
+  await surface.watch('NativeFile', file).call('read', 0, 1);
+  packed = { layout, parts: placed.map((part) => ({ ...part, source: file })) };
+  const again = await native.call('createLayer', 'cpu', 0, spec, { packed });
+  await surface.watch('NativeLayer', again as NativeLayer).call('close');
+
+  group = (await native.construct('Group', groupOptions)) as NativeGroup;
+  const joining = surface.watch('NativeGroup', group);
+  await joining.call('connect', [group.contact]);
+  await joining.call('measure');
+  const parallel = { group, expertsOfSet: [new Int32Array([0, 1])], chunks: 1, groupWise: false };
+  const shared = (await native.call(
+    'createLayer',
+    ...(['cpu', 0, spec, weights, undefined, undefined, parallel] as const),
+  )) as NativeLayer;
+  const onGroup = surface.watch('NativeLayer', shared);
+  await onGroup.call('sumOverGroup', new Float64Array(experts));
+  await onGroup.call('close');
+  await joining.call('close');
+  const other = (await native.call('mapFile', path)) as ReturnType<typeof binding.mapFile>;
+  await surface.watch('NativeFile', other).call('close');
+});
+
+afterAll(async () => {
+  await layer.close();
+  rmSync(folder, { recursive: true });
+});
+
+test('every function is called here, but that which needs another rank', () => {
+  expect(surface.uncalled()).toEqual(['NativeLayer.nextCall']);
+});
+
+test('what the addon gives is what is declared', () => {
+  expect([...surface.given]).toEqual(
+    expect.arrayContaining([
+      ...[
+        'NativeBinding',
+        'NativeBackendStatus',
+        'NativeDevice',
+        'NativeMachinePeak',
+        'NativeFile',
+      ],
+      ...['NativeLayer', 'NativeCancellation', 'NativeGroup', 'NativeLinkCost'],
+    ]),
   );
-  const names = new Set<string>();
-  const collect = (node: ts.Node): void => {
-    if ((ts.isPropertySignature(node) || ts.isMethodSignature(node)) && ts.isIdentifier(node.name))
-      names.add(node.name.text);
-    ts.forEachChild(node, collect);
-  };
-  for (const statement of source.statements)
-    if (ts.isInterfaceDeclaration(statement) && crosses(statement.name.text)) collect(statement);
-  return names;
-}
+  expect(surface.differences).toEqual([]);
+});
 
-const declared = new Set([
-  ...declaredIn('src/native.ts', () => true),
-  ...declaredIn('src/weights.ts', (name) => name.endsWith('View') || name.endsWith('Views')),
-]);
-
-const read = /\b(?:read_\w+|\w*tensor|optional\w*)(?:<\w+>)?\(\s*\w+,\s*"(\w+)"/g;
-const touched = /\.(?:Get|Set|Has)\(\s*"(\w+)"|Instance(?:Method|Accessor)[^"]*"(\w+)"/g;
-const used = new Set(
-  [...addon.matchAll(read), ...addon.matchAll(touched)].map(([, a, b]) => (a ?? b) as string),
-);
-
-describe('names', () => {
-  test('there are many', () => {
-    expect(declared.size).toBeGreaterThan(60);
-    expect(used.size).toBeGreaterThan(60);
+describe('the addon reads what is declared, and nothing else', () => {
+  test.each([
+    ...['NativeLayerSpec', 'NativeMoEConfig', 'NativeCall', 'NativeGroupOptions'],
+    ...['NativeParallel', 'LayerWeightViews', 'ExpertView', 'MatrixView', 'ScalesView'],
+    ...['VectorView', 'PackedView'],
+  ])('%s', (name) => {
+    expect([...(surface.read.get(name) ?? [])].sort()).toEqual(surface.fieldsOf(name));
   });
 
-  test('every name that C++ reads or sets is declared in TypeScript', () => {
-    const ofErrors = ['code'];
-    expect([...used].filter((name) => !declared.has(name) && !ofErrors.includes(name))).toEqual([]);
-  });
-
-  test('every name that TypeScript declares stands in the C++ of the addon', () => {
-    expect([...declared].filter((name) => !addon.includes(`"${name}"`))).toEqual([]);
+  test('and no other interface', () => {
+    for (const [name, read] of surface.read)
+      expect([...read].sort(), name).toEqual(surface.fieldsOf(name));
   });
 });
 
-test('every text that C++ takes for an enumeration is one that TypeScript knows', () => {
-  const known = ['src/native.ts', 'src/weights.ts', 'src/config/fields.ts', 'src/layer/options.ts']
+describe('the addon needs what is not optional, and nothing else', () => {
+  const small = { hidden: new Float32Array(hidden), dtype: 'float32', tokens: 1 };
+
+  test('of a layer', async () => {
+    await (await create(spec, plain)).close();
+    const left = withoutEachField(surface, 'NativeLayerSpec', spec);
+    expect(left.length).toBeGreaterThan(25);
+    for (const { path, value } of left)
+      await expect(async () => create(value, plain), path).rejects.toThrow();
+  });
+
+  test('of weights', async () => {
+    for (const { path, value } of withoutEachField(surface, 'LayerWeightViews', plain))
+      await expect(async () => create(spec, value), path).rejects.toThrow();
+    for (const { path, value } of withoutEachField(surface, 'PackedView', packed))
+      await expect(async () => create(spec, { packed: value }), path).rejects.toThrow();
+  });
+
+  test('of a call', async () => {
+    await layer.forward(small as NativeCall);
+    for (const { path, value } of withoutEachField(surface, 'NativeCall', small))
+      expect(() => layer.forward(value as NativeCall), path).toThrow();
+  });
+
+  test('of a group', () => {
+    for (const { path, value } of withoutEachField(surface, 'NativeGroupOptions', groupOptions))
+      expect(() => new binding.Group(value as NativeGroupOptions), path).toThrow();
+  });
+});
+
+test('the addon knows every word that is declared', async () => {
+  const cases = withEachWord(surface, 'NativeLayerSpec', spec);
+  expect(cases.length).toBeGreaterThan(15);
+  const words: [string, () => unknown][] = [
+    ...cases.map(({ path, value }): [string, () => unknown] => [path, () => create(value, plain)]),
+    ...withEachWord(surface, 'LayerWeightViews', plain).map(
+      ({ path, value }): [string, () => unknown] => [path, () => create(spec, value)],
+    ),
+    ...withEachWord(surface, 'NativeCall', call()).map(
+      ({ path, value }): [string, () => unknown] => [
+        path,
+        () => layer.forward(value as NativeCall),
+      ],
+    ),
+  ];
+  for (const [path, made] of words) {
+    const outcome = await Promise.resolve()
+      .then(made)
+      .catch((error: Error) => error.message);
+    expect(String(outcome), path).not.toContain('known words');
+  }
+});
+
+test('every word that the addon knows is declared', () => {
+  const declared = ['src/native.ts', 'src/weights.ts']
     .map((file) => readFileSync(join(root, file), 'utf8'))
     .join('\n');
-  const texts = [...addon.matchAll(/\{"(\w+)",\s*\w+::k\w+\}/g)].map(([, text]) => text as string);
-  expect(texts.length).toBeGreaterThan(20);
-  expect(texts.filter((text) => !known.includes(`'${text}'`))).toEqual([]);
+  const source = ['arguments.cc', 'create_job.cc', 'group_object.cc', 'forward_job.cc']
+    .map((file) => readFileSync(join(root, 'native/addon', file), 'utf8'))
+    .join('\n');
+  const known = [...source.matchAll(/\{"(\w+)",\s*(?:\w+::k\w+|true|false)\}/g)].map(
+    ([, word]) => word,
+  );
+  expect(known.length).toBeGreaterThan(20);
+  expect(known.filter((word) => !declared.includes(`'${word}'`))).toEqual([]);
 });

@@ -273,7 +273,7 @@ LayerSpec read_spec(Napi::Object from) {
                                             {"int8", WeightType::kInt8},
                                             {"int4", WeightType::kInt4}});
   spec.weight_group = static_cast<int32_t>(read_integer(from, "weightGroup", 0, 128));
-  spec.int8_activations = read_flag(from, "int8Activations");
+  spec.int8_activations = read_word<bool>(from, "activationType", {{"float", false}, {"int8", true}});
   spec.threads = static_cast<int32_t>(read_integer(from, "threads", 0, 4096));
   return spec;
 }

@@ -46,7 +46,35 @@ void EnvironmentJob::cancel(ErrorCode reason) {
   if (!withdraw_if_waiting(reason)) stop().request_stop();
 }
 
-void EnvironmentJob::request_report() { environment_.report(*this); }
+void EnvironmentJob::report(int64_t done, int64_t total) {
+  done_ = done;
+  total_ = total;
+  environment_.report(*this);
+}
+
+void EnvironmentJob::tell_progress(Napi::Env env) {
+  const int64_t done = done_.load(), total = total_.load();
+  if (listener_.IsEmpty() || done == told_ || thrown_) return;
+  told_ = done;
+  try {
+    listener_.Call(
+        {Napi::Number::New(env, static_cast<double>(done)), Napi::Number::New(env, static_cast<double>(total))});
+  } catch (const Napi::Error& thrown) {
+    thrown_ = thrown;
+    cancel(ErrorCode::kAborted);
+  }
+}
+
+void EnvironmentJob::settle(Napi::Env env) {
+  if (!deferred_) return;  // the environment was ending when it was queued
+  if (!error_) tell_progress(env);
+  if (thrown_)
+    deferred_->Reject(thrown_->Value());
+  else if (error_)
+    deferred_->Reject(to_js(env, error_).Value());
+  else
+    deferred_->Resolve(result(env));
+}
 
 Environment::Environment(Napi::Env env) : env_(env) {
   const auto settle = [](napi_env raw, napi_value, void* context, void*) {
@@ -61,7 +89,7 @@ Environment::Environment(Napi::Env env) : env_(env) {
       env, [](void* self) { static_cast<Environment*>(self)->shut_down(); }, this);
 }
 
-void Environment::start(const std::shared_ptr<EnvironmentJob>& job, size_t max_waiting) {
+Napi::Promise Environment::start(const std::shared_ptr<EnvironmentJob>& job, size_t max_waiting) {
   const auto place = pending_.emplace(job.get(), job).first;
   try {
     job->device_->lane().submit(*job, max_waiting);
@@ -70,6 +98,8 @@ void Environment::start(const std::shared_ptr<EnvironmentJob>& job, size_t max_w
     throw;
   }
   if (pending_.size() == 1) napi_ref_threadsafe_function(env_, settle_);
+  // Only now: one that is never settled is never freed. The job is settled on this thread, so not before.
+  return job->deferred_.emplace(env_).Promise();
 }
 
 void Environment::run(const std::shared_ptr<EnvironmentJob>& job, size_t max_waiting) {
@@ -116,12 +146,12 @@ void Environment::settle_ended(Napi::Env env) {
   }
   const Napi::HandleScope scope(env);
   for (EnvironmentJob* const key : reporting)
-    if (pending_.contains(key)) unless_torn_down([&] { key->report(env); });
+    if (pending_.contains(key)) unless_torn_down([&] { key->tell_progress(env); });
   for (EnvironmentJob* const key : ended) {
     const auto node = pending_.extract(key);
     if (node.empty()) continue;
     if (pending_.empty()) napi_unref_threadsafe_function(env_, settle_);
-    unless_torn_down([&] { node.mapped()->settle(env, node.mapped()->error_); });
+    unless_torn_down([&] { node.mapped()->settle(env); });
   }
 }
 

@@ -5,7 +5,11 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <type_traits>
 #include <unordered_map>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "addon/device_lane.h"
@@ -15,8 +19,8 @@ namespace moe {
 
 class Environment;
 
-// A job whose end an environment waits for. Made, settled and destroyed on the JS thread, so that it may hold
-// references; only `work` runs on the lane.
+// A job whose end an environment waits for, and the promise that its end settles. Made, settled and destroyed on the JS
+// thread, so that it may hold references; only `work` runs on the lane.
 class EnvironmentJob : public Job {
  public:
   EnvironmentJob(Environment& environment, std::shared_ptr<DeviceLane> device)
@@ -30,25 +34,34 @@ class EnvironmentJob : public Job {
   // The same, or asks it to stop if it runs.
   void cancel(ErrorCode reason);
 
-  // On the JS thread, some time after `request_report` on the lane; never after `settle`.
-  virtual void report(Napi::Env) {}
+  // Has `listener`, (done, total) => void, hear of progress. What it throws stops the job and rejects the promise.
+  void on_progress(Napi::Function listener) { listener_ = Napi::Persistent(listener); }
 
-  // On the JS thread, once, after the end. `error` is null when the work succeeded.
-  virtual void settle(Napi::Env env, std::exception_ptr error) = 0;
+  // On the lane, while it works.
+  DeviceLane& device() { return *device_; }
+  void report(int64_t done, int64_t total);
 
  protected:
-  virtual void work() = 0;  // on the lane
-  DeviceLane& device() { return *device_; }
-  void request_report();
+  virtual void work() = 0;                        // on the lane
+  virtual Napi::Value result(Napi::Env env) = 0;  // what the promise is resolved with
 
  private:
   friend class Environment;
 
+  void tell_progress(Napi::Env env);
+  void settle(Napi::Env env);  // once, after the end
+
   Environment& environment_;
   std::shared_ptr<DeviceLane> device_;
+  std::optional<Napi::Promise::Deferred> deferred_;
   std::exception_ptr error_;
   bool blocks_ = false;  // the JS thread waits for it, and nothing else
   std::atomic<bool> has_ended_{false};
+
+  Napi::FunctionReference listener_;
+  std::optional<Napi::Error> thrown_;  // by the listener
+  std::atomic<int64_t> done_{0}, total_{0};
+  int64_t told_ = -1;
 };
 
 class Environment {
@@ -58,8 +71,8 @@ class Environment {
 
   static Environment& of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
-  // Queues the job; it is settled by the event loop, which stays alive until then. Throws kQueueFull.
-  void start(const std::shared_ptr<EnvironmentJob>& job, size_t max_waiting);
+  // Queues the job; its promise is settled by the event loop, which stays alive until then. Throws kQueueFull.
+  Napi::Promise start(const std::shared_ptr<EnvironmentJob>& job, size_t max_waiting);
   // Queues the job and blocks until it has ended; rethrows its error. It is not settled.
   void run(const std::shared_ptr<EnvironmentJob>& job, size_t max_waiting);
 
@@ -83,5 +96,55 @@ class Environment {
   std::vector<EnvironmentJob*> ended_;
   std::vector<EnvironmentJob*> reporting_;
 };
+
+struct Undefined {
+  Napi::Value operator()(Napi::Env env) const { return env.Undefined(); }
+};
+
+// `work(job)` on the device's lane, then, on the JS thread, `to_js(env, what it gave)`, or `to_js(env)` where it gives
+// nothing. What the two hold is let go on the JS thread: references to what is borrowed from JavaScript belong there.
+template <class Work, class ToJs = Undefined>
+std::shared_ptr<EnvironmentJob> make_job(Napi::Env env, std::shared_ptr<DeviceLane> device, Work work,
+                                         ToJs to_js = {}) {
+  using Given = std::invoke_result_t<Work&, EnvironmentJob&>;
+  class MadeJob final : public EnvironmentJob {
+   public:
+    MadeJob(Environment& environment, std::shared_ptr<DeviceLane> device, Work work, ToJs to_js)
+        : EnvironmentJob(environment, std::move(device)), work_(std::move(work)), to_js_(std::move(to_js)) {}
+
+   private:
+    void work() override {
+      if constexpr (std::is_void_v<Given>)
+        work_(*this);
+      else
+        given_.emplace(work_(*this));
+    }
+    Napi::Value result(Napi::Env env) override {
+      if constexpr (std::is_void_v<Given>)
+        return to_js_(env);
+      else
+        return to_js_(env, *given_);
+    }
+
+    Work work_;
+    ToJs to_js_;
+    std::optional<std::conditional_t<std::is_void_v<Given>, std::monostate, Given>> given_;
+  };
+  return std::make_shared<MadeJob>(Environment::of(env), std::move(device), std::move(work), std::move(to_js));
+}
+
+// A promise of what such a job gives.
+template <class Work, class ToJs = Undefined>
+Napi::Promise run_on(Napi::Env env, std::shared_ptr<DeviceLane> device, Work work, ToJs to_js = {},
+                     size_t max_waiting = SIZE_MAX) {
+  return Environment::of(env).start(make_job(env, std::move(device), std::move(work), std::move(to_js)), max_waiting);
+}
+
+// A promise that is resolved already.
+inline Napi::Promise resolved(Napi::Env env) {
+  const auto done = Napi::Promise::Deferred::New(env);
+  done.Resolve(env.Undefined());
+  return done.Promise();
+}
 
 }  // namespace moe

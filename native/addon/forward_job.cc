@@ -1,12 +1,11 @@
 #include "addon/forward_job.h"
 
 #include "addon/arguments.h"
-#include "addon/errors.h"
 
 namespace moe {
 namespace {
 
-constexpr size_t kNumTotals = 4;
+constexpr size_t kNumTotals = 4;  // auxLoss, zLoss, droppedChoices, capacity
 
 template <class T>
 T* array_or_null(Napi::Object call, const char* name, napi_typedarray_type type, size_t count) {
@@ -18,12 +17,8 @@ T* array_or_null(Napi::Object call, const char* name, napi_typedarray_type type,
 
 }  // namespace
 
-ForwardJob::ForwardJob(Environment& environment, std::shared_ptr<LiveLayer> live, Napi::Object owner, Napi::Object call)
-    : EnvironmentJob(environment, live->device),
-      live_(std::move(live)),
-      owner_(Napi::Persistent(owner)),
-      call_(Napi::Persistent(call)) {
-  const LayerSpec& spec = live_->spec;
+std::shared_ptr<EnvironmentJob> forward_job(std::shared_ptr<LiveLayer> live, Napi::Object owner, Napi::Object call) {
+  const LayerSpec& spec = live->spec;
   const DType dtype = read_dtype(call, "dtype");
   const int64_t tokens = read_integer(call, "tokens", 0, INT32_MAX);
   const auto values = static_cast<size_t>(tokens) * static_cast<size_t>(spec.hidden_size);
@@ -31,33 +26,27 @@ ForwardJob::ForwardJob(Environment& environment, std::shared_ptr<LiveLayer> live
   const auto hidden =
       read_array(call, "hidden", dtype == DType::kFloat32 ? napi_float32_array : napi_uint16_array, values);
   if (!hidden) throw Error(ErrorCode::kShape, "Expected `hidden` to be a typed array");
-  batch_ = {hidden->data, dtype, tokens};
-  out_.output = array_or_null<float>(call, "output", napi_float32_array, values);
-  out_.expert_ids = array_or_null<int32_t>(call, "expertIds", napi_int32_array, slots);
-  out_.weights = array_or_null<float>(call, "weights", napi_float32_array, slots);
-  out_.expert_load =
+  const HostBatch batch{hidden->data, dtype, tokens};
+  ForwardOutput out;
+  out.output = array_or_null<float>(call, "output", napi_float32_array, values);
+  out.expert_ids = array_or_null<int32_t>(call, "expertIds", napi_int32_array, slots);
+  out.weights = array_or_null<float>(call, "weights", napi_float32_array, slots);
+  out.expert_load =
       array_or_null<uint32_t>(call, "expertLoad", napi_uint32_array, static_cast<size_t>(spec.moe.expert_num));
-  totals_ = array_or_null<double>(call, "totals", napi_float64_array, kNumTotals);
-}
-
-Napi::Promise ForwardJob::promise(Napi::Env env) { return deferred_.emplace(env).Promise(); }
-
-void ForwardJob::work() {
-  RoutingTotals totals{};
-  if (totals_) out_.totals = &totals;
-  live_->layer->forward(device().workspace(), batch_, out_, stop().get_token());
-  if (!totals_) return;
-  totals_[0] = totals.aux_loss;
-  totals_[1] = totals.z_loss;
-  totals_[2] = static_cast<double>(totals.dropped_choices);
-  totals_[3] = static_cast<double>(totals.capacity);
-}
-
-void ForwardJob::settle(Napi::Env env, std::exception_ptr error) {
-  if (error)
-    deferred_->Reject(to_js(env, error).Value());
-  else
-    deferred_->Resolve(env.Undefined());
+  double* const totals = array_or_null<double>(call, "totals", napi_float64_array, kNumTotals);
+  const auto device = live->device;
+  return make_job(owner.Env(), device,
+                  [live = std::move(live), keep = std::pair(Napi::Persistent(owner), Napi::Persistent(call)), batch,
+                   out, totals](EnvironmentJob& job) mutable {
+                    RoutingTotals of_batch{};
+                    if (totals) out.totals = &of_batch;
+                    live->layer->forward(job.device().workspace(), batch, out, job.stop().get_token());
+                    if (!totals) return;
+                    totals[0] = of_batch.aux_loss;
+                    totals[1] = of_batch.z_loss;
+                    totals[2] = static_cast<double>(of_batch.dropped_choices);
+                    totals[3] = static_cast<double>(of_batch.capacity);
+                  });
 }
 
 }  // namespace moe

@@ -1,7 +1,6 @@
 #include "addon/group_object.h"
 
 #include <cstring>
-#include <functional>
 
 #include "addon/arguments.h"
 #include "addon/environment.h"
@@ -12,35 +11,6 @@ namespace {
 
 constexpr napi_type_tag kGroupTag = {0x6d6f652d67726f75, 0x70c3a51f0e7d4b92};
 
-// Something that a group does on its own thread.
-class GroupJob final : public EnvironmentJob {
- public:
-  GroupJob(Environment& environment, Napi::Env env, const std::shared_ptr<LiveGroup>& live, Napi::Object owner,
-           std::function<void(LiveGroup&)> body)
-      : EnvironmentJob(environment, live->lane),
-        live_(live),
-        owner_(Napi::Persistent(owner)),
-        deferred_(env),
-        body_(std::move(body)) {}
-
-  Napi::Promise promise() { return deferred_.Promise(); }
-
-  void settle(Napi::Env env, std::exception_ptr error) override {
-    if (error)
-      deferred_.Reject(to_js(env, error).Value());
-    else
-      deferred_.Resolve(env.Undefined());
-  }
-
- private:
-  void work() override { body_(*live_); }
-
-  std::shared_ptr<LiveGroup> live_;
-  Napi::ObjectReference owner_;
-  Napi::Promise::Deferred deferred_;
-  std::function<void(LiveGroup&)> body_;
-};
-
 std::vector<uint8_t> bytes_of(Napi::Value value) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
     throw Error(ErrorCode::kShape, "Expected each contact to be a Uint8Array");
@@ -49,6 +19,17 @@ std::vector<uint8_t> bytes_of(Napi::Value value) {
 }
 
 }  // namespace
+
+// What the group does on its own thread. The object lives until then.
+template <class Work, class ToJs>
+Napi::Promise GroupObject::run(const Napi::CallbackInfo& info, Work work, ToJs to_js) {
+  return run_on(
+      info.Env(), live_->lane,
+      [live = live_, owner = Napi::Persistent(Value()), work = std::move(work)](EnvironmentJob&) {
+        return work(*live);
+      },
+      std::move(to_js));
+}
 
 Napi::Function GroupObject::define(Napi::Env env) {
   return DefineClass(
@@ -107,55 +88,39 @@ Napi::Value GroupObject::connect(const Napi::CallbackInfo& info) {
     const auto list = info[0].As<Napi::Array>();
     std::vector<std::vector<uint8_t>> contacts;
     for (uint32_t i = 0; i < list.Length(); ++i) contacts.push_back(bytes_of(list.Get(i)));
-    const auto body = [contacts = std::move(contacts)](LiveGroup& live) {
+    return run(info, [contacts = std::move(contacts)](LiveGroup& live) {
       const std::unique_ptr<Transport> transport = std::move(live.transport);
       if (transport) live.group = std::make_shared<ExpertGroup>(transport->connect(contacts), live.shape);
-    };
-    const auto job = std::make_shared<GroupJob>(Environment::of(info.Env()), info.Env(), live_, Value(), body);
-    Environment::of(info.Env()).start(job, SIZE_MAX);
-    return job->promise();
+    });
   });
 }
 
-// (result: Float64Array of 2) -> Promise<void>
 Napi::Value GroupObject::measure(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     if (!live_ || !live_->group) throw Error(ErrorCode::kClosed, "The group is closed");
     live_->group->expect_no_layers();
-    if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_float64_array ||
-        info[0].As<Napi::TypedArray>().ElementLength() != 2)
-      throw Error(ErrorCode::kShape, "Expected a Float64Array of 2");
-    auto array = info[0].As<Napi::Float64Array>();
-    const auto keep = std::make_shared<Napi::Reference<Napi::Float64Array>>(Napi::Persistent(array));
-    double* const result = array.Data();
-    const auto job = std::make_shared<GroupJob>(Environment::of(info.Env()), info.Env(), live_, Value(),
-                                                [keep, result](LiveGroup& live) {
-                                                  const LinkCost cost = live.group->measure();
-                                                  result[0] = cost.seconds_per_exchange;
-                                                  result[1] = cost.bytes_per_second;
-                                                });
-    Environment::of(info.Env()).start(job, SIZE_MAX);
-    return job->promise();
+    return run(
+        info, [](LiveGroup& live) { return live.group->measure(); },
+        [](Napi::Env env, const LinkCost& cost) {
+          const Napi::Object result = Napi::Object::New(env);
+          result.Set("secondsPerExchange", Napi::Number::New(env, cost.seconds_per_exchange));
+          result.Set("bytesPerSecond", Napi::Number::New(env, cost.bytes_per_second));
+          return result;
+        });
   });
 }
 
 Napi::Value GroupObject::close(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    if (!live_) {
-      const auto done = Napi::Promise::Deferred::New(info.Env());
-      done.Resolve(info.Env().Undefined());
-      return done.Promise();
-    }
+  return guarded(info.Env(), [&] {
+    if (!live_) return resolved(info.Env());
     if (live_->group) live_->group->expect_no_layers();
-    const auto job =
-        std::make_shared<GroupJob>(Environment::of(info.Env()), info.Env(), live_, Value(), [](LiveGroup& live) {
-          live.transport.reset();
-          if (live.group) live.group->leave();
-          live.group.reset();
-        });
+    const Napi::Promise closed = run(info, [](LiveGroup& live) {
+      live.transport.reset();
+      if (live.group) live.group->leave();
+      live.group.reset();
+    });
     live_.reset();
-    Environment::of(info.Env()).start(job, SIZE_MAX);
-    return job->promise();
+    return closed;
   });
 }
 

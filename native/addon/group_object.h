@@ -2,7 +2,7 @@
 #pragma once
 #include <memory>
 
-#include "addon/device_lane.h"
+#include "addon/environment.h"
 #include "addon/napi_setup.h"
 #include "core/ranks/expert_group.h"
 #include "core/transport.h"
@@ -32,6 +32,9 @@ class GroupObject final : public Napi::ObjectWrap<GroupObject> {
   Napi::Value connect(const Napi::CallbackInfo& info);
   Napi::Value measure(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
+
+  template <class Work, class ToJs = Undefined>
+  Napi::Promise run(const Napi::CallbackInfo& info, Work work, ToJs to_js = {});
 
   std::shared_ptr<LiveGroup> live_;
 };

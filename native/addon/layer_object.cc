@@ -7,76 +7,9 @@
 #include "addon/cancellation_object.h"
 #include "addon/environment.h"
 #include "addon/errors.h"
+#include "addon/forward_job.h"
 
 namespace moe {
-namespace {
-
-// Frees the weights on the lane, behind the call that may still run.
-class CloseJob final : public EnvironmentJob {
- public:
-  CloseJob(Environment& environment, Napi::Env env, std::shared_ptr<LiveLayer> live)
-      : EnvironmentJob(environment, live->device), live_(std::move(live)), deferred_(env) {}
-
-  Napi::Promise promise() { return deferred_.Promise(); }
-  void settle(Napi::Env env, std::exception_ptr) override { deferred_.Resolve(env.Undefined()); }
-
- private:
-  void work() override { live_->layer.reset(); }
-
-  std::shared_ptr<LiveLayer> live_;
-  Napi::Promise::Deferred deferred_;
-};
-
-// Adds up the values of all ranks, in step with them.
-class SumJob final : public EnvironmentJob {
- public:
-  SumJob(Environment& environment, Napi::Env env, std::shared_ptr<LiveLayer> live, Napi::Float64Array values)
-      : EnvironmentJob(environment, live->device),
-        live_(std::move(live)),
-        keep_(Napi::Persistent(values)),
-        values_(values.Data(), values.ElementLength()),
-        deferred_(env) {}
-
-  Napi::Promise promise() { return deferred_.Promise(); }
-  void settle(Napi::Env env, std::exception_ptr error) override {
-    if (error)
-      deferred_.Reject(to_js(env, error).Value());
-    else
-      deferred_.Resolve(env.Undefined());
-  }
-
- private:
-  void work() override { live_->layer->sum_over_group(values_); }
-
-  std::shared_ptr<LiveLayer> live_;
-  Napi::Reference<Napi::Float64Array> keep_;
-  std::span<double> values_;
-  Napi::Promise::Deferred deferred_;
-};
-
-// Waits for the next call of the rank that leads.
-class NextCallJob final : public EnvironmentJob {
- public:
-  NextCallJob(Environment& environment, Napi::Env env, std::shared_ptr<LiveLayer> live)
-      : EnvironmentJob(environment, live->device), live_(std::move(live)), deferred_(env) {}
-
-  Napi::Promise promise() { return deferred_.Promise(); }
-  void settle(Napi::Env env, std::exception_ptr error) override {
-    if (error)
-      deferred_.Reject(to_js(env, error).Value());
-    else
-      deferred_.Resolve(Napi::Number::New(env, static_cast<double>(number_)));
-  }
-
- private:
-  void work() override { number_ = live_->layer->next_call(); }
-
-  std::shared_ptr<LiveLayer> live_;
-  Napi::Promise::Deferred deferred_;
-  int64_t number_ = -1;
-};
-
-}  // namespace
 
 Napi::Function LayerObject::define(Napi::Env env) {
   return DefineClass(
@@ -152,12 +85,12 @@ Napi::Value LayerObject::notes(const Napi::CallbackInfo& info) {
   return list;
 }
 
-std::pair<std::shared_ptr<ForwardJob>, size_t> LayerObject::job_for(const Napi::CallbackInfo& info) {
+std::pair<std::shared_ptr<EnvironmentJob>, size_t> LayerObject::job_for(const Napi::CallbackInfo& info) {
   if (!live_) throw Error(ErrorCode::kClosed, "The layer is closed");
   const std::shared_ptr<LiveLayer> live = live_;  // reading the call may run JavaScript that closes the layer
   if (!info[0].IsObject()) throw Error(ErrorCode::kShape, "Expected the call to be an object");
   const auto call = info[0].As<Napi::Object>();
-  auto job = std::make_shared<ForwardJob>(Environment::of(info.Env()), live, Value(), call);
+  auto job = forward_job(live, Value(), call);
   CancellationObject::attach(call.Get("cancellation"), job);
   if (!live_) throw Error(ErrorCode::kClosed, "The layer is closed");
   return {std::move(job), live->max_waiting};
@@ -166,8 +99,7 @@ std::pair<std::shared_ptr<ForwardJob>, size_t> LayerObject::job_for(const Napi::
 Napi::Value LayerObject::forward(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const auto [job, max_waiting] = job_for(info);
-    const Napi::Promise promise = job->promise(info.Env());
-    Environment::of(info.Env()).start(job, max_waiting);
+    const Napi::Promise promise = Environment::of(info.Env()).start(job, max_waiting);
     std::erase_if(calls_, [](const auto& call) { return call.expired(); });
     calls_.push_back(job);
     return promise;
@@ -186,19 +118,24 @@ Napi::Value LayerObject::sum_over_group(const Napi::CallbackInfo& info) {
     if (!live_) throw Error(ErrorCode::kClosed, "The layer is closed");
     if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_float64_array)
       throw Error(ErrorCode::kShape, "Expected `values` to be a Float64Array");
-    const auto job =
-        std::make_shared<SumJob>(Environment::of(info.Env()), info.Env(), live_, info[0].As<Napi::Float64Array>());
-    Environment::of(info.Env()).start(job, live_->max_waiting);
-    return job->promise();
+    auto array = info[0].As<Napi::Float64Array>();
+    const std::span<double> values(array.Data(), array.ElementLength());
+    return run_on(
+        info.Env(), live_->device,
+        [live = live_, keep = Napi::Persistent(array), values](EnvironmentJob&) {
+          live->layer->sum_over_group(values);
+        },
+        Undefined(), live_->max_waiting);
   });
 }
 
 Napi::Value LayerObject::next_call(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     if (!live_) throw Error(ErrorCode::kClosed, "The layer is closed");
-    const auto job = std::make_shared<NextCallJob>(Environment::of(info.Env()), info.Env(), live_);
-    Environment::of(info.Env()).start(job, live_->max_waiting);
-    return job->promise();
+    return run_on(
+        info.Env(), live_->device, [live = live_](EnvironmentJob&) { return live->layer->next_call(); },
+        [](Napi::Env env, int64_t number) { return Napi::Number::New(env, static_cast<double>(number)); },
+        live_->max_waiting);
   });
 }
 
@@ -206,20 +143,16 @@ Napi::Value LayerObject::number_in_group(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), live_ ? live_->layer->number_in_group() : 0);
 }
 
+// Frees the weights on the lane, behind the call that may still run.
 Napi::Value LayerObject::close(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    if (!live_) {
-      const auto done = Napi::Promise::Deferred::New(info.Env());
-      done.Resolve(info.Env().Undefined());
-      return done.Promise();
-    }
+  return guarded(info.Env(), [&] {
+    if (!live_) return resolved(info.Env());
     for (const auto& call : calls_)
       if (const auto job = call.lock()) job->withdraw_if_waiting(ErrorCode::kClosed);
     calls_.clear();
-    const auto job = std::make_shared<CloseJob>(Environment::of(info.Env()), info.Env(), std::move(live_));
-    Environment::of(info.Env()).start(job, SIZE_MAX);
     report_freed();
-    return job->promise();
+    const auto live = std::move(live_);
+    return run_on(info.Env(), live->device, [live](EnvironmentJob&) { live->layer.reset(); });
   });
 }
 

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "addon/forward_job.h"
+#include "addon/environment.h"
 #include "addon/live_layer.h"
 #include "addon/napi_setup.h"
 
@@ -33,11 +33,11 @@ class LayerObject final : public Napi::ObjectWrap<LayerObject> {
   Napi::Value close(const Napi::CallbackInfo& info);
 
   // The job, and the calls that may wait before it is refused.
-  std::pair<std::shared_ptr<ForwardJob>, size_t> job_for(const Napi::CallbackInfo& info);
+  std::pair<std::shared_ptr<EnvironmentJob>, size_t> job_for(const Napi::CallbackInfo& info);
   void report_freed();
 
   std::shared_ptr<LiveLayer> live_;  // null after close
-  std::vector<std::weak_ptr<ForwardJob>> calls_;
+  std::vector<std::weak_ptr<EnvironmentJob>> calls_;
   std::vector<std::string> notes_;
   int64_t reported_bytes_ = 0;  // what V8 was told this object weighs
 };

@@ -10,7 +10,7 @@ import { measureLoad } from './load.mjs';
 const root = new URL('../../', import.meta.url).pathname;
 const everyType = 'float32,bfloat16,int8,int4';
 
-/** Shapes whose peers are timed, and the types of weights of each. `bench --peers --shape NAME` times others. */
+/** Shapes whose peers are timed, and the types of weights of each. `npm run bench:peers -- --shape NAME` times others. */
 const compared = [
   { shape: 'bench-small', types: everyType },
   { shape: 'olmoe-1b-7b', types: 'bfloat16,int4' },
@@ -57,7 +57,7 @@ export async function measure({ seconds, peers }) {
   if (peers)
     for (const { shape, types } of compared)
       results.peers.push(
-        await bench('--shape', shape, '--weight-type', types, ...someTokens, '--peers'),
+        await runPeers(seconds, ['--shape', shape, '--weight-type', types, ...someTokens]),
       );
   results.load = await measureLoad();
   results.call = await callOverhead();
@@ -65,23 +65,26 @@ export async function measure({ seconds, peers }) {
 }
 
 /** @param isa what MOE_CPU_ISA is to say; absent: nothing */
-async function runBench(seconds, options, isa) {
-  const args = [
-    'dist/cli/main.js',
-    'bench',
-    '--json',
-    '--event-loop',
-    '0',
-    '--seconds',
-    String(seconds),
-  ];
-  const command = `${isa === undefined ? '' : `MOE_CPU_ISA=${isa} `}node-moe bench ${options.join(' ')}`;
+function runBench(seconds, options, isa) {
+  const name = `${isa === undefined ? '' : `MOE_CPU_ISA=${isa} `}node-moe bench`;
+  const env = isa === undefined ? {} : { MOE_CPU_ISA: isa };
+  return runProgram(name, ['dist/cli/main.js', 'bench'], seconds, options, env);
+}
+
+function runPeers(seconds, options) {
+  return runProgram('npm run bench:peers --', ['bench/peers.mjs'], seconds, options);
+}
+
+/** What a program prints as JSON, with the command that a person would write for it. */
+async function runProgram(name, program, seconds, options, env = {}) {
+  const command = `${name} ${options.join(' ')}`;
   console.error(command);
-  const { stdout } = await promisify(execFile)(process.execPath, [...args, ...options], {
-    cwd: root,
-    maxBuffer: 1 << 26,
-    env: { ...process.env, ...(isa !== undefined && { MOE_CPU_ISA: isa }) },
-  });
+  const always = ['--json', '--event-loop', '0', '--seconds', String(seconds)];
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [...program, ...always, ...options],
+    { cwd: root, maxBuffer: 1 << 26, env: { ...process.env, ...env } },
+  );
   return { command, ...JSON.parse(stdout) };
 }
 
@@ -123,7 +126,7 @@ async function callOverhead() {
 function nativeCall() {
   const build = `${root}build/bench`;
   const run = (command, args) => execFileSync(command, args, { cwd: root, encoding: 'utf8' });
-  run('cmake', ['-S', '.', '-B', build, '-G', 'Ninja', '-DMOE_ADDON=OFF', '-DMOE_BENCH=ON']);
+  run('cmake', ['--preset', 'bench']);
   run('cmake', ['--build', build]);
   const report = run(`${build}/bench/native/cpu_bench`, [
     '--benchmark_filter=small_forward',

@@ -1,31 +1,24 @@
 import { availableParallelism } from 'node:os';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { parseFields } from '../config/parse.js';
-import type { DeviceName } from '../devices.js';
-import {
-  type ActivationType,
-  type WeightGroup,
-  type WeightType,
-  weightTypes,
-} from '../layer/options.js';
+import { type WeightType, weightTypes } from '../layer/options.js';
 import { integer, integers, notNegative, oneOf, positive } from './arguments.js';
-import type { PeerChoice } from './bench/peer.js';
-import { type PeerName, peerTypes } from './bench/peer_install.js';
 import { benchReport } from './bench/report.js';
+import type { BenchSettings } from './bench/run_bench.js';
 import { type ShapeName, shapeNames, shapes } from './bench/shapes.js';
-import { setting } from './config_overrides.js';
+import { syntheticConfig } from './bench/synthetic_config.js';
+import { configured } from './config_overrides.js';
 import {
-  activationTypeOption,
-  deviceOption,
+  addLayerFlags,
   jsonOption,
+  type LayerFlags,
+  layerOptions,
   print,
   ranksOption,
-  threadsOption,
-  weightGroupOption,
+  setOption,
 } from './options.js';
-import { wrap } from './text.js';
 
-interface BenchOptions {
+export interface BenchOptions extends Omit<LayerFlags, 'weightType'> {
   shape: ShapeName;
   hidden?: number;
   intermediate?: number;
@@ -33,24 +26,27 @@ interface BenchOptions {
   topK?: number;
   tokens: number[];
   weightType: WeightType[];
-  weightGroup?: WeightGroup;
-  activationType?: ActivationType;
-  device: DeviceName;
-  threads?: number;
   ranks: number;
   set?: Record<string, unknown>;
   seconds: number;
   eventLoop: number;
-  peers?: PeerChoice[] | true;
   json?: true;
 }
 
 export function addBench(program: Command): void {
-  program
+  const command = program
     .command('bench')
-    .description(
-      "times one layer with made-up weights, next to this machine's own limits and to other packages",
-    )
+    .description("times one layer with made-up weights, next to this machine's own limits");
+  addBenchOptions(command).action(async (options: BenchOptions) => {
+    const { runBench } = await import('./bench/run_bench.js'); // makes a million values when loaded
+    const result = await runBench(benchSettings(options, command));
+    print(options.json, result, () => benchReport(result));
+  });
+}
+
+/** What a layer that is timed can be. */
+export function addBenchOptions(command: Command): Command {
+  command
     .addOption(
       new Option('--shape <name>', "a published model's layer")
         .choices(shapeNames)
@@ -73,21 +69,12 @@ export function addBench(program: Command): void {
       list('--weight-type <list>', `${weightTypes.join(', ')}`)
         .argParser(oneOf(weightTypes))
         .default(['float32'], 'float32'),
-    )
-    .addOption(weightGroupOption())
-    .addOption(activationTypeOption())
-    .addOption(deviceOption())
-    .addOption(threadsOption())
+    );
+  return addLayerFlags(command, { without: ['weightType', 'unevenExperts'] })
     .addOption(ranksOption().default(1))
+    .addOption(setOption())
     .addOption(
-      new Option('--set <name=value>', 'one MoEConfig option of the layer; repeatable').argParser(
-        setting,
-      ),
-    )
-    .addOption(
-      new Option('--seconds <n>', 'time for each contestant and batch size')
-        .argParser(positive)
-        .default(1),
+      new Option('--seconds <n>', 'time for each batch size').argParser(positive).default(1),
     )
     .addOption(
       new Option(
@@ -97,67 +84,37 @@ export function addBench(program: Command): void {
         .argParser(notNegative)
         .default(2),
     )
-    .addOption(
-      new Option(
-        '--peers [list]',
-        'compare with other packages: name:type, ... (default: both, in the type nearest)',
-      ).argParser(peerChoices),
-    )
-    .addOption(jsonOption())
-    .addHelpText(
-      'after',
-      () =>
-        `\n${wrap(`Peers: ${peerHelp()}. They are installed into bench/peers when first asked for.`)}`,
-    )
-    .action(async (options: BenchOptions, command: Command) => {
-      const named = shapes[options.shape];
-      const shape = {
-        hiddenSize: options.hidden ?? named.hiddenSize,
-        intermediateSize: options.intermediate ?? named.intermediateSize,
-        expertNum: options.experts ?? named.expertNum,
-        numExpertsChosen: options.topK ?? named.numExpertsChosen,
-      };
-      if (shape.numExpertsChosen > shape.expertNum)
-        command.error(
-          `error: option '--top-k' is ${shape.numExpertsChosen}, more than the ${shape.expertNum} experts`,
-        );
-      const { runBench } = await import('./bench/run_bench.js'); // makes a million values when loaded
-      const result = await runBench({
-        shape,
-        tokens: options.tokens,
-        weightTypes: options.weightType,
-        weightGroup: options.weightGroup,
-        activationType: options.activationType,
-        device: options.device,
-        threads: options.threads ?? Math.max(1, Math.floor(availableParallelism() / options.ranks)),
-        ranks: options.ranks,
-        config: parseFields(options.set ?? {}).options,
-        seconds: options.seconds,
-        eventLoopSeconds: options.eventLoop,
-        peers: options.peers ?? [],
-      });
-      print(options.json, result, () => benchReport(result));
-    });
+    .addOption(jsonOption());
+}
+
+export function benchSettings(options: BenchOptions, command: Command): BenchSettings {
+  const named = shapes[options.shape];
+  const shape = {
+    hiddenSize: options.hidden ?? named.hiddenSize,
+    intermediateSize: options.intermediate ?? named.intermediateSize,
+    expertNum: options.experts ?? named.expertNum,
+    numExpertsChosen: options.topK ?? named.numExpertsChosen,
+  };
+  if (shape.numExpertsChosen > shape.expertNum)
+    command.error(
+      `error: option '--top-k' is ${shape.numExpertsChosen}, more than the ${shape.expertNum} experts`,
+    );
+  const { options: config } = parseFields(options.set ?? {});
+  configured(options.set, () => syntheticConfig(shape, config));
+  return {
+    shape,
+    tokens: options.tokens,
+    weightTypes: options.weightType,
+    ...layerOptions({ ...options, weightType: undefined }),
+    device: options.device,
+    threads: options.threads ?? Math.max(1, Math.floor(availableParallelism() / options.ranks)),
+    ranks: options.ranks,
+    config,
+    seconds: options.seconds,
+    eventLoopSeconds: options.eventLoop,
+  };
 }
 
 function list(flags: string, description: string): Option {
   return new Option(flags, `${description}, separated by commas`);
-}
-
-function peerChoices(text: string): PeerChoice[] {
-  return text.split(',').map((choice) => {
-    const [name = '', type = ''] = choice.trim().split(':');
-    const known: readonly string[] | undefined = Object.hasOwn(peerTypes, name)
-      ? peerTypes[name as PeerName]
-      : undefined;
-    if (known?.includes(type) !== true)
-      throw new InvalidArgumentError(`Expected name:type of ${peerHelp()}, got \`${choice}\`.`);
-    return { name: name as PeerName, type };
-  });
-}
-
-function peerHelp(): string {
-  return Object.entries(peerTypes)
-    .map(([name, types]) => `${name}:{${types.join(',')}}`)
-    .join(' and ');
 }

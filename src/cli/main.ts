@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { addBench } from './bench.js';
+import { UsageError } from './config_overrides.js';
 import { addDevices } from './devices.js';
 import { addInspect } from './inspect.js';
 import { addPack } from './pack.js';
@@ -48,7 +49,7 @@ async function main(): Promise<number> {
     const verbose =
       program.opts<{ verbose?: true }>().verbose === true || process.env['DEBUG'] !== undefined;
     process.stderr.write(`node-moe: ${describe(error, verbose)}\n`);
-    return 1;
+    return error instanceof UsageError ? 2 : 1;
   }
 }
 

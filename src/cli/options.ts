@@ -1,27 +1,72 @@
-import { InvalidArgumentError, Option } from 'commander';
-import { type DeviceName, resolveDevice } from '../devices.js';
-import { activationTypes, type WeightGroup, weightGroups } from '../layer/options.js';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { DeviceName } from '../devices.js';
+import { type HeldOptions, heldRows } from '../layer/options.js';
+import { expectKind, type Flag, given, type Kind, type Row } from '../rows.js';
 import { integer } from './arguments.js';
+import { setting } from './config_overrides.js';
 
 /** Options that several commands take. */
 export const jsonOption = () => new Option('--json', 'print one JSON document and nothing else');
 
-export const deviceOption = () =>
-  new Option('--device <name>', 'auto, cpu, cuda, cuda:N, ascend or ascend:N')
-    .argParser(deviceName)
-    .default('auto');
+/** What commander makes of the flags of a layer. */
+export type LayerFlags = HeldOptions & { device: DeviceName };
 
-export function deviceName(text: string): DeviceName {
+type FlagName = keyof HeldOptions;
+
+const flags = Object.entries<Row>(heldRows).flatMap(([name, { kind, flag }]) =>
+  flag === undefined ? [] : [{ name: name as FlagName, kind, flag }],
+);
+
+/** Adds flags of how a layer is held and run: all that there are, `only` some, or those but some. */
+export function addLayerFlags(
+  command: Command,
+  { only, without = [] }: { only?: readonly FlagName[]; without?: readonly FlagName[] } = {},
+): Command {
+  for (const { name, kind, flag } of flags)
+    if ((only === undefined || only.includes(name)) && !without.includes(name))
+      command.addOption(optionOf(name, kind, flag));
+  return command;
+}
+
+const spelt = (name: string) =>
+  `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+
+function optionOf(name: string, kind: Kind, { value, help, default: byDefault }: Flag): Option {
+  const option = new Option(value === undefined ? spelt(name) : `${spelt(name)} <${value}>`, help);
+  if (byDefault !== undefined) option.default(byDefault);
+  return value === undefined ? option : option.argParser((text) => parsed(name, kind, text));
+}
+
+/** The text as a value of the kind. */
+function parsed(name: string, kind: Kind, text: string): unknown {
+  if (kind.is === 'integer') return integer(kind.min, kind.max)(text);
+  if (kind.is === 'choice') {
+    const value = kind.of.find((known) => String(known) === text);
+    if (value !== undefined) return value;
+    throw new InvalidArgumentError(`Expected one of ${kind.of.join(', ')}, got \`${text}\`.`);
+  }
   try {
-    if (text !== 'auto') resolveDevice(text);
-    return text as DeviceName;
+    expectKind(name, text, kind);
+    return text;
   } catch (error) {
     throw new InvalidArgumentError((error as Error).message);
   }
 }
 
-export const threadsOption = () =>
-  new Option('--threads <n>', 'threads of the device (default: all)').argParser(integer(1, 4096));
+export const deviceName = (text: string) =>
+  parsed('device', heldRows.device.kind, text) as DeviceName;
+
+/** What the flags say, for the API. */
+export const layerOptions = (options: HeldOptions) => given(heldRows, options);
+
+/** The same flags for another process. */
+export function layerArguments(options: HeldOptions): string[] {
+  return flags.flatMap(({ name, flag }) => {
+    const value = options[name];
+    if (value === undefined || value === false) return [];
+    return flag.value === undefined ? [spelt(name)] : [spelt(name), String(value)];
+  });
+}
 
 export const ranksOption = () =>
   new Option(
@@ -29,23 +74,37 @@ export const ranksOption = () =>
     'spread the experts over so many processes on this machine (default: 1)',
   ).argParser(integer(1, 256));
 
-export const weightGroupOption = () =>
-  new Option(
-    '--weight-group <n>',
-    'inputs that share a scale, for int8 and int4 (default: 32; all on Ascend)',
-  ).argParser(weightGroup);
-
-function weightGroup(text: string): WeightGroup {
-  const group = weightGroups.find((known) => String(known) === text);
-  if (group !== undefined) return group;
-  throw new InvalidArgumentError(`Expected one of ${weightGroups.join(', ')}, got \`${text}\`.`);
+/** What of a layer's config is said on the command line. */
+export interface ConfigFlags {
+  config?: string;
+  set?: Record<string, unknown>;
 }
 
-export const activationTypeOption = () =>
+export function addConfigFlags(command: Command): Command {
+  return command
+    .option(
+      '--config <file>',
+      'MoEConfig options in MindFormers YAML or JSON; those it names replace the checkpoint’s',
+    )
+    .addOption(setOption());
+}
+
+export const setOption = () =>
   new Option(
-    '--activation-type <type>',
-    'what rows are multiplied as, int8 with int8 and int4 experts (default: float)',
-  ).choices(activationTypes);
+    '--set <name=value>',
+    'one MoEConfig option, as capacity_factor=1.5; repeatable',
+  ).argParser(setting);
+
+/** The same flags for another process. */
+export function configArguments({ config, set = {} }: ConfigFlags): string[] {
+  return [
+    ...(config === undefined ? [] : ['--config', config]),
+    ...Object.entries(set).flatMap(([name, value]) => [
+      '--set',
+      `${name}=${JSON.stringify(value)}`,
+    ]),
+  ];
+}
 
 /** Prints a result: a JSON document, or what a person reads. */
 export function print(json: boolean | undefined, document: unknown, text: () => string): void {

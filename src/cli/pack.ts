@@ -1,37 +1,27 @@
 import { type Command, Option } from 'commander';
 import { MoECheckpoint } from '../checkpoint.js';
-import {
-  type ActivationType,
-  type WeightGroup,
-  type WeightType,
-  weightTypes,
-} from '../layer/options.js';
 import { OutputFile } from '../output_file.js';
 import { packCheckpoint } from '../packed/write.js';
 import { integers } from './arguments.js';
 import {
-  activationTypeOption,
+  addLayerFlags,
   interruptSignal,
   jsonOption,
+  type LayerFlags,
+  layerOptions,
   print,
-  threadsOption,
-  weightGroupOption,
 } from './options.js';
 import { ProgressLine } from './progress.js';
 import { bytes, milliseconds, ranges } from './text.js';
 
-interface PackCommandOptions {
+interface PackCommandOptions extends Omit<LayerFlags, 'device'> {
   out: string;
   layer: number[] | 'all';
-  weightType?: WeightType;
-  weightGroup?: WeightGroup;
-  activationType?: ActivationType;
-  threads?: number;
   json?: true;
 }
 
 export function addPack(program: Command): void {
-  program
+  const command = program
     .command('pack')
     .description(
       "packs a checkpoint's experts for this CPU into one file, which loads without reading it",
@@ -42,16 +32,8 @@ export function addPack(program: Command): void {
       new Option('--layer <numbers>', 'the layers, separated by commas, or all')
         .argParser((text) => (text === 'all' ? text : integers(0)(text)))
         .default('all'),
-    )
-    .addOption(
-      new Option(
-        '--weight-type <type>',
-        `how to hold the experts: ${weightTypes.join(', ')} (default: as stored)`,
-      ).choices(weightTypes),
-    )
-    .addOption(weightGroupOption())
-    .addOption(activationTypeOption())
-    .addOption(threadsOption())
+    );
+  addLayerFlags(command, { without: ['device', 'unevenExperts'] })
     .addOption(jsonOption())
     .action(async (path: string, options: PackCommandOptions) => {
       const { json, ...rest } = options;
@@ -67,7 +49,7 @@ export function addPack(program: Command): void {
 }
 
 async function pack(path: string, options: Omit<PackCommandOptions, 'json'>) {
-  const { out, layer, weightType, weightGroup, activationType, threads } = options;
+  const { out, layer } = options;
   const started = performance.now();
   await using checkpoint = await MoECheckpoint.open(path);
   const layers = layer === 'all' ? checkpoint.layers : layer;
@@ -79,11 +61,8 @@ async function pack(path: string, options: Omit<PackCommandOptions, 'json'>) {
   const progress = new ProgressLine('packing');
   try {
     const result = await packCheckpoint(checkpoint, file, {
+      ...layerOptions(options),
       layers,
-      weightType,
-      weightGroup,
-      activationType,
-      threads,
       onProgress: progress.update,
       signal: interruptSignal(),
     });

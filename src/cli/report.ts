@@ -1,31 +1,34 @@
 import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import { MoECheckpoint } from '../checkpoint.js';
-import type { DeviceName } from '../devices.js';
 import { OutputFile } from '../output_file.js';
 import { Recording, type TokenRange } from './activations.js';
 import { integers, range } from './arguments.js';
-import { configOverrides, setting } from './config_overrides.js';
-import { deviceOption, interruptSignal, jsonOption, print, threadsOption } from './options.js';
+import { configOverrides, configured } from './config_overrides.js';
+import {
+  addConfigFlags,
+  addLayerFlags,
+  type ConfigFlags,
+  interruptSignal,
+  jsonOption,
+  type LayerFlags,
+  print,
+} from './options.js';
 import { collect, type ReportData } from './report/collect.js';
 import { reportPage } from './report/page.js';
 import { counted } from './text.js';
 
-interface ReportOptions {
+interface ReportOptions extends Pick<LayerFlags, 'device' | 'threads'>, ConfigFlags {
   layer: number[] | 'all';
   input: string;
   html: string;
   tensor?: string;
   tokens?: TokenRange;
-  device: DeviceName;
-  threads?: number;
-  config?: string;
-  set?: Record<string, unknown>;
   json?: true;
 }
 
 export function addReport(program: Command): void {
-  program
+  const command = program
     .command('report')
     .description(
       'routes recorded activations and writes a page on load, confidence, drops and balance',
@@ -47,19 +50,8 @@ export function addReport(program: Command): void {
     )
     .addOption(
       new Option('--tokens <begin:end>', 'only these tokens of the input').argParser(range),
-    )
-    .addOption(deviceOption())
-    .addOption(threadsOption())
-    .option(
-      '--config <file>',
-      'MoEConfig options in MindFormers YAML or JSON; those it names replace the checkpoint’s',
-    )
-    .addOption(
-      new Option(
-        '--set <name=value>',
-        'one MoEConfig option, as capacity_factor=1.5; repeatable',
-      ).argParser(setting),
-    )
+    );
+  addConfigFlags(addLayerFlags(command, { only: ['device', 'threads'] }))
     .addOption(jsonOption())
     .action(async (path: string, options: ReportOptions) => {
       const data = await report(path, options);
@@ -81,6 +73,7 @@ async function report(path: string, options: ReportOptions): Promise<ReportData>
     ...checkpoint.files,
   ];
   await using page = await OutputFile.open('--html', options.html, { read });
+  configured(options.set, () => checkpoint.configWith(config));
   const collected = await collect(checkpoint, recording, {
     layers: options.layer === 'all' ? checkpoint.layers : options.layer,
     tensor: options.tensor,

@@ -1,34 +1,30 @@
 import { type Command, Option } from 'commander';
 import { MoECheckpoint } from '../checkpoint.js';
 import { checkOtherFields } from '../config/other_fields.js';
-import type { DeviceName } from '../devices.js';
 import type { ExpertGroup } from '../group.js';
-import {
-  type ActivationType,
-  type WeightGroup,
-  type WeightType,
-  weightTypes,
-} from '../layer/options.js';
 import { OutputFile } from '../output_file.js';
 import { encodeSafetensors, type TensorToWrite } from '../safetensors/write.js';
 import { Recording, type TokenRange } from './activations.js';
 import { integers, range } from './arguments.js';
-import { configOverrides, setting } from './config_overrides.js';
+import { configOverrides, configured } from './config_overrides.js';
 import { LocalWorkers } from './local_workers.js';
 import {
-  activationTypeOption,
-  deviceOption,
+  addConfigFlags,
+  addLayerFlags,
+  type ConfigFlags,
+  configArguments,
   interruptSignal,
   jsonOption,
+  type LayerFlags,
+  layerArguments,
+  layerOptions,
   print,
   ranksOption,
-  threadsOption,
-  weightGroupOption,
 } from './options.js';
 import { type LayerRun, runLayer } from './run_layer.js';
 import { describeRun } from './run_report.js';
 
-interface RunOptions {
+interface RunOptions extends LayerFlags, ConfigFlags {
   layer: number[] | 'all';
   input: string;
   tensor?: string;
@@ -36,20 +32,12 @@ interface RunOptions {
   routing?: true;
   expect?: string | true;
   tokens?: TokenRange;
-  weightType?: WeightType;
-  weightGroup?: WeightGroup;
-  activationType?: ActivationType;
-  device: DeviceName;
-  threads?: number;
   ranks?: number;
-  unevenExperts?: true;
-  config?: string;
-  set?: Record<string, unknown>;
   json?: true;
 }
 
 export function addRun(program: Command): void {
-  program
+  const command = program
     .command('run')
     .description(
       'runs MoE layers of a checkpoint on recorded activations and shows how the tokens were routed',
@@ -76,24 +64,9 @@ export function addRun(program: Command): void {
     )
     .addOption(
       new Option('--tokens <begin:end>', 'only these tokens of the input').argParser(range),
-    )
-    .addOption(new Option('--weight-type <type>', weightTypeHelp).choices(weightTypes))
-    .addOption(weightGroupOption())
-    .addOption(activationTypeOption())
-    .addOption(deviceOption())
-    .addOption(threadsOption())
+    );
+  addConfigFlags(addLayerFlags(command))
     .addOption(ranksOption())
-    .option('--uneven-experts', 'let the first ranks hold one expert more than the others')
-    .option(
-      '--config <file>',
-      'MoEConfig options in MindFormers YAML or JSON; those it names replace the checkpoint’s',
-    )
-    .addOption(
-      new Option(
-        '--set <name=value>',
-        'one MoEConfig option, as capacity_factor=1.5; repeatable',
-      ).argParser(setting),
-    )
     .addOption(jsonOption())
     .action(async (path: string, options: RunOptions, command: Command) => {
       if (options.routing && options.output === undefined)
@@ -109,8 +82,6 @@ export function addRun(program: Command): void {
     });
 }
 
-const weightTypeHelp = `how the experts are held: ${weightTypes.join(', ')} (default: as stored)`;
-
 /** Runs the layers one after another, so that one layer's weights are in memory at a time. */
 async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
   const signal = interruptSignal();
@@ -119,7 +90,7 @@ async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
   const checkpoint = await MoECheckpoint.open(path);
   try {
     await using file = await outputFile(options, checkpoint.files);
-    const changed = checkpoint.configWith(config);
+    const changed = configured(options.set, () => checkpoint.configWith(config));
     const diagnostics = [...changed.diagnostics, ...checkOtherFields(others, changed)];
     const runs: LayerRun[] = [];
     const layers = options.layer === 'all' ? checkpoint.layers : options.layer;
@@ -130,7 +101,7 @@ async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
           expected: options.expect,
           tokens: options.tokens ?? { begin: 0, end: undefined },
           diagnostics,
-          load: { config, signal, ...loadOptions(options), ...(group && { group }) },
+          load: { config, signal, ...layerOptions(options), group },
         });
       runs.push(await onRanks(path, layer, options, runOn));
     }
@@ -139,18 +110,6 @@ async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
   } finally {
     await checkpoint.close();
   }
-}
-
-function loadOptions(options: RunOptions) {
-  const { device, weightType, weightGroup, activationType, threads, unevenExperts } = options;
-  return {
-    device,
-    ...(weightType && { weightType }),
-    ...(weightGroup && { weightGroup }),
-    ...(activationType && { activationType }),
-    ...(threads !== undefined && { threads }),
-    ...(unevenExperts && { unevenExperts }),
-  };
 }
 
 /** Runs a layer here alone, or as rank 0 of processes that are started for it and end with it. */
@@ -168,19 +127,7 @@ async function onRanks(
 
 /** What a worker must be told to hold its share of the same layer. */
 function workerArguments(path: string, layer: number, options: RunOptions): string[] {
-  const { weightType, weightGroup, threads, config, set, unevenExperts, device } = options;
-  return [
-    ...[path, '--layer', String(layer), '--device', device],
-    ...(weightType === undefined ? [] : ['--weight-type', weightType]),
-    ...(weightGroup === undefined ? [] : ['--weight-group', String(weightGroup)]),
-    ...(threads === undefined ? [] : ['--threads', String(threads)]),
-    ...(config === undefined ? [] : ['--config', config]),
-    ...Object.entries(set ?? {}).flatMap(([name, value]) => [
-      '--set',
-      `${name}=${JSON.stringify(value)}`,
-    ]),
-    ...(unevenExperts ? ['--uneven-experts'] : []),
-  ];
+  return [path, '--layer', String(layer), ...layerArguments(options), ...configArguments(options)];
 }
 
 /** Opened before the layers run: what cannot be written is known at once. */

@@ -1,8 +1,5 @@
 import type { MoECheckpoint } from '../checkpoint.js';
-import type { MoEConfigOptions } from '../config.js';
-import type { DeviceName } from '../devices.js';
-import type { ExpertGroup } from '../group.js';
-import type { ActivationType, MoELayer, Routing, WeightGroup, WeightType } from '../layer.js';
+import type { LoadOptions, MoELayer, Routing } from '../layer.js';
 import { layerTensor, type Recording, type TokenRange } from './activations.js';
 import { type Comparison, compare } from './expectation.js';
 import { type LoadSummary, summarize } from './expert_load.js';
@@ -16,17 +13,7 @@ export interface LayerRunOptions {
   tokens: TokenRange;
   /** What of the config has no effect. */
   diagnostics: readonly string[];
-  load: {
-    config: Partial<MoEConfigOptions>;
-    device: DeviceName;
-    signal: AbortSignal;
-    weightType?: WeightType;
-    weightGroup?: WeightGroup;
-    activationType?: ActivationType;
-    threads?: number;
-    group?: ExpertGroup;
-    unevenExperts?: boolean;
-  };
+  load: LoadOptions & { signal: AbortSignal };
 }
 
 /** One layer run on one batch: what went in, what came out, how the tokens were routed. */

@@ -1,35 +1,30 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { MoECheckpoint } from '../checkpoint.js';
-import type { MoEConfigOptions } from '../config.js';
-import type { DeviceName } from '../devices.js';
 import { resolveGroupOptions } from '../group/options.js';
 import { ExpertGroup } from '../group.js';
-import type { WeightGroup, WeightType } from '../layer/options.js';
-import { weightTypes } from '../layer/options.js';
 import type { MoELayer } from '../layer.js';
 import { integer, integers } from './arguments.js';
-import { configOverrides, setting } from './config_overrides.js';
-import { deviceOption, threadsOption, weightGroupOption } from './options.js';
+import { configOverrides, configured } from './config_overrides.js';
+import {
+  addConfigFlags,
+  addLayerFlags,
+  type ConfigFlags,
+  type LayerFlags,
+  layerOptions,
+} from './options.js';
 
-interface WorkerOptions {
+interface WorkerOptions extends LayerFlags, ConfigFlags {
   rank: number;
   size: number;
   store: string;
   layer: number[] | 'all';
   timeout: number;
   address?: string;
-  unevenExperts?: true;
-  weightType?: WeightType;
-  weightGroup?: WeightGroup;
-  device: DeviceName;
-  threads?: number;
-  config?: string;
-  set?: Record<string, unknown>;
   synthetic?: string;
 }
 
 export function addWorker(program: Command): void {
-  program
+  const command = program
     .command('worker')
     .description(
       'holds its share of the experts of a checkpoint’s layers and serves them to rank 0, a program that joined the group ' +
@@ -65,16 +60,8 @@ export function addWorker(program: Command): void {
         .argParser(integer(1))
         .default(30_000),
     )
-    .option('--address <address>', 'of the interface that peers reach this machine by')
-    .option('--uneven-experts', 'as rank 0 has it')
-    .addOption(new Option('--weight-type <type>', 'as rank 0 has it').choices(weightTypes))
-    .addOption(weightGroupOption())
-    .addOption(deviceOption())
-    .addOption(threadsOption())
-    .option('--config <file>', 'MoEConfig options, as rank 0 has them')
-    .addOption(
-      new Option('--set <name=value>', 'one MoEConfig option; repeatable').argParser(setting),
-    )
+    .option('--address <address>', 'of the interface that peers reach this machine by');
+  addConfigFlags(addLayerFlags(command))
     .addOption(new Option('--synthetic <json>', 'made-up weights of a shape, for bench').hideHelp())
     .action(async (path: string | undefined, options: WorkerOptions, command: Command) => {
       if ((path === undefined) === (options.synthetic === undefined))
@@ -103,26 +90,18 @@ async function work(path: string | undefined, options: WorkerOptions): Promise<v
 async function load(path: string, options: WorkerOptions, group: ExpertGroup): Promise<MoELayer[]> {
   const { options: config } = await configOverrides(options.config, options.set);
   const checkpoint = await MoECheckpoint.open(path);
+  configured(options.set, () => checkpoint.configWith(config));
   const layers: MoELayer[] = [];
   for (const layer of options.layer === 'all' ? checkpoint.layers : options.layer)
-    layers.push(await checkpoint.load(layer, { ...loadOptions(options, config), group }));
+    layers.push(await checkpoint.load(layer, { config, ...layerOptions(options), group }));
   await checkpoint.close();
   return layers;
 }
 
-function loadOptions(options: WorkerOptions, config: Partial<MoEConfigOptions>) {
-  const { device, weightType, weightGroup, threads, unevenExperts } = options;
-  return { config, device, weightType, weightGroup, threads, unevenExperts };
-}
-
 async function synthetic(options: WorkerOptions, group: ExpertGroup): Promise<MoELayer> {
   const { syntheticLayer } = await import('./bench/synthetic_layer.js');
-  const { shape, weightType, config } = JSON.parse(options.synthetic as string);
-  return syntheticLayer(shape, { weightType, config, group, ...loadSynthetic(options) });
-}
-
-function loadSynthetic({ device, threads, unevenExperts }: WorkerOptions) {
-  return { device, threads, unevenExperts };
+  const { shape, config } = JSON.parse(options.synthetic as string);
+  return syntheticLayer(shape, { config, ...layerOptions(options), group });
 }
 
 function store(text: string): string {

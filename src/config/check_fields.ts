@@ -1,19 +1,22 @@
-import { expectBoolean, expectInteger, expectNumber, expectOneOf, unexpected } from '../checks.js';
+import { expectNumber, unexpected } from '../checks.js';
 import { ConfigError } from '../errors.js';
 import {
-  auxLossTypes,
   defaults,
+  expectField,
   type FieldName,
+  fieldNames,
+  fieldRows,
   type MoEConfigFields,
-  routingPolicies,
-  topkMethods,
 } from './fields.js';
-
-/** Native code counts experts, choices and groups in 32 bits. */
-export const maxInt32 = 2 ** 31 - 1;
 
 /** Values as they came: of any type, every field present. */
 export type RawFields = Readonly<Record<FieldName, unknown>>;
+
+/** The fields that MindFormers checks, in its order. */
+const seedFields: readonly FieldName[] = [
+  ...(['expertNum', 'capacityFactor', 'auxLossFactor', 'numExpertsChosen'] as const),
+  ...(['groupWiseA2a', 'compCommParallel', 'compCommParallelDegree', 'expertGroupSize'] as const),
+];
 
 /**
  * Throws `ConfigError` on the first field that cannot describe a layer. MindFormers' eight fields come first, in
@@ -21,9 +24,9 @@ export type RawFields = Readonly<Record<FieldName, unknown>>;
  */
 export function checkFields(raw: RawFields): asserts raw is MoEConfigFields {
   checkSeedFields(raw);
-  checkLaterTypes(raw);
+  for (const name of fieldNames) if (!seedFields.includes(name)) expectField(name, raw[name]);
   const fields = raw as MoEConfigFields;
-  if (fields.routingPolicy === 'TopkRouterV1') refuseV2Fields(fields);
+  refuseOtherPolicies(fields);
   checkGroups(fields);
   checkLosses(fields);
   if (fields.useSharedExpertGating && fields.sharedExpertNum === 0)
@@ -36,87 +39,31 @@ export function checkFields(raw: RawFields): asserts raw is MoEConfigFields {
 
 function checkSeedFields(raw: RawFields): void {
   const isV2 = raw.routingPolicy === 'TopkRouterV2';
-  expectInteger('expertNum', raw.expertNum, 1, maxInt32);
-  expectNumber('capacityFactor', raw.capacityFactor, isV2 ? {} : { above: 0 });
-  expectNumber('auxLossFactor', raw.auxLossFactor, { above: 0 });
-  expectInteger('numExpertsChosen', raw.numExpertsChosen, 1, maxInt32);
-  expectBoolean('groupWiseA2a', raw.groupWiseA2a);
-  expectBoolean('compCommParallel', raw.compCommParallel);
-  expectInteger('compCommParallelDegree', raw.compCommParallelDegree, 1, maxInt32);
-  if (raw.expertGroupSize !== null) expectInteger('expertGroupSize', raw.expertGroupSize, 1);
-  if (!isV2 && raw.capacityFactor < 1)
+  for (const name of seedFields)
+    if (name === 'capacityFactor' && !isV2) expectNumber(name, raw[name], { above: 0 });
+    else expectField(name, raw[name]);
+  const { capacityFactor, auxLossFactor, numExpertsChosen, expertNum } = raw as MoEConfigFields;
+  if (!isV2 && capacityFactor < 1)
     throw unexpected(
       'capacityFactor',
       "at least 1 with routingPolicy 'TopkRouterV1' ('TopkRouterV2' takes any, and drops nothing at 0 or less)",
-      raw.capacityFactor,
+      capacityFactor,
     );
-  expectNumber('auxLossFactor', raw.auxLossFactor, { below: 1 });
-  if (raw.numExpertsChosen > raw.expertNum)
-    throw unexpected(
-      'numExpertsChosen',
-      `at most \`expertNum\` (${raw.expertNum})`,
-      raw.numExpertsChosen,
-    );
+  expectNumber('auxLossFactor', auxLossFactor, { below: 1 });
+  if (numExpertsChosen > expertNum)
+    throw unexpected('numExpertsChosen', `at most \`expertNum\` (${expertNum})`, numExpertsChosen);
 }
 
-function checkLaterTypes(raw: RawFields): void {
-  expectOneOf('routingPolicy', raw.routingPolicy, routingPolicies);
-  expectBoolean('useGatingSigmoid', raw.useGatingSigmoid);
-  expectOneOf('topkMethod', raw.topkMethod, topkMethods);
-  if (raw.nGroup !== null) expectInteger('nGroup', raw.nGroup, 1, maxInt32);
-  if (raw.topkGroup !== null) expectInteger('topkGroup', raw.topkGroup, 1, maxInt32);
-  expectBoolean('excludeMaskedGroups', raw.excludeMaskedGroups);
-  expectBoolean('balanceViaTopkBias', raw.balanceViaTopkBias);
-  expectBoolean('normTopkProb', raw.normTopkProb);
-  expectNumber('normTopkEpsilon', raw.normTopkEpsilon, { atLeast: 0 });
-  expectNumber('routedScalingFactor', raw.routedScalingFactor, { above: 0 });
-  expectBoolean('enableSdrop', raw.enableSdrop);
-  expectNumber('sharedExpertNum', raw.sharedExpertNum, { atLeast: 0 });
-  expectBoolean('useSharedExpertGating', raw.useSharedExpertGating);
-  expectInteger('moeIntermediateSize', raw.moeIntermediateSize, 1, maxInt32);
-  expectList('auxLossTypes', raw.auxLossTypes, (name, value) =>
-    expectOneOf(name, value, auxLossTypes),
-  );
-  expectList('auxLossFactors', raw.auxLossFactors, (name, value) =>
-    expectNumber(name, value, { atLeast: 0 }),
-  );
-  expectNumber('zLossFactor', raw.zLossFactor, { atLeast: 0 });
-}
-
-function expectList(
-  name: string,
-  value: unknown,
-  expectElement: (name: string, value: unknown) => void,
-): void {
-  if (value === null) return;
-  if (!Array.isArray(value)) throw unexpected(name, 'a list or null', value);
-  for (const [index, element] of value.entries()) expectElement(`${name}[${index}]`, element);
-}
-
-const v2Fields: readonly FieldName[] = [
-  'useGatingSigmoid',
-  'topkMethod',
-  'nGroup',
-  'topkGroup',
-  'excludeMaskedGroups',
-  'balanceViaTopkBias',
-  'normTopkProb',
-  'normTopkEpsilon',
-  'routedScalingFactor',
-  'enableSdrop',
-  'auxLossTypes',
-  'auxLossFactors',
-  'zLossFactor',
-];
-
-function refuseV2Fields(fields: MoEConfigFields): void {
-  for (const name of v2Fields)
-    if (fields[name] !== defaults[name])
+function refuseOtherPolicies(fields: MoEConfigFields): void {
+  for (const name of fieldNames) {
+    const { only = fields.routingPolicy } = fieldRows[name];
+    if (only !== fields.routingPolicy && fields[name] !== defaults[name])
       throw unexpected(
         name,
-        `left at its default (${defaults[name]}): it has an effect only with routingPolicy 'TopkRouterV2'`,
+        `left at its default (${defaults[name]}): it has an effect only with routingPolicy '${only}'`,
         fields[name],
       );
+  }
 }
 
 const groupFields = ['nGroup', 'topkGroup', 'excludeMaskedGroups'] as const;

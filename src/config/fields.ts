@@ -1,3 +1,5 @@
+import { boolean, choice, expectKind, integer, type Kind, list, number } from '../rows.js';
+
 export const routingPolicies = ['TopkRouterV1', 'TopkRouterV2'] as const;
 /** How choices and capacity meet: in K rounds, or all at once. See `MoEConfigFields.routingPolicy`. */
 export type RoutingPolicy = (typeof routingPolicies)[number];
@@ -78,53 +80,79 @@ export interface MoEConfigFields {
 
 export type FieldName = keyof MoEConfigFields;
 
-/** What a field is when it is not given, in the order in which `toJSON` writes them. */
-export const defaults: MoEConfigFields = Object.freeze({
-  expertNum: 1,
-  capacityFactor: 1.1,
-  auxLossFactor: 0.05,
-  numExpertsChosen: 1,
-  expertGroupSize: null,
-  groupWiseA2a: false,
-  compCommParallel: false,
-  compCommParallelDegree: 2,
-  routingPolicy: 'TopkRouterV1',
-  useGatingSigmoid: false,
-  topkMethod: 'greedy',
-  nGroup: null,
-  topkGroup: null,
-  excludeMaskedGroups: false,
-  balanceViaTopkBias: false,
-  normTopkProb: true,
-  normTopkEpsilon: 1e-9,
-  routedScalingFactor: 1,
-  enableSdrop: false,
-  sharedExpertNum: 0,
-  useSharedExpertGating: false,
-  moeIntermediateSize: 1407,
-  auxLossTypes: null,
-  auxLossFactors: null,
-  zLossFactor: 0,
-});
+/** Native code counts experts, choices and groups in 32 bits. */
+export const maxInt32 = 2 ** 31 - 1;
 
-export const fieldNames = Object.freeze(Object.keys(defaults)) as readonly FieldName[];
+/** One field: what it is when it is not given, and what it may be. What fields demand of each other: check_fields.ts. */
+interface FieldRow<Value> {
+  readonly default: Value;
+  readonly kind: Kind;
+  readonly orNull?: null extends Value ? true : never;
+  /** The policy that alone has it; another takes nothing but the default. */
+  readonly only?: RoutingPolicy;
+  /** Native code takes it as it is. */
+  readonly native?: true;
+  /** `toJSON` leaves it out at its default: MindFormers does not know it, or the default says nothing. */
+  readonly omitted?: true;
+}
+
+const count = integer(1, maxInt32);
+const only = 'TopkRouterV2';
+const native = true;
+const orNull = true;
+const omitted = true;
+
+/** Every field, in the order in which `toJSON` writes them. */
+export const fieldRows: { readonly [Name in FieldName]: FieldRow<MoEConfigFields[Name]> } = {
+  expertNum: { default: 1, kind: count, native },
+  capacityFactor: { default: 1.1, kind: number(), native },
+  auxLossFactor: { default: 0.05, kind: number({ above: 0 }), native },
+  numExpertsChosen: { default: 1, kind: count, native },
+  expertGroupSize: { default: null, kind: integer(1), orNull },
+  groupWiseA2a: { default: false, kind: boolean },
+  compCommParallel: { default: false, kind: boolean },
+  compCommParallelDegree: { default: 2, kind: count },
+  routingPolicy: { default: 'TopkRouterV1', kind: choice(routingPolicies), native },
+  useGatingSigmoid: { default: false, kind: boolean, only, native },
+  topkMethod: { default: 'greedy', kind: choice(topkMethods), only, native },
+  nGroup: { default: null, kind: count, orNull, only },
+  topkGroup: { default: null, kind: count, orNull, only },
+  excludeMaskedGroups: { default: false, kind: boolean, only, native, omitted },
+  balanceViaTopkBias: { default: false, kind: boolean, only, native },
+  normTopkProb: { default: true, kind: boolean, only, native },
+  normTopkEpsilon: { default: 1e-9, kind: number({ atLeast: 0 }), only, native, omitted },
+  routedScalingFactor: { default: 1, kind: number({ above: 0 }), only, native },
+  enableSdrop: { default: false, kind: boolean, only, native },
+  sharedExpertNum: { default: 0, kind: number({ atLeast: 0 }) },
+  useSharedExpertGating: { default: false, kind: boolean },
+  moeIntermediateSize: { default: 1407, kind: count, omitted },
+  auxLossTypes: { default: null, kind: list(choice(auxLossTypes)), orNull, only },
+  auxLossFactors: { default: null, kind: list(number({ atLeast: 0 })), orNull, only },
+  zLossFactor: { default: 0, kind: number({ atLeast: 0 }), only, native },
+};
+
+export const fieldNames = Object.freeze(Object.keys(fieldRows)) as readonly FieldName[];
+
+/** What a field is when it is not given. */
+export const defaults = Object.freeze(
+  Object.fromEntries(fieldNames.map((name) => [name, fieldRows[name].default])),
+) as unknown as MoEConfigFields;
+
+/** Throws `ConfigError` unless the field may have this value, whatever the other fields are. */
+export function expectField(name: FieldName, value: unknown): void {
+  const { kind, orNull } = fieldRows[name];
+  if (value !== null || orNull !== true) expectKind(name, value, kind);
+}
 
 /** MindFormers' name of a camelCase field; names in snake_case stay as they are. */
 export function snakeCase(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
-/** Written by `toJSON` only when they say something: MindFormers does not know the first two, and 1407 says nothing. */
-const omittedAtDefault: readonly FieldName[] = [
-  'excludeMaskedGroups',
-  'normTopkEpsilon',
-  'moeIntermediateSize',
-];
-
 /** The fields under MindFormers' names, as plain data. */
 export function toSnakeCase(fields: MoEConfigFields): Record<string, unknown> {
   const written = fieldNames.filter(
-    (name) => !omittedAtDefault.includes(name) || fields[name] !== defaults[name],
+    (name) => fieldRows[name].omitted !== true || fields[name] !== defaults[name],
   );
   return Object.fromEntries(
     written.map((name) => {

@@ -5,6 +5,9 @@ import type { MoEConfigFields } from './fields.js';
 import { type HuggingFaceFamily, huggingFaceFamilies } from './hugging_face_families.js';
 import { HuggingFaceKeys } from './hugging_face_keys.js';
 
+/** The values of `hidden_act` that a gated expert may have. */
+const activations = ['silu', 'swish', 'gelu'] as const;
+
 /** The sizes around a model's MoE layers. */
 export interface HuggingFaceSizes {
   /** `model_type`. */
@@ -23,35 +26,37 @@ export interface HuggingFaceSizes {
  * @throws `ConfigError` for an unknown `model_type`, or naming the key that is missing or wrong
  */
 export function huggingFaceSizes(config: object): HuggingFaceSizes {
-  const { modelType, family, keys } = read(config);
+  const { modelType, family, keys, intermediateSize, sharedSize } = read(config);
+  const activation = keys.oneOf('hidden_act', family.activations ?? activations, 'silu');
   return {
     modelType,
     hiddenSize: keys.count('hidden_size'),
-    intermediateSize: keys.count(family.width),
-    sharedSize: family.sharedSize(keys),
-    activation: activationOf(modelType, keys),
+    intermediateSize,
+    sharedSize,
+    activation: family.activation ?? (activation === 'gelu' ? 'geglu' : 'swiglu'),
   };
 }
 
-/** How a model routes, out of its parsed `config.json`: without capacity, and with the model's own arithmetic. */
-export function huggingFaceOptions(config: object): Partial<MoEConfigFields> {
-  const { family, keys } = read(config);
-  const moeIntermediateSize = keys.count(family.width);
-  const options: Partial<MoEConfigFields> = {
-    routingPolicy: 'TopkRouterV2',
-    capacityFactor: -1,
-    expertNum: keys.count(family.experts),
-    numExpertsChosen: keys.count('num_experts_per_tok'),
-    moeIntermediateSize,
-    sharedExpertNum: family.sharedSize(keys) / moeIntermediateSize,
-    ...family.routing(keys),
-  };
+/**
+ * How a model routes, out of its parsed `config.json`: without capacity, and with the model's own arithmetic. `notes` are
+ * sentences about keys without effect.
+ */
+export function huggingFaceOptions(config: object): {
+  options: Partial<MoEConfigFields>;
+  notes: string[];
+} {
+  const { options, notes } = read(config);
   if (options.numExpertsChosen === 1 && options.normTopkProb !== false)
     throw new ConfigError(
       'Expected `num_experts_per_tok` to be at least 2 in a model that normalises its weights, got `1` (number): ' +
         'MindFormers leaves the weight of a single choice as it is',
     );
-  return options;
+  return { options, notes };
+}
+
+/** Throws `ConfigError`, with what is supported, unless a parsed `config.json` is that of a model type that is known. */
+export function expectKnownModel(config: object): void {
+  modelOf(config);
 }
 
 interface HuggingFaceModel {
@@ -61,7 +66,7 @@ interface HuggingFaceModel {
 }
 
 /** Enters `text_config`, where models with more than text keep the language model's part. */
-function read(config: unknown): HuggingFaceModel {
+function modelOf(config: unknown): HuggingFaceModel {
   expectObject('config', config);
   for (const part of [config, config.text_config]) {
     const modelType = (part as { model_type?: unknown } | null | undefined)?.model_type;
@@ -75,9 +80,26 @@ function read(config: unknown): HuggingFaceModel {
   );
 }
 
-function activationOf(modelType: string, keys: HuggingFaceKeys): HuggingFaceSizes['activation'] {
-  const activation = keys.oneOf('hidden_act', ['silu', 'swish', 'gelu'], 'silu');
-  if (modelType !== 'gpt_oss') return activation === 'gelu' ? 'geglu' : 'swiglu';
-  keys.only('swiglu_limit', 7, 'the activation of gpt_oss has it built in');
-  return 'swiglu_oai';
+/** Reads every key that changes what the block computes: one that is left is one that the family does not have. */
+function read(config: unknown) {
+  const model = modelOf(config);
+  const { modelType, family, keys } = model;
+  const intermediateSize = keys.count(family.width);
+  const sharedSize = family.sharedSize(keys);
+  const options: Partial<MoEConfigFields> = {
+    routingPolicy: 'TopkRouterV2',
+    capacityFactor: -1,
+    expertNum: keys.count(family.experts),
+    numExpertsChosen: keys.count('num_experts_per_tok'),
+    moeIntermediateSize: intermediateSize,
+    sharedExpertNum: sharedSize / intermediateSize,
+    ...family.routing(keys),
+  };
+  return {
+    ...model,
+    intermediateSize,
+    sharedSize,
+    options,
+    notes: keys.expectUnderstood(modelType),
+  };
 }

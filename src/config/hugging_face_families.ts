@@ -1,3 +1,4 @@
+import type { NativeLayerSpec } from '../native.js';
 import type { MoEConfigFields } from './fields.js';
 import type { HuggingFaceKeys } from './hugging_face_keys.js';
 
@@ -7,6 +8,10 @@ export interface HuggingFaceFamily {
   readonly width: string;
   /** Width of the always-on expert, 0 without one. */
   sharedSize(keys: HuggingFaceKeys): number;
+  /** What its experts compute where `hidden_act` does not say it. */
+  readonly activation?: NativeLayerSpec['activation'];
+  /** The values of `hidden_act` that it may have, where they are fewer than those of others. */
+  readonly activations?: readonly ('silu' | 'swish')[];
   /** What differs from softmax scores, all experts open, weights divided by their exact sum. */
   routing(keys: HuggingFaceKeys): Partial<MoEConfigFields>;
 }
@@ -22,6 +27,23 @@ const mixtral: HuggingFaceFamily = {
   width: 'intermediate_size',
   sharedSize: none,
   routing: () => exactSum,
+};
+
+const gptOss: HuggingFaceFamily = {
+  ...mixtral,
+  activation: 'swiglu_oai',
+  activations: ['silu', 'swish'],
+  routing(keys) {
+    const reason = 'the activation of gpt_oss has it built in';
+    keys.only('swiglu_limit', 7, reason);
+    keys.only('swiglu_alpha', 1.702, reason);
+    return exactSum;
+  },
+};
+
+const granite: HuggingFaceFamily = {
+  ...mixtral,
+  sharedSize: (keys) => keys.countOrNone('shared_intermediate_size', 0),
 };
 
 const olmoe: HuggingFaceFamily = {
@@ -113,6 +135,7 @@ export const huggingFaceFamilies: ReadonlyMap<string, HuggingFaceFamily> = new M
   ['deepseek_v3', deepseekV3({ numShared: 1, normalised: true, scaling: 2.5 })],
   ['glm4_moe', deepseekV3({ numShared: 1, groups: 1, normalised: true, scaling: 1 })],
   ['dots1', deepseekV3({ numShared: 0, groups: 1, normalised: false, scaling: 1 })],
-  ['gpt_oss', mixtral],
-  ['granitemoe', mixtral],
+  ['gpt_oss', gptOss],
+  ['granitemoe', granite],
+  ['granitemoeshared', granite],
 ]);

@@ -1,7 +1,12 @@
 import { expectInteger } from '../checks.js';
 import type { NativeMoEConfig } from '../native.js';
-import { maxInt32 } from './check_fields.js';
-import type { AuxLossType, MoEConfigFields } from './fields.js';
+import {
+  type AuxLossType,
+  fieldNames,
+  fieldRows,
+  type MoEConfigFields,
+  maxInt32,
+} from './fields.js';
 
 /** Over how many ranks a layer is spread. */
 export interface ParallelSizes {
@@ -10,6 +15,12 @@ export interface ParallelSizes {
   /** Ranks, or groups of model-parallel ranks, that the experts are split over. */
   expertParallel: number;
 }
+
+/** Fields of the same name, type and meaning. */
+type AsTheyAre = Omit<
+  NativeMoEConfig,
+  'tokensPerGroup' | 'nGroup' | 'topkGroup' | 'capacityMultiple' | 'auxLosses'
+>;
 
 /** The config as native code takes it: every field a number, a boolean or a name. */
 export function toNativeConfig(
@@ -22,29 +33,17 @@ export function toNativeConfig(
     comm: expertParallel,
   };
   const factors = config.auxLossFactors ?? [];
+  const asTheyAre = fieldNames.filter((name) => fieldRows[name].native);
   return {
-    expertNum: config.expertNum,
-    capacityFactor: config.capacityFactor,
-    auxLossFactor: config.auxLossFactor,
-    numExpertsChosen: config.numExpertsChosen,
+    ...(Object.fromEntries(asTheyAre.map((name) => [name, config[name]])) as AsTheyAre),
     tokensPerGroup: tokensPerGroup(config),
-    routingPolicy: config.routingPolicy,
-    useGatingSigmoid: config.useGatingSigmoid,
-    topkMethod: config.topkMethod,
     nGroup: config.nGroup ?? 1,
     topkGroup: config.topkGroup ?? 1,
-    excludeMaskedGroups: config.excludeMaskedGroups,
-    balanceViaTopkBias: config.balanceViaTopkBias,
-    normTopkProb: config.normTopkProb,
-    normTopkEpsilon: config.normTopkEpsilon,
-    routedScalingFactor: config.routedScalingFactor,
-    enableSdrop: config.enableSdrop,
     capacityMultiple: capacityMultiple(config, modelParallel),
     auxLosses: (config.auxLossTypes ?? []).map((type, index) => ({
       factor: factors[index] as number,
       expertGroups: groupsOf[type],
     })),
-    zLossFactor: config.zLossFactor,
   };
 }
 

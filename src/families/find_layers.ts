@@ -2,6 +2,7 @@ import { CheckpointError } from '../errors.js';
 import type { Family } from './family.js';
 import { gptOss } from './gpt_oss.js';
 import { granitemoe } from './granitemoe.js';
+import { mayBeFeedForward } from './layer_parts.js';
 import { mindformers } from './mindformers.js';
 import { mixtral } from './mixtral.js';
 import { packed } from './packed.js';
@@ -16,7 +17,7 @@ const layerName = /^(.*?)(?:layers|blocks)\.(0|[1-9]\d{0,5})\.(.+)$/;
 export interface FoundLayer {
   /** What their names begin with: `model.layers.3.` */
   prefix: string;
-  /** Their names behind the prefix; those of the MoE block only. */
+  /** Their names behind the prefix; those that may be of the feed-forward part only. */
   names: string[];
 }
 
@@ -38,8 +39,9 @@ export function findLayers(path: string, names: Iterable<string>): FoundLayers {
       .map((family) => ({ root, family, layers: layersOf(family, stack) }))
       .filter(({ layers }) => layers.size > 0),
   );
-  const chosen = found.length === 1 ? found[0] : found.find(({ root }) => root === 'model.');
-  if (chosen !== undefined) return chosen;
+  const preferred = found.filter(({ root }) => root === 'model.');
+  const [chosen, other] = preferred.length > 0 ? preferred : found;
+  if (chosen !== undefined && other === undefined) return chosen;
   const routers = families.flatMap((family) => family.routers).join(', ');
   if (found.length === 0)
     throw new CheckpointError(
@@ -64,15 +66,13 @@ function stacksOf(names: Iterable<string>): Map<string, Map<number, FoundLayer>>
   return stacks;
 }
 
-/** The layers of a stack that have one of a family's routers, each cut down to the block the router is in. */
+/** The layers of a stack that have one of a family's routers, each cut down to its feed-forward part. */
 function layersOf(family: Family, stack: ReadonlyMap<number, FoundLayer>): Map<number, FoundLayer> {
   const layers = new Map<number, FoundLayer>();
   for (const number of [...stack.keys()].sort((a, b) => a - b)) {
     const { prefix, names } = stack.get(number) as FoundLayer;
-    const router = names.find((name) => family.routers.includes(name));
-    if (router === undefined) continue;
-    const block = router.slice(0, router.indexOf('.') + 1);
-    layers.set(number, { prefix, names: names.filter((name) => name.startsWith(block)) });
+    if (names.some((name) => family.routers.includes(name)))
+      layers.set(number, { prefix, names: names.filter(mayBeFeedForward) });
   }
   return layers;
 }

@@ -20,7 +20,17 @@ export interface StoredTensor {
 }
 
 /** Endings of tensors that belong to weights in a form no layer can be made of. */
-const unsupported: readonly [ending: string, form: string][] = [['.qweight', 'GPTQ or AWQ']];
+const unsupported: readonly [ending: string, form: string][] = [
+  ['.qweight', 'GPTQ or AWQ'],
+  ['.weight_packed', 'compressed-tensors, packed'],
+  ['.weight_scale_2', 'NVFP4'],
+  ['.absmax', 'bitsandbytes, 4 bits'],
+  ['.SCB', 'bitsandbytes, 8 bits'],
+  ['.biases', 'MLX, affine'],
+];
+
+/** Scales of activations that were measured beforehand: of no use where activations stay floats. */
+const activationScale = /\.(input|activation)_scale$/;
 
 /** Where the scales of fp8 weights stand, behind the weights' own name. */
 const scaleEndings = ['_scale_inv', '_scale'] as const;
@@ -147,14 +157,28 @@ export class LayerTensors {
     return this.block(name, size).vector({ size });
   }
 
-  /** Throws `CheckpointError` for a tensor that nothing has read: leaving it out would change the layer's output. */
-  expectAllRead(): void {
-    for (const name of this.#tensors.keys())
-      if (!this.#read.has(name))
-        throw new CheckpointError(
-          `Expected no tensor that this layer has no use for, got ${this.#describe(name)}: ` +
-            'the layer is of another kind than its model type and the names of its tensors say',
-        );
+  /**
+   * Throws `CheckpointError` for a tensor that nothing has read: leaving it out would change the layer's output. Scales of
+   * the activations of weights that were read do not.
+   *
+   * @returns a sentence for what was left out
+   */
+  expectAllRead(): string[] {
+    const unread = this.names.filter((name) => !this.#read.has(name));
+    const isLeftOut = (name: string) =>
+      activationScale.test(name) && this.#read.has(name.replace(activationScale, '.weight'));
+    const refused = unread.find((name) => !isLeftOut(name));
+    if (refused !== undefined)
+      throw new CheckpointError(
+        `Expected no tensor that this layer has no use for, got ${this.#describe(refused)}: it may belong to the ` +
+          'feed-forward part, and the model type and the names of the tensors do not say how',
+      );
+    const [first] = unread;
+    if (first === undefined) return [];
+    return [
+      `${unread.length} static scales of activations (${first}${unread.length > 1 ? ', …' : ''}) have no effect: ` +
+        'activations are not quantised by them',
+    ];
   }
 
   /** The error for a tensor that is not as it should be. */

@@ -1,5 +1,6 @@
-import { expectBoolean, expectInteger, expectOneOf, expectOptions, unexpected } from '../checks.js';
+import { expectInteger, unexpected } from '../checks.js';
 import { ConfigError } from '../errors.js';
+import { boolean, choice, expectOptions, integer, other, type Rows, textOf } from '../rows.js';
 
 export const transports = ['auto', 'gloo'] as const;
 /** What carries bytes between ranks. */
@@ -54,57 +55,42 @@ export interface ResolvedGroupOptions {
   address: string | undefined;
 }
 
-const names: readonly (keyof GroupOptions)[] = [
-  'rank',
-  'size',
-  'store',
-  'modelParallel',
-  'workers',
-  'timeoutMs',
-  'transport',
-  'address',
-];
-
 const maxRanks = 4096;
 const maxTimeoutMs = 2 ** 31 - 1;
 
+export const groupRows: Rows<GroupOptions> = {
+  size: { kind: integer(1, maxRanks), required: true },
+  rank: { kind: integer(0), required: true },
+  store: { kind: other(parseStore), required: true },
+  modelParallel: { kind: integer(1, maxRanks) },
+  workers: { kind: boolean },
+  timeoutMs: { kind: integer(1, maxTimeoutMs) },
+  transport: { kind: choice(transports) },
+  address: { kind: textOf('an address of this machine') },
+};
+
 /** Throws `ConfigError` for options that describe no rank of a group. */
 export function resolveGroupOptions(options: GroupOptions): ResolvedGroupOptions {
-  expectOptions('ExpertGroup.join', options, names);
-  const {
-    rank,
-    size,
-    modelParallel = 1,
-    timeoutMs = 30_000,
-    transport = 'auto',
-    address,
-  } = options;
-  expectInteger('size', size, 1, maxRanks);
+  expectOptions('ExpertGroup.join', options, groupRows);
+  const { rank, size, modelParallel = 1, workers = false, timeoutMs = 30_000, address } = options;
   expectInteger('rank', rank, 0, size - 1);
-  expectInteger('modelParallel', modelParallel, 1, maxRanks);
   if (size % modelParallel !== 0)
     throw new ConfigError(
       `Expected \`size\` to be a multiple of \`modelParallel\` ${modelParallel}, got ${size}`,
     );
-  const { workers = false } = options;
-  expectBoolean('workers', workers);
   if (workers && modelParallel > 1)
     throw new ConfigError(
       `Expected \`modelParallel\` to be 1 with \`workers\`: the ranks of a set have the same tokens, got ${modelParallel}`,
     );
-  expectInteger('timeoutMs', timeoutMs, 1, maxTimeoutMs);
-  expectOneOf('transport', transport, transports);
-  if (address !== undefined && (typeof address !== 'string' || address === ''))
-    throw unexpected('address', 'an address of this machine', address);
-  const store = parseStore(options.store);
+  const store = parseStore('store', options.store);
   return {
     ...{ rank, size, store, modelParallel, workers, timeoutMs, transport: 'gloo' as const },
     address,
   };
 }
 
-function parseStore(text: unknown): Store {
-  const wrong = () => unexpected('store', "'tcp://host:port' or 'file:///path'", text);
+function parseStore(name: string, text: unknown): Store {
+  const wrong = () => unexpected(name, "'tcp://host:port' or 'file:///path'", text);
   if (typeof text !== 'string') throw wrong();
   const [, folder] = /^file:\/\/(\/.+)$/.exec(text) ?? [];
   if (folder !== undefined) return { kind: 'file', text, folder: decodePath(folder, wrong) };

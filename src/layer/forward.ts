@@ -1,8 +1,10 @@
-import { describe, expectBoolean, expectOptions, expectSignal } from '../checks.js';
+import { isFloat32Array } from 'node:util/types';
+import { describe } from '../checks.js';
 import type { MoEConfig } from '../config.js';
 import { ConfigError, ShapeError } from '../errors.js';
 import type { ExpertGroup } from '../group.js';
 import type { NativeCall } from '../native.js';
+import { abortSignal, boolean, expectOptions, other, type Rows } from '../rows.js';
 import type { Tensor } from '../weights.js';
 import { expectArray, expectFixedMemory, expectTensor } from './tensor_views.js';
 
@@ -58,7 +60,11 @@ export interface RoutedForwardResult extends ForwardResult {
   routing: Routing;
 }
 
-const optionNames: readonly (keyof ForwardOptions)[] = ['out', 'routing', 'signal'];
+export const forwardRows: Rows<ForwardOptions> = {
+  out: { kind: other((name, value) => expectArray(name, 'float32', value)) },
+  routing: { kind: boolean },
+  signal: { kind: abortSignal },
+};
 
 /** A call with everything that its result is made of. */
 export type FullCall = NativeCall & Required<Pick<NativeCall, 'output' | 'expertLoad' | 'totals'>>;
@@ -75,10 +81,8 @@ export function callOf(
   layer: { hiddenSize: number; config: MoEConfig; group: ExpertGroup | undefined },
   totals: Float64Array,
 ): FullCall {
-  expectOptions('forward', options, optionNames);
+  expectOptions('forward', options, forwardRows);
   const { out, routing, signal } = options;
-  if (routing !== undefined) expectBoolean('routing', routing);
-  expectSignal(signal);
   if (signal !== undefined && layer.group !== undefined)
     throw new ConfigError(
       'Expected no `signal` for a layer of a group: the other ranks would wait for the call',
@@ -86,13 +90,10 @@ export function callOf(
   const input = inputOf(hidden, layer.hiddenSize);
   const { tokens } = input;
   const values = tokens * layer.hiddenSize;
-  if (out !== undefined) {
-    expectArray('out', 'float32', out);
-    if (out.length !== values)
-      throw new ShapeError(
-        `Expected \`out\` to hold ${values} values like \`hidden\`, got ${out.length}`,
-      );
-  }
+  if (out !== undefined && out.length !== values)
+    throw new ShapeError(
+      `Expected \`out\` to hold ${values} values like \`hidden\`, got ${out.length}`,
+    );
   const routed = routing === true ? emptyRouting(tokens, layer.config) : undefined;
   // Every call has the same fields in the same order: a small call spends more time on its objects than on its experts.
   return {
@@ -113,7 +114,7 @@ export function inputOf(
   hidden: Float32Array | Tensor,
   hiddenSize: number,
 ): Pick<NativeCall, 'hidden' | 'dtype' | 'tokens'> {
-  if (hidden instanceof Float32Array) {
+  if (isFloat32Array(hidden)) {
     expectFixedMemory('hidden', hidden);
     if (hidden.length % hiddenSize !== 0)
       throw new ShapeError(
@@ -121,13 +122,13 @@ export function inputOf(
       );
     return { hidden, dtype: 'float32', tokens: hidden.length / hiddenSize };
   }
-  const tokens = (hidden as Partial<Tensor> | null | undefined)?.shape?.[0];
-  if (tokens === undefined)
+  const tokens: unknown = (hidden as Partial<Tensor> | null | undefined)?.shape?.[0];
+  if (!Number.isSafeInteger(tokens) || (tokens as number) < 0)
     throw new ShapeError(
       `Expected \`hidden\` to be a Float32Array or a tensor [T, ${hiddenSize}], got ${describe(hidden)}`,
     );
-  const { data, dtype } = expectTensor('hidden', hidden, [tokens, hiddenSize]);
-  return { hidden: data, dtype, tokens };
+  const { data, dtype } = expectTensor('hidden', hidden, [tokens as number, hiddenSize]);
+  return { hidden: data, dtype, tokens: tokens as number };
 }
 
 /** Where the routing of so many tokens goes. */

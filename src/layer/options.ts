@@ -1,28 +1,19 @@
+import { expectKnownNames, expectObject } from '../checks.js';
+import type { MoEConfig, MoEConfigOptions } from '../config.js';
+import { type DeviceName, expectDevice } from '../devices.js';
 import {
-  expectInteger,
-  expectKnownNames,
-  expectObject,
-  expectOneOf,
-  expectOptions,
-  unexpected,
-} from '../checks.js';
-import { defaults } from '../config/fields.js';
-import { MoEConfig, type MoEConfigOptions } from '../config.js';
-import {
-  type BackendName,
-  type DeviceName,
-  type ResolvedDevice,
-  resolveDevice,
-} from '../devices.js';
-import { ConfigError, ShapeError } from '../errors.js';
-import {
-  type LayerWeights,
-  type LayerWeightViews,
-  type SharedWeights,
-  storedType,
-} from '../weights.js';
-import type { ParallelOptions } from './parallel.js';
-import { viewsOf } from './tensor_views.js';
+  abortSignal,
+  boolean,
+  callback,
+  choice,
+  integer,
+  type Kind,
+  other,
+  type Row,
+  type Rows,
+} from '../rows.js';
+import type { LayerWeights, SharedWeights } from '../weights.js';
+import { expectGroup, expectPlacement, type ParallelOptions } from './parallel.js';
 
 /** What an expert computes; the last four have no gate. */
 export const activations = [
@@ -54,23 +45,13 @@ export const activationTypes = ['float', 'int8'] as const;
 /** How rows enter the products of `int8` and `int4` weights. */
 export type ActivationType = (typeof activationTypes)[number];
 
-/** What `MoELayer.create` makes a layer of. */
-export interface LayerOptions extends ParallelOptions {
-  /** How tokens are routed, and the number of experts. */
-  config: MoEConfig | MoEConfigOptions;
-  /** H. */
-  hiddenSize: number;
-  /** I, the width of each expert. */
-  intermediateSize: number;
-  /** Defaults to `'swiglu'`. */
-  activation?: Activation | undefined;
-  /** Borrowed until `create` settles. */
-  weights: LayerWeights;
+/** How a layer is held and run, wherever its weights come from. */
+export interface HeldOptions extends ParallelOptions {
   /** Defaults to `'auto'`: the first available of ascend, cuda, cpu. */
   device?: DeviceName | undefined;
   /**
-   * How experts are held; defaults to the type they are given in, to float32 where an always-on expert has another. The
-   * router is always float32.
+   * How experts are held; defaults to the type they are given or stored in, to float32 where they are of several types.
+   * The router is always float32.
    */
   weightType?: WeightType | undefined;
   /**
@@ -90,45 +71,102 @@ export interface LayerOptions extends ParallelOptions {
   maxQueue?: number | undefined;
 }
 
-/** A layer ready to be handed to the native side: checked options, and where the weights stand. */
-export interface LayerParts extends ParallelOptions {
-  config: MoEConfig;
+/** What `MoELayer.create` makes a layer of. */
+export interface LayerOptions extends HeldOptions {
+  /** How tokens are routed, and the number of experts. */
+  config: MoEConfig | MoEConfigOptions;
+  /** H. */
   hiddenSize: number;
+  /** I, the width of each expert. */
   intermediateSize: number;
-  /** Width of the shared expert, 0 without one. */
-  sharedSize: number;
-  activation: Activation;
-  weightType: WeightType;
-  weightGroup?: WeightGroup | undefined;
-  activationType?: ActivationType | undefined;
-  views: LayerWeightViews;
-  device?: DeviceName | undefined;
-  threads?: number | undefined;
-  maxQueue?: number | undefined;
+  /** Defaults to `'swiglu'`. */
+  activation?: Activation | undefined;
+  /** Borrowed until `create` settles. */
+  weights: LayerWeights;
+}
+
+/** How `MoELayer.load` and `MoECheckpoint.load` load a layer. */
+export interface LoadOptions extends HeldOptions {
+  /** Number of the MoE layer; may be left out where the checkpoint has only one. */
+  layer?: number | undefined;
+  /** Fields that differ from what the checkpoint's own config says. */
+  config?: Partial<MoEConfigOptions> | undefined;
   /** Counts experts as they are prepared. What it throws ends the load. */
   onProgress?: ((done: number, total: number) => void) | undefined;
+  /** Ends the load. */
   signal?: AbortSignal | undefined;
 }
 
-export const isGated = (activation: Activation): boolean =>
-  activation === 'swiglu' || activation === 'swiglu_oai' || activation === 'geglu';
+/** Everything about these options comes from here: names, checks, flags, a worker's arguments, what ranks agree on. */
+export const heldRows: Rows<HeldOptions> = {
+  device: {
+    kind: other(expectDevice),
+    flag: {
+      value: 'name',
+      help: 'auto, cpu, cuda, cuda:N, ascend or ascend:N',
+      default: 'auto',
+    },
+    ofRank: true,
+  },
+  weightType: {
+    kind: choice(weightTypes),
+    flag: {
+      value: 'type',
+      help: `how the experts are held: ${weightTypes.join(', ')} (default: as stored)`,
+    },
+  },
+  weightGroup: {
+    kind: choice(weightGroups),
+    flag: {
+      value: 'n',
+      help: 'inputs that share a scale, for int8 and int4 (default: 32; all on Ascend)',
+    },
+  },
+  activationType: {
+    kind: choice(activationTypes),
+    flag: {
+      value: 'type',
+      help: 'what rows are multiplied as, int8 with int8 and int4 experts (default: float)',
+    },
+  },
+  threads: {
+    kind: integer(1, 4096),
+    flag: { value: 'n', help: 'threads of the device (default: all)' },
+    ofRank: true,
+  },
+  maxQueue: { kind: integer(1), ofRank: true },
+  group: { kind: other(expectGroup) },
+  unevenExperts: {
+    kind: boolean,
+    flag: { help: 'let the first ranks hold one expert more than the others' },
+  },
+  placement: { kind: other(expectPlacement) },
+};
 
-const optionNames: readonly (keyof LayerOptions)[] = [
-  'config',
-  'hiddenSize',
-  'intermediateSize',
-  'activation',
-  'weights',
-  'device',
-  'weightType',
-  'weightGroup',
-  'activationType',
-  'threads',
-  'maxQueue',
-  'group',
-  'unevenExperts',
-  'placement',
-];
+/** Names of options whose values a rank has for itself. */
+export const ofRank: readonly string[] = Object.entries<Row>(heldRows)
+  .filter(([, row]) => row.ofRank)
+  .map(([name]) => name);
+
+const object: Kind = other(expectObject);
+const maxSize = 2 ** 30;
+
+export const layerRows: Rows<LayerOptions> = {
+  config: { kind: object, required: true },
+  hiddenSize: { kind: integer(1, maxSize), required: true },
+  intermediateSize: { kind: integer(1, maxSize), required: true },
+  activation: { kind: choice(activations) },
+  weights: { kind: other(expectWeights), required: true },
+  ...heldRows,
+};
+
+export const loadRows: Rows<LoadOptions> = {
+  layer: { kind: integer(0) },
+  config: { kind: object },
+  onProgress: { kind: callback },
+  signal: { kind: abortSignal },
+  ...heldRows,
+};
 
 const weightNames: readonly (keyof LayerWeights)[] = [
   ...(['router', 'routerBias', 'routerCorrectionBias'] as const),
@@ -136,136 +174,11 @@ const weightNames: readonly (keyof LayerWeights)[] = [
 ];
 const sharedNames: readonly (keyof SharedWeights)[] = ['gate', 'up', 'down', 'router'];
 
-const maxSize = 2 ** 30;
-
-/** Checks the options of `MoELayer.create` and finds where each weight stands. */
-export function partsOf(options: LayerOptions): LayerParts {
-  expectOptions('MoELayer.create', options, optionNames);
-  const {
-    hiddenSize,
-    intermediateSize,
-    weights,
-    activation = 'swiglu',
-    device,
-    threads,
-    maxQueue,
-  } = options;
-  expectObject('config', options.config as unknown);
-  const config =
-    options.config instanceof MoEConfig ? options.config : new MoEConfig(options.config);
-  expectInteger('hiddenSize', hiddenSize, 1, maxSize);
-  expectInteger('intermediateSize', intermediateSize, 1, maxSize);
-  expectOneOf('activation', activation, activations);
-  if (weights === null || typeof weights !== 'object')
-    throw unexpected('weights', 'an object of tensors', weights);
-  expectKnownNames('weights', weights, weightNames);
-  if (weights.shared !== undefined) {
-    expectObject('weights.shared', weights.shared);
-    expectKnownNames('weights.shared', weights.shared, sharedNames);
-  }
-
-  const sharedSize = sharedSizeOf(config, intermediateSize, weights);
-  const sizes = { expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize };
-  const views = viewsOf(weights, sizes, isGated(activation));
-  const weightType = options.weightType ?? storedType(views);
-  const parts = { config, hiddenSize, intermediateSize, sharedSize, activation, weightType, views };
-  const { weightGroup, activationType, group, unevenExperts, placement } = options;
-  const run = { device, threads, maxQueue, group, unevenExperts, placement };
-  return { ...parts, weightGroup, activationType, ...run };
-}
-
-function sharedSizeOf(config: MoEConfig, intermediateSize: number, weights: LayerWeights): number {
-  const wanted = Math.round(config.sharedExpertNum * intermediateSize);
-  if (wanted === 0 && weights.shared !== undefined)
-    throw new ConfigError('Expected no `weights.shared`: `sharedExpertNum` is 0');
-  if (wanted > 0 && weights.shared === undefined)
-    throw new ShapeError(
-      `Expected \`weights.shared\` of width ${wanted}: \`sharedExpertNum\` is ${config.sharedExpertNum}`,
-    );
-  return wanted;
-}
-
-/** Refuses parts whose config and weights do not mean the same layer, wherever they come from. */
-export function checkParts({
-  config,
-  intermediateSize,
-  weightType,
-  weightGroup,
-  activationType = 'float',
-  views,
-  device,
-  threads,
-  maxQueue,
-}: LayerParts): void {
-  expectOneOf('weightType', weightType, weightTypes);
-  if (weightGroup !== undefined) expectWeightGroup(weightType, weightGroup);
-  expectOneOf('activationType', activationType, activationTypes);
-  if (activationType === 'int8') expectInt8Activations(weightType, resolveDevice(device));
-  if (threads !== undefined) expectInteger('threads', threads, 1, 4096);
-  if (maxQueue !== undefined) expectInteger('maxQueue', maxQueue, 1);
-  if (views.packed !== undefined) return; // checked when it was packed
-  const { moeIntermediateSize } = config;
-  if (
-    moeIntermediateSize !== defaults.moeIntermediateSize &&
-    moeIntermediateSize !== intermediateSize
-  )
-    throw new ConfigError(
-      `Expected \`moeIntermediateSize\` to be the layer's intermediateSize ${intermediateSize}, got \`${moeIntermediateSize}\``,
-    );
-  expectTogether(
-    'weights.shared.router',
-    views.sharedRouter,
-    'useSharedExpertGating',
-    config.useSharedExpertGating,
-  );
-  expectTogether(
-    'weights.routerCorrectionBias',
-    views.routerCorrectionBias,
-    'balanceViaTopkBias',
-    config.balanceViaTopkBias,
-  );
-}
-
-function expectWeightGroup(weightType: WeightType, weightGroup: WeightGroup): void {
-  if (!isQuantized(weightType))
-    throw new ConfigError(`Expected no \`weightGroup\`: ${weightType} weights have no scales`);
-  const groups = weightGroups.filter((group) => weightType === 'int8' || group !== 'all');
-  expectOneOf('weightGroup', weightGroup, groups);
-}
-
-function expectInt8Activations(weightType: WeightType, { backend }: ResolvedDevice): void {
-  const weightTypes = int8ActivationWeights[backend];
-  if (weightTypes === undefined)
-    throw new ConfigError(`Expected \`activationType\` 'float': '${backend}' has no other`);
-  if (!weightTypes.includes(weightType))
-    throw new ConfigError(
-      `Expected \`activationType\` 'int8' with weightType '${weightTypes.join("' or '")}', got '${weightType}'`,
-    );
-}
-
-/** Weights that a device multiplies with rows in int8. */
-const int8ActivationWeights: Partial<Record<BackendName, readonly WeightType[]>> = {
-  cpu: ['int8', 'int4'],
-  ascend: ['int8'],
-};
-
-/** Inputs that share a scale, as the native side counts them: 0 for all of an output's, and for floats. */
-export function nativeWeightGroup(
-  weightType: WeightType,
-  weightGroup: WeightGroup | undefined,
-  { backend }: ResolvedDevice,
-): number {
-  const group = weightGroup ?? (backend === 'ascend' && weightType === 'int8' ? 'all' : 32);
-  return !isQuantized(weightType) || group === 'all' ? 0 : group;
-}
-
-/** Whether weights of this type have scales. */
-export const isQuantized = (weightType: WeightType): boolean =>
-  weightType === 'int8' || weightType === 'int4';
-
-function expectTogether(weight: string, view: unknown, field: string, asked: boolean): void {
-  if (asked && view === undefined)
-    throw new ShapeError(`Expected \`${weight}\`: \`${field}\` is true`);
-  if (!asked && view !== undefined)
-    throw new ConfigError(`Expected no \`${weight}\`: \`${field}\` is false`);
+/** Tensors are checked where their shapes are known. */
+function expectWeights(name: string, weights: unknown): void {
+  expectObject(name, weights);
+  expectKnownNames(name, weights, weightNames);
+  if (weights['shared'] === undefined) return;
+  expectObject(`${name}.shared`, weights['shared']);
+  expectKnownNames(`${name}.shared`, weights['shared'], sharedNames);
 }

@@ -2,7 +2,7 @@ import { expectObject, unexpected } from '../checks.js';
 import { toNativeConfig } from '../config/native.js';
 import type { MoEConfig } from '../config.js';
 import { ConfigError } from '../errors.js';
-import type { ExpertGroup } from '../group.js';
+import { ExpertGroup } from '../group.js';
 import type { NativeMoEConfig, NativeParallel } from '../native.js';
 import type { LayerWeightViews } from '../weights.js';
 
@@ -25,7 +25,7 @@ export interface ParallelOptions {
 /** The config as native code takes it, and how the layer is spread; `parallel` is absent without a group. */
 export interface NativeSetting {
   moe: NativeMoEConfig;
-  parallel?: NativeParallel;
+  parallel?: Omit<NativeParallel, 'facts'>;
 }
 
 /**
@@ -35,11 +35,13 @@ export interface NativeSetting {
  */
 export function nativeSetting(
   config: MoEConfig,
-  sizes: { hiddenSize: number; intermediateSize: number },
-  { group, unevenExperts = false, placement }: ParallelOptions,
+  {
+    group,
+    unevenExperts = false,
+    placement,
+    ...sizes
+  }: ParallelOptions & { hiddenSize: number; intermediateSize: number },
 ): NativeSetting {
-  if (typeof unevenExperts !== 'boolean')
-    throw unexpected('unevenExperts', 'true or false', unevenExperts);
   if (group === undefined) {
     if (placement !== undefined)
       throw new ConfigError('Expected no `placement` without a `group`: all experts are here');
@@ -107,7 +109,7 @@ function expertsOf(
   uneven: boolean,
   placement: ExpertPlacement | undefined,
 ): readonly (readonly number[])[] {
-  if (placement !== undefined) return checkedPlacement(placement, sets);
+  if (placement !== undefined) return placed(placement, sets);
   if (expertNum < sets)
     throw new ConfigError(
       `Expected \`expertNum\` to be at least expertParallel ${sets}, got ${expertNum}: a rank would hold no expert`,
@@ -123,18 +125,28 @@ function expertsOf(
   );
 }
 
-function checkedPlacement({ expertsOfRank }: ExpertPlacement, sets: number) {
-  expectObject('placement', { expertsOfRank });
-  if (!Array.isArray(expertsOfRank) || !expertsOfRank.every((list) => Array.isArray(list)))
-    throw unexpected('placement.expertsOfRank', 'a list of experts for each rank', expertsOfRank);
+function placed({ expertsOfRank }: ExpertPlacement, sets: number) {
   if (expertsOfRank.length !== sets)
     throw new ConfigError(
       `Expected \`placement.expertsOfRank\` to have a list for each of ${sets} ranks, got ${expertsOfRank.length}`,
     );
-  for (const expert of expertsOfRank.flat())
-    if (!Number.isSafeInteger(expert))
-      throw unexpected('placement.expertsOfRank', 'numbers of experts', expert);
   return expertsOfRank;
+}
+
+/** Throws `ConfigError` unless `value` has a list of numbers for each rank. */
+export function expectPlacement(name: string, value: unknown): asserts value is ExpertPlacement {
+  expectObject(name, value);
+  const lists: unknown = value['expertsOfRank'];
+  if (!Array.isArray(lists) || !lists.every((list) => Array.isArray(list)))
+    throw unexpected(`${name}.expertsOfRank`, 'a list of experts for each rank', lists);
+  for (const expert of lists.flat())
+    if (!Number.isSafeInteger(expert))
+      throw unexpected(`${name}.expertsOfRank`, 'numbers of experts', expert);
+}
+
+export function expectGroup(name: string, value: unknown): asserts value is ExpertGroup {
+  if (!(value instanceof ExpertGroup))
+    throw unexpected(name, 'an ExpertGroup, as `ExpertGroup.join` makes it', value);
 }
 
 /** MindFormers' `comm` loss averages over the experts of each set. */

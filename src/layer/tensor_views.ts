@@ -1,3 +1,4 @@
+import { isFloat32Array, isUint16Array } from 'node:util/types';
 import { describe } from '../checks.js';
 import { ShapeError } from '../errors.js';
 import {
@@ -29,8 +30,8 @@ export function expectArray(name: string, dtype: unknown, array: unknown): void 
     );
   const [kind, fits] =
     dtype === 'float32'
-      ? ['Float32Array', array instanceof Float32Array]
-      : ['Uint16Array', array instanceof Uint16Array];
+      ? ['Float32Array', isFloat32Array(array)]
+      : ['Uint16Array', isUint16Array(array)];
   if (!fits)
     throw new ShapeError(
       `Expected \`${name}\` to be a ${kind} for ${dtype}, got ${describe(array)}`,
@@ -65,7 +66,9 @@ export function expectTensor(
   expectArray(name, dtype, data);
   const given = Array.isArray(claimed) ? claimed : [];
   if (given.length !== shape.length || given.some((size, axis) => size !== shape[axis]))
-    throw new ShapeError(`Expected \`${name}\` to have shape ${wanted}, got [${given.join(', ')}]`);
+    throw new ShapeError(
+      `Expected \`${name}\` to have shape ${wanted}, got [${given.map(sizeText).join(', ')}]`,
+    );
   const count = shape.reduce((product, size) => product * size, 1);
   if (data.length !== count)
     throw new ShapeError(
@@ -73,6 +76,8 @@ export function expectTensor(
     );
   return { dtype, shape, data };
 }
+
+const sizeText = (size: unknown): string => (typeof size === 'number' ? `${size}` : describe(size));
 
 /**
  * Where each matrix of dense weights stands.
@@ -121,7 +126,8 @@ export function viewsOf(
   );
   const perExpert = (name: 'routerBias' | 'routerCorrectionBias') => {
     const tensor = weights[name];
-    return tensor && { [name]: vectorOf(expectTensor(`weights.${name}`, tensor, [E]), E, 0) };
+    if (tensor === undefined) return {};
+    return { [name]: vectorOf(expectTensor(`weights.${name}`, tensor, [E]), E, 0) };
   };
   return {
     ...((E > 1 || weights.router !== undefined) && {

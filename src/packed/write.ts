@@ -1,6 +1,6 @@
 import type { MoECheckpoint } from '../checkpoint.js';
 import { DeviceError } from '../errors.js';
-import type { ActivationType, WeightGroup, WeightType } from '../layer/options.js';
+import type { HeldOptions, WeightType } from '../layer/options.js';
 import type { MoELayer } from '../layer.js';
 import type { OutputFile } from '../output_file.js';
 import { lengthBytes } from '../safetensors/header.js';
@@ -12,13 +12,9 @@ const alignment = 64;
 /** How much of a part is in memory twice. */
 const chunkBytes = 16 << 20;
 
-export interface PackOptions {
+export interface PackOptions extends Omit<HeldOptions, 'device'> {
   /** Numbers of the MoE layers to pack. */
   layers: readonly number[];
-  weightType: WeightType | undefined;
-  weightGroup: WeightGroup | undefined;
-  activationType: ActivationType | undefined;
-  threads: number | undefined;
   /** Counts experts of all layers. */
   onProgress?: (done: number, total: number) => void;
   signal: AbortSignal;
@@ -39,28 +35,20 @@ export interface PackResult {
 export async function packCheckpoint(
   checkpoint: MoECheckpoint,
   output: OutputFile,
-  { layers, weightType, weightGroup, activationType, threads, onProgress, signal }: PackOptions,
+  { layers, onProgress, signal, ...held }: PackOptions,
 ): Promise<PackResult> {
   const { expertNum } = checkpoint.config;
   let file: PackedFile | undefined;
   for (const [index, layer] of layers.entries()) {
     await using loaded = await checkpoint.load(layer, {
+      ...held,
       device: 'cpu',
-      weightType,
-      weightGroup,
-      activationType,
-      threads,
       signal,
       onProgress: (done) =>
         onProgress?.(index * expertNum + Math.min(done, expertNum), layers.length * expertNum),
     });
     // Every layer of a checkpoint has the same sizes, so the first tells where all of them go.
-    file ??= new PackedFile(
-      output,
-      layers,
-      descriptionOf(checkpoint, loaded, { weightGroup, activationType }),
-      loaded,
-    );
+    file ??= new PackedFile(output, layers, descriptionOf(checkpoint, loaded, held), loaded);
     await file.write(layer, loaded, signal);
   }
   if (file === undefined) throw new TypeError('No layers to pack');
@@ -71,7 +59,7 @@ export async function packCheckpoint(
 function descriptionOf(
   checkpoint: MoECheckpoint,
   layer: MoELayer,
-  { weightGroup, activationType = 'float' }: Pick<PackOptions, 'weightGroup' | 'activationType'>,
+  { weightGroup, activationType = 'float' }: HeldOptions,
 ): PackedDescription {
   const { hiddenSize, intermediateSize, activation, weightType, config } = layer;
   return {

@@ -9,6 +9,7 @@ import {
   glm4,
   gptOss,
   granite,
+  graniteShared,
   mixtral,
   olmoe,
   qwen2,
@@ -154,6 +155,21 @@ const models: { config: { model_type: string }; options: MoEConfigOptions; sizes
       sharedSize: 0,
     },
   },
+  {
+    config: graniteShared,
+    options: {
+      expertNum: 40,
+      numExpertsChosen: 8,
+      moeIntermediateSize: 512,
+      normTopkEpsilon: 0,
+      sharedExpertNum: 2,
+    },
+    sizes: {
+      hiddenSize: 1536,
+      intermediateSize: 512,
+      sharedSize: 1024,
+    },
+  },
 ];
 
 describe.each(models)('$config.model_type', ({ config, options, sizes }) => {
@@ -212,7 +228,7 @@ test.each<[config: unknown, message: string]>([
   [
     { model_type: 'llama' },
     'Expected `model_type` to be one of mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, deepseek_v3, glm4_moe, dots1, ' +
-      'gpt_oss, granitemoe, got `llama` (string)',
+      'gpt_oss, granitemoe, granitemoeshared, got `llama` (string)',
   ],
   [{}, 'got `undefined`'],
   [{ model_type: '__proto__', text_config: null }, 'got `__proto__` (string)'],

@@ -129,3 +129,8 @@ export const granite = {
   num_local_experts: 40,
   num_experts_per_tok: 8,
 };
+export const graniteShared = {
+  ...granite,
+  model_type: 'granitemoeshared',
+  shared_intermediate_size: 1024,
+};

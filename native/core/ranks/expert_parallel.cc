@@ -6,6 +6,15 @@
 #include "core/ranks/layer_facts.h"
 
 namespace moe {
+namespace {
+
+uint64_t digest_of(std::span<const int32_t> values) {  // FNV-1a
+  uint64_t digest = 0xcbf29ce484222325;
+  for (const int32_t value : values) digest = (digest ^ static_cast<uint32_t>(value)) * 0x100000001b3;
+  return digest;
+}
+
+}  // namespace
 
 ExpertParallel::ExpertParallel(Device& device, const LayerSpec& spec, ParallelOptions options)
     : membership_(std::move(options.group), device),
@@ -17,10 +26,28 @@ ExpertParallel::ExpertParallel(Device& device, const LayerSpec& spec, ParallelOp
                  .group_wise = options.group_wise && shape().model_parallel > 1}),
       local_(device, membership_.collective(), shape(), spec,
              static_cast<int32_t>(options.placement.experts_of(shape().set()).size())) {
-  const ExpertExchange::Options& agreed = exchange_.options();
-  const LayerFacts mine(spec, agreed.placement, agreed.chunks, agreed.group_wise);
-  const auto all = group().announce({.kind = Announcement::kCreate, .layer = number()}, mine.bytes());
-  for (int rank = 0; rank < (shape().led ? 1 : shape().size); ++rank) mine.expect_same(all[rank], rank, shape().rank);
+  describe_layer(std::move(options.facts));
+}
+
+void ExpertParallel::describe_layer(std::string facts) {
+  const LayerFacts mine(std::move(facts));
+  const Announcement announcement{.kind = Announcement::kCreate, .layer = number()};
+  const uint64_t own_size = mine.lines().size();
+  std::vector<uint64_t> sizes(shape().led ? 1 : shape().size);  // of the lines of every rank that tells them
+  {
+    const auto all = group().announce(announcement, std::as_bytes(std::span(&own_size, 1)));
+    for (size_t rank = 0; rank < sizes.size(); ++rank) std::memcpy(&sizes[rank], all[rank].data(), sizeof(uint64_t));
+  }
+  std::vector<std::string> lines(sizes.size());
+  const size_t longest = *std::max_element(sizes.begin(), sizes.end()), most = group().announced_bytes();
+  for (size_t begin = 0; begin < longest; begin += most) {
+    const std::string_view piece = mine.lines().substr(std::min(begin, mine.lines().size()), most);
+    const auto all = group().announce(announcement, std::as_bytes(std::span(piece)));
+    for (size_t rank = 0; rank < lines.size(); ++rank)
+      lines[rank].append(reinterpret_cast<const char*>(all[rank].data()), most);
+  }
+  for (size_t rank = 0; rank < lines.size(); ++rank)
+    mine.expect_same(std::string_view(lines[rank]).substr(0, sizes[rank]), static_cast<int>(rank), shape().rank);
 }
 
 Matrix ExpertParallel::run(const PreparedExperts& held, Matrix hidden, std::span<const int32_t> experts,

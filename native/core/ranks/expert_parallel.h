@@ -2,6 +2,7 @@
 #pragma once
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/device.h"
@@ -21,6 +22,7 @@ struct ParallelOptions {
   int32_t chunks = 1;
   // group_wise_a2a: each member of a set carries its part of the rows between sets, and the set shares them inside.
   bool group_wise = false;
+  std::string facts = {};  // lines `name=value` of all that describes the layer: those of every rank are the same
 };
 
 // Rows travel to the ranks that hold their experts, and their results back.
@@ -44,6 +46,7 @@ class ExpertParallel {
 
  private:
   const GroupShape& shape() const { return group().shape(); }
+  void describe_layer(std::string facts);
 
   ExpertGroup::Membership membership_;
   int32_t top_k_;

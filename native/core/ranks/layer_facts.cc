@@ -1,70 +1,38 @@
 #include "core/ranks/layer_facts.h"
 
-#include <cstring>
-#include <string>
+#include <algorithm>
 
 #include "core/error.h"
 
 namespace moe {
 namespace {
 
-constexpr std::array kNames{
-    "expertNum",       "numExpertsChosen", "hiddenSize",       "intermediateSize", "shared expert size",
-    "activation",      "weightType",       "weightGroup",      "routingPolicy",    "capacityFactor",
-    "expertGroupSize", "topkMethod",       "useGatingSigmoid", "normTopkProb",     "compCommParallelDegree",
-    "groupWiseA2a",    "enableSdrop",      "placement"};
+constexpr size_t kMostShown = 200;
 
-int64_t digest_of_sets(const Placement& placement) {
-  constexpr int32_t kEndOfSet[] = {-1};
-  uint64_t digest = digest_of({});
-  for (int set = 0; set < placement.sets(); ++set)
-    digest = digest_of(kEndOfSet, digest_of(placement.experts_of(set), digest));
-  return static_cast<int64_t>(digest);
+std::string_view line_at(std::string_view lines, size_t begin) {
+  return begin < lines.size() ? lines.substr(begin, lines.find('\n', begin) - begin) : std::string_view();
 }
 
-int64_t bits_of(double value) {
-  int64_t bits;
-  std::memcpy(&bits, &value, sizeof(bits));
-  return bits;
+std::string value_of(std::string_view line) {
+  const std::string_view value = line.substr(std::min(line.size(), line.find('=') + 1));
+  if (line.empty()) return "nothing";
+  return "`" + std::string(value.substr(0, kMostShown)) + (value.size() > kMostShown ? "...`" : "`");
 }
 
 }  // namespace
 
-uint64_t digest_of(std::span<const int32_t> values, uint64_t digest) {
-  for (const int32_t value : values) digest = (digest ^ static_cast<uint32_t>(value)) * 0x100000001b3;
-  return digest;
-}
-
-LayerFacts::LayerFacts(const LayerSpec& spec, const Placement& placement, int32_t chunks, bool group_wise)
-    : values_{spec.moe.expert_num,
-              spec.moe.num_experts_chosen,
-              spec.hidden_size,
-              spec.intermediate_size,
-              spec.shared_size,
-              static_cast<int64_t>(spec.activation),
-              static_cast<int64_t>(spec.weight_type),
-              spec.weight_group,
-              static_cast<int64_t>(spec.moe.routing_policy),
-              bits_of(spec.moe.capacity_factor),
-              spec.moe.tokens_per_group,
-              static_cast<int64_t>(spec.moe.topk_method),
-              spec.moe.use_gating_sigmoid,
-              spec.moe.norm_topk_prob,
-              chunks,
-              group_wise,
-              spec.moe.enable_sdrop,
-              digest_of_sets(placement)} {
-  static_assert(kNames.size() == kCount);
-}
-
-void LayerFacts::expect_same(std::span<const std::byte> theirs, int rank, int own_rank) const {
-  std::array<int64_t, kCount> values;
-  std::memcpy(values.data(), theirs.data(), sizeof(values));
-  for (size_t i = 0; i < kCount; ++i)
-    if (values[i] != values_[i])
-      throw Error(ErrorCode::kConfig, "Expected every rank to describe the same layer: `" + std::string(kNames[i]) +
-                                          "` of rank " + std::to_string(rank) + " is not that of rank " +
-                                          std::to_string(own_rank));
+void LayerFacts::expect_same(std::string_view theirs, int rank, int own_rank) const {
+  const std::string_view ours = lines_;
+  if (ours == theirs) return;
+  const size_t length = std::min(ours.size(), theirs.size());
+  const size_t same = std::mismatch(ours.begin(), ours.begin() + length, theirs.begin()).first - ours.begin();
+  const size_t begin = same == 0 ? 0 : ours.rfind('\n', same - 1) + 1;
+  const std::string_view own_line = line_at(ours, begin), their_line = line_at(theirs, begin);
+  const std::string_view named = own_line.empty() ? their_line : own_line;
+  throw Error(ErrorCode::kConfig, "Expected every rank to describe the same layer: `" +
+                                      std::string(named.substr(0, named.find('='))) + "` is " + value_of(their_line) +
+                                      " on rank " + std::to_string(rank) + ", " + value_of(own_line) + " on rank " +
+                                      std::to_string(own_rank));
 }
 
 }  // namespace moe

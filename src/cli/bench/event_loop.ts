@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MoELayer } from '../../layer.js';
 import { type Lateness, measureLateness } from './lateness.js';
-import type { Peer } from './peer.js';
 import type { Shape } from './shapes.js';
 import { syntheticHidden } from './synthetic.js';
 
@@ -14,8 +13,6 @@ export interface EventLoop {
   /** While nothing runs: what the machine itself does to timers. */
   idle: Lateness;
   nodeMoe: Lateness;
-  /** onnxruntime-node in its own process, one call of the same batch. */
-  onnxruntimeNode?: Lateness;
 }
 
 /**
@@ -25,7 +22,6 @@ export interface EventLoop {
  */
 export async function measureEventLoop(
   layer: MoELayer,
-  peers: readonly Peer[],
   shape: Shape,
   tokensPerSecond: number,
   seconds: number,
@@ -46,12 +42,5 @@ export async function measureEventLoop(
       await layer.forward(hidden, { out, ...(!layer.group && { signal }) });
     }
   });
-  const peer = peers.find(({ name }) => name === 'onnxruntime-node');
-  return {
-    tokens,
-    calls,
-    idle,
-    nodeMoe,
-    ...(peer && { onnxruntimeNode: await peer.lateness(tokens) }),
-  };
+  return { tokens, calls, idle, nodeMoe };
 }

@@ -2,13 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MoEError } from '../../errors.js';
 import type { MoELayer, WeightType } from '../../layer.js';
 import type { NativeMachinePeak } from '../../native.js';
-import type { Peer } from './peer.js';
-import { type ReferenceRow, referenceRows, relativeError } from './reference.js';
+import { referenceRows, relativeError } from './reference.js';
 import { type Spread, spread, timeCalls } from './samples.js';
 import { expertElements, type Shape } from './shapes.js';
 import { syntheticHidden } from './synthetic.js';
 
-/** Contestants take turns this often, because a machine's speed drifts. */
+/** Forwards and the machine's limits take turns this often, because a machine's speed drifts. */
 const rounds = 5;
 
 /** Between turns, so that threads of the one before that still spin do not disturb. */
@@ -43,14 +42,6 @@ export interface Measurement {
   error: number;
 }
 
-export interface PeerMeasurement extends Measurement {
-  name: string;
-  type: string;
-  version: string;
-  /** The peer's time over node-moe's, the median over the rounds: above 1, node-moe is faster. */
-  ratio: number;
-}
-
 /** How far a case is from what the machine does beside it, in turns; medians over the rounds. 1 is the limit. */
 export interface Fractions {
   /** Of the multiply-add rate. */
@@ -67,25 +58,26 @@ export interface Case {
   activeExperts: number;
   /** With fractions where there are limits. */
   nodeMoe: Measurement & { gigabytesPerSecond: number } & Partial<Fractions>;
-  peers: PeerMeasurement[];
 }
 
-export interface MeasureOptions {
+/** A batch of a layer. */
+export interface BatchOptions {
   shape: Shape;
   layer: MoELayer;
   weightType: WeightType;
-  peers: readonly Peer[];
-  /** Measures the machine's limits; absent where they are not known. */
-  machinePeak: (() => Promise<NativeMachinePeak>) | undefined;
   tokens: number;
-  /** For each contestant, over all rounds. */
-  seconds: number;
   signal: AbortSignal;
 }
 
-/** Checks every contestant's result, then times them in turns. */
-export async function measureCase(options: MeasureOptions): Promise<Case> {
-  const { shape, layer, peers, machinePeak, tokens, seconds, signal } = options;
+export interface MeasureOptions extends BatchOptions {
+  /** Measures the machine's limits; absent where they are not known. */
+  machinePeak: (() => Promise<NativeMachinePeak>) | undefined;
+  /** Over all rounds. */
+  seconds: number;
+}
+
+/** The call of a batch, after its result was compared with the plain computation. */
+export async function checkedCall({ shape, layer, weightType, tokens, signal }: BatchOptions) {
   const hidden = syntheticHidden(tokens, shape);
   const out = new Float32Array(hidden.length);
   const call = () => layer.forward(hidden, { out, ...(!layer.group && { signal }) });
@@ -96,28 +88,28 @@ export async function measureCase(options: MeasureOptions): Promise<Case> {
     reference,
     (token, column) => out[token * shape.hiddenSize + column] ?? Number.NaN,
   );
-  const tolerance = (layer.device === 'cpu' ? tolerances : roundedTolerances)[options.weightType];
+  const tolerance = (layer.device === 'cpu' ? tolerances : roundedTolerances)[weightType];
   if (!(error <= tolerance))
     throw new MoEError(
       'ERR_MOE_INTERNAL',
-      `Expected ${tokens} tokens in ${options.weightType} to differ from the plain computation by at most ${tolerance}, got ${error}`,
+      `Expected ${tokens} tokens in ${weightType} to differ from the plain computation by at most ${tolerance}, got ${error}`,
     );
-  const peerErrors = await inTurn(peers, (peer) => peerError(peer, tokens, reference));
+  const activeExperts = expertLoad.filter((load) => load > 0).length;
+  return { call, error, activeExperts, reference };
+}
 
+/** Checks the result of a batch, then times it and the machine's limits in turns. */
+export async function measureCase(options: MeasureOptions): Promise<Case> {
+  const { shape, machinePeak, tokens, seconds, signal } = options;
+  const { call, error, activeExperts } = await checkedCall(options);
   const ours: number[][] = [];
-  const theirs: number[][][] = peers.map(() => []);
   const peaks: NativeMachinePeak[] = [];
   for (let round = 0; round < rounds; round++) {
     await sleep(pauseMilliseconds, undefined, { signal });
     ours.push(await timeCalls(call, seconds / rounds));
     if (machinePeak !== undefined) peaks.push(await machinePeak());
-    for (const [i, peer] of peers.entries()) {
-      await sleep(pauseMilliseconds, undefined, { signal });
-      theirs[i]?.push(await peer.time(tokens, seconds / rounds));
-    }
   }
 
-  const activeExperts = expertLoad.filter((load) => load > 0).length;
   const nodeMoe = measurement(ours, error, tokens, shape);
   const bytes = bytesMoved(options, activeExperts);
   return {
@@ -129,18 +121,10 @@ export async function measureCase(options: MeasureOptions): Promise<Case> {
       gigabytesPerSecond: bytes / nodeMoe.milliseconds.median / 1e6,
       ...(peaks.length > 0 && fractions(ours.map(median), peaks, flops(tokens, shape), bytes)),
     },
-    peers: peers.map(({ name, type, version }, i) => ({
-      name,
-      type,
-      version,
-      ...measurement(theirs[i] ?? [], peerErrors[i] ?? Number.NaN, tokens, shape),
-      ratio: spread(ours.map((turn, round) => median(theirs[i]?.[round] ?? []) / median(turn)))
-        .median,
-    })),
   };
 }
 
-function measurement(
+export function measurement(
   turns: readonly number[][],
   error: number,
   tokens: number,
@@ -185,22 +169,4 @@ function bytesMoved({ shape, weightType, tokens }: MeasureOptions, activeExperts
   const weights = (expertElements(shape) / shape.expertNum) * activeExperts;
   const experts = (weights * bitsPerWeight[weightType]) / 8;
   return experts + 4 * shape.hiddenSize * (shape.expertNum + 2 * tokens);
-}
-
-async function peerError(
-  peer: Peer,
-  tokens: number,
-  reference: readonly ReferenceRow[],
-): Promise<number> {
-  const { first, last } = await peer.rows(tokens);
-  return relativeError(
-    reference,
-    (token, column) => (token === 0 ? first : last)[column] ?? Number.NaN,
-  );
-}
-
-async function inTurn<T, R>(items: readonly T[], use: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
-  for (const item of items) results.push(await use(item));
-  return results;
 }

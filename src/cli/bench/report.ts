@@ -17,8 +17,22 @@ const disturbing = 0.1;
 
 /** What `bench` tells a person. */
 export function benchReport(result: BenchResult): string {
+  const parts = [...benchFacts(result), '', caseTable(result)];
+  if (result.eventLoop !== undefined) parts.push('', ...eventLoopText(result.eventLoop));
+  if (result.emulated)
+    parts.push('', 'note: the device is emulated: its results are checked, its times mean nothing');
+  if (result.busyFraction > disturbing)
+    parts.push(
+      '',
+      `note: other programs used ${percent(result.busyFraction)} of the processors when this run began: times are too long`,
+    );
+  return parts.join('\n');
+}
+
+/** What was measured, on what. */
+export function benchFacts(result: Omit<BenchResult, 'cases'>): string[] {
   const { shape, machine } = result;
-  const parts = [
+  return [
     bold(
       `${shape.expertNum} experts, ${shape.numExpertsChosen} per token, ${shape.hiddenSize} x ${shape.intermediateSize}`,
     ),
@@ -41,24 +55,10 @@ export function benchReport(result: BenchResult): string {
             ],
           ],
     ),
-    '',
-    caseTable(result),
   ];
-  if (result.cases.some(({ peers }) => peers.length > 0))
-    parts.push('', bold('Peers'), peerTable(result));
-  if (result.eventLoop !== undefined) parts.push('', ...eventLoopText(result.eventLoop));
-  if (result.emulated)
-    parts.push('', 'note: the device is emulated: its results are checked, its times mean nothing');
-  if (result.busyFraction > disturbing)
-    parts.push(
-      '',
-      `note: other programs used ${percent(result.busyFraction)} of the processors when this run began: times are too long, ` +
-        'and those of packages whose threads wait spinning most of all',
-    );
-  return parts.join('\n');
 }
 
-function ranksText({ ranks }: BenchResult): string {
+function ranksText({ ranks }: Pick<BenchResult, 'ranks'>): string {
   return ranks > 1 ? `, on each of ${ranks} ranks` : '';
 }
 
@@ -88,31 +88,11 @@ function caseTable({ cases }: BenchResult): string {
   return table(columns, rows);
 }
 
-function peerTable({ cases }: BenchResult): string {
-  const columns: Column[] = [
-    { title: 'weights', align: 'left' },
-    { title: 'tokens' },
-    { title: 'peer', align: 'left' },
-    { title: 'median' },
-    { title: 'GFLOP/s' },
-    { title: 'error' },
-    { title: 'its time over ours' },
-  ];
-  const rows = cases.flatMap(({ weightType, tokens, peers }) =>
-    peers.map((peer) => [
-      weightType,
-      String(tokens),
-      `${peer.name} ${peer.version} ${peer.type}`,
-      milliseconds(peer.milliseconds.median),
-      significant(peer.gflops),
-      peer.error.toExponential(1),
-      `${significant(peer.ratio)}x`,
-    ]),
-  );
-  return table(columns, rows);
-}
-
-function eventLoopText({ tokens, calls, idle, nodeMoe, onnxruntimeNode }: EventLoop): string[] {
+/** @param others further rows */
+export function eventLoopText(
+  { tokens, calls, idle, nodeMoe }: EventLoop,
+  others: readonly [string, Lateness][] = [],
+): string[] {
   const batch = `${counted(calls, 'call')} of ${counted(tokens, 'token')}`;
   const columns: Column[] = [
     { title: '', align: 'left' },
@@ -128,8 +108,12 @@ function eventLoopText({ tokens, calls, idle, nodeMoe, onnxruntimeNode }: EventL
     String(ticks),
     ...[p50, p99, max].map(milliseconds),
   ];
-  const rows = [row('nothing', idle), row(`node-moe, ${batch}`, nodeMoe)];
-  if (onnxruntimeNode !== undefined)
-    rows.push(row(`onnxruntime-node, 1 call of ${counted(tokens, 'token')}`, onnxruntimeNode));
-  return [bold('How late a 5 ms interval of the same process ran meanwhile'), table(columns, rows)];
+  const rows = [['nothing', idle], [`node-moe, ${batch}`, nodeMoe], ...others] as const;
+  return [
+    bold('How late a 5 ms interval of the same process ran meanwhile'),
+    table(
+      columns,
+      rows.map(([name, late]) => row(name, late)),
+    ),
+  ];
 }

@@ -3,31 +3,28 @@ import type { MoEConfigOptions } from '../../config.js';
 import { type Device, type DeviceName, resolveDevice } from '../../devices.js';
 import { MoEError } from '../../errors.js';
 import type { ExpertGroup } from '../../group.js';
-import { isQuantized } from '../../layer/options.js';
-import type { ActivationType, MoELayer, WeightGroup, WeightType } from '../../layer.js';
+import { type HeldOptions, heldRows } from '../../layer/options.js';
+import { isQuantized } from '../../layer/parts.js';
+import type { MoELayer, WeightType } from '../../layer.js';
 import type { NativeMachinePeak } from '../../native.js';
+import { given } from '../../rows.js';
 import { LocalWorkers } from '../local_workers.js';
-import { interruptSignal } from '../options.js';
+import { interruptSignal, layerArguments } from '../options.js';
 import { ProgressLine } from '../progress.js';
 import { bytes } from '../text.js';
 import { busyFraction } from './busy.js';
 import { type EventLoop, measureEventLoop } from './event_loop.js';
 import { bitsPerWeight, type Case, measureCase } from './measure.js';
-import { Peer, type PeerChoice } from './peer.js';
-import { type PeerName, type PeerProgram, preparePeer } from './peer_install.js';
 import { expertElements, type Shape } from './shapes.js';
 import { syntheticLayer } from './synthetic_layer.js';
 
 /** Time given to each of the two rates of the machine, in every round. */
 const peakSeconds = 0.05;
 
-export interface BenchSettings {
+export interface BenchSettings extends Omit<HeldOptions, 'weightType' | 'group'> {
   shape: Shape;
   tokens: readonly number[];
   weightTypes: readonly WeightType[];
-  /** Of the integer ones. */
-  weightGroup?: WeightGroup | undefined;
-  activationType?: ActivationType | undefined;
   device: DeviceName;
   threads: number;
   /** For each contestant and batch size. */
@@ -38,8 +35,6 @@ export interface BenchSettings {
   config: Partial<MoEConfigOptions>;
   /** 0: the event loop is not measured. */
   eventLoopSeconds: number;
-  /** `true`: every peer of the device's kind, in the type nearest to ours; torch only where it is there. */
-  peers: readonly PeerChoice[] | true;
 }
 
 export interface BenchResult {
@@ -63,8 +58,7 @@ export interface BenchResult {
 
 export async function runBench(settings: BenchSettings): Promise<BenchResult> {
   checkMemory(settings);
-  const programs = await preparePeers(settings);
-  const bench = new Bench(settings, programs, await busyFraction());
+  const bench = new Bench(settings, await busyFraction());
   try {
     for (const weightType of settings.weightTypes) await bench.measure(weightType);
     return bench.result();
@@ -76,7 +70,6 @@ export async function runBench(settings: BenchSettings): Promise<BenchResult> {
 /** What one run gathers. */
 class Bench {
   readonly #settings: BenchSettings;
-  readonly #programs: ReadonlyMap<PeerName, PeerProgram>;
   readonly #progress = new ProgressLine('measuring');
   readonly #signal = interruptSignal();
   readonly #cases: Case[] = [];
@@ -85,71 +78,30 @@ class Bench {
   #device = '';
   #eventLoop: EventLoop | undefined;
 
-  constructor(
-    settings: BenchSettings,
-    programs: ReadonlyMap<PeerName, PeerProgram>,
-    busyFraction: number,
-  ) {
+  constructor(settings: BenchSettings, busyFraction: number) {
     this.#busyFraction = busyFraction;
     this.#settings = settings;
-    this.#programs = programs;
   }
 
   /** Measures every batch size with one type of weights, and the event loop with the first type. */
   async measure(weightType: WeightType): Promise<void> {
-    const {
-      shape,
-      threads,
-      tokens: batches,
-      seconds,
-      eventLoopSeconds,
-      weightTypes,
-    } = this.#settings;
+    const { shape, tokens: batches, seconds, eventLoopSeconds, weightTypes } = this.#settings;
     const signal = this.#signal;
-    const workers = await startWorkers(this.#settings, weightType);
-    const layer = await createLayer(this.#settings, weightType, signal, workers?.group);
-    this.#device = layer.device;
-    const peers: Peer[] = [];
-    const stopPeers = () => {
-      for (const peer of peers) peer.close();
-    };
-    signal.addEventListener('abort', stopPeers);
-    try {
-      for (const choice of choicesFor(this.#settings, weightType)) {
-        const program = this.#programs.get(choice.name);
-        if (program !== undefined) peers.push(await Peer.start(choice, program, shape, threads));
-      }
+    await withLayer(this.#settings, weightType, signal, async (layer) => {
+      this.#device = layer.device;
+      const machinePeak = layer.device === 'cpu' ? () => this.machinePeak() : undefined;
       for (const tokens of batches) {
         this.#progress.update(this.#cases.length, batches.length * weightTypes.length);
         signal.throwIfAborted();
-        const machinePeak = layer.device === 'cpu' ? () => this.machinePeak() : undefined;
         this.#cases.push(
-          await measureCase({
-            ...{ shape, layer, weightType, peers, machinePeak },
-            ...{ tokens, seconds, signal },
-          }),
+          await measureCase({ shape, layer, weightType, machinePeak, tokens, seconds, signal }),
         );
       }
       const last = this.#cases.at(-1);
       if (eventLoopSeconds === 0 || this.#eventLoop !== undefined || last === undefined) return;
-      const tokensPerSecond = (last.tokens / last.nodeMoe.milliseconds.median) * 1e3;
-      this.#eventLoop = await measureEventLoop(
-        layer,
-        peers,
-        shape,
-        tokensPerSecond,
-        eventLoopSeconds,
-        signal,
-      );
-    } catch (error) {
-      signal.throwIfAborted(); // a peer that was stopped ends with an error of its own
-      throw error;
-    } finally {
-      signal.removeEventListener('abort', stopPeers);
-      stopPeers();
-      await layer.close();
-      await workers?.close();
-    }
+      const rate = (last.tokens / last.nodeMoe.milliseconds.median) * 1e3;
+      this.#eventLoop = await measureEventLoop(layer, shape, rate, eventLoopSeconds, signal);
+    });
   }
 
   end(): void {
@@ -187,37 +139,20 @@ class Bench {
   }
 }
 
-/** The types of the peers' weights that come nearest to ours. onnxruntime-node's CPU provider has no 16-bit one. */
-const nearestTypes: Readonly<Record<WeightType, Readonly<Record<PeerName, readonly string[]>>>> = {
-  float32: { 'onnxruntime-node': ['f32'], ggml: ['f32'], torch: ['f32'] },
-  bfloat16: { 'onnxruntime-node': ['f32'], ggml: ['bf16'], torch: ['bf16'] },
-  float16: { 'onnxruntime-node': ['f32'], ggml: ['f16'], torch: ['f16'] },
-  int8: { 'onnxruntime-node': ['q8'], ggml: ['q8_0'], torch: ['bf16'] },
-  int4: { 'onnxruntime-node': ['q4'], ggml: ['q4_0', 'q4_K'], torch: ['bf16'] },
-};
-
-function choicesFor(
-  { peers, device }: BenchSettings,
+/** Makes the layer that a bench is about, with the processes that share its experts, and closes it after its use. */
+export async function withLayer(
+  settings: BenchSettings,
   weightType: WeightType,
-): readonly PeerChoice[] {
-  if (peers !== true) return peers;
-  const names: readonly PeerName[] =
-    resolveDevice(device).backend === 'cpu' ? ['onnxruntime-node', 'ggml'] : ['torch'];
-  return names.flatMap((name) => nearestTypes[weightType][name].map((type) => ({ name, type })));
-}
-
-async function preparePeers(settings: BenchSettings): Promise<Map<PeerName, PeerProgram>> {
-  const programs = new Map<PeerName, PeerProgram>();
-  const choices = settings.weightTypes.flatMap((weightType) => choicesFor(settings, weightType));
-  for (const name of new Set(choices.map((choice) => choice.name))) {
-    try {
-      programs.set(name, await preparePeer(name));
-    } catch (error) {
-      if (settings.peers !== true || name !== 'torch') throw error;
-      process.stderr.write(`node-moe: no comparison: ${(error as Error).message}\n`);
-    }
+  signal: AbortSignal,
+  use: (layer: MoELayer) => Promise<void>,
+): Promise<void> {
+  const workers = await startWorkers(settings, weightType);
+  try {
+    const layer = await createLayer(settings, weightType, signal, workers?.group);
+    await use(layer).finally(() => layer.close());
+  } finally {
+    await workers?.close();
   }
-  return programs;
 }
 
 function createLayer(
@@ -226,32 +161,33 @@ function createLayer(
   signal: AbortSignal,
   group: ExpertGroup | undefined,
 ): Promise<MoELayer> {
-  const { shape, device, threads, weightGroup, activationType, config } = settings;
+  const { shape, config } = settings;
   signal.throwIfAborted();
-  return syntheticLayer(shape, {
-    weightType,
-    ...(isQuantized(weightType) && { weightGroup, activationType }),
-    device,
-    threads,
-    config,
-    group,
-  });
+  return syntheticLayer(shape, { ...heldAs(settings, weightType), config, group });
+}
+
+/** How a layer of this type is held: what only integers have is left out for floats. */
+function heldAs(settings: BenchSettings, weightType: WeightType): HeldOptions {
+  const held = given(heldRows, { ...settings, weightType });
+  if (isQuantized(weightType)) return held;
+  const { weightGroup, activationType, ...ofFloats } = held;
+  return ofFloats;
 }
 
 /** The processes that share the layer's experts, none for a bench of one process. */
 async function startWorkers(
-  { ranks, shape, device, threads, weightGroup, config }: BenchSettings,
+  settings: BenchSettings,
   weightType: WeightType,
 ): Promise<LocalWorkers | undefined> {
+  const { ranks, shape, config } = settings;
   if (ranks === 1) return undefined;
-  const group = weightGroup !== undefined && isQuantized(weightType) && { weightGroup };
-  const synthetic = JSON.stringify({ shape, weightType, config, ...group });
-  const place = ['--device', device, '--threads', String(threads)];
-  return LocalWorkers.start(ranks, ['--synthetic', synthetic, ...place]);
+  const synthetic = JSON.stringify({ shape, config });
+  const held = layerArguments(heldAs(settings, weightType));
+  return LocalWorkers.start(ranks, ['--synthetic', synthetic, ...held]);
 }
 
 /** Weights are held twice while a layer is made: as given in bfloat16, and packed. A batch has rows of every width. */
-function checkMemory({ shape, weightTypes, tokens }: BenchSettings): void {
+export function checkMemory({ shape, weightTypes, tokens }: BenchSettings): void {
   const packed = Math.max(...weightTypes.map((type) => bitsPerWeight[type])) / 8;
   const { hiddenSize, intermediateSize, numExpertsChosen } = shape;
   const perToken = 4 * (4 * hiddenSize + numExpertsChosen * (2 * hiddenSize + intermediateSize));
@@ -265,7 +201,7 @@ function checkMemory({ shape, weightTypes, tokens }: BenchSettings): void {
     );
 }
 
-function deviceNamed(device: string): Device | undefined {
+export function deviceNamed(device: string): Device | undefined {
   const { backend, index } = resolveDevice(device);
   return addon()
     .devices()

@@ -244,16 +244,18 @@ TEST(Ranks, RefuseLayersThatDiffer) {
   ThreadRanks ranks(2);
   std::atomic<int> refused{0};
   ThreadRanks::run(2, [&](int rank) {
-    RandomLayer random({.hidden = 8, .intermediate = 8, .experts = 4, .top_k = rank == 0 ? 1 : 2});
+    RandomLayer random({.hidden = 8, .intermediate = 8, .experts = 4, .top_k = 2});
     cpu::CpuDevice backend(cpu::choose_kernels(), 1);
     const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), GroupShape{rank, 2, 1});
     const Placement placement(4, 2);
+    // The texts are of different lengths, both longer than one message.
+    const std::string facts = std::string(400, 'a') + "=1\nb=" + std::string(rank == 0 ? 1 : 300, 'x') + "\nc=2\n";
     try {
       const Layer layer(backend, random.spec, held_by(random.host, placement.experts_of(rank)), ignore_progress, {},
-                        ParallelOptions{group, placement});
+                        ParallelOptions{.group = group, .placement = placement, .facts = facts});
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kConfig);
-      EXPECT_NE(std::string(error.what()).find("numExpertsChosen"), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("`b` is `x"), std::string::npos) << error.what();
       ++refused;
     }
   });

@@ -1,3 +1,4 @@
+// What it takes to start a peer.
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -8,38 +9,26 @@ export const peerTypes = {
   'onnxruntime-node': ['f32', 'q8', 'q4'],
   ggml: ['f32', 'f16', 'bf16', 'q8_0', 'q4_0', 'q4_K'],
   torch: ['f32', 'f16', 'bf16'],
-} as const;
-
-export type PeerName = keyof typeof peerTypes;
-
-/** How to start a peer; the shape, the type and the threads follow as arguments. */
-export interface PeerProgram {
-  command: string;
-  arguments: string[];
-  environment: Record<string, string>;
-  version: string;
-}
+};
 
 /** The folder with the peers' programs and their own package.json. */
-const folder = fileURLToPath(new URL('../../../bench/peers/', import.meta.url));
+const folder = fileURLToPath(new URL('../peers/', import.meta.url));
 
 const execute = promisify(execFile);
 
 /**
  * Makes a peer ready to start, installing its npm package into bench/peers and compiling its program where that has
  * not been done. Throws an error that says what to do when it cannot.
+ *
+ * @returns how to start it: the shape, the type and the threads follow as arguments
  */
-export async function preparePeer(name: PeerName): Promise<PeerProgram> {
-  if (!existsSync(`${folder}package.json`))
-    throw new Error(
-      `Expected the programs of the peers in ${folder}, got no such folder: take the whole package`,
-    );
+export function preparePeer(name) {
   if (name === 'torch') return prepareTorch();
   return name === 'ggml' ? prepareGgml() : prepareOnnxruntime();
 }
 
 /** The PyTorch of `python3`: on the GPU where it sees one. Nothing is installed. */
-async function prepareTorch(): Promise<PeerProgram> {
+async function prepareTorch() {
   try {
     const { stdout } = await execute('python3', ['-c', 'import torch; print(torch.__version__)']);
     return {
@@ -58,7 +47,7 @@ async function prepareTorch(): Promise<PeerProgram> {
   }
 }
 
-async function prepareOnnxruntime(): Promise<PeerProgram> {
+async function prepareOnnxruntime() {
   const version = await installed('onnxruntime-node');
   await installed('onnx-proto');
   return {
@@ -69,7 +58,7 @@ async function prepareOnnxruntime(): Promise<PeerProgram> {
   };
 }
 
-async function prepareGgml(): Promise<PeerProgram> {
+async function prepareGgml() {
   const platform = `${process.platform}-${process.arch}`;
   if (platform !== 'linux-x64' && platform !== 'linux-arm64')
     throw new Error(
@@ -97,10 +86,10 @@ async function prepareGgml(): Promise<PeerProgram> {
 }
 
 /** The version of a package in bench/peers, all of them installed when this one is not there. */
-async function installed(packageName: string): Promise<string> {
+async function installed(packageName) {
   const manifest = `${folder}node_modules/${packageName}/package.json`;
   if (!existsSync(manifest)) {
-    process.stderr.write(`node-moe: installing the peers into ${folder} (about 370 MB)\n`);
+    process.stderr.write(`bench: installing the peers into ${folder} (about 370 MB)\n`);
     // Install scripts would download GPU libraries; the CPU binaries are in the packages.
     await step('install the peers', 'npm', [
       'install',
@@ -110,10 +99,10 @@ async function installed(packageName: string): Promise<string> {
       '--no-package-lock',
     ]);
   }
-  return (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version;
+  return JSON.parse(readFileSync(manifest, 'utf8')).version;
 }
 
-async function step(what: string, command: string, args: string[]): Promise<void> {
+async function step(what, command, args) {
   try {
     await execute(command, args, {
       cwd: folder,
@@ -121,7 +110,7 @@ async function step(what: string, command: string, args: string[]): Promise<void
       maxBuffer: 2 ** 26,
     });
   } catch (cause) {
-    const { stderr = '', message } = cause as Error & { stderr?: string };
+    const { stderr = '', message } = cause;
     const reason = stderr.split('\n').find((line) => /error/i.test(line)) ?? message;
     throw new Error(
       `Expected \`${command} ${args.join(' ')}\` in ${folder} to ${what}, got: ${reason.trim()}`,

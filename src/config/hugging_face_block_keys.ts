@@ -1,0 +1,59 @@
+/**
+ * Names that one fact has in the configs of several models: Transformers writes a model's own name or the one that it
+ * uses itself.
+ */
+export const keyAliases: readonly (readonly string[])[] = [
+  ['num_experts', 'num_local_experts', 'n_routed_experts', 'moe_num_experts'],
+  [
+    ...['num_experts_per_tok', 'num_experts_per_token', 'experts_per_token'],
+    ...['moe_k', 'moe_topk', 'moe_top_k', 'top_k_experts'],
+  ],
+  ['moe_intermediate_size', 'expert_ffn_hidden_size'],
+  ['n_shared_experts', 'num_shared_experts', 'moe_num_shared_experts'],
+  ['n_group', 'num_expert_group'],
+  ['hidden_act', 'hidden_activation', 'activation_function'],
+];
+
+/**
+ * Keys that change what an MoE block computes in the models that have them, and the values at which they change nothing.
+ * Absent and null change nothing either.
+ */
+export const blockKeys: ReadonlyMap<string, readonly unknown[]> = new Map<
+  string,
+  readonly unknown[]
+>([
+  ...valued([0], ['n_shared_experts', 'shared_expert_intermediate_size']),
+  ...valued([0], ['shared_intermediate_size', 'moe_shared_expert_intermediate_size']),
+  ...valued([0], ['share_expert_dim', 'share_expert_dims', 'moe_latent_size', 'zero_expert_num']),
+  ...valued([0], ['moe_router_logit_softcapping', 'moe_token_dropout', 'num_hash_layers']),
+  ...valued([1], ['n_group', 'topk_group']),
+  ...valued([1], ['routed_scaling_factor', 'router_scaling_factor', 'route_scale']),
+  ...valued([1], ['moe_routed_scaling_factor', 'moe_router_scaling_factor']),
+  ...valued([1], ['moe_normalize_expert_weights']),
+  ...valued([true], ['norm_topk_prob', 'moe_renormalize', 'route_norm', 'enable_moe_block']),
+  ...valued([false], ['use_expert_bias', 'moe_apply_router_weight_on_input', 'mlp_bias']),
+  ...valued([false], ['normalize_router_prob_before_dropping', 'batch_prioritized_routing']),
+  ...valued(['softmax'], ['scoring_func', 'score_func', 'expert_selection_fn']),
+  ...valued(['greedy'], ['topk_method']),
+  ...valued(['silu', 'swish'], ['mlp_hidden_act']),
+  ...valued(['sum'], ['shared_expert_combination_strategy']),
+  ...valued([], ['moe_intermediate_size', 'moe_norm_min', 'expert_capacity', 'expert_dtype']),
+  ...valued([], ['swiglu_limit', 'swiglu_alpha', 'swiglu_limits', 'swiglu_limits_shared']),
+  ...valued([], ['router_hidden_size', 'ffn_config', 'ffn_act_fn']),
+]);
+
+function valued(
+  values: readonly unknown[],
+  keys: readonly string[],
+): [key: string, values: readonly unknown[]][] {
+  return keys.map((key) => [key, values]);
+}
+
+/** Keys that sound like an MoE block's and do not change what it computes: which layers have one, and how it is trained. */
+const otherKeys =
+  /^(moe_layers?(_.*)?|mlp_layer_types|expert_layer_(period|offset)|(en|de)coder_sparse_step|shared_head.*)$|loss|jitter|output_router|dropout|_implementation$|interleave_moe|moe_dtype|router_dtype/;
+
+/** Whether an unknown key may be one that changes what an MoE block computes. */
+export function mayBeBlockKey(key: string): boolean {
+  return /expert|moe|rout(e|ing)|topk|swiglu|gating|shared_/.test(key) && !otherKeys.test(key);
+}

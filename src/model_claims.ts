@@ -1,0 +1,116 @@
+import { join } from 'node:path';
+import { describe } from './checks.js';
+import { expectKnownModel } from './config/hugging_face.js';
+import { supportedQuantizations, unsupportedQuantization } from './config/quantization.js';
+import { CheckpointError, ConfigError } from './errors.js';
+import { kindOf, readText } from './safetensors/disk.js';
+import { floatType } from './safetensors/dtype.js';
+import type { TensorEntry } from './safetensors/header.js';
+
+export const configName = 'config.json';
+const maxConfigBytes = 16 << 20;
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Where quantising tools describe what they did: file, the description in it, and the method where it names none. */
+const descriptions: readonly [file: string, of: (json: Json) => unknown, byDefault: string][] = [
+  [configName, (json) => json.quantization_config ?? json.compression_config, 'unknown'],
+  [configName, (json) => (json.text_config as Json | null)?.quantization_config, 'unknown'],
+  [configName, (json) => json.quantization, 'MLX'],
+  ['hf_quant_config.json', (json) => json.quantization, 'modelopt'],
+  ['quantize_config.json', (json) => json, 'gptq'],
+];
+
+/**
+ * What the files beside a checkpoint's tensors say that it is. It comes before what the tensors lack: a checkpoint of a
+ * kind that is not read is refused by the name of its kind.
+ */
+export class ModelClaims {
+  readonly configPath: string;
+  /** The parsed `config.json`; undefined without one. */
+  readonly config: object | undefined;
+  /** Present where the checkpoint says that its weights are in a form that is not read. */
+  readonly #quantization: CheckpointError | undefined;
+
+  private constructor(
+    configPath: string,
+    config: object | undefined,
+    quantization: CheckpointError | undefined,
+  ) {
+    this.configPath = configPath;
+    this.config = config;
+    this.#quantization = quantization;
+  }
+
+  /** @throws `CheckpointError` for a file that is no JSON object, `ConfigError` for a model type that is not known */
+  static async read(folder: string): Promise<ModelClaims> {
+    const configPath = join(folder, configName);
+    const files = new Map<string, Json | undefined>();
+    for (const [name] of descriptions)
+      if (!files.has(name)) files.set(name, await readObject(join(folder, name)));
+    const config = files.get(configName);
+    if (config !== undefined && !isMindFormers(config))
+      inConfig(configPath, () => expectKnownModel(config));
+    for (const [name, of, byDefault] of descriptions) {
+      const json = files.get(name);
+      const form = json && unsupportedQuantization(of(json), byDefault);
+      if (form === undefined) continue;
+      const refusal = new CheckpointError(
+        `Expected weights that are not quantised or as ${supportedQuantizations}, got \`${form}\`, as ` +
+          `${join(folder, name)} says: this form is not supported`,
+      );
+      return new ModelClaims(configPath, config, refusal);
+    }
+    return new ModelClaims(configPath, config, undefined);
+  }
+
+  /** What `find` finds. Where it throws and the weights are in a form that is not read, that is the error. */
+  find<T>(find: () => T): T {
+    try {
+      return find();
+    } catch (error) {
+      throw this.#quantization ?? error;
+    }
+  }
+
+  /**
+   * Throws `CheckpointError` where the weights are in a form that is not read. Where all of a layer's tensors are floats
+   * the form is that of other layers or parts.
+   */
+  expectReadable(layer: Iterable<TensorEntry>): void {
+    if (this.#quantization === undefined) return;
+    for (const { dtype } of layer) if (floatType(dtype) === undefined) throw this.#quantization;
+  }
+}
+
+/** A MindFormers config says nothing of sizes: those are the tensors'. */
+export function isMindFormers(config: object): boolean {
+  return 'moe_config' in config || !('model_type' in config);
+}
+
+/** What `read` returns; its `ConfigError`s name the file. */
+export function inConfig<T>(path: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    throw new ConfigError(`${path}: ${error.message}`, { cause: error });
+  }
+}
+
+/** Undefined where the file is missing. */
+async function readObject(path: string): Promise<Json | undefined> {
+  if ((await kindOf(path)) === 'missing') return undefined;
+  const text = await readText(path, maxConfigBytes);
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (cause) {
+    throw new CheckpointError(`Expected ${path} to be JSON: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+    throw new CheckpointError(`Expected ${path} to hold an object, got ${describe(parsed)}`);
+  return parsed as Json;
+}
