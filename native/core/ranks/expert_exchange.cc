@@ -5,11 +5,7 @@
 
 namespace moe {
 ExpertExchange::ExpertExchange(Device& device, Collective& collective, int64_t hidden_size, Options options)
-    : device_(device),
-      collective_(collective),
-      hidden_size_(hidden_size),
-      options_(std::move(options)),
-      home_(device) {
+    : device_(device), collective_(collective), hidden_size_(hidden_size), options_(std::move(options)), home_(device) {
   for (int32_t chunk = 0; chunk < options_.chunks; ++chunk) chunks_.push_back(std::make_unique<Chunk>(device));
 }
 
@@ -28,7 +24,8 @@ Matrix ExpertExchange::run(Matrix hidden, CountsOf counts_of, RunExperts run_exp
   for (int32_t chunk = 0; chunk < chunks; ++chunk) {
     receive(chunk);
     const ArrivedRows& rows = chunks_[chunk]->rows;
-    combine(chunk, run_experts(rows, float_matrix(chunks_[chunk]->arrived.reserve<float>(0), rows.rows(), hidden_size_)));
+    combine(chunk,
+            run_experts(rows, float_matrix(chunks_[chunk]->arrived.reserve<float>(0), rows.rows(), hidden_size_)));
   }
   for (int32_t chunk = 0; chunk < chunks; ++chunk) finish(chunk);
   return home;

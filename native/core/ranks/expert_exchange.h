@@ -4,11 +4,11 @@
 #include <span>
 #include <vector>
 
-#include "core/ranks/arrived_rows.h"
-#include "core/device.h"
 #include "core/collective.h"
+#include "core/device.h"
 #include "core/experts/device_buffer.h"
 #include "core/function_ref.h"
+#include "core/ranks/arrived_rows.h"
 #include "core/ranks/group_shape.h"
 #include "core/ranks/outgoing_rows.h"
 #include "core/ranks/placement.h"

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "core/device.h"
 #include "core/collective.h"
+#include "core/device.h"
 #include "core/ranks/group_shape.h"
 #include "core/ranks/link_cost.h"
 

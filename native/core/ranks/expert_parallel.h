@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "core/device.h"
+#include "core/function_ref.h"
 #include "core/ranks/expert_exchange.h"
 #include "core/ranks/expert_group.h"
-#include "core/function_ref.h"
 #include "core/ranks/local_experts.h"
 #include "core/ranks/placement.h"
 
@@ -35,8 +35,8 @@ class ExpertParallel {
   // Runs what `experts`, [tokens, K] in host memory, chooses for `hidden`. `meanwhile` is called while rows travel.
   // Returns the results, valid until the next call, sorted by blocks().of_slot as rows are by expert; there is room for
   // all slots.
-  Matrix run(const PreparedExperts& held, Matrix hidden, std::span<const int32_t> experts, FunctionRef<void()> meanwhile,
-             const std::stop_token& stop);
+  Matrix run(const PreparedExperts& held, Matrix hidden, std::span<const int32_t> experts,
+             FunctionRef<void()> meanwhile, const std::stop_token& stop);
   ExpertExchange::Blocks blocks() const { return exchange_.blocks(); }
 
   ExpertGroup& group() const { return membership_.group(); }

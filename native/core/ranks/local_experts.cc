@@ -19,8 +19,7 @@ LocalExperts::LocalExperts(Device& device, Collective& collective, const GroupSh
 
 Matrix LocalExperts::run(const PreparedExperts& held, const ArrivedRows& rows, Matrix arrived,
                          const std::stop_token& stop) {
-  const Matrix done =
-      float_matrix(done_.reserve<float>(rows.results() * hidden_size_), rows.results(), hidden_size_);
+  const Matrix done = float_matrix(done_.reserve<float>(rows.results() * hidden_size_), rows.results(), hidden_size_);
   if (done.rows == 0) return done;
   const std::unique_ptr<Plan> plan = device_.moe().plan(rows.experts(), experts_, rows.choices());
   if (shape_.model_parallel == 1)
@@ -37,8 +36,7 @@ void LocalExperts::run_columns(const PreparedExperts& held, Matrix hidden, const
   const int64_t rows = out.rows, width = Part(intermediate_size_, shape_.member(), members).size(),
                 columns = Part(hidden_size_, shape_.member(), members).size();
   ColumnStages& stages = *device_.moe().columns();
-  const Matrix whole =
-      float_matrix(intermediate_.reserve<float>(rows * intermediate_size_), rows, intermediate_size_);
+  const Matrix whole = float_matrix(intermediate_.reserve<float>(rows * intermediate_size_), rows, intermediate_size_);
   const Matrix up = float_matrix(part_.reserve<float>(rows * width), rows, width);
   stages.run_up(held, hidden, plan, up, stop);
   all_gather_columns(up, whole);

@@ -2,10 +2,10 @@
 #pragma once
 #include <vector>
 
-#include "core/ranks/arrived_rows.h"
-#include "core/moe_stages.h"
 #include "core/collective.h"
 #include "core/experts/device_buffer.h"
+#include "core/moe_stages.h"
+#include "core/ranks/arrived_rows.h"
 #include "core/ranks/group_shape.h"
 
 namespace moe {
@@ -14,8 +14,7 @@ class LocalExperts {
  public:
   // Device and collective are borrowed. The rank's experts are so many, and the members of its set share their
   // columns.
-  LocalExperts(Device& device, Collective& collective, const GroupShape& shape, const LayerSpec& spec,
-               int32_t experts);
+  LocalExperts(Device& device, Collective& collective, const GroupShape& shape, const LayerSpec& spec, int32_t experts);
 
   // Results stand sorted by expert, as rows.row_of_result() says; valid until the next call. Members of a set run the
   // same rows in step.

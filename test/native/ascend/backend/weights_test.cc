@@ -7,7 +7,7 @@
 #include <cstring>
 #include <vector>
 
-#include "ascend/host_executor.h"
+#include "core/host/host_executor.h"
 #include "core/weights/float16.h"
 
 namespace moe::ascend {
