@@ -15,6 +15,7 @@ export {
   type DeviceInfo,
   type DeviceName,
   devices,
+  type HeldWeights,
   type UnavailableDevices,
 } from './binding/devices.js';
 export { MoECheckpoint } from './checkpoint/checkpoint.js';
@@ -28,6 +29,7 @@ export {
 } from './config/config.js';
 export {
   ExpertGroup,
+  type GroupLayer,
   type GroupOptions,
   type LinkCost,
   type Transport,

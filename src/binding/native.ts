@@ -131,6 +131,7 @@ export interface NativeLayer {
 
 /** A way in which a device holds experts' weights. */
 export interface NativeHeldWeights {
+  /** As `weightType`. */
   type: NativeLayerSpec['weightType'];
   /** What `weightGroup` may be, its default first; 0: all. None for floats. */
   groups: number[];
@@ -152,8 +153,9 @@ export interface NativeDevice {
   memoryBytes: number;
   /** True for a stand-in that computes on the CPU what the device would. */
   emulated: boolean;
+  /** How it can hold experts. */
   weights: NativeHeldWeights[];
-  /** Of a layer; 0: any number. */
+  /** Experts that a layer may have at most; 0: any number. */
   maxExperts: number;
 }
 
