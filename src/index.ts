@@ -28,6 +28,7 @@ export {
 } from './config/config.js';
 export {
   ExpertGroup,
+  type GroupLayer,
   type GroupOptions,
   type LinkCost,
   type Transport,
