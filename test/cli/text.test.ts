@@ -50,11 +50,15 @@ test.each(['40', '80', ''])(
   },
 );
 
-test('help fits into 80 columns', { timeout: 60_000 }, async () => {
-  const { stdout } = await nodeMoe(['bench', '--help']);
-  expect(stdout).toMatch(/Peers:/);
-  expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([]);
-});
+test.each(['', ...['devices', 'inspect', 'run', 'report', 'pack', 'bench', 'worker']])(
+  'help of %j fits into 80 columns',
+  { timeout: 60_000 },
+  async (command) => {
+    const { stdout } = await nodeMoe([...(command ? [command] : []), '--help']);
+    expect(stdout).toContain(`Usage: node-moe ${command}`);
+    expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([]);
+  },
+);
 
 test('runs of numbers are written as ranges', () => {
   expect(ranges([0, 1, 2, 5, 7, 8])).toBe('0-2, 5, 7-8');
