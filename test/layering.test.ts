@@ -11,59 +11,56 @@ function filesIn(folder: string, ending: RegExp): string[] {
 }
 
 const textOf = (file: string) => readFileSync(join(root, file), 'utf8');
-const standard = /^<[a-z_]+>$/;
-const system =
-  /^<(dlfcn|fcntl|link|unistd|sched|sys\/(mman|stat|syscall|sysinfo)|linux\/futex|linux\/perf_event|cpuid)\.h>$/;
-const intrinsics = /^<(immintrin|emmintrin|arm_neon)\.h>$/;
+const named: Record<string, string> = {
+  standard: '<[a-z_]+>',
+  system:
+    '<(dlfcn|fcntl|link|unistd|sched|sys/(mman|stat|syscall|sysinfo)|linux/futex|linux/perf_event|cpuid)\\.h>',
+};
 
-/** What a file of each native folder may include; the first folder that fits counts. */
-const native: [folder: string, allowed: RegExp[]][] = [
-  ['native/cpu/kernels/', [/^"cpu\/kernels\//, /^MOE_VEC$/, /^<(cstddef|cstdint)>$/, intrinsics]],
-  ['native/cpu/isa/', [/^"cpu\/(kernels\/|kernels\.h)/]],
-  ['native/cpu/', [/^"(cpu|core)\//, standard, system]],
-  ['native/cuda/kernels/', [/^"cuda\/kernels\//, /^<cstdint>$/, /^<cuda_(bf16|fp16)\.h>$/]],
-  ['native/cuda/', [/^"(cuda|core)\//, /^<cuda_runtime_api\.h>$/, standard, system]],
-  ['native/gloo/', [/^"(gloo|core)\//, /^<gloo\//, standard, system]],
-  ['native/core/', [/^"core\//, standard, system]],
-  ['native/ascend/', [/^"(ascend|core)\//, standard, system]],
-  ['native/addon/napi_setup.h', [/^<napi\.h>$/]],
-  [
-    'native/addon/',
-    [/^"(addon|core)\//, /^"cpu\/(cpu_backend|machine_peak)\.h"$/, standard, system],
-  ],
-];
+/** What a file of each folder may include or import; the first folder that fits counts. */
+const layers: { folder: string; may: string[]; words: string; never: string }[] = JSON.parse(
+  textOf('docs/layers.json'),
+);
+const allowed = layers.map(({ folder, may }) => {
+  const patterns = may.map((pattern) => new RegExp(`^(${named[pattern] ?? pattern})$`));
+  return [folder, patterns] as const;
+});
+
+/** What of that the table does not allow a file. */
+function refused(file: string, whats: string[]): string[] {
+  const [, patterns] = allowed.find(([folder]) => file.startsWith(folder)) ?? [];
+  expect(patterns).toBeDefined();
+  return whats.filter((what) => !patterns?.some((pattern) => pattern.test(what)));
+}
 
 describe('the layering of docs/architecture.md holds', () => {
   const files = filesIn('native', /\.(h|cc|cu|cuh)$/);
 
+  test('docs/architecture.md has its table', () => {
+    const rows = textOf('docs/architecture.md').split('\n');
+    const cells = rows.map((row) => row.split('|').map((cell) => cell.trim()));
+    for (const { folder, words, never } of layers)
+      expect(cells).toContainEqual(['', `\`${folder}\``, words, never, '']);
+  });
+
   test('there are native files', () => expect(files.length).toBeGreaterThan(40));
 
   test.each(files)('%s', (file) => {
-    const [, allowed] = native.find(([folder]) => file.startsWith(folder)) ?? [];
-    const includes = [...textOf(file).matchAll(/^\s*#\s*include\s+(\S+)/gm)].map(
-      ([, what]) => what ?? '',
-    );
-    expect(allowed).toBeDefined();
-    expect(includes.filter((what) => !allowed?.some((pattern) => pattern.test(what)))).toEqual([]);
+    const includes = [...textOf(file).matchAll(/^\s*#\s*include\s+(\S+)/gm)];
+    expect(
+      refused(
+        file,
+        includes.map(([, what]) => what as string),
+      ),
+    ).toEqual([]);
   });
 
   test.each(filesIn('src', /\.ts$/))('%s', (file) => {
-    const imports = [...textOf(file).matchAll(/(?:from|import)\s*\(?'([^']+)'/g)].map(
-      ([, what]) => what ?? '',
-    );
-    const outside = imports.filter((what) => !what.startsWith('.') && !what.startsWith('node:'));
-    const mayImport = file.startsWith('src/cli/')
-      ? ['commander', 'yaml']
-      : file.startsWith('src/config/')
-        ? ['yaml']
-        : [];
-    expect(outside.filter((what) => !mayImport.includes(what))).toEqual([]);
-    const inside = imports
-      .filter((what) => what.startsWith('.'))
-      .map((what) => normalize(join(dirname(file), what)));
-    expect(inside.filter((what) => !what.startsWith('src/'))).toEqual([]);
-    if (!file.startsWith('src/cli/'))
-      expect(inside.filter((what) => what.startsWith('src/cli/'))).toEqual([]);
+    const imports = [...textOf(file).matchAll(/(?:from|import)\s*\(?'([^']+)'/g)]
+      .map(([, what]) => what as string)
+      .map((what) => (what.startsWith('.') ? normalize(join(dirname(file), what)) : what))
+      .filter((what) => !what.startsWith('node:'));
+    expect(refused(file, imports)).toEqual([]);
     if (file !== 'src/binding/native.ts')
       expect(textOf(file)).not.toMatch(/\.node['"]|node-gyp-build/);
   });

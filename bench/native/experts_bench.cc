@@ -9,14 +9,15 @@
 #include <chrono>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
-#include "core/float16.h"
-#include "cpu/cpu_backend.h"
+#include "core/host/usable_cpus.h"
+#include "core/weights/float16.h"
+#include "cpu/device.h"
 #include "cpu/kernels.h"
 #include "cpu/machine_peak.h"
-#include "cpu/usable_cpus.h"
 
 namespace {
 
@@ -31,8 +32,8 @@ const moe::cpu::MachinePeak& peak() {
   return measured;
 }
 
-moe::cpu::CpuBackend& backend() {
-  static moe::cpu::CpuBackend cpu(moe::cpu::choose_kernels(), moe::cpu::usable_cpus());
+moe::cpu::CpuDevice& backend() {
+  static moe::cpu::CpuDevice cpu(moe::cpu::choose_kernels(), moe::usable_cpus());
   return cpu;
 }
 
@@ -61,8 +62,8 @@ std::vector<float> random_values(int64_t count, float scale) {
 }
 
 // All experts read the same values: only their packed copies are distinct.
-const moe::PreparedLayer& layer(WeightType type) {
-  static std::unique_ptr<moe::PreparedLayer> prepared;
+const moe::PreparedExperts& layer(WeightType type) {
+  static std::unique_ptr<moe::PreparedExperts> prepared;
   static WeightType held;
   if (prepared && held == type) return *prepared;
   prepared.reset();
@@ -80,14 +81,14 @@ const moe::PreparedLayer& layer(WeightType type) {
   weights.router = {values.data(), DType::kFloat32, kExperts, kHidden, kHidden, 1};
   weights.experts.assign(kExperts,
                          {.gate = up, .up = up, .down = down, .gate_bias = {}, .up_bias = {}, .down_bias = {}});
-  prepared = backend().prepare(spec, weights, [](int64_t, int64_t) {}, {});
+  prepared = backend().moe().prepare_experts(spec, weights, [](int64_t, int64_t) {}, {});
   held = type;
   return *prepared;
 }
 
 void run_experts(benchmark::State& state, WeightType type) {
   const int64_t tokens = state.range(0), slots = tokens * kTopK;
-  const moe::PreparedLayer& prepared = layer(type);
+  const moe::PreparedExperts& prepared = layer(type);
   std::vector<float> hidden = random_values(tokens * kHidden, 1), rows(slots * kHidden), output(hidden.size());
 
   std::minstd_rand random(7);
@@ -98,18 +99,21 @@ void run_experts(benchmark::State& state, WeightType type) {
     experts.insert(experts.end(), shuffled.begin(), shuffled.begin() + kTopK);
   }
   std::vector<float> weights(slots, 0.25f);
-  std::vector<int32_t> slot_of_row(slots), row_of_slot(slots), offsets(kExperts + 1);
-  const moe::DispatchPlan plan{slot_of_row.data(), row_of_slot.data(), offsets.data(), slots, kTopK};
-  const moe::Matrix in{hidden.data(), tokens, kHidden}, out{output.data(), tokens, kHidden};
-  const moe::Matrix row_matrix{rows.data(), slots, kHidden};
-  const moe::Routing routing{experts.data(), weights.data(), nullptr, nullptr};
+  const moe::Matrix in = moe::float_matrix(hidden.data(), tokens, kHidden);
+  const moe::Matrix out = moe::float_matrix(output.data(), tokens, kHidden);
+  const moe::Matrix row_matrix = moe::float_matrix(rows.data(), slots, kHidden);
+  moe::MoEConfig config;
+  config.expert_num = kExperts;
+  config.num_experts_chosen = kTopK;
+  const moe::Routing routing({experts.data(), weights.data(), nullptr, nullptr}, tokens, config);
+  moe::MoeStages& stages = backend().moe();
 
   std::vector<double> times;
   for (auto _ : state) {
     const auto start = std::chrono::steady_clock::now();
-    backend().plan(experts.data(), kExperts, plan);
-    backend().run_experts(prepared, in, plan, row_matrix, {});
-    backend().combine(prepared, row_matrix, routing, plan, {nullptr, tokens, kHidden}, out);
+    const std::unique_ptr<moe::Plan> plan = stages.plan(experts, kExperts, kTopK);
+    stages.run(prepared, in, *plan, row_matrix, {});
+    stages.combine(prepared, row_matrix, routing, *plan, moe::float_matrix(nullptr, tokens, kHidden), out);
     benchmark::DoNotOptimize(output.data());
     times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     // Other experts next time, as many: weights that were just read would come from the cache.
@@ -118,8 +122,8 @@ void run_experts(benchmark::State& state, WeightType type) {
 
   std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2), times.end());
   const double median = times[times.size() / 2];
-  int64_t busy = 0;
-  for (int32_t e = 0; e < kExperts; ++e) busy += offsets[e + 1] > offsets[e];
+  const std::set<int32_t> chosen(experts.begin(), experts.end());
+  const auto busy = static_cast<int64_t>(chosen.size());
   const double flops = 6.0 * static_cast<double>(slots) * kHidden * kIntermediate;
   const double bytes = 3.0 * static_cast<double>(busy) * kHidden * kIntermediate * bytes_per_weight(type);
   state.counters["ms"] = median * 1e3;

@@ -3,17 +3,17 @@
 
 #include <vector>
 
-#include "core/layer.h"
-#include "cpu/cpu_backend.h"
+#include "core/host/usable_cpus.h"
+#include "core/layer/layer.h"
+#include "cpu/device.h"
 #include "cpu/kernels.h"
-#include "cpu/usable_cpus.h"
 
 namespace {
 
 // H 64, I 64, E 4, K 1, one token.
 void small_forward(benchmark::State& state) {
   constexpr int32_t kWidth = 64, kExperts = 4;
-  moe::cpu::CpuBackend backend(moe::cpu::choose_kernels(), moe::cpu::usable_cpus());
+  moe::cpu::CpuDevice backend(moe::cpu::choose_kernels(), moe::usable_cpus());
   const std::vector<float> values(kWidth * kWidth, 0.01f);
   const moe::WeightMatrix square{values.data(), moe::DType::kFloat32, kWidth, kWidth, kWidth, 1};
   moe::LayerSpec spec;

@@ -11,6 +11,20 @@
 namespace moe {
 namespace {
 
+Napi::Array describe(Napi::Env env, const std::vector<HeldWeights>& weights) {
+  const Napi::Array list = Napi::Array::New(env);
+  for (const HeldWeights& held : weights) {
+    const Napi::Object object = Napi::Object::New(env);
+    const Napi::Array groups = Napi::Array::New(env);
+    for (const int32_t group : held.groups) groups.Set(groups.Length(), Napi::Number::New(env, group));
+    object.Set("type", Napi::String::New(env, name_of(held.type)));
+    object.Set("groups", groups);
+    object.Set("int8Rows", Napi::Boolean::New(env, held.int8_rows));
+    list.Set(list.Length(), object);
+  }
+  return list;
+}
+
 Napi::Object describe(Napi::Env env, const DeviceInfo& device) {
   const Napi::Object object = Napi::Object::New(env);
   object.Set("index", Napi::Number::New(env, device.index));
@@ -19,6 +33,8 @@ Napi::Object describe(Napi::Env env, const DeviceInfo& device) {
   object.Set("threads", Napi::Number::New(env, device.threads));
   object.Set("memoryBytes", Napi::Number::New(env, static_cast<double>(device.memory_bytes)));
   object.Set("emulated", Napi::Boolean::New(env, device.emulated));
+  object.Set("weights", describe(env, device.capabilities.weights));
+  object.Set("maxExperts", Napi::Number::New(env, device.capabilities.max_experts));
   return object;
 }
 
@@ -26,7 +42,7 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
     const Napi::Array list = Napi::Array::New(env);
-    for (const BackendStatus& status : registry().list()) {
+    for (const FamilyStatus& status : registry().list()) {
       const Napi::Object object = Napi::Object::New(env);
       const Napi::Array found = Napi::Array::New(env);
       for (const DeviceInfo& device : status.devices) found.Set(found.Length(), describe(env, device));

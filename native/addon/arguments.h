@@ -10,7 +10,7 @@
 #include "addon/mapped_file.h"
 #include "addon/napi_setup.h"
 #include "core/error.h"
-#include "core/layer.h"
+#include "core/layer/layer.h"
 
 namespace moe {
 

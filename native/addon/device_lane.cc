@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <map>
 
-#include "cpu/cpu_backend.h"
+#include "cpu/device.h"
 
 namespace moe {
 namespace {
@@ -47,15 +47,15 @@ std::string first_plugin_folder() {
 }  // namespace
 
 DeviceLane::~DeviceLane() {
-  if (device_) release(std::shared_ptr<Device>(std::move(device_)));
+  if (device_) release(std::shared_ptr<Opened>(std::move(device_)));
 }
 
-DeviceLane::Device& DeviceLane::device() {
-  if (!device_) device_ = std::make_unique<Device>(registry().open(name_, index_));
+DeviceLane::Opened& DeviceLane::device() {
+  if (!device_) device_ = std::make_unique<Opened>(registry().open(name_, index_));
   return *device_;
 }
 
-Backend& DeviceLane::backend() { return *device().backend; }
+Device& DeviceLane::backend() { return *device().backend; }
 Workspace& DeviceLane::workspace() { return device().workspace; }
 
 void DeviceLane::release(std::shared_ptr<void> resource) {

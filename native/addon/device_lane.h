@@ -4,8 +4,8 @@
 #include <string>
 
 #include "addon/lane.h"
-#include "core/layer.h"
-#include "core/registry.h"
+#include "core/layer/layer.h"
+#include "core/plugins/registry.h"
 
 namespace moe {
 
@@ -17,24 +17,24 @@ class DeviceLane {
   Lane& lane() { return lane_; }
 
   // On the lane only. Opened by the first use; throws kDeviceUnavailable.
-  Backend& backend();
+  Device& backend();
   Workspace& workspace();
 
   // Drops something that lives on the device, on the lane, after the jobs before it.
   void release(std::shared_ptr<void> resource);
 
  private:
-  struct Device {
-    explicit Device(std::unique_ptr<Backend> opened) : backend(std::move(opened)), workspace(*backend) {}
-    std::unique_ptr<Backend> backend;
+  struct Opened {
+    explicit Opened(std::unique_ptr<Device> opened) : backend(std::move(opened)), workspace(*backend) {}
+    std::unique_ptr<Device> backend;
     Workspace workspace;
   };
 
-  Device& device();
+  Opened& device();
 
   std::string name_;
   int index_;
-  std::unique_ptr<Device> device_;
+  std::unique_ptr<Opened> device_;
   Lane lane_;
 };
 

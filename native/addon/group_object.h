@@ -4,7 +4,7 @@
 
 #include "addon/environment.h"
 #include "addon/napi_setup.h"
-#include "core/expert_group.h"
+#include "core/ranks/expert_group.h"
 #include "core/transport.h"
 
 namespace moe {

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <string>
 
-#include "core/start_thread.h"
+#include "core/host/start_thread.h"
 
 namespace moe {
 namespace {

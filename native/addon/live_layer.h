@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "addon/device_lane.h"
-#include "core/layer.h"
+#include "core/layer/layer.h"
 
 namespace moe {
 

@@ -4,7 +4,7 @@
 #include <tuple>
 
 #include "ascend/acl_tensor.h"
-#include "ascend/device.h"
+#include "ascend/npu.h"
 
 namespace moe::ascend {
 
@@ -12,7 +12,7 @@ namespace moe::ascend {
 // serves them all.
 class OperatorQueue {
  public:
-  explicit OperatorQueue(Device& device) : device_(device), workspace_(device) {}
+  explicit OperatorQueue(Npu& device) : device_(device), workspace_(device) {}
 
   // Arguments are Array or nullptr for a tensor or a list, Dims or nullptr for an array of integers, float for a
   // scalar, and themselves for the rest. Throws kDeviceUnavailable where CANN lacks the operator.
@@ -36,7 +36,7 @@ class OperatorQueue {
  private:
   void* reserve(uint64_t bytes, cann::Executor* executor) {
     try {
-      return bytes > 0 ? workspace_.reserve(bytes) : nullptr;
+      return bytes > 0 ? workspace_.reserve_bytes(bytes) : nullptr;
     } catch (const Error&) {
       const cann::Arguments& make = device_.cann().arguments;
       if (make.set_repeatable(executor) == cann::kSuccess) make.destroy_executor(executor);
@@ -44,7 +44,7 @@ class OperatorQueue {
     }
   }
 
-  Device& device_;
+  Npu& device_;
   DeviceScratch workspace_;
 };
 

@@ -21,7 +21,7 @@ void ActivationStage::run(Activation activation, const Array& x, const Array& ou
     case Activation::kSwiGLUOai:
       return swiglu_oai(x, out);
     case Activation::kGeGLU: {
-      const Array gate = array_of(first_.reserve(rows * width * size_of(x.type)), x.type, {rows, width});
+      const Array gate = array_of(first_.reserve_bytes(rows * width * size_of(x.type)), x.type, {rows, width});
       queue_.run(operators_.gelu, columns_of(x, 0, width), kByErf, gate);
       return queue_.run(operators_.mul, gate, columns_of(x, width, width), out);
     }
@@ -41,7 +41,7 @@ void ActivationStage::swiglu_oai(const Array& x, const Array& out) {
   constexpr float kLowest = std::numeric_limits<float>::lowest();
   const int64_t rows = out.dims.values[0], width = out.dims.values[1];
   const auto scratch = [&](DeviceScratch& memory, int64_t columns) {
-    return array_of(memory.reserve_as<float>(rows * columns), DataType::kFloat32, {rows, columns});
+    return array_of(memory.reserve<float>(rows * columns), DataType::kFloat32, {rows, columns});
   };
   Array wide = x;
   if (x.type != DataType::kFloat32) {

@@ -7,7 +7,7 @@ namespace moe::ascend {
 
 class ActivationStage {
  public:
-  ActivationStage(Device& device, OperatorQueue& queue)
+  ActivationStage(Npu& device, OperatorQueue& queue)
       : operators_(device.cann().operators),
         queue_(queue),
         wide_(device),

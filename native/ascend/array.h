@@ -60,6 +60,15 @@ inline Array array_of(const void* data, cann::DataType type, Dims dims) {
   return {.data = const_cast<void*>(data), .type = type, .dims = dims, .strides = strides, .storage = dims};
 }
 
+// The same at any address: operators want one that is a multiple of 32, and count what is before it as an offset.
+inline Array array_at(const void* data, cann::DataType type, Dims dims) {
+  const auto address = reinterpret_cast<uintptr_t>(data), aligned = address / 32 * 32;
+  Array array = array_of(reinterpret_cast<const void*>(aligned), type, dims);
+  array.offset = static_cast<int64_t>(address - aligned) / size_of(type);
+  array.storage = {array.offset + dims.product()};
+  return array;
+}
+
 // Columns [first, first + count) of a matrix.
 inline Array columns_of(const Array& matrix, int64_t first, int64_t count) {
   Array part = matrix;

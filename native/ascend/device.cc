@@ -1,132 +1,83 @@
 #include "ascend/device.h"
 
-#include <atomic>
-#include <utility>
+#include <vector>
 
-#include "core/error.h"
+#include "ascend/collective.h"
 
 namespace moe::ascend {
-namespace {
 
-// The device this thread has bound last, so that binding again costs nothing.
-thread_local uint64_t bound = 0;
-
-// Exceptions of the cores and of the device's own processor: the context does not recover.
-bool is_final(cann::Status status) { return status >= cann::kFirstFinal && status <= cann::kLastFinal; }
-
-uint64_t next_id() {
-  static std::atomic<uint64_t> ids{0};
-  return ++ids;
+const Capabilities& capabilities_of(const SocProfile& profile) {
+  // How operators pack int4 is not documented, and of int8 weights they take one scale per output feature.
+  static const Capabilities whole{.weights = {{WeightType::kFloat32, {}, false},
+                                              {WeightType::kBFloat16, {}, false},
+                                              {WeightType::kFloat16, {}, false},
+                                              {WeightType::kInt8, {0}, true}},
+                                  .max_experts = 0,
+                                  .host_memory = false,
+                                  .packed_weights = false};
+  static const Capabilities float16{
+      .weights = {{WeightType::kFloat16, {}, false}}, .max_experts = 0, .host_memory = false, .packed_weights = false};
+  return profile.bfloat16 ? whole : float16;
 }
 
-bool is_out_of_memory(cann::Status status) { return status == cann::kBadAlloc || status == cann::kRuntimeOutOfMemory; }
+AscendDevice::AscendDevice(int index)
+    : npu_(cann_library(), index), queue_(npu_), link_(npu_), stages_(npu_, queue_, link_), index_(npu_) {}
 
-}  // namespace
+void* AscendDevice::allocate(size_t bytes) {
+  npu_.bind();
+  return npu_.allocate(bytes);
+}
 
-Device::Device(const CannLibrary& cann, int index)
-    : cann_(cann), profile_(profile_of(cann.runtime.soc_name())), index_(index), id_(next_id()) {
-  check(cann_.runtime.set_device(index_), "aclrtSetDevice");
-  try {
-    check(cann_.runtime.current_context(&context_), "aclrtGetCurrentContext");
-    check(cann_.runtime.create_stream(&stream_), "aclrtCreateStream");
-  } catch (const Error&) {
-    cann_.runtime.reset_device(index_);
-    throw;
+void AscendDevice::deallocate(void* memory) noexcept { npu_.deallocate(memory); }
+
+void AscendDevice::upload(void* device, const void* host, size_t bytes) {
+  npu_.bind();
+  link_.upload(device, host, bytes);
+}
+
+void AscendDevice::download(void* host, const void* device, size_t bytes) {
+  npu_.bind();
+  link_.download(host, device, bytes);
+}
+
+// One operator for each stretch of rows that are written.
+void AscendDevice::gather(Matrix in, std::span<const int32_t> index, Matrix out) {
+  if (index.empty()) return;
+  npu_.bind();
+  const std::vector<int64_t> rows(index.begin(), index.end());
+  int64_t* const on_device = index_.reserve<int64_t>(rows.size());
+  link_.send<int64_t>(on_device, rows);
+  const Array from = array_at(in.data, cann::DataType::kFloat32, {in.rows, in.cols});
+  const auto end = static_cast<int64_t>(rows.size());
+  for (int64_t first = 0; first < end;) {
+    int64_t last = first;
+    while (last < end && rows[last] >= 0) ++last;
+    if (last > first)
+      queue_.run(npu_.cann().operators.index_select, from, 0,
+                 array_at(on_device + first, cann::DataType::kInt64, {last - first}),
+                 array_at(out.part(first, last - first).data, cann::DataType::kFloat32, {last - first, in.cols}));
+    first = last;
+    while (first < end && rows[first] < 0) ++first;
   }
-  bound = id_;
 }
 
-Device::~Device() {
-  cann_.runtime.set_current_context(context_);
-  abandon();
-  cann_.runtime.destroy_stream(stream_);
-  cann_.runtime.reset_device(index_);
-  bound = 0;
+void AscendDevice::place_columns(Matrix part, int64_t first_column, Matrix out) {
+  if (part.rows == 0 || part.cols == 0) return;
+  npu_.bind();
+  const Array to =
+      columns_of(array_at(out.data, cann::DataType::kFloat32, {out.rows, out.cols}), first_column, part.cols);
+  queue_.run(npu_.cann().operators.muls, array_at(part.data, cann::DataType::kFloat32, {part.rows, part.cols}), 1.0f,
+             to);
 }
 
-void Device::bind() {
-  if (bound == id_) return;
-  check(cann_.runtime.set_current_context(context_), "aclrtSetCurrentContext");
-  bound = id_;
+std::unique_ptr<Collective> AscendDevice::connect(Collective& host) {
+  npu_.bind();
+  return HcclCollective::connect(npu_, host);
 }
 
-void* Device::allocate(size_t bytes) {
-  void* memory = nullptr;
-  const cann::Status status = cann_.runtime.malloc(&memory, bytes, cann::MallocPolicy::kHugeFirst);
-  if (is_out_of_memory(status)) {
-    const std::string reason = cann_.recent_error();
-    size_t free = 0, total = 0;
-    cann_.runtime.memory_info(cann::MemoryAttribute::kHBM, &free, &total);
-    throw Error(ErrorCode::kOutOfMemory, "The device has no " + std::to_string(bytes) + " bytes left, " +
-                                             std::to_string(free) + " of " + std::to_string(total) +
-                                             " are free (status " + std::to_string(status) + ")" + reason);
-  }
-  check(status, "aclrtMalloc");
-  return memory;
-}
-
-void Device::deallocate(void* memory) noexcept {
-  if (!memory) return;
-  if (bound != id_) cann_.runtime.set_current_context(context_);
-  bound = id_;
-  abandon();
-  cann_.runtime.free(memory);
-}
-
-void Device::copy_to_device(void* device, const void* pinned, size_t bytes) {
-  copy(device, pinned, bytes, cann::MemcpyKind::kHostToDevice);
-}
-
-void Device::copy_to_host(void* pinned, const void* device, size_t bytes) {
-  copy(pinned, device, bytes, cann::MemcpyKind::kDeviceToHost);
-}
-
-void Device::copy_on_device(void* to, const void* from, size_t bytes) {
-  copy(to, from, bytes, cann::MemcpyKind::kDeviceToDevice);
-}
-
-void Device::copy(void* to, const void* from, size_t bytes, cann::MemcpyKind kind) {
-  if (bytes == 0) return;
-  mark_busy();
-  check(cann_.runtime.memcpy_async(to, bytes, from, bytes, kind, stream_), "aclrtMemcpyAsync");
-}
-
-void Device::clear(void* device, size_t bytes) {
-  if (bytes == 0) return;
-  mark_busy();
-  check(cann_.runtime.memset_async(device, bytes, 0, bytes, stream_), "aclrtMemsetAsync");
-}
-
-void Device::wait() {
-  check(cann_.runtime.synchronize_stream(stream_), "aclrtSynchronizeStream");
-  busy_ = false;
-}
-
-void Device::abandon() noexcept {
-  if (std::exchange(busy_, false)) cann_.runtime.synchronize_stream(stream_);
-}
-
-void Device::check(cann::Status status, const char* call) const {
-  if (status == cann::kSuccess) return;
-  std::string message = std::string(call) + " failed with " + std::to_string(status) + cann_.recent_error();
-  if (status == cann::kMissingOppPath) message += " (ASCEND_OPP_PATH does not name CANN's operator package)";
-  if (status == cann::kMissingOppKernels) message += " (CANN's kernel package for this chip is not installed)";
-  if (is_out_of_memory(status)) throw Error(ErrorCode::kOutOfMemory, message);
-  throw Error(is_final(status) ? ErrorCode::kDeviceLost : ErrorCode::kDevice, message);
-}
-
-void* DeviceScratch::reserve(size_t bytes) {
-  if (bytes > bytes_) {
-    release();
-    memory_ = device_.allocate(bytes);
-    bytes_ = bytes;
-  }
-  return memory_;
-}
-
-void DeviceScratch::release() noexcept {
-  device_.deallocate(std::exchange(memory_, nullptr));
-  bytes_ = 0;
+void AscendDevice::synchronize() {
+  npu_.bind();
+  link_.finish();
 }
 
 }  // namespace moe::ascend

@@ -1,81 +1,38 @@
-// One NPU: its context, the one stream that all work goes through, and its memory.
+// An NPU as a device.
 #pragma once
-#include <cstddef>
-#include <cstdint>
-#include <string>
-
-#include "ascend/cann_library.h"
-#include "ascend/soc.h"
+#include "ascend/acl_op.h"
+#include "ascend/stages.h"
+#include "ascend/transfer.h"
+#include "core/device.h"
 
 namespace moe::ascend {
 
-// Used by one thread at a time; `bind` makes it the calling one. Work is put on the stream and `wait` waits for it.
-class Device {
+// What a chip can.
+const Capabilities& capabilities_of(const SocProfile& profile);
+
+// All work goes through one stream; what waits is `synchronize`.
+class AscendDevice : public Device {
  public:
-  // Throws kDeviceUnavailable or kDevice.
-  Device(const CannLibrary& cann, int index);
-  ~Device();
-  Device(const Device&) = delete;
-  Device& operator=(const Device&) = delete;
+  explicit AscendDevice(int index);
 
-  const CannLibrary& cann() const { return cann_; }
-  const SocProfile& profile() const { return profile_; }
-  cann::Stream stream() const { return stream_; }
+  const Capabilities& capabilities() const override { return capabilities_of(npu_.profile()); }
+  AscendStages& moe() override { return stages_; }
 
-  // The context of a thread is its own: before anything else, on whatever thread runs now.
-  void bind();
-
-  // 64-byte aligned, uninitialised. Throws kOutOfMemory.
-  void* allocate(size_t bytes);
-  // Waits for work that may still use the memory.
-  void deallocate(void* memory) noexcept;
-
-  // `pinned` must stay as it is until `wait`.
-  void copy_to_device(void* device, const void* pinned, size_t bytes);
-  void copy_to_host(void* pinned, const void* device, size_t bytes);
-  void copy_on_device(void* to, const void* from, size_t bytes);
-  void clear(void* device, size_t bytes);
-  void wait();
-  // As `wait`, after an error: whatever comes of it.
-  void abandon() noexcept;
-
-  // Throws kDevice, kDeviceLost or kOutOfMemory, with the text CANN has for this thread's failure.
-  void check(cann::Status status, const char* call) const;
-  // Work has been put on the stream.
-  void mark_busy() { busy_ = true; }
+  void* allocate(size_t bytes) override;
+  void deallocate(void* memory) noexcept override;
+  void upload(void* device, const void* host, size_t bytes) override;
+  void download(void* host, const void* device, size_t bytes) override;
+  void gather(Matrix in, std::span<const int32_t> index, Matrix out) override;
+  void place_columns(Matrix part, int64_t first_column, Matrix out) override;
+  std::unique_ptr<Collective> connect(Collective& host) override;
+  void synchronize() override;
 
  private:
-  void copy(void* to, const void* from, size_t bytes, cann::MemcpyKind kind);
-
-  const CannLibrary& cann_;
-  const SocProfile& profile_;
-  int index_;
-  uint64_t id_;  // of no other device object in this process
-  cann::Context context_ = nullptr;
-  cann::Stream stream_ = nullptr;
-  bool busy_ = false;
-};
-
-// Device memory that grows to the largest request and is then reused. What was in it is lost when it grows.
-class DeviceScratch {
- public:
-  explicit DeviceScratch(Device& device) : device_(device) {}
-  ~DeviceScratch() { release(); }
-  DeviceScratch(const DeviceScratch&) = delete;
-  DeviceScratch& operator=(const DeviceScratch&) = delete;
-
-  void* reserve(size_t bytes);
-  template <class T>
-  T* reserve_as(size_t count) {
-    return static_cast<T*>(reserve(count * sizeof(T)));
-  }
-  void* data() const { return memory_; }
-  void release() noexcept;
-
- private:
-  Device& device_;
-  void* memory_ = nullptr;
-  size_t bytes_ = 0;
+  Npu npu_;
+  OperatorQueue queue_;
+  HostLink link_;
+  AscendStages stages_;
+  DeviceScratch index_;  // of the rows that are gathered
 };
 
 }  // namespace moe::ascend

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/router_groups.h"
+#include "core/routing/router_groups.h"
 
 namespace moe::ascend {
 namespace {

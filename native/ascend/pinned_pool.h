@@ -3,13 +3,13 @@
 #include <cstddef>
 #include <vector>
 
-#include "ascend/device.h"
+#include "ascend/npu.h"
 
 namespace moe::ascend {
 
 class PinnedPool {
  public:
-  explicit PinnedPool(Device& device) : device_(device) {}
+  explicit PinnedPool(Npu& device) : device_(device) {}
   ~PinnedPool() { release(); }
   PinnedPool(const PinnedPool&) = delete;
   PinnedPool& operator=(const PinnedPool&) = delete;
@@ -31,7 +31,7 @@ class PinnedPool {
     size_t bytes, used;
   };
 
-  Device& device_;
+  Npu& device_;
   std::vector<Block> blocks_;
   size_t next_bytes_ = 0;  // at least this much in the next block
 };

@@ -1,11 +1,11 @@
 #include "core/plugin.h"
 
-#include "ascend/ascend_backend.h"
-#include "ascend/device_info.h"
+#include "ascend/device.h"
+#include "ascend/info.h"
 
 namespace {
 
-std::unique_ptr<moe::Backend> open_backend(int index) { return std::make_unique<moe::ascend::AscendBackend>(index); }
+std::unique_ptr<moe::Device> open_device(int index) { return std::make_unique<moe::ascend::AscendDevice>(index); }
 
 }  // namespace
 
@@ -14,6 +14,6 @@ const moe::Plugin* moe_plugin() {
                                   .name = "ascend",
                                   .why_unavailable = moe::ascend::why_unavailable,
                                   .devices = moe::ascend::device_infos,
-                                  .open = open_backend};
+                                  .open = open_device};
   return &plugin;
 }

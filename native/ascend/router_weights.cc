@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/read_weights.h"
+#include "core/weights/read_weights.h"
 
 namespace moe::ascend {
 namespace {
@@ -11,7 +11,7 @@ constexpr int64_t kFlopsPerPiece = 1 << 18;  // worth a thread
 
 }  // namespace
 
-RouterWeights::RouterWeights(Device& device, const WeightMatrix& weights, const WeightVector& added)
+RouterWeights::RouterWeights(Npu& device, const WeightMatrix& weights, const WeightVector& added)
     : depth(weights.in_features),
       columns(weights.out_features),
       host(depth * columns),
@@ -25,11 +25,11 @@ RouterWeights::RouterWeights(Device& device, const WeightMatrix& weights, const 
   }
 }
 
-void RouterWeights::place(Device& device, float* pinned) {
+void RouterWeights::place(Npu& device, float* pinned) {
   const auto send = [&](const std::vector<float>& values, DeviceScratch& to, float* from) {
     if (values.empty()) return;
     std::copy(values.begin(), values.end(), from);
-    device.copy_to_device(to.reserve_as<float>(values.size()), from, values.size() * sizeof(float));
+    device.copy_to_device(to.reserve<float>(values.size()), from, values.size() * sizeof(float));
   };
   send(host, matrix, pinned);
   send(host_bias, bias, pinned + host.size());

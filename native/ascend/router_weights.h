@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "ascend/device.h"
-#include "core/executor.h"
+#include "ascend/npu.h"
+#include "core/host/executor.h"
 #include "core/tensor.h"
 
 namespace moe::ascend {
@@ -12,9 +12,9 @@ namespace moe::ascend {
 struct RouterWeights {
   // Reads the weights to the host; `place` copies them to the device, through `pinned` memory of `bytes()` that must
   // stay until the device has waited.
-  RouterWeights(Device& device, const WeightMatrix& weights, const WeightVector& bias);
+  RouterWeights(Npu& device, const WeightMatrix& weights, const WeightVector& bias);
   size_t bytes() const { return (host.size() + host_bias.size()) * sizeof(float); }
-  void place(Device& device, float* pinned);
+  void place(Npu& device, float* pinned);
 
   // logits [tokens, columns] of hidden [tokens, H], on the host, in the order of inputs.
   void multiply(const float* hidden, int64_t tokens, Executor& executor, float* logits) const;

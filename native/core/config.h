@@ -45,8 +45,13 @@ struct MoEConfig {
 enum class Activation : uint8_t { kSwiGLU, kSwiGLUOai, kGeGLU, kGELU, kGELUTanh, kReLU, kSiLU };
 
 // How a device holds experts. An integer weight is q * scale: q from -127 to 127 or from -8 to 7, and a bfloat16 scale
-// for some inputs of an output feature (core/quantize.h).
+// for some inputs of an output feature (core/weights/quantize.h).
 enum class WeightType : uint8_t { kFloat32, kBFloat16, kFloat16, kInt8, kInt4 };
+
+constexpr const char* name_of(WeightType type) {
+  constexpr const char* kNames[] = {"float32", "bfloat16", "float16", "int8", "int4"};
+  return kNames[static_cast<int>(type)];
+}
 
 constexpr bool is_quantized(WeightType type) { return type >= WeightType::kInt8; }
 
@@ -70,6 +75,14 @@ struct LayerSpec {
   int32_t held_experts() const { return local_experts > 0 ? local_experts : moe.expert_num; }
   int32_t held_intermediate() const { return intermediate_part > 0 ? intermediate_part : intermediate_size; }
   int32_t held_hidden() const { return hidden_part > 0 ? hidden_part : hidden_size; }
+  // The always-on expert as the only one of a layer, whole.
+  LayerSpec of_shared() const {
+    LayerSpec spec = *this;
+    spec.intermediate_size = shared_size;
+    spec.local_experts = 1;
+    spec.intermediate_part = spec.hidden_part = 0;
+    return spec;
+  }
 };
 
 }  // namespace moe

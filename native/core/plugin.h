@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "core/backend.h"
 #include "core/build_id.h"  // of the build folder
+#include "core/device.h"
 
 namespace moe {
 
@@ -17,6 +17,7 @@ struct DeviceInfo {
   int threads;          // 0 where the word has no meaning
   size_t memory_bytes;  // 0 when unknown
   bool emulated;        // true for a stand-in used in tests
+  Capabilities capabilities;
 };
 
 // Plugins and the addon come from one build: build_id must match, so no C table is needed between them.
@@ -25,7 +26,7 @@ struct Plugin {
   const char* name;                      // "cpu", "cuda", "ascend"
   std::string (*why_unavailable)();      // empty when it can run here
   std::vector<DeviceInfo> (*devices)();  // called only when available
-  std::unique_ptr<Backend> (*open)(int index);
+  std::unique_ptr<Device> (*open)(int index);
 };
 
 // Version and interface of this build, the same string in the addon and in its plugins.

@@ -28,12 +28,22 @@ constexpr int64_t bits_of(DType dtype) {
 }
 constexpr size_t size_of(DType dtype) { return bits_of(dtype) / 8; }  // of whole bytes only
 
-// A row-major float32 matrix that someone else owns. `data` lives on the backend's device.
+// A row-major matrix on a device, that someone else owns.
 struct Matrix {
-  float* data;
+  void* data;
+  DType dtype;
   int64_t rows;
   int64_t cols;
+
+  float* floats() const { return static_cast<float*>(data); }
+  size_t bytes() const { return static_cast<size_t>(rows * cols) * size_of(dtype); }
+  // Rows [first, first + count).
+  Matrix part(int64_t first, int64_t count) const {
+    return {static_cast<std::byte*>(data) + static_cast<size_t>(first * cols) * size_of(dtype), dtype, count, cols};
+  }
 };
+
+constexpr Matrix float_matrix(float* data, int64_t rows, int64_t cols) { return {data, DType::kFloat32, rows, cols}; }
 
 // Blocks of a matrix that share a factor: element (o, i) is multiplied by the scale at index (first_out + o) /
 // out_block * out_stride + i / in_block * in_stride.
@@ -88,7 +98,7 @@ struct PackedPart {
 
 // All weights of a layer as a device packed them, for the same kind of device to use in place.
 struct PackedWeights {
-  std::string layout;  // Backend::packed_layout of the device that packed them
+  std::string layout;  // MoeStages::packed_layout of the device that packed them
   std::vector<PackedPart> parts;
   std::shared_ptr<const void> memory;  // keeps the parts where they are for as long as the layer lives
   std::vector<int32_t> experts;        // those of them that the layer holds, in order; empty: all

@@ -14,7 +14,7 @@ constexpr size_t kHugePage = size_t{2} << 20;
 
 }  // namespace
 
-void* allocate_aligned(size_t bytes) {
+void* AlignedMemory::allocate(size_t bytes) {
   const size_t alignment = bytes >= kHugePage ? kHugePage : kCacheLine;
   void* memory = nullptr;
   if (posix_memalign(&memory, alignment, bytes ? bytes : 1) != 0)
@@ -24,14 +24,6 @@ void* allocate_aligned(size_t bytes) {
   if (alignment == kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);
 #endif
   return memory;
-}
-
-void* AlignedBuffer::reserve(size_t bytes) {
-  if (bytes > bytes_ || !memory_) {
-    *this = AlignedBuffer();  // frees first: both together might not fit
-    *this = AlignedBuffer(bytes);
-  }
-  return memory_.get();
 }
 
 }  // namespace moe::cpu

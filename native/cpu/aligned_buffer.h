@@ -4,30 +4,32 @@
 #include <cstdlib>
 #include <memory>
 
+#include "core/host/growing_buffer.h"
+
 namespace moe::cpu {
 
-// Uninitialised, freed with std::free. Throws kOutOfMemory, saying how much was asked for.
-void* allocate_aligned(size_t bytes);
+struct AlignedMemory {
+  // Uninitialised. Throws kOutOfMemory, saying how much was asked for.
+  static void* allocate(size_t bytes);
+  static void deallocate(void* memory) noexcept { std::free(memory); }
+};
+inline AlignedMemory aligned_memory;
+
+using Scratch = GrowingBuffer<AlignedMemory>;
 
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
-  // As allocate_aligned.
-  explicit AlignedBuffer(size_t bytes) : memory_(static_cast<std::byte*>(allocate_aligned(bytes))), bytes_(bytes) {}
-
-  // Makes room for at least `bytes`; what it held is lost when it has to grow.
-  void* reserve(size_t bytes);
-  template <class T>
-  T* reserve_as(size_t count) {
-    return static_cast<T*>(reserve(count * sizeof(T)));
-  }
+  // As AlignedMemory::allocate.
+  explicit AlignedBuffer(size_t bytes)
+      : memory_(static_cast<std::byte*>(AlignedMemory::allocate(bytes))), bytes_(bytes) {}
 
   std::byte* data() const { return memory_.get(); }
   size_t bytes() const { return bytes_; }
 
  private:
   struct Free {
-    void operator()(std::byte* memory) const { std::free(memory); }
+    void operator()(std::byte* memory) const { AlignedMemory::deallocate(memory); }
   };
   std::unique_ptr<std::byte, Free> memory_;
   size_t bytes_ = 0;

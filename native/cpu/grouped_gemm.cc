@@ -125,9 +125,9 @@ void GroupedGemm::quantize(const float* tiles, const PackedMatrices& weights, Th
                            const std::stop_token& stop) {
   const int64_t depth = weights.depth(), group = weights.group();
   const int64_t groups = divide_up(depth, group), padded = padded_depth(depth);
-  auto* const integers = integers_.reserve_as<int8_t>(num_rows_ * padded);
-  auto* const scales = row_scales_.reserve_as<float>(num_rows_ * groups);
-  auto* const starts = row_starts_.reserve_as<int32_t>(num_rows_ * groups);
+  auto* const integers = integers_.reserve<int8_t>(num_rows_ * padded);
+  auto* const scales = row_scales_.reserve<float>(num_rows_ * groups);
+  auto* const starts = row_starts_.reserve<int32_t>(num_rows_ * groups);
   for_each_tile(depth, team, stop, [&](int64_t row, int64_t rows) {
     kernels_.quantize_tile({.tile = tiles + row * depth,
                             .rows = rows,
@@ -156,11 +156,11 @@ int64_t GroupedGemm::panels_per_task(const PackedMatrices& weights, int threads)
 void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, Epilogue epilogue, float* output,
                            ThreadPool::Team& team, const std::stop_token& stop) {
   if (chunks_.empty()) return;
-  float* const scratch = scratch_.reserve_as<float>(team.threads() * kernels_.scratch_floats);
+  float* const scratch = scratch_.reserve<float>(team.threads() * kernels_.scratch_floats);
   if (weights.integer_products()) quantize(tiles, weights, team, stop);
-  const auto* const integers = static_cast<const int8_t*>(static_cast<const void*>(integers_.data()));
-  const auto* const row_scales = static_cast<const float*>(static_cast<const void*>(row_scales_.data()));
-  const auto* const row_starts = static_cast<const int32_t*>(static_cast<const void*>(row_starts_.data()));
+  const auto* const integers = static_cast<const int8_t*>(integers_.data());
+  const auto* const row_scales = static_cast<const float*>(row_scales_.data());
+  const auto* const row_starts = static_cast<const int32_t*>(row_starts_.data());
   const int64_t row_groups = divide_up(weights.depth(), weights.group());
   const Gemm gemm = gemm_for(kernels_, weights);
   const int64_t group = panels_per_task(weights, team.threads());

@@ -4,11 +4,11 @@
 #include <stop_token>
 #include <vector>
 
+#include "core/host/thread_pool.h"
 #include "core/tensor.h"
 #include "cpu/aligned_buffer.h"
 #include "cpu/kernels/table.h"
-#include "cpu/packed_matrices.h"
-#include "cpu/thread_pool.h"
+#include "cpu/weights.h"
 
 namespace moe::cpu {
 
@@ -60,9 +60,9 @@ class GroupedGemm {
   const Kernels& kernels_;
   RowsByExpert rows_{};
   int64_t num_rows_ = 0;
-  std::vector<Chunk> chunks_;  // the most rows first
-  AlignedBuffer scratch_;      // [threads, scratch_floats]
-  AlignedBuffer integers_, row_scales_, row_starts_;
+  std::vector<Chunk> chunks_;        // the most rows first
+  Scratch scratch_{aligned_memory};  // [threads, scratch_floats]
+  Scratch integers_{aligned_memory}, row_scales_{aligned_memory}, row_starts_{aligned_memory};
 };
 
 }  // namespace moe::cpu

@@ -3,10 +3,10 @@
 #include <chrono>
 #include <cstring>
 
+#include "core/host/thread_pool.h"
+#include "core/host/usable_cpus.h"
 #include "cpu/aligned_buffer.h"
 #include "cpu/kernels.h"
-#include "cpu/thread_pool.h"
-#include "cpu/usable_cpus.h"
 
 namespace moe::cpu {
 namespace {

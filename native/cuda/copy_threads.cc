@@ -43,7 +43,7 @@ void CopyThreads::copy(void* to, const void* from, size_t bytes) {
 
 void CopyThreads::start() {
   started_ = true;
-  const size_t threads = std::min<size_t>(kMostThreads, std::thread::hardware_concurrency());
+  const size_t threads = std::min<size_t>(kMostThreads, usable_);
   try {
     while (helpers_.size() + 1 < threads) {
       helpers_.reserve(threads);

@@ -1,7 +1,7 @@
 #include "cuda/kernel_shapes.h"
 
 #include "core/error.h"
-#include "cuda/packets.h"
+#include "cuda/weights.h"
 
 namespace moe::cuda {
 namespace {

@@ -18,4 +18,18 @@ void free_device(void* memory) noexcept {
   if (memory && cudaFree(memory) != cudaSuccess) cudaGetLastError();  // a lost device frees nothing
 }
 
+void* QueuedMemory::allocate(size_t bytes) {
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+  return allocate_device(bytes);
+}
+
+void QueuedMemory::deallocate(void* memory) noexcept {
+  try {
+    queue_.start(false);
+  } catch (...) {
+    failure_ = std::current_exception();
+  }
+  free_device(memory);
+}
+
 }  // namespace moe::cuda

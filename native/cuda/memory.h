@@ -1,7 +1,11 @@
 // Memory of the device, owned.
 #pragma once
 #include <cstddef>
+#include <exception>
 #include <utility>
+
+#include "core/host/growing_buffer.h"
+#include "cuda/launch_queue.h"
 
 namespace moe::cuda {
 
@@ -32,23 +36,20 @@ class DeviceMemory {
   size_t bytes_ = 0;
 };
 
-// Grows to the largest request seen, so a steady state allocates nothing.
-class Scratch {
+// Memory that work in the queue may use: before it goes, that work is started.
+class QueuedMemory {
  public:
-  // At least `count` elements of uninitialised memory, valid until a larger request. `before_freeing` is called if old
-  // memory must go: work that uses it may be waiting to start.
-  template <class T, class BeforeFreeing>
-  T* reserve(size_t count, const BeforeFreeing& before_freeing) {
-    if (count * sizeof(T) > memory_.bytes() || !memory_.template as<T>()) {
-      before_freeing();
-      memory_ = DeviceMemory();  // free first: both may not fit
-      memory_ = DeviceMemory(count * sizeof(T));
-    }
-    return memory_.template as<T>();
-  }
+  explicit QueuedMemory(LaunchQueue& queue) : queue_(queue) {}
+
+  // Throws what starting that work threw, too.
+  void* allocate(size_t bytes);
+  void deallocate(void* memory) noexcept;
 
  private:
-  DeviceMemory memory_;
+  LaunchQueue& queue_;
+  std::exception_ptr failure_;
 };
+
+using Scratch = GrowingBuffer<QueuedMemory>;
 
 }  // namespace moe::cuda

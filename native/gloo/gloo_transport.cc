@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <string>
 
-#include "core/start_thread.h"
+#include "core/host/start_thread.h"
 #include "gloo/gloo_collective.h"
 #include "gloo/gloo_error.h"
 

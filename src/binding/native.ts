@@ -129,6 +129,15 @@ export interface NativeLayer {
   close(): Promise<void>;
 }
 
+/** A way in which a device holds experts' weights. */
+export interface NativeHeldWeights {
+  type: NativeLayerSpec['weightType'];
+  /** What `weightGroup` may be, its default first; 0: all. None for floats. */
+  groups: number[];
+  /** Whether rows may be rounded to int8 before each product. */
+  int8Rows: boolean;
+}
+
 /** One piece of hardware. */
 export interface NativeDevice {
   /** The N of `cuda:N`. */
@@ -143,6 +152,9 @@ export interface NativeDevice {
   memoryBytes: number;
   /** True for a stand-in that computes on the CPU what the device would. */
   emulated: boolean;
+  weights: NativeHeldWeights[];
+  /** Of a layer; 0: any number. */
+  maxExperts: number;
 }
 
 export interface NativeBackendStatus {

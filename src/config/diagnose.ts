@@ -1,7 +1,7 @@
 import { defaults, type MoEConfigFields } from './fields.js';
 import type { ParallelSizes } from './native.js';
 
-/** As kMaxChunks in native/core/expert_group.h. */
+/** As kMaxChunks in native/core/ranks/expert_group.h. */
 const maxChunks = 16;
 
 type Sentence = [applies: boolean, sentence: string];

@@ -77,11 +77,11 @@ describe.skipIf(built === undefined)(
     test.each([
       ['open', 'ERR_MOE_DEVICE'],
       ['allocate', 'ERR_MOE_OUT_OF_MEMORY'],
-      ['prepare', 'ERR_MOE_DEVICE'],
+      ['prepare_experts', 'ERR_MOE_DEVICE'],
       ['upload', 'ERR_MOE_DEVICE'],
       ['route', 'ERR_MOE_DEVICE'],
       ['plan', 'ERR_MOE_DEVICE'],
-      ['run_experts', 'ERR_MOE_DEVICE'],
+      ['run', 'ERR_MOE_DEVICE'],
       ['combine', 'ERR_MOE_DEVICE'],
       ['download', 'ERR_MOE_DEVICE'],
       ['synchronize', 'ERR_MOE_DEVICE'],

@@ -2,8 +2,8 @@
 #pragma once
 #include <vector>
 
-#include "core/float16.h"
-#include "core/quantize.h"
+#include "core/weights/float16.h"
+#include "core/weights/quantize.h"
 
 namespace moe::test {
 

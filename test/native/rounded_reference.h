@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "core/layer.h"
+#include "core/layer/layer.h"
 #include "cpu/random_layer.h"
 
 namespace moe::test {
@@ -107,7 +107,7 @@ inline double usual_error(const std::vector<double>& actual, const std::vector<d
 
 // The backend's output must be far nearer to the reference than the reference with any one rounding left out is, be it
 // in the chosen experts or in the shared one. `options` has a shared expert and no biases.
-inline void expect_every_rounding(Backend& backend, const LayerOptions& options, const Rounding& rounding,
+inline void expect_every_rounding(Device& backend, const LayerOptions& options, const Rounding& rounding,
                                   int64_t tokens) {
   RandomLayer layer(options);
   LayerOptions unrounded = options;

@@ -17,11 +17,10 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/float16.h"
-#include "core/layer.h"
+#include "core/layer/layer.h"
+#include "core/weights/float16.h"
 #include "cuda/check.h"
-#include "cuda/cuda_backend.h"
-#include "cuda/device.h"
+#include "cuda/info.h"
 
 namespace moe {
 namespace {
@@ -144,22 +143,22 @@ struct KernelTimes {
   double all, route, plan, experts, combine;
 };
 
-KernelTimes time_kernels(cuda::CudaBackend& backend, const PreparedLayer& layer, const LayerSpec& spec,
-                         const std::vector<float>& hidden, double seconds) {
+KernelTimes time_kernels(cuda::CudaDevice& backend, const PreparedRouter& router, const PreparedExperts& held,
+                         const LayerSpec& spec, const std::vector<float>& hidden, double seconds) {
   const int64_t tokens = static_cast<int64_t>(hidden.size()) / spec.hidden_size, width = spec.hidden_size;
   const int32_t top_k = spec.moe.num_experts_chosen, experts = spec.moe.expert_num;
   const int64_t slots = tokens * top_k;
   Workspace workspace(backend);
-  const Matrix in{workspace.hidden.reserve<float>(hidden.size()), tokens, width};
-  const Matrix out{workspace.output.reserve<float>(hidden.size()), tokens, width};
-  const Matrix rows{workspace.rows.reserve<float>(slots * width), slots, width};
-  const Routing routing{workspace.experts.reserve<int32_t>(slots), workspace.weights.reserve<float>(slots),
-                        workspace.expert_load.reserve<uint32_t>(experts), workspace.totals.reserve<RoutingTotals>(1)};
-  const DispatchPlan plan{workspace.slot_of_row.reserve<int32_t>(slots), workspace.row_of_slot.reserve<int32_t>(slots),
-                          workspace.expert_offsets.reserve<int32_t>(experts + 1), slots, top_k};
+  const Matrix in = float_matrix(workspace.hidden.reserve<float>(hidden.size()), tokens, width);
+  const Matrix out = float_matrix(workspace.output.reserve<float>(hidden.size()), tokens, width);
+  const Matrix rows = float_matrix(workspace.rows.reserve<float>(slots * width), slots, width);
+  const RoutingArrays arrays{workspace.experts.reserve<int32_t>(slots), workspace.weights.reserve<float>(slots),
+                             workspace.expert_load.reserve<uint32_t>(experts),
+                             workspace.totals.reserve<RoutingTotals>(1)};
   backend.upload(in.data, hidden.data(), hidden.size() * sizeof(float));
   backend.synchronize();
 
+  cuda::CudaStages& stages = backend.moe();
   CacheFlush flush;
   cudaEvent_t events[5];
   for (cudaEvent_t& event : events) cuda::check(cudaEventCreate(&event), "cudaEventCreate");
@@ -178,13 +177,13 @@ KernelTimes time_kernels(cuda::CudaBackend& backend, const PreparedLayer& layer,
     for (int run = 0; run < 3 + 5 || (total < seconds * 1e3 && run < 500); ++run) {
       flush.run(backend.stream());
       record(0);
-      backend.route(layer, in, routing);
+      const std::unique_ptr<Routing> routing = stages.route(router, {in, nullptr}, arrays);
       after(1);
-      backend.plan(routing.experts, experts, plan);
+      const std::unique_ptr<Plan> plan = stages.plan(*routing);
       after(2);
-      backend.run_experts(layer, in, plan, rows, {});
+      stages.run(held, in, *plan, rows, {});
       after(3);
-      backend.combine(layer, rows, routing, plan, {nullptr, tokens, width}, out);
+      stages.combine(held, rows, *routing, *plan, float_matrix(nullptr, tokens, width), out);
       backend.start();
       record(4);
       backend.synchronize();
@@ -246,7 +245,7 @@ void run(const Options& options) {
       "experts + combine ms |\n");
   std::printf("|---|---|---|---|---|---|---|---|---|---|\n");
   std::vector<std::string> lines;
-  cuda::CudaBackend backend(0);
+  cuda::CudaDevice backend(0);
   for (const std::string& shape_name : options.shapes) {
     const Shape& shape = named(std::begin(kShapes), std::end(kShapes), shape_name);
     const Weights weights(shape);
@@ -254,7 +253,8 @@ void run(const Options& options) {
       const Type& type = named(std::begin(kTypes), std::end(kTypes), type_name);
       const LayerSpec spec = spec_of(shape, type);
       const Layer layer(backend, spec, weights.host, [](int64_t, int64_t) {}, {});
-      const auto prepared = backend.prepare(spec, weights.host, [](int64_t, int64_t) {}, {});
+      const auto router = backend.moe().prepare_router(spec, weights.host);
+      const auto held = backend.moe().prepare_experts(spec, weights.host, [](int64_t, int64_t) {}, {});
       for (const std::string& tokens_text : options.tokens) {
         const int64_t tokens = std::stoll(tokens_text);
         std::mt19937 random(7);
@@ -264,7 +264,7 @@ void run(const Options& options) {
         int64_t used = 0;
         Workspace workspace(backend);
         const double call = time_calls(layer, workspace, hidden, options.seconds, used);
-        const KernelTimes times = time_kernels(backend, *prepared, spec, hidden, options.seconds);
+        const KernelTimes times = time_kernels(backend, *router, *held, spec, hidden, options.seconds);
         const double kernels = times.all;
         const double products = 3.0 * shape.hidden * shape.intermediate;
         const double teraflops = 2 * products * tokens * shape.top_k / kernels / 1e9;

@@ -60,7 +60,7 @@ extern "C" __global__ void __launch_bounds__(128) moe_place_v2(const moe::cuda::
 }
 
 // A block per group. In each round a token that has kept all so far asks for its next choice; one with gate 0 asks for
-// expert 0 (core/router_v1.h says why).
+// expert 0 (core/routing/router_v1.h says why).
 extern "C" __global__ void __launch_bounds__(512) moe_place_v1(const moe::cuda::PlaceTask task) {
   using namespace moe::cuda;
   __shared__ int taken[kMaxExperts], load[kMaxExperts];

@@ -1,4 +1,4 @@
-// Work on whole rows: rounding them for the tensor cores, mixing them into tokens, scaling them.
+// Work on whole rows: rounding them for the tensor cores, mixing them into tokens, scaling and moving them.
 #include <cuda_fp16.h>
 
 #include "cuda/kernels/activation.cuh"
@@ -96,4 +96,12 @@ extern "C" __global__ void __launch_bounds__(256) moe_scale_rows(const moe::cuda
   const float scale = moe::cuda::sigmoid<moe::cuda::Exact>(task.logits[token]);
   for (int column = threadIdx.x; column < task.hidden_size; column += blockDim.x)
     task.rows[token * task.hidden_size + column] *= scale;
+}
+
+// A block of one row.
+extern "C" __global__ void __launch_bounds__(256) moe_move_rows(const moe::cuda::MoveTask task) {
+  const int64_t row = blockIdx.x, source = task.index ? task.index[row] : row;
+  if (source < 0) return;
+  for (int64_t column = threadIdx.x; column < task.columns; column += blockDim.x)
+    task.to[row * task.to_stride + column] = task.from[source * task.from_stride + column];
 }

@@ -251,4 +251,14 @@ struct ScaleTask {
   int64_t hidden_size;
 };
 
+// to[r] = from[index ? index[r] : r] for so many columns of rows that are strides apart; where the index is -1, to[r]
+// is left as it was.
+struct MoveTask {
+  const float* from;
+  const int32_t* index;  // [rows], or null
+  float* to;
+  int64_t rows, columns;
+  int64_t from_stride, to_stride;
+};
+
 }  // namespace moe::cuda

@@ -23,7 +23,7 @@ class Experts : public EachInstructionSet {
                                          << options.hidden << " I " << options.intermediate;
   }
 
-  cpu::CpuBackend backend_{kernels(), 2};
+  cpu::CpuDevice backend_{kernels(), 2};
 };
 INSTANTIATE_TEST_SUITE_P(Cpu, Experts, testing::ValuesIn(cpu::supported_kernels()), kernels_name);
 
@@ -136,7 +136,7 @@ TEST_P(Experts, KeepNaNAndInfinityInTheirToken) {
     for (const Activation activation : {Activation::kSwiGLU, Activation::kSwiGLUOai, Activation::kGeGLU,
                                         Activation::kGELU, Activation::kGELUTanh, Activation::kSiLU}) {
       RandomLayer layer({.hidden = 50, .intermediate = 30, .activation = activation});
-      const std::unique_ptr<PreparedLayer> prepared = prepare(backend_, layer);
+      const std::unique_ptr<PreparedExperts> prepared = prepare(backend_, layer);
       const Choices choices = round_robin(30, 2, 4);
       std::vector<float> hidden = layer.hidden(30);
       const std::vector<float> clean = run_experts(backend_, *prepared, layer.spec, hidden, choices);
@@ -159,7 +159,7 @@ TEST_P(Experts, KeepNaNAndInfinityInTheirToken) {
 
 TEST_P(Experts, AddTheSharedRowsAfterTheChoices) {
   RandomLayer layer({.hidden = 19, .intermediate = 8});
-  const std::unique_ptr<PreparedLayer> prepared = prepare(backend_, layer);
+  const std::unique_ptr<PreparedExperts> prepared = prepare(backend_, layer);
   const std::vector<float> hidden = layer.hidden(6), shared = layer.hidden(6);
   const Choices choices = round_robin(6, 2, 4);
   const std::vector<float> without = run_experts(backend_, *prepared, layer.spec, hidden, choices);

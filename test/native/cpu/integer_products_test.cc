@@ -3,7 +3,7 @@
 #include <cstring>
 #include <limits>
 
-#include "core/quantize.h"
+#include "core/weights/quantize.h"
 #include "cpu/run_stages.h"
 #include "rounded_reference.h"
 
@@ -12,7 +12,7 @@ namespace {
 
 class IntegerProducts : public EachInstructionSet {
  protected:
-  cpu::CpuBackend backend_{kernels(), 2};
+  cpu::CpuDevice backend_{kernels(), 2};
 };
 INSTANTIATE_TEST_SUITE_P(Cpu, IntegerProducts, testing::ValuesIn(cpu::supported_kernels()), kernels_name);
 
@@ -93,7 +93,7 @@ TEST_P(IntegerProducts, KeepNaNInItsToken) {
   for (const Held held : kEveryIntegerProduct)
     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
       RandomLayer layer({.hidden = 50, .intermediate = 30, .held = held});
-      const std::unique_ptr<PreparedLayer> prepared = prepare(backend_, layer);
+      const std::unique_ptr<PreparedExperts> prepared = prepare(backend_, layer);
       const Choices choices = round_robin(30, 2, 4);
       std::vector<float> hidden = layer.hidden(30);
       const std::vector<float> clean = run_experts(backend_, *prepared, layer.spec, hidden, choices);

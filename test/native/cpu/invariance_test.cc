@@ -2,7 +2,7 @@
 // and however many threads work on it.
 #include <cstring>
 
-#include "core/layer.h"
+#include "core/layer/layer.h"
 #include "cpu/run_stages.h"
 
 namespace moe::test {
@@ -12,7 +12,7 @@ class Invariance : public EachInstructionSet {};
 INSTANTIATE_TEST_SUITE_P(Cpu, Invariance, testing::ValuesIn(cpu::supported_kernels()), kernels_name);
 
 // The whole path of a layer, router and shared expert included.
-std::vector<float> forward(Backend& backend, const Layer& layer, const float* hidden, int64_t tokens) {
+std::vector<float> forward(Device& backend, const Layer& layer, const float* hidden, int64_t tokens) {
   Workspace workspace(backend);
   std::vector<float> output(tokens * layer.spec().hidden_size);
   ForwardOutput out;
@@ -41,7 +41,7 @@ LayerOptions options_for(Held held, Activation activation) {
 // One call for all tokens, one call per token, and calls of several sizes.
 void expect_the_batch_without_effect(const cpu::Kernels& kernels, Held held, Activation activation) {
   constexpr int64_t kTokens = 150;
-  cpu::CpuBackend backend(kernels, 2);
+  cpu::CpuDevice backend(kernels, 2);
   RandomLayer random(options_for(held, activation));
   const Layer layer(backend, random.spec, random.host, [](int64_t, int64_t) {}, {});
   const std::vector<float> hidden = random.hidden(kTokens);
@@ -74,7 +74,7 @@ TEST_P(Invariance, OfTheOutputToTheNumberOfThreads) {
   constexpr int64_t kTokens = 120;
   std::vector<float> first;
   for (const int32_t threads : {1, 2, 5}) {
-    cpu::CpuBackend backend(kernels(), 2);
+    cpu::CpuDevice backend(kernels(), 2);
     LayerOptions options = options_for({WeightType::kBFloat16}, Activation::kSwiGLU);
     options.threads = threads;
     RandomLayer random(options);
@@ -100,8 +100,8 @@ TEST_P(Invariance, OfTheOrderOfSumsToTheirSize) {
   random.host.experts[0].up = {up.data(), DType::kFloat32, 3, kWidth, kWidth, 1};
   random.host.experts[0].down = {down.data(), DType::kFloat32, kWidth, 3, 3, 1};
 
-  cpu::CpuBackend backend(kernels(), 2);
-  const std::unique_ptr<PreparedLayer> prepared = prepare(backend, random);
+  cpu::CpuDevice backend(kernels(), 2);
+  const std::unique_ptr<PreparedExperts> prepared = prepare(backend, random);
   for (const int64_t tokens : {1, 2, 5, 30, 200}) {
     std::vector<float> batch;
     for (int64_t token = 0; token < tokens; ++token) batch.insert(batch.end(), hidden.begin(), hidden.end());

@@ -6,9 +6,9 @@
 #include <string>
 
 #include "core/error.h"
-#include "cpu/cpu_backend.h"
+#include "core/host/usable_cpus.h"
+#include "cpu/device.h"
 #include "cpu/machine_peak.h"
-#include "cpu/usable_cpus.h"
 
 namespace moe::cpu {
 namespace {

@@ -1,4 +1,5 @@
 #include "core/error.h"
+#include "core/layer/layer.h"
 #include "cpu/run_stages.h"
 
 // Sanitizers end the program when an allocation fails, unless told not to.
@@ -12,29 +13,38 @@ extern "C" __attribute__((visibility("default"))) const char* __tsan_default_opt
 namespace moe::test {
 namespace {
 
+constexpr auto ignore_progress = [](int64_t, int64_t) {};
+
+std::vector<float> forward(Device& backend, const Layer& layer, const std::vector<float>& hidden) {
+  Workspace workspace(backend);
+  std::vector<float> output(hidden.size());
+  const auto tokens = static_cast<int64_t>(hidden.size()) / layer.spec().hidden_size;
+  layer.forward(workspace, {hidden.data(), DType::kFloat32, tokens}, {.output = output.data()}, {});
+  return output;
+}
+
 TEST(Prepare, ReportsEachExpertOnceAndInOrder) {
-  cpu::CpuBackend backend(cpu::choose_kernels(), 3);
+  cpu::CpuDevice backend(cpu::choose_kernels(), 3);
   RandomLayer layer({.experts = 20, .shared = 30});
   int64_t last = 0;
-  backend.prepare(layer.spec, layer.host,
-                  [&](int64_t done, int64_t total) {
-                    EXPECT_EQ(done, last + 1);
-                    EXPECT_EQ(total, 21);
-                    last = done;
-                  },
-                  {});
+  const auto count = [&](int64_t done, int64_t total) {
+    EXPECT_EQ(done, last + 1);
+    EXPECT_EQ(total, 21);
+    last = done;
+  };
+  const Layer made(backend, layer.spec, layer.host, count, {});
   EXPECT_EQ(last, 21);
 }
 
 TEST(Prepare, EndsWithAbortedOnAStopRequest) {
-  cpu::CpuBackend backend(cpu::choose_kernels(), 2);
+  cpu::CpuDevice backend(cpu::choose_kernels(), 2);
   RandomLayer layer({.experts = 20});
   std::stop_source source;
   const auto stop_at_third = [&](int64_t done, int64_t) {
     if (done == 3) source.request_stop();
   };
   try {
-    backend.prepare(layer.spec, layer.host, stop_at_third, source.get_token());
+    backend.moe().prepare_experts(layer.spec, layer.host, stop_at_third, source.get_token());
     FAIL() << "prepare ignored the stop request";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kAborted);
@@ -42,7 +52,7 @@ TEST(Prepare, EndsWithAbortedOnAStopRequest) {
 }
 
 TEST(Prepare, CountsTheBytesOfThePackedWeights) {
-  cpu::CpuBackend backend(cpu::choose_kernels(), 2);
+  cpu::CpuDevice backend(cpu::choose_kernels(), 2);
   const LayerOptions wide{.hidden = 256, .intermediate = 128, .experts = 8};
   LayerOptions half = wide;
   half.held = {WeightType::kBFloat16};
@@ -66,34 +76,33 @@ TEST(Prepare, CountsTheBytesOfThePackedWeights) {
 }
 
 TEST(Prepare, TakesItsOwnPackedPartsAndGivesTheSameBits) {
-  cpu::CpuBackend backend(cpu::choose_kernels(), 2);
+  cpu::CpuDevice backend(cpu::choose_kernels(), 2);
   for (const Held held : kEveryHeld) {
     RandomLayer random({.hidden = 70, .intermediate = 45, .shared = 20, .held = held, .biases = true});
-    const std::unique_ptr<PreparedLayer> first = prepare(backend, random);
+    const Layer first(backend, random.spec, random.host, ignore_progress, {});
     LayerWeights packed;
-    packed.packed = PackedWeights{backend.packed_layout(random.spec), first->packed_parts(), {}, {}};
-    const auto second = backend.prepare(random.spec, packed, [](int64_t, int64_t) {}, {});
-    EXPECT_EQ(second->weight_bytes(), first->weight_bytes());
+    packed.packed = first.packed();
+    const Layer second(backend, random.spec, packed, ignore_progress, {});
+    EXPECT_EQ(second.weight_bytes(), first.weight_bytes());
     const std::vector<float> hidden = random.hidden(9);
-    EXPECT_EQ(run_experts(backend, *second, random.spec, hidden, round_robin(9, 2, 4)),
-              run_experts(backend, *first, random.spec, hidden, round_robin(9, 2, 4)));
+    EXPECT_EQ(forward(backend, second, hidden), forward(backend, first, hidden));
 
     for (PackedPart& part : packed.packed->parts) {
       --part.bytes;
-      EXPECT_THROW(backend.prepare(random.spec, packed, [](int64_t, int64_t) {}, {}), Error) << part.name;
+      EXPECT_THROW(Layer(backend, random.spec, packed, ignore_progress, {}), Error) << part.name;
       ++part.bytes;
     }
     packed.packed->parts.erase(packed.packed->parts.begin());
-    EXPECT_THROW(backend.prepare(random.spec, packed, [](int64_t, int64_t) {}, {}), Error);
+    EXPECT_THROW(Layer(backend, random.spec, packed, ignore_progress, {}), Error);
   }
 }
 
 TEST(Prepare, EndsWithOutOfMemoryWhenTheWeightsDoNotFit) {
-  cpu::CpuBackend backend(cpu::choose_kernels(), 1);
+  cpu::CpuDevice backend(cpu::choose_kernels(), 1);
   RandomLayer layer({.experts = 1, .top_k = 1});
   layer.spec.hidden_size = layer.spec.intermediate_size = 1 << 23;
   try {
-    backend.prepare(layer.spec, layer.host, [](int64_t, int64_t) {}, {});
+    prepare(backend, layer);
     FAIL() << "844 TB were allocated";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
@@ -101,9 +110,9 @@ TEST(Prepare, EndsWithOutOfMemoryWhenTheWeightsDoNotFit) {
 }
 
 TEST(RunExperts, EndWithAbortedOnAStopRequest) {
-  cpu::CpuBackend backend(cpu::choose_kernels(), 2);
+  cpu::CpuDevice backend(cpu::choose_kernels(), 2);
   RandomLayer layer({});
-  const std::unique_ptr<PreparedLayer> prepared = prepare(backend, layer);
+  const std::unique_ptr<PreparedExperts> prepared = prepare(backend, layer);
   const std::vector<float> hidden = layer.hidden(40);
   std::stop_source source;
   const std::vector<float> before = run_experts(backend, *prepared, layer.spec, hidden, round_robin(40, 2, 4));

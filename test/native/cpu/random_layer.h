@@ -6,8 +6,8 @@
 #include <random>
 #include <vector>
 
-#include "core/backend.h"
-#include "core/float16.h"
+#include "core/device.h"
+#include "core/weights/float16.h"
 #include "cpu/reference.h"
 #include "held_weights.h"
 

@@ -5,8 +5,8 @@
 #include <tuple>
 
 #include "core/error.h"
-#include "core/layer.h"
-#include "cpu/cpu_backend.h"
+#include "core/layer/layer.h"
+#include "cpu/device.h"
 #include "cpu/kernels.h"
 #include "cpu/random_layer.h"
 #include "fakes/thread_ranks.h"
@@ -63,7 +63,7 @@ void expect_same_as_one_process(RandomLayer& random, const Setting& setting, con
   std::vector<std::vector<float>> batches;
   std::vector<Result> expected;
   {
-    cpu::CpuBackend backend(cpu::choose_kernels(), 1);
+    cpu::CpuDevice backend(cpu::choose_kernels(), 1);
     const Layer whole(backend, random.spec, random.host, ignore_progress, {});
     Workspace workspace(backend);
     for (int set = 0; set < setting.sets(); ++set) {
@@ -74,7 +74,7 @@ void expect_same_as_one_process(RandomLayer& random, const Setting& setting, con
   SCOPED_TRACE(testing::Message() << setting.size << " ranks, model parallel " << setting.model_parallel << ", "
                                   << setting.chunks << " chunks" << (setting.group_wise ? ", group-wise" : ""));
   ThreadRanks::run(setting.size, [&](int rank) {
-    cpu::CpuBackend backend(cpu::choose_kernels(), 1);
+    cpu::CpuDevice backend(cpu::choose_kernels(), 1);
     const GroupShape shape{rank, setting.size, setting.model_parallel};
     const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), shape);
     const Placement placement = setting.placement(random.spec.moe.expert_num);
@@ -159,7 +159,7 @@ TEST(Ranks, UseTheirPartOfPackedWeights) {
   for (const Held held : kEveryHeld) {
     RandomLayer random(
         {.hidden = 40, .intermediate = 36, .experts = 6, .top_k = 2, .shared = 20, .held = held, .biases = true});
-    cpu::CpuBackend backend(cpu::choose_kernels(), 1);
+    cpu::CpuDevice backend(cpu::choose_kernels(), 1);
     const Layer whole(backend, random.spec, random.host, ignore_progress, {});
     LayerWeights packed;
     packed.packed = whole.packed();
@@ -168,7 +168,7 @@ TEST(Ranks, UseTheirPartOfPackedWeights) {
     const Result expected = forward(whole, workspace, hidden, random.spec);
     ThreadRanks ranks(2);
     ThreadRanks::run(2, [&](int rank) {
-      cpu::CpuBackend own(cpu::choose_kernels(), 1);
+      cpu::CpuDevice own(cpu::choose_kernels(), 1);
       const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), GroupShape{rank, 2, 1});
       const Placement placement(6, {{5, 0, 3, 1}, {4, 2}});
       std::vector<float> batch = hidden;
@@ -183,13 +183,13 @@ TEST(Ranks, UseTheirPartOfPackedWeights) {
 
 TEST(Ranks, RefusePackedWeightsInSets) {
   RandomLayer random({.hidden = 8, .intermediate = 8, .experts = 4, .top_k = 2});
-  cpu::CpuBackend backend(cpu::choose_kernels(), 1);
+  cpu::CpuDevice backend(cpu::choose_kernels(), 1);
   const Layer whole(backend, random.spec, random.host, ignore_progress, {});
   LayerWeights packed;
   packed.packed = whole.packed();
   ThreadRanks ranks(2);
   ThreadRanks::run(2, [&](int rank) {
-    cpu::CpuBackend own(cpu::choose_kernels(), 1);
+    cpu::CpuDevice own(cpu::choose_kernels(), 1);
     const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), GroupShape{rank, 2, 2});
     try {
       const Layer layer(own, random.spec, packed, ignore_progress, {}, ParallelOptions{group, Placement(4, 1)});
@@ -204,7 +204,7 @@ TEST(Ranks, KeepNaNInTheTokenItCameFrom) {
   RandomLayer random({.hidden = 8, .intermediate = 8, .experts = 4, .top_k = 2});
   ThreadRanks ranks(2);
   ThreadRanks::run(2, [&](int rank) {
-    cpu::CpuBackend backend(cpu::choose_kernels(), 1);
+    cpu::CpuDevice backend(cpu::choose_kernels(), 1);
     const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), GroupShape{rank, 2, 1});
     const Placement placement(4, 2);
     const Layer layer(backend, random.spec, held_by(random.host, placement.experts_of(rank)), ignore_progress, {},
@@ -245,7 +245,7 @@ TEST(Ranks, RefuseLayersThatDiffer) {
   std::atomic<int> refused{0};
   ThreadRanks::run(2, [&](int rank) {
     RandomLayer random({.hidden = 8, .intermediate = 8, .experts = 4, .top_k = 2});
-    cpu::CpuBackend backend(cpu::choose_kernels(), 1);
+    cpu::CpuDevice backend(cpu::choose_kernels(), 1);
     const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), GroupShape{rank, 2, 1});
     const Placement placement(4, 2);
     // The texts are of different lengths, both longer than one message.
@@ -266,7 +266,7 @@ TEST(Ranks, SumTheLoadOverOneMemberOfEachSet) {
   RandomLayer random({.hidden = 8, .intermediate = 8, .experts = 300, .top_k = 2});
   ThreadRanks ranks(4);
   ThreadRanks::run(4, [&](int rank) {
-    cpu::CpuBackend backend(cpu::choose_kernels(), 1);
+    cpu::CpuDevice backend(cpu::choose_kernels(), 1);
     const GroupShape shape{rank, 4, 2};
     const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), shape);
     const Placement placement(300, 2);
@@ -284,7 +284,7 @@ TEST(Ranks, FailTogether) {
   ThreadRanks ranks(3);
   std::atomic<int> lost{0};
   ThreadRanks::run(3, [&](int rank) {
-    cpu::CpuBackend backend(cpu::choose_kernels(), 1);
+    cpu::CpuDevice backend(cpu::choose_kernels(), 1);
     const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), GroupShape{rank, 3, 1});
     const Placement placement(4, 3);
     const Layer layer(backend, random.spec, held_by(random.host, placement.experts_of(rank)), ignore_progress, {},

@@ -8,7 +8,7 @@ namespace {
 class Roundings : public EachInstructionSet {
  protected:
   void expect_rounded(const Held& held) {
-    cpu::CpuBackend backend{kernels(), 2};
+    cpu::CpuDevice backend{kernels(), 2};
     Rounding rounding;
     const int64_t group = held.group == 0 ? 128 : held.group;  // rows have a scale per 128 values at least
     if (held.int8_activations) rounding.row = [group](std::vector<double>& row) { quantize_row(row, group); };

@@ -19,12 +19,13 @@ class Route : public EachInstructionSet {
     const int64_t slots = tokens * layer.spec.moe.num_experts_chosen;
     Routed out{std::vector<int32_t>(slots), std::vector<float>(slots), std::vector<uint32_t>(layer.spec.moe.expert_num),
                RoutingTotals{1, 1, 1, 1}};
-    backend_.route(*prepare(backend_, layer), {hidden.data(), tokens, layer.spec.hidden_size},
-                   {out.experts.data(), out.weights.data(), out.load.data(), &out.totals});
+    backend_.moe().route(*backend_.moe().prepare_router(layer.spec, layer.host),
+                         {float_matrix(hidden.data(), tokens, layer.spec.hidden_size), nullptr},
+                         {out.experts.data(), out.weights.data(), out.load.data(), &out.totals});
     return out;
   }
 
-  cpu::CpuBackend backend_{kernels(), 2};
+  cpu::CpuDevice backend_{kernels(), 2};
 };
 INSTANTIATE_TEST_SUITE_P(Cpu, Route, testing::ValuesIn(cpu::supported_kernels()), kernels_name);
 

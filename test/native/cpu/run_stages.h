@@ -5,8 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/plan.h"
-#include "cpu/cpu_backend.h"
+#include "cpu/device.h"
 #include "cpu/kernels.h"
 #include "cpu/random_layer.h"
 
@@ -31,28 +30,27 @@ inline Choices round_robin(int64_t tokens, int32_t fan_out, int32_t experts) {
   return choices;
 }
 
-inline std::unique_ptr<PreparedLayer> prepare(Backend& backend, const RandomLayer& layer) {
-  return backend.prepare(layer.spec, layer.host, [](int64_t, int64_t) {}, {});
+inline std::unique_ptr<PreparedExperts> prepare(Device& backend, const RandomLayer& layer) {
+  return backend.moe().prepare_experts(layer.spec, layer.host, [](int64_t, int64_t) {}, {});
 }
 
 // plan, run_experts, combine: [tokens, H]. `shared` is added when it is not empty.
-inline std::vector<float> run_experts(Backend& backend, const PreparedLayer& prepared, const LayerSpec& spec,
+inline std::vector<float> run_experts(Device& backend, const PreparedExperts& prepared, const LayerSpec& spec,
                                       std::vector<float> hidden, Choices choices, std::vector<float> shared = {},
                                       const std::stop_token& stop = {}) {
   const int64_t tokens = choices.tokens(), width = spec.hidden_size;
   const auto slots = static_cast<int64_t>(choices.experts.size());
-  std::vector<int32_t> slot_of_row(slots), row_of_slot(slots), offsets(spec.moe.expert_num + 1);
-  const DispatchPlan plan{slot_of_row.data(), row_of_slot.data(), offsets.data(), slots, choices.fan_out};
   std::vector<float> rows(slots * width), output(tokens * width);
   uint32_t load = 0;
   RoutingTotals totals{};
-  const Routing routing{choices.experts.data(), choices.weights.data(), &load, &totals};
+  const Routing routing({choices.experts.data(), choices.weights.data(), &load, &totals}, tokens, spec.moe);
 
-  const Matrix in{hidden.data(), tokens, width}, out{output.data(), tokens, width};
-  const Matrix row_matrix{rows.data(), slots, width};
-  backend.plan(choices.experts.data(), spec.moe.expert_num, plan);
-  backend.run_experts(prepared, in, plan, row_matrix, stop);
-  backend.combine(prepared, row_matrix, routing, plan, {shared.empty() ? nullptr : shared.data(), tokens, width}, out);
+  const Matrix in = float_matrix(hidden.data(), tokens, width), out = float_matrix(output.data(), tokens, width);
+  const Matrix row_matrix = float_matrix(rows.data(), slots, width);
+  const std::unique_ptr<Plan> plan = backend.moe().plan(choices.experts, spec.moe.expert_num, choices.fan_out);
+  backend.moe().run(prepared, in, *plan, row_matrix, stop);
+  backend.moe().combine(prepared, row_matrix, routing, *plan,
+                        float_matrix(shared.empty() ? nullptr : shared.data(), tokens, width), out);
   backend.synchronize();
   return output;
 }

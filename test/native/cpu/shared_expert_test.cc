@@ -7,10 +7,10 @@ class SharedExpert : public EachInstructionSet {
  protected:
   void expect_reference(const LayerOptions& options, int64_t tokens) {
     RandomLayer layer(options);
-    const std::unique_ptr<PreparedLayer> prepared = prepare(backend_, layer);
+    const auto prepared = backend_.moe().prepare_shared(layer.spec, layer.host, [](int64_t, int64_t) {}, {});
     std::vector<float> hidden = layer.hidden(tokens), output(hidden.size());
-    backend_.run_shared(*prepared, {hidden.data(), tokens, options.hidden}, {output.data(), tokens, options.hidden},
-                        {});
+    backend_.moe().run_shared(*prepared, {float_matrix(hidden.data(), tokens, options.hidden), nullptr},
+                              float_matrix(output.data(), tokens, options.hidden), {});
 
     std::vector<double> expected;
     for (int64_t token = 0; token < tokens; ++token) {
@@ -23,7 +23,7 @@ class SharedExpert : public EachInstructionSet {
     EXPECT_FALSE(!(error <= 1e-5)) << error << " at T " << tokens;
   }
 
-  cpu::CpuBackend backend_{kernels(), 2};
+  cpu::CpuDevice backend_{kernels(), 2};
 };
 INSTANTIATE_TEST_SUITE_P(Cpu, SharedExpert, testing::ValuesIn(cpu::supported_kernels()), kernels_name);
 

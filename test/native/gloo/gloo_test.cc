@@ -8,8 +8,8 @@
 #include <numeric>
 
 #include "core/error.h"
-#include "core/registry.h"
-#include "cpu/cpu_backend.h"
+#include "core/plugins/registry.h"
+#include "cpu/device.h"
 #include "fakes/thread_ranks.h"
 
 namespace moe::test {

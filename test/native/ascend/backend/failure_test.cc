@@ -39,7 +39,7 @@ TEST(Failure, NoMemoryAnywhereIsAnError) {
   const RandomLayer random = small_layer();
   const std::vector<float> hidden = RandomLayer(small_layer()).hidden(9);
   const auto codes = fail_each("aclrtMalloc", kBadAlloc, [&] {
-    ascend::AscendBackend npu(0);
+    ascend::AscendDevice npu(0);
     forward(npu, make_layer(npu, random), hidden);
   });
   EXPECT_EQ(codes, std::set{ErrorCode::kOutOfMemory});
@@ -49,7 +49,7 @@ TEST(Failure, NoPinnedMemoryAnywhereIsAnError) {
   const RandomLayer random = small_layer();
   const std::vector<float> hidden = RandomLayer(small_layer()).hidden(9);
   fail_each("aclrtMallocHost", kBadAlloc, [&] {
-    ascend::AscendBackend npu(0);
+    ascend::AscendDevice npu(0);
     forward(npu, make_layer(npu, random), hidden);
   });
 }
@@ -57,7 +57,7 @@ TEST(Failure, NoPinnedMemoryAnywhereIsAnError) {
 TEST(Failure, AnOperatorThatFailsLeavesTheLayerUsable) {
   const RandomLayer random = small_layer();
   const std::vector<float> hidden = RandomLayer(small_layer()).hidden(9);
-  ascend::AscendBackend npu(0);
+  ascend::AscendDevice npu(0);
   const Layer layer = make_layer(npu, random);
   const std::vector<float> before = forward(npu, layer, hidden).output;
   const std::string matmul =
@@ -73,7 +73,7 @@ TEST(Failure, AnOperatorThatFailsLeavesTheLayerUsable) {
 
 TEST(Failure, ABatchThatDoesNotFitLeavesRoomForSmallerOnes) {
   RandomLayer random = small_layer();
-  ascend::AscendBackend npu(0);
+  ascend::AscendDevice npu(0);
   const Layer layer = make_layer(npu, random);
   simulator::set_memory(4 << 20);
   try {
@@ -88,7 +88,7 @@ TEST(Failure, ABatchThatDoesNotFitLeavesRoomForSmallerOnes) {
 
 TEST(Failure, ALostDeviceIsItsOwnError) {
   RandomLayer random = small_layer();
-  ascend::AscendBackend npu(0);
+  ascend::AscendDevice npu(0);
   const Layer layer = make_layer(npu, random);
   forward(npu, layer, random.hidden(9));
   simulator::lose_device(3);
@@ -104,7 +104,7 @@ TEST(Failure, ALostDeviceIsItsOwnError) {
 
 TEST(Failure, AStoppedCallEndsAndTheNextWorks) {
   RandomLayer random = small_layer();
-  ascend::AscendBackend npu(0);
+  ascend::AscendDevice npu(0);
   const Layer layer = make_layer(npu, random);
   const std::vector<float> hidden = random.hidden(9);
   std::vector<float> output(hidden.size());

@@ -71,9 +71,9 @@ TEST(Layer, RoundsRowsToInt8WhereAsked) {
   RandomLayer random(
       {.hidden = 64, .intermediate = 48, .experts = 6, .top_k = 2, .shared = 16, .held = {WeightType::kInt8}});
   const std::vector<float> hidden = random.hidden(21);
-  const std::unique_ptr<Backend> cpu = cpu::plugin().open(0);
+  const std::unique_ptr<Device> cpu = cpu::plugin().open(0);
   const Result expected = forward(*cpu, make_layer(*cpu, random), hidden);
-  ascend::AscendBackend npu(0);
+  ascend::AscendDevice npu(0);
   const Result exact = forward(npu, make_layer(npu, random), hidden);
   random.spec.int8_activations = true;
   const Result rounded = forward(npu, make_layer(npu, random), hidden);
@@ -92,7 +92,7 @@ TEST(Layer, RoundsRowsToInt8WhereAsked) {
 }
 
 TEST(Layer, RefusesTypesTheChipHasNot) {
-  ascend::AscendBackend npu(0);
+  ascend::AscendDevice npu(0);
   std::vector<Held> refused{{WeightType::kInt4, 32}, {WeightType::kInt8, 32}};
   if (!profile().bfloat16)
     refused.insert(refused.end(), {{WeightType::kFloat32}, {WeightType::kBFloat16}, {WeightType::kInt8}});
@@ -136,13 +136,13 @@ TEST(Layer, CutsWhatItsWorkspaceDoesNotHold) {
   RandomLayer random({.hidden = 64, .intermediate = 96, .experts = 8, .top_k = 3, .shared = 32, .held = best_held()});
   expect_as_on_cpu(random, random.hidden(150));
   setenv("MOE_ASCEND_WORKSPACE_MB", "many", 1);
-  EXPECT_THROW(ascend::AscendBackend(0), Error);
+  EXPECT_THROW(ascend::AscendDevice(0), Error);
   unsetenv("MOE_ASCEND_WORKSPACE_MB");
 }
 
 TEST(Layer, RepeatsItselfBitForBit) {
   RandomLayer random({.hidden = 48, .intermediate = 32, .experts = 8, .top_k = 2, .held = best_held()});
-  ascend::AscendBackend npu(0);
+  ascend::AscendDevice npu(0);
   const Layer layer = make_layer(npu, random);
   const std::vector<float> hidden = random.hidden(33);
   EXPECT_EQ(forward(npu, layer, hidden).output, forward(npu, layer, hidden).output);
@@ -150,7 +150,7 @@ TEST(Layer, RepeatsItselfBitForBit) {
 
 TEST(Layer, CountsTheLoadWithoutRunningExperts) {
   RandomLayer random({.hidden = 48, .intermediate = 32, .experts = 8, .top_k = 2, .held = best_held()});
-  ascend::AscendBackend npu(0);
+  ascend::AscendDevice npu(0);
   const Layer layer = make_layer(npu, random);
   const std::vector<float> hidden = random.hidden(33);
   const Result whole = forward(npu, layer, hidden), routed = forward(npu, layer, hidden, true);

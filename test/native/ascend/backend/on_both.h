@@ -6,10 +6,10 @@
 #include <memory>
 #include <vector>
 
-#include "ascend/ascend_backend.h"
+#include "ascend/device.h"
 #include "ascend/soc.h"
-#include "core/layer.h"
-#include "cpu/cpu_backend.h"
+#include "core/layer/layer.h"
+#include "cpu/device.h"
 #include "cpu/random_layer.h"
 
 namespace moe::test {
@@ -21,7 +21,7 @@ struct Result {
   RoutingTotals totals{};
 };
 
-inline Result forward(Backend& backend, const Layer& layer, const std::vector<float>& hidden, bool route_only = false) {
+inline Result forward(Device& backend, const Layer& layer, const std::vector<float>& hidden, bool route_only = false) {
   const LayerSpec& spec = layer.spec();
   const int64_t tokens = static_cast<int64_t>(hidden.size()) / spec.hidden_size;
   const int64_t slots = tokens * spec.moe.num_experts_chosen;
@@ -40,7 +40,7 @@ inline Result forward(Backend& backend, const Layer& layer, const std::vector<fl
   return result;
 }
 
-inline Layer make_layer(Backend& backend, const RandomLayer& random) {
+inline Layer make_layer(Device& backend, const RandomLayer& random) {
   return {backend, random.spec, random.host, [](int64_t, int64_t) {}, {}};
 }
 
@@ -87,8 +87,8 @@ inline void expect_same(const Result& actual, const Result& expected, WeightType
 }
 
 inline void expect_as_on_cpu(const RandomLayer& random, const std::vector<float>& hidden) {
-  const std::unique_ptr<Backend> cpu = cpu::plugin().open(0);
-  ascend::AscendBackend npu(0);
+  const std::unique_ptr<Device> cpu = cpu::plugin().open(0);
+  ascend::AscendDevice npu(0);
   const Result expected = forward(*cpu, make_layer(*cpu, random), hidden);
   expect_same(forward(npu, make_layer(npu, random), hidden), expected, random.spec.weight_type);
 }

@@ -23,7 +23,7 @@ void expect_rounded(const Held& held) {
     rounding.row = quantize;
   else if (is_quantized(held.type))
     rounding.weight = as_bfloat16;
-  ascend::AscendBackend npu(0);
+  ascend::AscendDevice npu(0);
   for (const int64_t tokens : {4, 40})
     expect_every_rounding(npu, {.hidden = 96, .intermediate = 70, .shared = 140, .held = held}, rounding, tokens);
 }

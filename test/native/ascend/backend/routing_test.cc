@@ -13,9 +13,9 @@ RandomLayer small_layer(int32_t experts = 16, int32_t top_k = 4) {
 }
 
 GatingMethod method_of(const RandomLayer& random) {
-  ascend::AscendBackend npu(0);
-  const auto layer = npu.prepare(random.spec, random.host, [](int64_t, int64_t) {}, {});
-  return static_cast<const ascend::AscendLayer&>(*layer).gating.method;
+  ascend::AscendDevice npu(0);
+  const auto router = npu.moe().prepare_router(random.spec, random.host);
+  return static_cast<const ascend::AscendRouter&>(*router).gating.method;
 }
 
 // Where the chip and the release have the operator, the method is `wanted`, else the host's.
@@ -124,8 +124,8 @@ TEST(Routing, TheHostCanBeAskedFor) {
 TEST(Routing, NotesSayWhyTheHostRoutes) {
   RandomLayer random = small_layer();
   random.spec.moe.capacity_factor = 1;
-  ascend::AscendBackend npu(0);
-  const auto notes = npu.prepare(random.spec, random.host, [](int64_t, int64_t) {}, {})->notes();
+  ascend::AscendDevice npu(0);
+  const auto notes = npu.moe().prepare_router(random.spec, random.host)->notes();
   ASSERT_EQ(notes.size(), 1u);
   EXPECT_NE(notes[0].find(profile().gating ? "capacity" : "float32"), std::string::npos) << notes[0];
 }

@@ -49,8 +49,8 @@ class Sizes : public testing::Test {
     return "";
   }
 
-  std::unique_ptr<Backend> cpu_ = cpu::plugin().open(0);
-  ascend::AscendBackend npu_{0};
+  std::unique_ptr<Device> cpu_ = cpu::plugin().open(0);
+  ascend::AscendDevice npu_{0};
 };
 
 std::vector<WeightType> types_of_the_chip() {

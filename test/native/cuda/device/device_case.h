@@ -7,12 +7,12 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/layer.h"
-#include "cpu/cpu_backend.h"
+#include "core/layer/layer.h"
+#include "cpu/device.h"
 #include "cpu/kernels.h"
 #include "cpu/random_layer.h"
-#include "cuda/cuda_backend.h"
 #include "cuda/device.h"
+#include "cuda/info.h"
 
 namespace moe::test {
 
@@ -55,7 +55,7 @@ inline LayerResult run_layer(const Layer& layer, Workspace& workspace, const std
 // A layer on a device, with a workspace of its own.
 class LayerOn {
  public:
-  LayerOn(Backend& backend, const RandomLayer& layer)
+  LayerOn(Device& backend, const RandomLayer& layer)
       : layer_(backend, layer.spec, layer.host, [](int64_t, int64_t) {}, {}), workspace_(backend) {}
 
   LayerResult run(const std::vector<float>& hidden) { return run_layer(layer_, workspace_, hidden); }
@@ -93,7 +93,7 @@ class OnDevice : public testing::Test {
   void SetUp() override {
     if (const std::string reason = cuda::why_unavailable(); !reason.empty())
       GTEST_SKIP() << "no CUDA device: " << reason;
-    cuda_ = std::make_unique<cuda::CudaBackend>(0);
+    cuda_ = std::make_unique<cuda::CudaDevice>(0);
   }
 
   // Routes as the CPU does, bit for bit, and computes what the reference does.
@@ -117,12 +117,12 @@ class OnDevice : public testing::Test {
     expect_reference(layer, layer.hidden(tokens));
   }
 
-  Backend& cuda() { return *cuda_; }
-  Backend& cpu() { return cpu_; }
+  Device& cuda() { return *cuda_; }
+  Device& cpu() { return cpu_; }
 
  private:
-  std::unique_ptr<cuda::CudaBackend> cuda_;
-  cpu::CpuBackend cpu_{cpu::choose_kernels(), 2};
+  std::unique_ptr<cuda::CudaDevice> cuda_;
+  cpu::CpuDevice cpu_{cpu::choose_kernels(), 2};
 };
 
 }  // namespace moe::test

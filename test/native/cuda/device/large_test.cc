@@ -14,7 +14,7 @@ class CudaLarge : public OnDevice {
     SCOPED_TRACE("T " + std::to_string(tokens) + " weights " + std::to_string(static_cast<int>(options.held.type)));
     RandomLayer layer(options);
     const std::vector<float> hidden = layer.hidden(tokens);
-    cpu::CpuBackend all_threads(cpu::choose_kernels(), 16);
+    cpu::CpuDevice all_threads(cpu::choose_kernels(), 16);
     const LayerResult result = LayerOn(cuda(), layer).run(hidden), host = LayerOn(all_threads, layer).run(hidden);
     EXPECT_EQ(result.experts, host.experts);
     EXPECT_EQ(result.weights, host.weights);

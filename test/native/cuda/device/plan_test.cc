@@ -1,5 +1,5 @@
 // The plan of the device is that of the host.
-#include "core/plan.h"
+#include "core/routing/plan.h"
 
 #include <random>
 
@@ -11,28 +11,21 @@ namespace {
 class CudaPlan : public OnDevice {
  protected:
   void expect_same(const std::vector<int32_t>& choices, int32_t experts) {
-    const size_t slots = choices.size(), ends = static_cast<size_t>(experts) + 1;
-    const auto count = static_cast<int64_t>(slots);
-    std::vector<int32_t> slot_of_row(slots, -7), row_of_slot(slots, -7), offsets(ends, -7);
-    plan_on_host(choices.data(), experts, {slot_of_row.data(), row_of_slot.data(), offsets.data(), count, 1});
-
-    DeviceBuffer in(cuda()), slots_of(cuda()), rows_of(cuda()), offsets_of(cuda());
-    const DispatchPlan plan{slots_of.reserve<int32_t>(slots + 1), rows_of.reserve<int32_t>(slots + 1),
-                            offsets_of.reserve<int32_t>(ends), count, 1};
-    auto* const device_choices = in.reserve<int32_t>(slots + 1);
-    const std::vector<int32_t> untouched(slots, -7);
-    cuda().upload(device_choices, choices.data(), slots * sizeof(int32_t));
-    cuda().upload(plan.slot_of_row, untouched.data(), slots * sizeof(int32_t));
-    cuda().plan(device_choices, experts, plan);
-    EXPECT_EQ(downloaded(plan.expert_offsets, ends), offsets);
-    EXPECT_EQ(downloaded(plan.row_of_slot, slots), row_of_slot);
-    EXPECT_EQ(downloaded(plan.slot_of_row, slots), slot_of_row);
+    SortedSlots expected;
+    expected.sort(choices, experts, 1);
+    const std::unique_ptr<Plan> plan = cuda().moe().plan(choices, experts, 1);
+    if (choices.empty()) return;  // nothing to sort
+    cuda::PlanBuffers& sorted = *static_cast<const cuda::CudaPlan&>(*plan).buffers;
+    EXPECT_EQ(downloaded(sorted.offsets, experts + 1), expected.offsets);
+    EXPECT_EQ(downloaded(sorted.row_of_slot, choices.size()), expected.row_of_slot);
+    const std::vector<int32_t> slot_of_row = downloaded(sorted.slot_of_row, expected.rows());
+    EXPECT_TRUE(std::equal(slot_of_row.begin(), slot_of_row.end(), expected.slot_of_row.begin()));
   }
 
  private:
-  std::vector<int32_t> downloaded(const int32_t* from, size_t count) {
+  std::vector<int32_t> downloaded(cuda::Scratch& from, size_t count) {
     std::vector<int32_t> values(count);
-    cuda().download(values.data(), from, count * sizeof(int32_t));
+    cuda().download(values.data(), from.data(), count * sizeof(int32_t));
     cuda().synchronize();
     return values;
   }

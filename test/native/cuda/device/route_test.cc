@@ -24,7 +24,7 @@ class CudaRoute : public OnDevice {
   }
 
  private:
-  static LayerResult run(Backend& backend, const RandomLayer& layer, const std::vector<float>& hidden) {
+  static LayerResult run(Device& backend, const RandomLayer& layer, const std::vector<float>& hidden) {
     const Layer made(backend, layer.spec, layer.host, [](int64_t, int64_t) {}, {});
     Workspace workspace(backend);
     const auto tokens = static_cast<int64_t>(hidden.size()) / layer.spec.hidden_size;

@@ -155,7 +155,7 @@ TEST_F(CudaLayer, GivesTheSameBitsAgainInAnyOrderOfBlocksAndInAnyBatch) {
 
 TEST_F(CudaLayer, RepeatsSmallBatchesAsOneGraphWithTheSameBits) {
   RandomLayer random({.hidden = 64, .intermediate = 32, .experts = 4, .top_k = 2, .held = {WeightType::kBFloat16}});
-  cuda::CudaBackend backend(0);
+  cuda::CudaDevice backend(0);
   const Layer layer(backend, random.spec, random.host, [](int64_t, int64_t) {}, {});
   Workspace workspace(backend);
   const std::vector<float> a = random.hidden(2), b = random.hidden(2);

@@ -56,7 +56,7 @@ TEST_F(CudaFailure, OfAnyCallIsAnErrorThatLeavesNothingBehind) {
 }
 
 TEST_F(CudaFailure, OutOfMemoryLeavesTheLayerUsableForSmallerBatches) {
-  cuda::CudaBackend backend(0);
+  cuda::CudaDevice backend(0);
   const Layer layer(backend, random.spec, random.host, [](int64_t, int64_t) {}, {});
   Workspace workspace(backend);
   const std::vector<float> small = random.hidden(2), large = random.hidden(300);
@@ -74,7 +74,7 @@ TEST_F(CudaFailure, OutOfMemoryLeavesTheLayerUsableForSmallerBatches) {
 TEST_F(CudaFailure, ALostDeviceIsAnErrorOfItsOwnAndStaysLost) {
   const std::vector<float> hidden = random.hidden(3);
   {
-    cuda::CudaBackend backend(0);
+    cuda::CudaDevice backend(0);
     const Layer layer(backend, random.spec, random.host, [](int64_t, int64_t) {}, {});
     Workspace workspace(backend);
     forward(layer, workspace, random.spec, hidden);
@@ -83,7 +83,7 @@ TEST_F(CudaFailure, ALostDeviceIsAnErrorOfItsOwnAndStaysLost) {
     EXPECT_NE(message().find("cudaErrorLaunchFailure"), std::string::npos) << message();
     EXPECT_EQ(code_of([&] { forward(layer, workspace, random.spec, hidden); }), ErrorCode::kDeviceLost);
   }
-  EXPECT_THROW(cuda::CudaBackend(0), Error);
+  EXPECT_THROW(cuda::CudaDevice(0), Error);
   device().recover();
   device().reset();  // the report says why it was lost
   EXPECT_NO_THROW(forward_on_cuda(random, hidden));

@@ -7,10 +7,10 @@
 #include <memory>
 #include <vector>
 
-#include "core/layer.h"
-#include "cpu/cpu_backend.h"
+#include "core/layer/layer.h"
+#include "cpu/device.h"
 #include "cpu/random_layer.h"
-#include "cuda/cuda_backend.h"
+#include "cuda/device.h"
 #include "cuda/runtime/device.h"
 
 namespace moe::test {
@@ -36,19 +36,19 @@ inline LayerResult forward(const Layer& layer, Workspace& workspace, const Layer
   return result;
 }
 
-inline LayerResult forward_on(Backend& backend, const RandomLayer& random, const std::vector<float>& hidden) {
+inline LayerResult forward_on(Device& backend, const RandomLayer& random, const std::vector<float>& hidden) {
   const Layer layer(backend, random.spec, random.host, [](int64_t, int64_t) {}, {});
   Workspace workspace(backend);
   return forward(layer, workspace, random.spec, hidden);
 }
 
 inline LayerResult forward_on_cpu(const RandomLayer& random, const std::vector<float>& hidden) {
-  const std::unique_ptr<Backend> backend = cpu::plugin().open(0);
+  const std::unique_ptr<Device> backend = cpu::plugin().open(0);
   return forward_on(*backend, random, hidden);
 }
 
 inline LayerResult forward_on_cuda(const RandomLayer& random, const std::vector<float>& hidden) {
-  cuda::CudaBackend backend(0);
+  cuda::CudaDevice backend(0);
   return forward_on(backend, random, hidden);
 }
 

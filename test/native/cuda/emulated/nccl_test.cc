@@ -9,7 +9,7 @@
 
 #include "core/error.h"
 #include "cuda/check.h"
-#include "cuda/cuda_backend.h"
+#include "cuda/device.h"
 #include "cuda/emulated/harness.h"
 #include "fakes/thread_ranks.h"
 
@@ -65,7 +65,7 @@ TEST_F(NcclRanks, GiveWhatOneDeviceGives) {
     expected.push_back(batch.empty() ? LayerResult{} : forward_on_cuda(random, batch));
   ThreadRanks ranks(3);
   ThreadRanks::run(3, [&](int rank) {
-    cuda::CudaBackend backend(0);
+    cuda::CudaDevice backend(0);
     const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), GroupShape{rank, 3, 1});
     const Placement placement(4, 3);
     const Layer layer(
@@ -88,12 +88,45 @@ TEST_F(NcclRanks, GiveWhatOneDeviceGives) {
   EXPECT_EQ(ranks.messages(0, 1), 1u + 1u + 2u);
 }
 
+class CountingCuda final : public cuda::CudaDevice {
+ public:
+  using CudaDevice::CudaDevice;
+  void upload(void* device, const void* host, size_t bytes) override {
+    moved += bytes;
+    CudaDevice::upload(device, host, bytes);
+  }
+  void download(void* host, const void* device, size_t bytes) override {
+    moved += bytes;
+    CudaDevice::download(host, device, bytes);
+  }
+  size_t moved = 0;
+};
+
+TEST_F(NcclRanks, MoveNoRowThroughTheHost) {
+  RandomLayer random({.hidden = 128, .intermediate = 32, .experts = 4, .top_k = 2, .held = {WeightType::kBFloat16}});
+  const std::vector<float> batch = random.hidden(40);
+  ThreadRanks ranks(2);
+  ThreadRanks::run(2, [&](int rank) {
+    CountingCuda device(0);
+    const Placement placement(4, 2);
+    const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), GroupShape{rank, 2, 1});
+    const Layer layer(
+        device, random.spec, held_by(random.host, placement.experts_of(rank)), [](int64_t, int64_t) {}, {},
+        ParallelOptions{group, placement, 2});
+    Workspace workspace(device);
+    device.moved = 0;
+    forward(layer, workspace, random.spec, batch);
+    // The batch, its output, and numbers: rows that went by the host would be two batches more at least.
+    EXPECT_LT(device.moved, 3 * batch.size() * sizeof(float));
+  });
+}
+
 TEST_F(NcclRanks, HearOfALostPeer) {
   ThreadRanks ranks(2);
   std::atomic<int> lost{0};
   ThreadRanks::run(2, [&](int rank) {
     const std::unique_ptr<Collective> host = ranks.join(rank);
-    cuda::CudaBackend backend(0);
+    cuda::CudaDevice backend(0);
     const std::unique_ptr<Collective> nccl = backend.connect(*host);
     ASSERT_NE(nccl, nullptr);
     if (rank == 1) return;

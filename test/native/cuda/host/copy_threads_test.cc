@@ -20,6 +20,16 @@ TEST(CopyThreads, CopyEveryByteOfAnySize) {
   }
 }
 
+TEST(CopyThreads, AreNoMoreThanTheProcessMayUse) {
+  const std::vector<uint8_t> from(4 << 20, 7);
+  std::vector<uint8_t> to(from.size());
+  for (const int usable : {1, 2, 64}) {
+    CopyThreads threads(usable);
+    threads.copy(to.data(), from.data(), from.size());
+    EXPECT_EQ(threads.helpers(), static_cast<size_t>(usable == 64 ? 3 : usable - 1));
+  }
+}
+
 TEST(CopyThreads, CopyAgainAndAgain) {
   CopyThreads threads;
   std::vector<uint32_t> from(1 << 19), to(1 << 19);

@@ -1,0 +1,36 @@
+#include "core/capabilities.h"
+
+#include <algorithm>
+#include <string>
+
+#include "core/error.h"
+
+namespace moe {
+
+void expect_capable(const Capabilities& capabilities, const LayerSpec& spec) {
+  const std::string got = std::string("got '") + name_of(spec.weight_type) + "'";
+  const auto held = std::ranges::find(capabilities.weights, spec.weight_type, &HeldWeights::type);
+  if (held == capabilities.weights.end()) {
+    std::string names;
+    for (const HeldWeights& each : capabilities.weights)
+      names += (names.empty() ? "'" : " or '") + std::string(name_of(each.type)) + "'";
+    throw Error(ErrorCode::kConfig, "Expected `weightType` to be " + names + " on this device, " + got);
+  }
+  if (is_quantized(held->type) && std::ranges::find(held->groups, spec.weight_group) == held->groups.end()) {
+    std::string groups;
+    for (const int32_t group : held->groups)
+      groups += (groups.empty() ? "" : " or ") + (group > 0 ? std::to_string(group) : "'all'");
+    throw Error(ErrorCode::kConfig, "Expected `weightGroup` to be " + groups + " for '" + name_of(held->type) +
+                                        "' on this device, got " +
+                                        (spec.weight_group > 0 ? std::to_string(spec.weight_group) : "'all'"));
+  }
+  if (spec.int8_activations && std::ranges::none_of(capabilities.weights, &HeldWeights::int8_rows))
+    throw Error(ErrorCode::kConfig, "Expected `activationType` 'float': this device has no other");
+  if (spec.int8_activations && !held->int8_rows)
+    throw Error(ErrorCode::kConfig, "Expected `weightType` to be of integers where `activationType` is 'int8', " + got);
+  if (capabilities.max_experts > 0 && spec.moe.expert_num > capabilities.max_experts)
+    throw Error(ErrorCode::kConfig, "Expected at most " + std::to_string(capabilities.max_experts) +
+                                        " experts on this device, got " + std::to_string(spec.moe.expert_num));
+}
+
+}  // namespace moe

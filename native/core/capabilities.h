@@ -1,0 +1,27 @@
+// What a device can do, said by itself: nobody else knows devices by name.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "core/config.h"
+
+namespace moe {
+
+// A way to hold experts' weights.
+struct HeldWeights {
+  WeightType type;
+  std::vector<int32_t> groups;  // that LayerSpec::weight_group may be, the default first
+  bool int8_rows;               // whether LayerSpec::int8_activations may be set beside it
+};
+
+struct Capabilities {
+  std::vector<HeldWeights> weights;
+  int32_t max_experts;  // of a layer; 0: any number
+  bool host_memory;     // the host can read and write what `allocate` gives, as it is
+  bool packed_weights;  // `packed_parts` has parts, which `prepare_experts` takes
+};
+
+// The device holds the spec's experts: throws kConfig, naming what it has, where it does not.
+void expect_capable(const Capabilities& capabilities, const LayerSpec& spec);
+
+}  // namespace moe

@@ -1,0 +1,168 @@
+#include "core/layer/layer.h"
+
+#include "core/error.h"
+#include "core/experts/here_experts.h"
+#include "core/ranks/rank_experts.h"
+#include "core/weights/check_weights.h"
+#include "core/weights/float16.h"
+
+namespace moe {
+namespace {
+
+const float* as_float32(const HostBatch& batch, int64_t values, std::vector<float>& widened) {
+  if (batch.dtype == DType::kFloat32) return static_cast<const float*>(batch.data);
+  widened.resize(values);
+  widen(batch.data, batch.dtype, values, widened.data());
+  return widened.data();
+}
+
+void check_layout(Device& device, const LayerSpec& spec, const std::string& layout) {
+  if (!device.capabilities().packed_weights)
+    throw Error(ErrorCode::kCheckpoint, "Expected weights that are not packed: this device packs them itself");
+  const std::string expected = device.moe().packed_layout(spec);
+  if (layout != expected)
+    throw Error(ErrorCode::kCheckpoint, "Expected weights packed as `" + expected +
+                                            "`, which this device reads, got `" + layout +
+                                            "`: pack the checkpoint again here");
+}
+
+void expect_countable(int64_t slots) {
+  if (slots > INT32_MAX) throw Error(ErrorCode::kShape, "Expected fewer than 2^31 (token, choice) pairs in one call");
+}
+
+}  // namespace
+
+Layer::Layer(Device& device, const LayerSpec& spec, const LayerWeights& weights, Progress progress,
+             const std::stop_token& stop, std::optional<ParallelOptions> parallel)
+    : device_(device), spec_(spec) {
+  const std::shared_ptr<ExpertGroup> group = parallel ? parallel->group : nullptr;
+  try {
+    prepare(weights, progress, stop, std::move(parallel));
+  } catch (...) {
+    if (group) group->fail(std::current_exception());
+    throw;
+  }
+}
+
+void Layer::prepare(const LayerWeights& weights, Progress progress, const std::stop_token& stop,
+                    std::optional<ParallelOptions> parallel) {
+  MoeStages& stages = device_.moe();
+  expect_capable(device_.capabilities(), spec_);
+  LayerWeights held = weights;
+  if (parallel) RankExperts::keep_own(device_, spec_, held, *parallel);
+  check_weights(spec_, held);
+  if (held.packed) check_layout(device_, spec_, held.packed->layout);
+
+  const int64_t shared = spec_.shared_size > 0 ? 1 : 0, experts = spec_.held_experts();
+  const auto count = [&](int64_t done, int64_t) { progress(done, experts + shared); };
+  const auto count_shared = [&](int64_t, int64_t) { progress(experts + 1, experts + 1); };
+  router_ = stages.prepare_router(spec_, held);
+  std::unique_ptr<PreparedExperts> prepared = stages.prepare_experts(spec_, held, count, stop);
+  if (shared > 0) shared_ = stages.prepare_shared(spec_, held, count_shared, stop);
+  if (parallel)
+    routed_ = std::make_unique<RankExperts>(device_, spec_, std::move(prepared), std::move(*parallel));
+  else
+    routed_ = std::make_unique<HereExperts>(device_, std::move(prepared));
+}
+
+template <class Body>
+auto Layer::telling_peers(const Body& body) const {
+  try {
+    return body();
+  } catch (...) {
+    routed_->fail(std::current_exception());
+    throw;
+  }
+}
+
+int64_t Layer::next_call() const {
+  return telling_peers([&] { return routed_->next_call(); });
+}
+
+void Layer::sum_over_group(std::span<double> values) const {
+  telling_peers([&] { routed_->sum(values); });
+}
+
+size_t Layer::weight_bytes() const {
+  return router_->weight_bytes() + routed_->prepared().weight_bytes() + (shared_ ? shared_->weight_bytes() : 0);
+}
+
+PackedWeights Layer::packed() const {
+  PackedWeights packed{device_.moe().packed_layout(spec_), routed_->prepared().packed_parts(), {}, {}};
+  if (packed.parts.empty()) return packed;
+  const auto add = [&](std::vector<PackedPart> parts) {
+    packed.parts.insert(packed.parts.end(), parts.begin(), parts.end());
+  };
+  if (shared_) add(shared_->packed_parts());
+  add(router_->packed_parts());
+  return packed;
+}
+
+std::unique_ptr<Routing> Layer::run(Workspace& workspace, Matrix hidden, Matrix out,
+                                    const std::stop_token& stop) const {
+  if (hidden.dtype != DType::kFloat32 || (out.data && out.dtype != DType::kFloat32))
+    throw Error(ErrorCode::kShape, "Expected batches of a layer to be float32 on its device");
+  const int64_t slots = hidden.rows * spec_.moe.num_experts_chosen;
+  expect_countable(slots);
+  const RoutingArrays arrays{workspace.experts.reserve<int32_t>(slots), workspace.weights.reserve<float>(slots),
+                             workspace.expert_load.reserve<uint32_t>(spec_.moe.expert_num),
+                             workspace.totals.reserve<RoutingTotals>(1)};
+  const auto run_all = [&] { return run(workspace, Tokens{hidden, nullptr}, arrays, out, stop); };
+  return out.data ? telling_peers(run_all) : run_all();
+}
+
+std::unique_ptr<Routing> Layer::run(Workspace& workspace, const Tokens& tokens, const RoutingArrays& arrays, Matrix out,
+                                    const std::stop_token& stop) const {
+  MoeStages& stages = device_.moe();
+  std::unique_ptr<Routing> routing = stages.route(*router_, tokens, arrays);
+  const auto run_shared = [&]() -> Matrix {
+    Matrix shared = float_matrix(nullptr, out.rows, out.cols);
+    if (!shared_) return shared;
+    shared.data = workspace.shared.reserve<float>(out.rows * out.cols);
+    stages.run_shared(*shared_, tokens, shared, stop);
+    return shared;
+  };
+  if (out.data) routed_->run(workspace, tokens.hidden, *routing, run_shared, out, stop);
+  routing->complete();
+  return routing;
+}
+
+// A rank that fails leaves its peers waiting: they are told.
+void Layer::forward(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
+                    const std::stop_token& stop) const {
+  if (!out.output) return forward_batch(workspace, batch, out, stop);
+  telling_peers([&] { forward_batch(workspace, batch, out, stop); });
+}
+
+void Layer::forward_batch(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
+                          const std::stop_token& stop) const {
+  const int64_t tokens = batch.tokens, hidden_size = spec_.hidden_size, values = tokens * hidden_size;
+  const int64_t slots = tokens * spec_.moe.num_experts_chosen;
+  expect_countable(slots);
+  // Where memory is the host's, results are made where they are wanted.
+  const bool here = device_.capabilities().host_memory;
+  const auto place = [&]<class T>(T* wanted, DeviceBuffer& buffer, int64_t count) {
+    return here && wanted ? wanted : buffer.reserve<T>(count);
+  };
+  const auto bring = [&]<class T>(T* wanted, const T* from, int64_t count) {
+    if (wanted && wanted != from) device_.download(wanted, from, count * sizeof(T));
+  };
+
+  const float* const on_host = as_float32(batch, values, workspace.widened);
+  const auto hidden = here ? const_cast<float*>(on_host) : workspace.hidden.reserve<float>(values);
+  const RoutingArrays arrays{
+      place(out.expert_ids, workspace.experts, slots), place(out.weights, workspace.weights, slots),
+      place(out.expert_load, workspace.expert_load, spec_.moe.expert_num), place(out.totals, workspace.totals, 1)};
+  float* const output = out.output ? place(out.output, workspace.output, values) : nullptr;
+  if (!here) device_.upload(hidden, on_host, values * sizeof(float));
+  run(workspace, Tokens{float_matrix(hidden, tokens, hidden_size), on_host}, arrays,
+      float_matrix(output, tokens, hidden_size), stop);
+  bring(out.output, output, values);
+  bring(out.expert_ids, arrays.experts, slots);
+  bring(out.weights, arrays.weights, slots);
+  bring(out.expert_load, arrays.expert_load, spec_.moe.expert_num);
+  bring(out.totals, arrays.totals, 1);
+  device_.synchronize();
+}
+
+}  // namespace moe

@@ -1,0 +1,79 @@
+// The MoE layer: the path of a batch through the stages of a device.
+#pragma once
+#include <memory>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "core/device.h"
+#include "core/experts/routed_experts.h"
+#include "core/ranks/expert_parallel.h"
+
+namespace moe {
+
+// A batch in host memory, [tokens, H].
+struct HostBatch {
+  const void* data;
+  DType dtype;
+  int64_t tokens;
+};
+
+// Where results go, in host memory. Null pointers are left out.
+struct ForwardOutput {
+  float* output = nullptr;          // [tokens, H]; null: route only
+  int32_t* expert_ids = nullptr;    // [tokens, K]
+  float* weights = nullptr;         // [tokens, K]
+  uint32_t* expert_load = nullptr;  // [E]
+  RoutingTotals* totals = nullptr;
+};
+
+class Layer {
+ public:
+  // Checks that the weights fit the spec (kShape names the one that does not), then packs them. With a group the
+  // experts are those of the rank's set (packed weights have all of them), and every rank makes its layer and runs its
+  // batches in step with the others.
+  Layer(Device& device, const LayerSpec& spec, const LayerWeights& weights, Progress progress,
+        const std::stop_token& stop, std::optional<ParallelOptions> parallel = {});
+
+  // From device memory to device memory, both [tokens, H] float32: routes `hidden` and, unless `out` is without data,
+  // runs the experts into it. Returns the routing, in memory of the workspace. Work may be under way when this returns.
+  std::unique_ptr<Routing> run(Workspace& workspace, Matrix hidden, Matrix out, const std::stop_token& stop) const;
+
+  // From host memory to host memory: upload, run, download; of each only what the device needs. Blocks until the
+  // results are in place.
+  void forward(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
+               const std::stop_token& stop) const;
+
+  // Of a layer on a led group: as ExpertGroup::next_call. Of any layer on a group: its number there.
+  int64_t next_call() const;
+  uint32_t number_in_group() const { return routed_->number(); }
+  // Sums over the ranks of the group, one of each set. Every rank calls it.
+  void sum_over_group(std::span<double> values) const;
+
+  const LayerSpec& spec() const { return spec_; }
+  size_t weight_bytes() const;
+  // Valid for as long as the layer lives; no parts where its device cannot give any.
+  PackedWeights packed() const;
+  std::vector<std::string> notes() const { return router_->notes(); }
+
+ private:
+  void prepare(const LayerWeights& weights, Progress progress, const std::stop_token& stop,
+               std::optional<ParallelOptions> parallel);
+  void forward_batch(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
+                     const std::stop_token& stop) const;
+  std::unique_ptr<Routing> run(Workspace& workspace, const Tokens& tokens, const RoutingArrays& arrays, Matrix out,
+                               const std::stop_token& stop) const;
+  // Calls body(), and tells the peers if it throws.
+  template <class Body>
+  auto telling_peers(const Body& body) const;
+
+  Device& device_;
+  LayerSpec spec_;
+  std::unique_ptr<PreparedRouter> router_;
+  std::unique_ptr<PreparedExperts> shared_;  // null without an always-on expert
+  std::unique_ptr<RoutedExperts> routed_;
+};
+
+}  // namespace moe

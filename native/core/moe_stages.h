@@ -1,0 +1,137 @@
+// What a device does for a Mixture-of-Experts layer, in the order a token meets it. T tokens, H hidden, I intermediate,
+// E experts, K choices.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "core/function_ref.h"
+#include "core/tensor.h"
+
+namespace moe {
+
+// What a routed batch adds up to. Plain data: a device may write it and the host copy it.
+struct RoutingTotals {
+  double aux_loss;
+  double z_loss;
+  int64_t dropped_choices;  // (token, choice) pairs cut by capacity
+  int64_t capacity;         // slots per expert and group (of the first, where the last is shorter); -1 when dropless
+};
+
+// Where a routing is written. A choice that capacity dropped has expert -1 and weight 0. A token whose logits are not
+// finite has expert -1 and weight NaN in every choice: its output becomes NaN, and it takes nobody's place.
+struct RoutingArrays {
+  int32_t* experts;       // [T, K], strongest choice first
+  float* weights;         // [T, K]
+  uint32_t* expert_load;  // [E], tokens each expert serves
+  RoutingTotals* totals;
+};
+
+// Tokens to be routed.
+struct Tokens {
+  Matrix hidden;         // [T, H] float32
+  const float* on_host;  // the same values in host memory, until the call has ended; null where they are not there
+
+  // Tokens [first, first + count).
+  Tokens part(int64_t first, int64_t count) const {
+    return {hidden.part(first, count), on_host ? on_host + first * hidden.cols : nullptr};
+  }
+};
+
+// A routing on the device. A device may know more of it than its arrays, so `plan` takes it as it is.
+class Routing {
+ public:
+  Routing(const RoutingArrays& on_device, int64_t tokens, const MoEConfig& config)
+      : arrays(on_device), tokens(tokens), top_k(config.num_experts_chosen), num_experts(config.expert_num) {}
+  virtual ~Routing() = default;
+  // Writes what `route` left to the stages that follow, where they did not come.
+  virtual void complete() {}
+
+  const RoutingArrays arrays;
+  const int64_t tokens;
+  const int32_t top_k, num_experts;
+};
+
+// Which rows are whose. A slot is one (token, choice) pair, numbered token * fan_out + choice. A row is a kept slot's
+// place once the kept slots are sorted by expert, tokens in order inside an expert. Slots with expert -1 have no row.
+// Only the device that made a plan knows what is in it. It must go before the device, and the routing it was made of.
+class Plan {
+ public:
+  virtual ~Plan() = default;
+};
+
+// Weights on the device, packed for its kernels; immutable.
+class Prepared {
+ public:
+  virtual ~Prepared() = default;
+  virtual size_t weight_bytes() const = 0;  // what they occupy on the device
+  // All of them, in host memory, to be written down and prepared again. Empty where a device cannot, or has a part.
+  virtual std::vector<PackedPart> packed_parts() const = 0;
+};
+
+class PreparedRouter : public Prepared {
+ public:
+  // Sentences for the user about how the device routes, where it is not as one would expect.
+  virtual std::vector<std::string> notes() const = 0;
+};
+
+class PreparedExperts : public Prepared {};
+
+// Counts experts as they are prepared: (done, total). Called from one thread at a time.
+using Progress = FunctionRef<void(int64_t done, int64_t total)>;
+
+// The two halves of MoeStages::run, for experts of which a part of the columns is here (LayerSpec::intermediate_part).
+// Rows are those of the plan: `intermediate` is [rows, intermediate_part], then [rows, I]; `out` is [rows,
+// hidden_part].
+class ColumnStages {
+ public:
+  virtual ~ColumnStages() = default;
+  virtual void run_up(const PreparedExperts& experts, Matrix hidden, const Plan& plan, Matrix intermediate,
+                      const std::stop_token& stop) = 0;
+  virtual void run_down(const PreparedExperts& experts, Matrix intermediate, const Plan& plan, Matrix out,
+                        const std::stop_token& stop) = 0;
+};
+
+// Stages enqueue their work and may return before it is done. A stop request ends a stage with kAborted.
+class MoeStages {
+ public:
+  virtual ~MoeStages() = default;
+
+  // How `prepare_*` lay a layer out: packed weights must say the same. Empty where a device takes none.
+  virtual std::string packed_layout(const LayerSpec& spec) const = 0;
+
+  // Pack weights, or take packed ones as they are. `host` is read until this returns and not after. Experts are those
+  // of host.experts, which may be some of the layer's, or the always-on one.
+  virtual std::unique_ptr<PreparedRouter> prepare_router(const LayerSpec& spec, const LayerWeights& host) = 0;
+  virtual std::unique_ptr<PreparedExperts> prepare_experts(const LayerSpec& spec, const LayerWeights& host,
+                                                           Progress progress, const std::stop_token& stop) = 0;
+  virtual std::unique_ptr<PreparedExperts> prepare_shared(const LayerSpec& spec, const LayerWeights& host,
+                                                          Progress progress, const std::stop_token& stop) = 0;
+
+  virtual std::unique_ptr<Routing> route(const PreparedRouter& router, const Tokens& tokens,
+                                         const RoutingArrays& out) = 0;
+
+  // Of choices that were routed here, and of choices [slots] in host memory, below num_experts, -1 where there is none.
+  virtual std::unique_ptr<Plan> plan(const Routing& routing) = 0;
+  virtual std::unique_ptr<Plan> plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) = 0;
+
+  // Row r of `out` ([slots, H], the planned rows are written) is its expert's output for its token in `hidden`.
+  virtual void run(const PreparedExperts& experts, Matrix hidden, const Plan& plan, Matrix out,
+                   const std::stop_token& stop) = 0;
+  // The always-on expert's output for every token, gate applied, into `out` [T, H].
+  virtual void run_shared(const PreparedExperts& shared, const Tokens& tokens, Matrix out,
+                          const std::stop_token& stop) = 0;
+  // out[t] = sum over choices in slot order of weight * row, then + shared[t] where shared.data is not null.
+  virtual void combine(const PreparedExperts& experts, Matrix rows, const Routing& routing, const Plan& plan,
+                       Matrix shared, Matrix out) = 0;
+
+  // Null where a device holds whole experts only.
+  virtual ColumnStages* columns() = 0;
+};
+
+}  // namespace moe

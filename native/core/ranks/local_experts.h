@@ -1,0 +1,37 @@
+// The experts that a rank holds, run on rows that arrived.
+#pragma once
+#include <vector>
+
+#include "core/collective.h"
+#include "core/experts/device_buffer.h"
+#include "core/moe_stages.h"
+#include "core/ranks/arrived_rows.h"
+#include "core/ranks/group_shape.h"
+
+namespace moe {
+
+class LocalExperts {
+ public:
+  // Device and collective are borrowed. The rank's experts are so many, and the members of its set share their
+  // columns.
+  LocalExperts(Device& device, Collective& collective, const GroupShape& shape, const LayerSpec& spec, int32_t experts);
+
+  // Results stand sorted by expert, as rows.row_of_result() says; valid until the next call. Members of a set run the
+  // same rows in step.
+  Matrix run(const PreparedExperts& held, const ArrivedRows& rows, Matrix arrived, const std::stop_token& stop);
+
+ private:
+  void run_columns(const PreparedExperts& held, Matrix hidden, const Plan& plan, Matrix out,
+                   const std::stop_token& stop);
+  void all_gather_columns(Matrix part, Matrix whole);
+
+  Device& device_;
+  Collective& collective_;
+  GroupShape shape_;
+  int64_t hidden_size_;
+  int32_t intermediate_size_, experts_;
+  std::vector<Transfer> sends_, receives_;
+  DeviceBuffer done_, part_, parts_, intermediate_;
+};
+
+}  // namespace moe

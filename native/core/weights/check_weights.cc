@@ -1,0 +1,78 @@
+#include "core/weights/check_weights.h"
+
+#include <string>
+
+#include "core/error.h"
+
+namespace moe {
+namespace {
+
+std::string shape_text(int64_t rows, int64_t cols) {
+  return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
+}
+
+void expect_matrix(const std::string& name, const WeightMatrix& matrix, int64_t rows, int64_t cols) {
+  if (!matrix)
+    throw Error(ErrorCode::kShape, "Expected `" + name + "` of shape " + shape_text(rows, cols) + ", got none");
+  if (matrix.out_features != rows || matrix.in_features != cols)
+    throw Error(ErrorCode::kShape, "Expected `" + name + "` to have shape " + shape_text(rows, cols) + ", got " +
+                                       shape_text(matrix.out_features, matrix.in_features));
+}
+
+void expect_vector_if_given(const std::string& name, const WeightVector& vector, int64_t size) {
+  if (vector && vector.size != size)
+    throw Error(ErrorCode::kShape, "Expected `" + name + "` to have " + std::to_string(size) + " values, got " +
+                                       std::to_string(vector.size));
+}
+
+// hidden and width are those of the whole expert, the parts what of them is held here as output features.
+void check_expert(const std::string& name, const ExpertWeights& expert, bool gated, int64_t hidden, int64_t width,
+                  int64_t hidden_part, int64_t width_part) {
+  if (gated) expect_matrix(name + ".gate", expert.gate, width_part, hidden);
+  if (!gated && (expert.gate || expert.gate_bias))
+    throw Error(ErrorCode::kShape, "Expected no `" + name + ".gate`: the activation has no gate");
+  expect_matrix(name + ".up", expert.up, width_part, hidden);
+  expect_matrix(name + ".down", expert.down, hidden_part, width);
+  expect_vector_if_given(name + ".gateBias", expert.gate_bias, width_part);
+  expect_vector_if_given(name + ".upBias", expert.up_bias, width_part);
+  expect_vector_if_given(name + ".downBias", expert.down_bias, hidden_part);
+}
+
+void check_weight_type(const LayerSpec& spec) {
+  const int32_t group = spec.weight_group;
+  const bool known =
+      group == 32 || group == 64 || group == 128 || (group == 0 && spec.weight_type != WeightType::kInt4);
+  if (is_quantized(spec.weight_type) ? !known : group != 0)
+    throw Error(
+        ErrorCode::kConfig,
+        "Expected `weightGroup` to be 32, 64 or 128, 0 for one scale per output of int8, and 0 for floats, got " +
+            std::to_string(group));
+  if (spec.int8_activations && !is_quantized(spec.weight_type))
+    throw Error(ErrorCode::kConfig, "Expected `weightType` int8 or int4 where `activationType` is int8");
+}
+
+}  // namespace
+
+void check_weights(const LayerSpec& spec, const LayerWeights& weights) {
+  check_weight_type(spec);
+  if (weights.packed) return;  // the device knows what it packed
+  const int64_t experts = spec.moe.expert_num, hidden = spec.hidden_size;
+  const bool gated = is_gated(spec.activation);
+  if (experts > 1) expect_matrix("router", weights.router, experts, hidden);
+  expect_vector_if_given("routerBias", weights.router_bias, experts);
+  expect_vector_if_given("routerCorrectionBias", weights.correction_bias, experts);
+  const int64_t held = spec.held_experts();
+  if (static_cast<int64_t>(weights.experts.size()) != held)
+    throw Error(ErrorCode::kShape, "Expected weights of " + std::to_string(held) + " experts, got " +
+                                       std::to_string(weights.experts.size()));
+  for (int64_t expert = 0; expert < held; ++expert)
+    check_expert("experts[" + std::to_string(expert) + "]", weights.experts[expert], gated, hidden,
+                 spec.intermediate_size, spec.held_hidden(), spec.held_intermediate());
+  if (weights.shared.has_value() != (spec.shared_size > 0))
+    throw Error(ErrorCode::kShape, "Expected shared expert weights exactly when the shared expert has a width");
+  if (weights.shared)
+    check_expert("shared", *weights.shared, gated, hidden, spec.shared_size, hidden, spec.shared_size);
+  if (weights.shared_router) expect_matrix("shared.router", weights.shared_router, 1, hidden);
+}
+
+}  // namespace moe

@@ -1,0 +1,85 @@
+#include "core/weights/float16.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace moe {
+
+uint16_t to_bfloat16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((bits >> 16) | 0x40);  // quiet NaN
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+float from_float16(uint16_t bits) {
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16;
+  const uint32_t magnitude = bits & 0x7fff;
+  if (magnitude >= 0x7c00) return std::bit_cast<float>(sign | 0x7f800000 | ((magnitude & 0x3ff) << 13));
+  // Scaling by 2^112 moves float16's exponent range, subnormals included, onto float32's.
+  const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;
+  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(scaled));
+}
+
+uint16_t to_float16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
+  const uint32_t magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00;
+  if (magnitude >= 0x477ff000) return sign | 0x7c00;  // rounds to 2^16 or beyond
+  if (magnitude < 0x38800000) {                       // below 2^-14: float32's own rounding at 2^-24 steps
+    const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
+    return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(0.5f)));
+  }
+  const uint32_t rounded = magnitude + 0xfff + ((magnitude >> 13) & 1);
+  return static_cast<uint16_t>(sign | ((rounded - 0x38000000) >> 13));
+}
+
+float from_float8_e4m3(uint8_t bits) {
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x80) << 24, magnitude = bits & 0x7f;
+  if (magnitude == 0x7f) return std::numeric_limits<float>::quiet_NaN();
+  // Scaling by 2^120 moves the exponent range, subnormals included, onto float32's.
+  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude << 20) * 0x1p120f));
+}
+
+float from_float4_e2m1(uint8_t bits) {
+  constexpr float kMagnitudes[] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
+  const float magnitude = kMagnitudes[bits & 7];
+  return bits & 8 ? -magnitude : magnitude;
+}
+
+float from_float8_e8m0(uint8_t bits) {
+  if (bits == 0xff) return std::numeric_limits<float>::quiet_NaN();
+  return std::ldexp(1.0f, static_cast<int>(bits) - 127);
+}
+
+float read_float(const void* data, DType dtype, int64_t index) {
+  const auto* const bytes = static_cast<const uint8_t*>(data);
+  uint16_t bits;  // checkpoints do not promise alignment
+  switch (dtype) {
+    case DType::kFloat32: {
+      float value;
+      std::memcpy(&value, bytes + index * 4, 4);
+      return value;
+    }
+    case DType::kBFloat16:
+      std::memcpy(&bits, bytes + index * 2, 2);
+      return from_bfloat16(bits);
+    case DType::kFloat16:
+      std::memcpy(&bits, bytes + index * 2, 2);
+      return from_float16(bits);
+    case DType::kFloat8E4M3:
+      return from_float8_e4m3(bytes[index]);
+    case DType::kFloat4E2M1:
+      return from_float4_e2m1(static_cast<uint8_t>(bytes[index / 2] >> (index % 2 * 4)));
+    case DType::kFloat8E8M0:
+      return from_float8_e8m0(bytes[index]);
+  }
+  return std::numeric_limits<float>::quiet_NaN();
+}
+
+void widen(const void* from, DType dtype, int64_t count, float* to) {
+  for (int64_t i = 0; i < count; ++i) to[i] = read_float(from, dtype, i);
+}
+
+}  // namespace moe

@@ -1,0 +1,156 @@
+#include "cpu/layer.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "core/error.h"
+#include "core/weights/read_weights.h"
+
+namespace moe::cpu {
+namespace {
+
+WeightFormat format_of(const LayerSpec& spec) { return {spec.weight_type, spec.weight_group, spec.int8_activations}; }
+
+const PackedPart* find(const PackedWeights& packed, const std::string& name) {
+  const auto found =
+      std::find_if(packed.parts.begin(), packed.parts.end(), [&](const PackedPart& part) { return part.name == name; });
+  return found == packed.parts.end() ? nullptr : &*found;
+}
+
+const PackedPart& get(const PackedWeights& packed, const std::string& name) {
+  if (const PackedPart* const part = find(packed, name)) return *part;
+  throw Error(ErrorCode::kCheckpoint, "Expected packed weights with the part `" + name + "`, got none of that name");
+}
+
+PackedMatrices packed_float(const Kernels& kernels, int64_t columns, int64_t depth, const PackedPart& part) {
+  return {kernels, WeightFormat{}, false, 1, columns, depth, part};
+}
+
+// Reports each expert once all its panels are packed, from whichever thread packed the last one.
+class ExpertProgress {
+ public:
+  ExpertProgress(int64_t total, Progress progress) : total_(total), progress_(progress) {}
+
+  void finish_expert() {
+    const std::lock_guard lock(mutex_);
+    progress_(++done_, total_);
+  }
+
+ private:
+  const int64_t total_;
+  const Progress progress_;
+  std::mutex mutex_;
+  int64_t done_ = 0;
+};
+
+void pack_experts(CpuExperts& packed, std::span<const ExpertWeights> experts, ThreadPool::Team& team,
+                  ExpertProgress& progress, const std::stop_token& stop) {
+  const int64_t up_panels = packed.up.num_panels(), panels = up_panels + packed.down.num_panels();
+  const int64_t count = packed.up.matrices();
+  const auto panels_left = std::make_unique<std::atomic<int64_t>[]>(count);
+  for (int64_t expert = 0; expert < count; ++expert) panels_left[expert].store(panels, std::memory_order_relaxed);
+
+  team.parallel_for(count * panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) {
+      if (stop.stop_requested()) throw Error(ErrorCode::kAborted, "Loading the weights was aborted");
+      const int64_t expert = index / panels, panel = index % panels;
+      const ExpertWeights& from = experts[expert];
+      if (panel < up_panels)
+        packed.up.pack_panel(expert, panel, from.gate, from.up);
+      else
+        packed.down.pack_panel(expert, panel - up_panels, {}, from.down);
+      if (panel == 0) {
+        packed.up.pack_bias(expert, from.gate_bias, from.up_bias);
+        packed.down.pack_bias(expert, {}, from.down_bias);
+      }
+      if (panels_left[expert].fetch_sub(1, std::memory_order_acq_rel) == 1) progress.finish_expert();
+    }
+  });
+}
+
+PackedMatrices pack_float(const Kernels& kernels, const WeightMatrix& weights, const WeightVector& bias) {
+  PackedMatrices packed(kernels, WeightFormat{}, false, 1, weights.out_features, weights.in_features);
+  for (int64_t panel = 0; panel < packed.num_panels(); ++panel) packed.pack_panel(0, panel, {}, weights);
+  packed.pack_bias(0, {}, bias);
+  return packed;
+}
+
+}  // namespace
+
+CpuExperts::CpuExperts(const Kernels& kernels, const LayerSpec& spec, std::span<const ExpertWeights> host,
+                       const WeightMatrix& gate_weights, bool is_shared, ThreadPool::Team& team, Progress progress,
+                       const std::stop_token& stop)
+    : activation(spec.activation),
+      threads(spec.threads),
+      up(kernels, format_of(spec), is_gated(activation), static_cast<int64_t>(host.size()), spec.held_intermediate(),
+         spec.hidden_size),
+      down(kernels, format_of(spec), false, static_cast<int64_t>(host.size()), spec.held_hidden(),
+           spec.intermediate_size),
+      is_shared_(is_shared) {
+  ExpertProgress counted(static_cast<int64_t>(host.size()), progress);
+  pack_experts(*this, host, team, counted, stop);
+  if (gate_weights) gate = pack_float(kernels, gate_weights, {});
+}
+
+CpuExperts::CpuExperts(const Kernels& kernels, const LayerSpec& spec, const PackedWeights& packed, bool is_shared)
+    : activation(spec.activation),
+      threads(spec.threads),
+      memory(packed.memory),
+      up(kernels, format_of(spec), is_gated(activation), is_shared ? 1 : spec.moe.expert_num, spec.intermediate_size,
+         spec.hidden_size, get(packed, is_shared ? "shared.up" : "up")),
+      down(kernels, format_of(spec), false, is_shared ? 1 : spec.moe.expert_num, spec.hidden_size,
+           spec.intermediate_size, get(packed, is_shared ? "shared.down" : "down")),
+      is_shared_(is_shared) {
+  if (!is_shared) {
+    up.hold(packed.experts);
+    down.hold(packed.experts);
+  } else if (const PackedPart* const part = find(packed, "shared_router")) {
+    gate = packed_float(kernels, 1, spec.hidden_size, *part);
+  }
+}
+
+size_t CpuExperts::weight_bytes() const { return up.bytes() + down.bytes() + (gate ? gate->bytes() : 0); }
+
+std::vector<PackedPart> CpuExperts::packed_parts() const {
+  if (!up.is_whole()) return {};
+  const std::string prefix = is_shared_ ? "shared." : "";
+  std::vector<PackedPart> parts{up.part(prefix + "up"), down.part(prefix + "down")};
+  if (gate) parts.push_back(gate->part("shared_router"));
+  return parts;
+}
+
+CpuRouter::CpuRouter(const Kernels& kernels, const LayerSpec& spec, const LayerWeights& host)
+    : moe(spec.moe), threads(spec.threads) {
+  if (moe.expert_num == 1) return;
+  if (host.packed) {
+    memory = host.packed->memory;
+    matrix = packed_float(kernels, moe.expert_num, spec.hidden_size, get(*host.packed, "router"));
+    if (const PackedPart* const part = find(*host.packed, "correction_bias")) {
+      const size_t expected = moe.expert_num * sizeof(float);
+      if (part->bytes != expected)
+        throw Error(ErrorCode::kCheckpoint, "Expected the packed part `correction_bias` to have " +
+                                                std::to_string(expected) + " bytes, got " +
+                                                std::to_string(part->bytes));
+      correction_bias.resize(moe.expert_num);
+      std::memcpy(correction_bias.data(), part->data, expected);
+    }
+  } else {
+    matrix = pack_float(kernels, host.router, host.router_bias);
+    correction_bias = read_vector(host.correction_bias);
+  }
+  choose.emplace(moe, correction_bias);
+}
+
+std::vector<PackedPart> CpuRouter::packed_parts() const {
+  std::vector<PackedPart> parts;
+  if (matrix) parts.push_back(matrix->part("router"));
+  if (!correction_bias.empty())
+    parts.push_back({"correction_bias", correction_bias.data(), correction_bias.size() * sizeof(float)});
+  return parts;
+}
+
+}  // namespace moe::cpu

@@ -1,0 +1,57 @@
+// A layer's weights, packed for the CPU's kernels.
+#pragma once
+#include <memory>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "core/host/thread_pool.h"
+#include "core/moe_stages.h"
+#include "core/routing/router.h"
+#include "cpu/weights.h"
+
+namespace moe::cpu {
+
+// The routed experts, or the always-on one, whose width the spec then has as that of an expert.
+class CpuExperts final : public PreparedExperts {
+ public:
+  // Packs in parallel over experts and panels. Throws kOutOfMemory, or kAborted on a stop request. `gate` is absent but
+  // for an always-on expert.
+  CpuExperts(const Kernels& kernels, const LayerSpec& spec, std::span<const ExpertWeights> host,
+             const WeightMatrix& gate, bool is_shared, ThreadPool::Team& team, Progress progress,
+             const std::stop_token& stop);
+  // Uses what was packed where it is. Throws kCheckpoint for parts that are missing or of a wrong size.
+  CpuExperts(const Kernels& kernels, const LayerSpec& spec, const PackedWeights& packed, bool is_shared);
+
+  size_t weight_bytes() const override;
+  std::vector<PackedPart> packed_parts() const override;
+
+  Activation activation;
+  int32_t threads;
+  std::shared_ptr<const void> memory;  // of what was packed before
+  PackedMatrices up, down;             // up with the gate projections
+  std::optional<PackedMatrices> gate;  // [1, H] float32
+
+ private:
+  bool is_shared_;
+};
+
+class CpuRouter final : public PreparedRouter {
+ public:
+  CpuRouter(const Kernels& kernels, const LayerSpec& spec, const LayerWeights& host);
+
+  size_t weight_bytes() const override { return matrix ? matrix->bytes() : 0; }
+  std::vector<PackedPart> packed_parts() const override;
+  std::vector<std::string> notes() const override { return {}; }
+
+  MoEConfig moe;
+  int32_t threads;
+  std::shared_ptr<const void> memory;    // of what was packed before
+  std::optional<PackedMatrices> matrix;  // [E, H] float32; absent when there is one expert
+  std::vector<float> correction_bias;    // [E] or empty
+  mutable std::optional<Router> choose;  // keeps scratch; a device is driven by one thread
+};
+
+}  // namespace moe::cpu

@@ -1,0 +1,190 @@
+#include "cpu/stages.h"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+#include "cpu/grain.h"
+
+namespace moe::cpu {
+namespace {
+
+static_assert(epilogue_of(Activation::kSwiGLU) == Epilogue::kSwiGLU);
+static_assert(epilogue_of(Activation::kSwiGLUOai) == Epilogue::kSwiGLUOai);
+static_assert(epilogue_of(Activation::kGeGLU) == Epilogue::kGeGLU);
+static_assert(epilogue_of(Activation::kGELU) == Epilogue::kGELU);
+static_assert(epilogue_of(Activation::kGELUTanh) == Epilogue::kGELUTanh);
+static_assert(epilogue_of(Activation::kReLU) == Epilogue::kReLU);
+static_assert(epilogue_of(Activation::kSiLU) == Epilogue::kSiLU);
+
+class CpuPlan final : public Plan {
+ public:
+  explicit CpuPlan(Pool<SortedSlots>::Taken taken) : sorted(std::move(taken)) {}
+  Pool<SortedSlots>::Taken sorted;
+};
+
+const SortedSlots& sorted_by(const Plan& plan) { return *static_cast<const CpuPlan&>(plan).sorted; }
+const CpuExperts& as_cpu(const PreparedExperts& experts) { return static_cast<const CpuExperts&>(experts); }
+
+bool all_finite(const float* values, int64_t count) {
+  constexpr int32_t kMagnitude = 0x7fffffff, kInfinity = 0x7f800000;
+  int32_t largest = 0;
+  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::bit_cast<int32_t>(values[i]) & kMagnitude);
+  return largest < kInfinity;
+}
+
+// The only expert takes every token whose values are finite, with weight 1.
+void route_to_only_expert(Matrix hidden, ThreadPool::Team& team, const RoutingArrays& out) {
+  team.parallel_for(hidden.rows, grain_for(hidden.cols), [&](int64_t begin, int64_t end) {
+    for (int64_t token = begin; token < end; ++token) {
+      const bool finite = all_finite(hidden.floats() + token * hidden.cols, hidden.cols);
+      out.experts[token] = finite ? 0 : -1;
+      out.weights[token] = finite ? 1.0f : std::numeric_limits<float>::quiet_NaN();
+    }
+  });
+  *out.expert_load = static_cast<uint32_t>(std::count(out.experts, out.experts + hidden.rows, 0));
+  *out.totals = {.aux_loss = 0, .z_loss = 0, .dropped_choices = 0, .capacity = -1};
+}
+
+}  // namespace
+
+// The number at its begin is to be raised whenever a panel changes.
+std::string CpuStages::packed_layout(const LayerSpec& spec) const {
+  return "1: panels of " + std::to_string(kernels_.panel_columns) + " columns, " + std::to_string(kernels_.lanes) +
+         " lanes" + (spec.int8_activations ? ", for integer products" : "");
+}
+
+std::unique_ptr<PreparedRouter> CpuStages::prepare_router(const LayerSpec& spec, const LayerWeights& host) {
+  return std::make_unique<CpuRouter>(kernels_, spec, host);
+}
+
+std::unique_ptr<PreparedExperts> CpuStages::prepare_experts(const LayerSpec& spec, const LayerWeights& host,
+                                                            Progress progress, const std::stop_token& stop) {
+  if (host.packed) return std::make_unique<CpuExperts>(kernels_, spec, *host.packed, false);
+  ThreadPool::Team team = pool_.team();
+  return std::make_unique<CpuExperts>(kernels_, spec, host.experts, WeightMatrix{}, false, team, progress, stop);
+}
+
+std::unique_ptr<PreparedExperts> CpuStages::prepare_shared(const LayerSpec& spec, const LayerWeights& host,
+                                                           Progress progress, const std::stop_token& stop) {
+  const LayerSpec shared = spec.of_shared();
+  if (host.packed) return std::make_unique<CpuExperts>(kernels_, shared, *host.packed, true);
+  ThreadPool::Team team = pool_.team();
+  return std::make_unique<CpuExperts>(kernels_, shared, std::span(&*host.shared, 1), host.shared_router, true, team,
+                                      progress, stop);
+}
+
+std::unique_ptr<Routing> CpuStages::route(const PreparedRouter& prepared, const Tokens& tokens,
+                                          const RoutingArrays& out) {
+  const CpuRouter& router = static_cast<const CpuRouter&>(prepared);
+  const Matrix& hidden = tokens.hidden;
+  ThreadPool::Team team = pool_.team(router.threads);
+  if (router.matrix) {
+    const size_t values = hidden.rows * router.matrix->columns();
+    float* const logits = logits_.reserve<float>(values);
+    gemm_.multiply(*router.matrix, gather_all(hidden, team, {}), Epilogue::kNone, logits, team, {});
+    router.choose->route({logits, values}, hidden.rows, team, out);
+  } else {
+    route_to_only_expert(hidden, team, out);
+  }
+  return std::make_unique<Routing>(out, hidden.rows, router.moe);
+}
+
+std::unique_ptr<Plan> CpuStages::plan(const Routing& routing) {
+  const auto slots = static_cast<size_t>(routing.tokens * routing.top_k);
+  return plan({routing.arrays.experts, slots}, routing.num_experts, routing.top_k);
+}
+
+std::unique_ptr<Plan> CpuStages::plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) {
+  Pool<SortedSlots>::Taken sorted = plans_.take();
+  sorted->sort(choices, num_experts, fan_out);
+  return std::make_unique<CpuPlan>(std::move(sorted));
+}
+
+void CpuStages::run(const PreparedExperts& prepared, Matrix hidden, const Plan& plan, Matrix out,
+                    const std::stop_token& stop) {
+  const CpuExperts& experts = as_cpu(prepared);
+  const SortedSlots& sorted = sorted_by(plan);
+  ThreadPool::Team team = pool_.team(experts.threads);
+  gemm_.set_rows({sorted.offsets.data(), sorted.slot_of_row.data(), sorted.fan_out}, experts.up.matrices());
+  multiply_both(experts, gather(hidden, team, stop), out, team, stop);
+}
+
+void CpuStages::run_shared(const PreparedExperts& prepared, const Tokens& tokens, Matrix out,
+                           const std::stop_token& stop) {
+  const Matrix& hidden = tokens.hidden;
+  const CpuExperts& shared = as_cpu(prepared);
+  ThreadPool::Team team = pool_.team(shared.threads);
+  const float* const tiles = gather_all(hidden, team, stop);
+  multiply_both(shared, tiles, out, team, stop);
+  if (!shared.gate) return;
+
+  float* const logits = logits_.reserve<float>(hidden.rows);
+  gemm_.multiply(*shared.gate, tiles, Epilogue::kNone, logits, team, stop);
+  team.parallel_for(hidden.rows, grain_for(hidden.cols), [&](int64_t begin, int64_t end) {
+    kernels_.scale_by_sigmoid(out.floats() + begin * out.cols, logits + begin, end - begin, out.cols);
+  });
+}
+
+void CpuStages::combine(const PreparedExperts& prepared, Matrix rows, const Routing& routing, const Plan& plan,
+                        Matrix shared, Matrix out) {
+  const SortedSlots& sorted = sorted_by(plan);
+  const int64_t fan_out = sorted.fan_out;
+  ThreadPool::Team team = pool_.team(as_cpu(prepared).threads);
+  team.parallel_for(out.rows, grain_for(out.cols * fan_out), [&](int64_t begin, int64_t end) {
+    kernels_.combine({.rows = rows.floats(),
+                      .row_of_slot = sorted.row_of_slot.data() + begin * fan_out,
+                      .weights = routing.arrays.weights + begin * fan_out,
+                      .shared = shared.data ? shared.floats() + begin * shared.cols : nullptr,
+                      .output = out.floats() + begin * out.cols,
+                      .tokens = end - begin,
+                      .columns = out.cols,
+                      .fan_out = sorted.fan_out});
+  });
+}
+
+void CpuStages::run_up(const PreparedExperts& prepared, Matrix hidden, const Plan& plan, Matrix intermediate,
+                       const std::stop_token& stop) {
+  const CpuExperts& experts = as_cpu(prepared);
+  const SortedSlots& sorted = sorted_by(plan);
+  ThreadPool::Team team = pool_.team(experts.threads);
+  gemm_.set_rows({sorted.offsets.data(), sorted.slot_of_row.data(), sorted.fan_out}, experts.up.matrices());
+  const float* const in_tiles = multiply_up(experts, gather(hidden, team, stop), team, stop);
+  gemm_.scatter(in_tiles, intermediate.cols, intermediate.floats(), team);
+}
+
+void CpuStages::run_down(const PreparedExperts& prepared, Matrix intermediate, const Plan& plan, Matrix out,
+                         const std::stop_token& stop) {
+  const CpuExperts& experts = as_cpu(prepared);
+  ThreadPool::Team team = pool_.team(experts.threads);
+  gemm_.set_rows({.offsets = sorted_by(plan).offsets.data(), .slot_of_row = nullptr, .fan_out = 1},
+                 experts.down.matrices());
+  gemm_.multiply(experts.down, gather(intermediate, team, stop), Epilogue::kNone, out.floats(), team, stop);
+}
+
+const float* CpuStages::gather(Matrix hidden, ThreadPool::Team& team, const std::stop_token& stop) {
+  float* const tiles = tiles_.reserve<float>(gemm_.num_rows() * hidden.cols);
+  gemm_.gather(hidden.floats(), hidden.cols, tiles, team, stop);
+  return tiles;
+}
+
+const float* CpuStages::gather_all(Matrix hidden, ThreadPool::Team& team, const std::stop_token& stop) {
+  all_tokens_[1] = static_cast<int32_t>(hidden.rows);
+  gemm_.set_rows({.offsets = all_tokens_, .slot_of_row = nullptr, .fan_out = 1}, 1);
+  return gather(hidden, team, stop);
+}
+
+float* CpuStages::multiply_up(const CpuExperts& experts, const float* tiles, ThreadPool::Team& team,
+                              const std::stop_token& stop) {
+  float* const intermediate = intermediate_.reserve<float>(gemm_.num_rows() * experts.up.columns());
+  gemm_.multiply(experts.up, tiles, epilogue_of(experts.activation), intermediate, team, stop);
+  return intermediate;
+}
+
+void CpuStages::multiply_both(const CpuExperts& experts, const float* tiles, Matrix out, ThreadPool::Team& team,
+                              const std::stop_token& stop) {
+  const float* const intermediate = multiply_up(experts, tiles, team, stop);
+  gemm_.multiply(experts.down, intermediate, Epilogue::kNone, out.floats(), team, stop);
+}
+
+}  // namespace moe::cpu
