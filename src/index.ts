@@ -15,6 +15,7 @@ export {
   type DeviceInfo,
   type DeviceName,
   devices,
+  type HeldWeights,
   type UnavailableDevices,
 } from './binding/devices.js';
 export { MoECheckpoint } from './checkpoint/checkpoint.js';

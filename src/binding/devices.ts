@@ -3,7 +3,7 @@ import { fromNative } from '../base/errors.js';
 import { addon } from './addon.js';
 import type { NativeDevice as Device } from './native.js';
 
-export type { NativeDevice as Device } from './native.js';
+export type { NativeDevice as Device, NativeHeldWeights as HeldWeights } from './native.js';
 
 /** A family of devices. */
 export type BackendName = 'ascend' | 'cuda' | 'cpu';

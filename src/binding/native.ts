@@ -152,6 +152,7 @@ export interface NativeDevice {
   memoryBytes: number;
   /** True for a stand-in that computes on the CPU what the device would. */
   emulated: boolean;
+  /** Ways in which it holds experts' weights. */
   weights: NativeHeldWeights[];
   /** Of a layer; 0: any number. */
   maxExperts: number;
