@@ -48,6 +48,7 @@ export class OutputFile implements AsyncDisposable {
   ): Promise<OutputFile> {
     const file = new OutputFile(option, path);
     await file.#attempt(async () => {
+      if (path === '') throw new Error(`Expected \`${option}\` to name a file, got an empty path`);
       const found = await statusOf(path);
       for (const other of read) {
         const status = found && (await statusOf(other));

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { type Command, Option } from 'commander';
+import type { FieldName } from '../config/fields.js';
 import { parseFields } from '../config/parse.js';
 import { type WeightType, weightTypes } from '../layer/options.js';
 import { integer, integers, notNegative, oneOf, positive } from './arguments.js';
@@ -7,7 +8,7 @@ import { benchReport } from './bench/report.js';
 import type { BenchSettings } from './bench/run_bench.js';
 import { type ShapeName, shapeNames, shapes } from './bench/shapes.js';
 import { syntheticConfig } from './bench/synthetic_config.js';
-import { configured } from './config_overrides.js';
+import { configured, UsageError } from './config_overrides.js';
 import {
   addLayerFlags,
   jsonOption,
@@ -71,7 +72,7 @@ export function addBenchOptions(command: Command): Command {
         .default(['float32'], 'float32'),
     );
   return addLayerFlags(command, { without: ['weightType', 'unevenExperts'] })
-    .addOption(ranksOption().default(1))
+    .addOption(ranksOption())
     .addOption(setOption())
     .addOption(
       new Option('--seconds <n>', 'time for each batch size').argParser(positive).default(1),
@@ -100,6 +101,7 @@ export function benchSettings(options: BenchOptions, command: Command): BenchSet
       `error: option '--top-k' is ${shape.numExpertsChosen}, more than the ${shape.expertNum} experts`,
     );
   const { options: config } = parseFields(options.set ?? {});
+  expectSameResult(config);
   configured(options.set, () => syntheticConfig(shape, config));
   return {
     shape,
@@ -113,6 +115,21 @@ export function benchSettings(options: BenchOptions, command: Command): BenchSet
     seconds: options.seconds,
     eventLoopSeconds: options.eventLoop,
   };
+}
+
+/** Options with which a layer has the sizes and gives the result that `bench` compares it with. */
+const sameResult: ReadonlySet<string> = new Set<FieldName>([
+  ...(['compCommParallel', 'compCommParallelDegree', 'groupWiseA2a', 'expertGroupSize'] as const),
+  ...(['auxLossFactor', 'auxLossTypes', 'auxLossFactors', 'zLossFactor'] as const),
+]);
+
+function expectSameResult(config: object): void {
+  const other = Object.keys(config).find((name) => !sameResult.has(name));
+  if (other !== undefined)
+    throw new UsageError(
+      `Expected \`--set\` to leave sizes and results as they are (${[...sameResult].join(', ')}), got \`${other}\`: ` +
+        'sizes are `--hidden`, `--intermediate`, `--experts` and `--top-k`',
+    );
 }
 
 function list(flags: string, description: string): Option {

@@ -60,7 +60,7 @@ function host() {
 }
 
 function describe(info: DeviceInfo): string {
-  if (!info.available) return `${bold(info.name)}\n  not available: ${info.reason}`;
+  if (!info.available) return `${bold(info.name)}\n${facts([['not available', info.reason]])}`;
   const blocks = info.devices.map((device) =>
     facts([
       [

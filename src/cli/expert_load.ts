@@ -1,8 +1,10 @@
-import { bar, counted, percent, ranges, table } from './text.js';
+import { bar, counted, outputWidth, percent, ranges, table } from './text.js';
 
 /** Most experts drawn; beyond it only the busiest are. */
 const shownExperts = 32;
-const barWidth = 32;
+const longestBar = 32;
+/** Of the columns before the bar, with room for the largest share and a load of five digits. */
+const beforeBar = '  expert   load    share  '.length;
 
 export interface LoadSummary {
   /** Choices served, over all experts. */
@@ -33,6 +35,7 @@ export function loadTable(expertLoad: readonly number[]): string {
   const shown = few
     ? all
     : all.toSorted((a, b) => b.load - a.load || a.expert - b.expert).slice(0, shownExperts);
+  const barWidth = Math.min(longestBar, Math.max(0, outputWidth() - beforeBar));
   const rows = shown.map(({ expert, load }) => [
     String(expert),
     String(load),

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import type { TensorEntry } from '../checkpoint/containers/header.js';
 import { jsonOption, print } from './options.js';
-import { bold, bytes, facts, ranges, table } from './text.js';
+import { bold, bytes, facts, ranges, table, wrap } from './text.js';
 
 /** The stored tensors of one MoE layer. */
 interface LayerFacts {
@@ -97,7 +97,7 @@ function describe(inspection: Inspection): string {
     bold('MoEConfig'),
     JSON.stringify(config, null, 2).replace(/^/gm, '  '),
   ];
-  for (const diagnostic of diagnostics) lines.push('', `note: ${diagnostic}`);
+  for (const diagnostic of diagnostics) lines.push('', wrap(`note: ${diagnostic}`));
   return lines.join('\n');
 }
 

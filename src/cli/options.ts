@@ -69,10 +69,9 @@ export function layerArguments(options: HeldOptions): string[] {
 }
 
 export const ranksOption = () =>
-  new Option(
-    '--ranks <n>',
-    'spread the experts over so many processes on this machine (default: 1)',
-  ).argParser(integer(1, 256));
+  new Option('--ranks <n>', 'spread the experts over so many processes on this machine')
+    .argParser(integer(1, 256))
+    .default(1);
 
 /** What of a layer's config is said on the command line. */
 export interface ConfigFlags {
@@ -92,7 +91,7 @@ export function addConfigFlags(command: Command): Command {
 export const setOption = () =>
   new Option(
     '--set <name=value>',
-    'one MoEConfig option, as capacity_factor=1.5; repeatable',
+    'one MoEConfig option, as comp_comm_parallel=true; repeatable',
   ).argParser(setting);
 
 /** The same flags for another process. */

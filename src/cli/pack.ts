@@ -12,7 +12,7 @@ import {
   print,
 } from './options.js';
 import { ProgressLine } from './progress.js';
-import { bytes, milliseconds, ranges } from './text.js';
+import { bytes, milliseconds, ranges, wrap } from './text.js';
 
 interface PackCommandOptions extends Omit<LayerFlags, 'device'> {
   out: string;
@@ -40,8 +40,10 @@ export function addPack(program: Command): void {
       const result = await pack(path, rest);
       print(json, result, () =>
         [
-          `${result.out}: MoE layers ${ranges(result.layers)} in ${result.weightType}, ${bytes(result.bytes)}, ` +
-            `packed in ${milliseconds(result.milliseconds)}`,
+          wrap(
+            `${result.out}: MoE layers ${ranges(result.layers)} in ${result.weightType}, ${bytes(result.bytes)}, ` +
+              `packed in ${milliseconds(result.milliseconds)}`,
+          ),
           `layout ${result.layout}`,
         ].join('\n'),
       );

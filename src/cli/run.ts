@@ -32,7 +32,7 @@ interface RunOptions extends LayerFlags, ConfigFlags {
   routing?: true;
   expect?: string | true;
   tokens?: TokenRange;
-  ranks?: number;
+  ranks: number;
   json?: true;
 }
 
@@ -119,7 +119,7 @@ async function onRanks(
   options: RunOptions,
   runOn: (group?: ExpertGroup) => Promise<LayerRun>,
 ): Promise<LayerRun> {
-  const { ranks = 1 } = options;
+  const { ranks } = options;
   if (ranks === 1) return runOn();
   await using workers = await LocalWorkers.start(ranks, workerArguments(path, layer, options));
   return await workers.during(runOn);

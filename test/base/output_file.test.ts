@@ -70,6 +70,12 @@ describe('a file that the user names', () => {
     await expect(OutputFile.open('--out', join(folder, name))).rejects.toThrow(message);
     expect((await readdir(folder)).sort()).toEqual(['file', 'ring']);
   });
+
+  test('an empty path is no file', async () => {
+    await expect(OutputFile.open('--out', '')).rejects.toThrow(
+      /^Expected `--out` to name a file, got an empty path$/,
+    );
+  });
 });
 
 const input = ['--input', activations];

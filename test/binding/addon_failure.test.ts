@@ -1,6 +1,7 @@
 // What a process says in which the addon cannot load, or finds no threads: the reason first, then what helps against it.
 import { execFile } from 'node:child_process';
 import { cp, mkdir, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -99,6 +100,26 @@ try { devices(); } catch (error) { (${tell})(error); }`;
     const text = await printed(program, [], { MOE_ADDON: '/nowhere/moe.node' });
     expect(text).toMatch(failure);
     expect(text).toMatch(/ENOENT.* Unset MOE_ADDON, .*; looked in \/nowhere\/moe\.node\.\n$/);
+  });
+
+  test('because MOE_ADDON names what is none of this package', async () => {
+    const folder = await temporaryFolder();
+    const [script, text] = [join(folder, 'script.js'), join(folder, 'text.node')];
+    await writeFile(script, "console.log('ran')");
+    await writeFile(text, '{}'.repeat(99));
+    const other = createRequire(import.meta.resolve('rolldown')).resolve(
+      '@rolldown/binding-linux-x64-gnu',
+    );
+    for (const [file, reason] of [
+      [script, 'does not end in .node'],
+      [join(root, 'package.json'), 'does not end in .node'],
+      [text, 'invalid ELF header'],
+      [other, 'is another addon'],
+    ] as const) {
+      const said = await printed(program, [], { MOE_ADDON: file });
+      expect(said).toMatch(failure);
+      expect(said).toContain(`${reason}. Unset MOE_ADDON`);
+    }
   });
 
   test('for a reason that a build from source helps against', () => {

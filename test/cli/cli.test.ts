@@ -71,7 +71,13 @@ test.each([
   ],
   [['bench', '--shape', 'gpt-5'], 'Allowed choices are bench-small'],
   [['bench', '--experts', '2', '--top-k', '4'], "option '--top-k' is 4, more than the 2 experts"],
-  [['bench', '--set', 'num_experts_chosen=999'], 'Expected `numExpertsChosen` to be at most'],
+  ...['num_experts_chosen=3', 'expert_num=9', 'capacity_factor=1', 'use_gating_sigmoid=true'].map(
+    (set): [string[], string] => [
+      ['bench', '--set', set],
+      'Expected `--set` to leave sizes and results as they are',
+    ],
+  ),
+  [['bench', '--set', 'aux_loss_factors=[0.1]'], 'Expected `auxLoss'],
 ])('wrong usage ends with 2 and one line that says what is wrong: %j', async (args, message) => {
   const { code, stdout, stderr } = await nodeMoe(args);
   expect(code).toBe(2);

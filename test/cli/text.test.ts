@@ -1,8 +1,10 @@
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { loadTable, summarize } from '../../src/cli/expert_load.js';
 import { floatValues } from '../../src/cli/float_values.js';
 import { bar, bytes, facts, ranges, significant, table, wrap } from '../../src/cli/text.js';
 import { nodeMoe, tinyMixtral } from '../fixtures/command_line.js';
+import { temporaryFolder } from '../fixtures/temporary_folder.js';
 
 test('a bar is drawn to an eighth of a character and never vanishes for what is not 0', () => {
   expect(bar(1, 4)).toBe('████');
@@ -40,21 +42,41 @@ test('a long value goes on under itself', () => {
   expect(wrap('a longestword b', 5)).toBe('a\nlongestword\nb');
 });
 
-test.each(['40', '80', ''])(
-  'facts and tables fit into %s columns',
+const activations = `${tinyMixtral}/activations.safetensors`;
+const tinyBench = ['--hidden', '64', '--intermediate', '32', '--tokens', '1', '--seconds', '0.02'];
+const outputs: [args: string[], says: RegExp][] = [
+  [['devices'], /cpu/],
+  [['inspect', tinyMixtral], /mixtral/],
+  [['run', tinyMixtral, '--layer', '0', '--input', activations, '--expect'], /imbalance/],
+  [['bench', ...tinyBench, '--event-loop', '0.1'], /float32/],
+  [['pack', tinyMixtral, '--out', 'OUT', '--layer', '0'], /packed/],
+];
+test.each(
+  outputs.flatMap(([args, says]) => ['40', '80', ''].map((width) => ({ width, args, says }))),
+)(
+  'what $args.0 prints fits into $width columns',
   { timeout: 60_000 },
-  async (width) => {
-    const { stdout } = await nodeMoe(['inspect', tinyMixtral], { COLUMNS: width });
-    expect(stdout).toMatch(/mixtral/);
-    expect(stdout.split('\n').filter((line) => line.length > (Number(width) || 80))).toEqual([]);
+  async ({ width, args, says }) => {
+    const out = join(await temporaryFolder(), 'packed.safetensors');
+    const given = args.map((argument) => (argument === 'OUT' ? out : argument));
+    const { stdout } = await nodeMoe(given, { COLUMNS: width });
+    expect(stdout).toMatch(says);
+    const columns = Number(width) || 80;
+    // A path is one word, which is not broken.
+    const lines = stdout.split('\n').filter((line) => !/\/\S+\//.test(line));
+    expect(lines.filter((line) => line.length > columns)).toEqual([]);
   },
 );
 
-test('help fits into 80 columns', { timeout: 60_000 }, async () => {
-  const { stdout } = await nodeMoe(['bench', '--help']);
-  expect(stdout).toMatch(/Peers:/);
-  expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([]);
-});
+test.each(['', ...['devices', 'inspect', 'run', 'report', 'pack', 'bench', 'worker']])(
+  'help of %j fits into 80 columns',
+  { timeout: 60_000 },
+  async (command) => {
+    const { stdout } = await nodeMoe([...(command ? [command] : []), '--help']);
+    expect(stdout).toContain(`Usage: node-moe ${command}`);
+    expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([]);
+  },
+);
 
 test('runs of numbers are written as ranges', () => {
   expect(ranges([0, 1, 2, 5, 7, 8])).toBe('0-2, 5, 7-8');

@@ -7,6 +7,7 @@ import {
   percent,
   significant,
   table,
+  wrap,
 } from '../text.js';
 import type { EventLoop } from './event_loop.js';
 import type { Lateness } from './lateness.js';
@@ -20,11 +21,16 @@ export function benchReport(result: BenchResult): string {
   const parts = [...benchFacts(result), '', caseTable(result)];
   if (result.eventLoop !== undefined) parts.push('', ...eventLoopText(result.eventLoop));
   if (result.emulated)
-    parts.push('', 'note: the device is emulated: its results are checked, its times mean nothing');
+    parts.push(
+      '',
+      wrap('note: the device is emulated: its results are checked, its times mean nothing'),
+    );
   if (result.busyFraction > disturbing)
     parts.push(
       '',
-      `note: other programs used ${percent(result.busyFraction)} of the processors when this run began: times are too long`,
+      wrap(
+        `note: other programs used ${percent(result.busyFraction)} of the processors when this run began: times are too long`,
+      ),
     );
   return parts.join('\n');
 }
@@ -34,7 +40,9 @@ export function benchFacts(result: Omit<BenchResult, 'cases'>): string[] {
   const { shape, machine } = result;
   return [
     bold(
-      `${shape.expertNum} experts, ${shape.numExpertsChosen} per token, ${shape.hiddenSize} x ${shape.intermediateSize}`,
+      wrap(
+        `${shape.expertNum} experts, ${shape.numExpertsChosen} per token, ${shape.hiddenSize} x ${shape.intermediateSize}`,
+      ),
     ),
     facts(
       machine === undefined
@@ -110,7 +118,7 @@ export function eventLoopText(
   ];
   const rows = [['nothing', idle], [`node-moe, ${batch}`, nodeMoe], ...others] as const;
   return [
-    bold('How late a 5 ms interval of the same process ran meanwhile'),
+    bold(wrap('How late a 5 ms interval of the same process ran meanwhile')),
     table(
       columns,
       rows.map(([name, late]) => row(name, late)),
