@@ -420,6 +420,17 @@ describe('abort', () => {
   });
 });
 
+test.each([0, 3])('the result may be written over the batch, %s rows further', async (rows) => {
+  const layer = await create(smallLayer());
+  const batch = randomValues(40 * 32, 4);
+  const { output } = await layer.forward(batch);
+  const memory = new Float32Array((40 + rows) * 32);
+  memory.set(batch);
+  const out = memory.subarray(rows * 32);
+  await layer.forward(memory.subarray(0, batch.length), { out });
+  expect(out).toEqual(output);
+});
+
 describe('close', () => {
   test('rejects what waits, lets the running call end, and may be called twice', async () => {
     const { layer } = await busy();
