@@ -131,6 +131,7 @@ export interface NativeLayer {
 
 /** A way in which a device holds experts' weights. */
 export interface NativeHeldWeights {
+  /** What `weightType` may be. */
   type: NativeLayerSpec['weightType'];
   /** What `weightGroup` may be, its default first; 0: all. None for floats. */
   groups: number[];
