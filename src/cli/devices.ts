@@ -5,6 +5,7 @@ import {
   type DeviceName,
   devices,
   deviceText,
+  type HeldWeights,
   resolveDevice,
 } from '../binding/devices.js';
 import { checkDevices, describeChecks, failures } from './check/report.js';
@@ -69,9 +70,16 @@ function describe(info: DeviceInfo): string {
       ['kernels', device.kernels],
       ['threads', String(device.threads)],
       ['memory', bytes(device.memoryBytes)],
+      ['weights', device.weights.map(heldText).join('; ')],
     ]),
   );
   return [bold(info.name), ...blocks].join('\n');
+}
+
+/** `int8 in groups of 32, 64, 128, all, rows in int8` */
+function heldText({ type, groups, int8Rows }: HeldWeights): string {
+  const scales = groups.map((group) => (group === 0 ? 'all' : group)).join(', ');
+  return `${type}${scales && ` in groups of ${scales}`}${int8Rows ? ', rows in int8' : ''}`;
 }
 
 function describeHost(): string {

@@ -1,7 +1,7 @@
 import { expectOneOf } from '../base/checks.js';
 import { ConfigError, ShapeError } from '../base/errors.js';
 import { expectOptions, given } from '../base/rows.js';
-import { type BackendName, type ResolvedDevice, resolveDevice } from '../binding/devices.js';
+import { heldWeights, type ResolvedDevice, resolveDevice } from '../binding/devices.js';
 import type { NativeLayerSpec, NativeMoEConfig } from '../binding/native.js';
 import type { LayerWeightViews } from '../binding/views.js';
 import { MoEConfig } from '../config/config.js';
@@ -105,21 +105,18 @@ function expectWeightGroup(weightType: WeightType, weightGroup: WeightGroup): vo
   expectOneOf('weightGroup', weightGroup, groups);
 }
 
-function expectInt8Activations(weightType: WeightType, { backend }: ResolvedDevice): void {
-  const weightTypes = int8ActivationWeights[backend];
-  if (weightTypes === undefined)
-    throw new ConfigError(`Expected \`activationType\` 'float': '${backend}' has no other`);
+/** A device that is not here is refused when it is opened, with the reason. */
+function expectInt8Activations(weightType: WeightType, device: ResolvedDevice): void {
+  const held = heldWeights(device);
+  if (held === undefined) return;
+  const weightTypes = held.filter(({ int8Rows }) => int8Rows).map(({ type }) => type);
+  if (weightTypes.length === 0)
+    throw new ConfigError(`Expected \`activationType\` 'float': '${device.backend}' has no other`);
   if (!weightTypes.includes(weightType))
     throw new ConfigError(
       `Expected \`activationType\` 'int8' with weightType '${weightTypes.join("' or '")}', got '${weightType}'`,
     );
 }
-
-/** Weights that a device multiplies with rows in int8. */
-const int8ActivationWeights: Partial<Record<BackendName, readonly WeightType[]>> = {
-  cpu: ['int8', 'int4'],
-  ascend: ['int8'],
-};
 
 /** A layer as the native side takes it, defaults applied. */
 export function nativeSpec(
@@ -139,10 +136,11 @@ export function nativeSpec(
 function nativeWeightGroup(
   weightType: WeightType,
   weightGroup: WeightGroup | undefined,
-  { backend }: ResolvedDevice,
+  device: ResolvedDevice,
 ): number {
-  const group = weightGroup ?? (backend === 'ascend' && weightType === 'int8' ? 'all' : 32);
-  return !isQuantized(weightType) || group === 'all' ? 0 : group;
+  if (!isQuantized(weightType)) return 0;
+  if (weightGroup !== undefined) return weightGroup === 'all' ? 0 : weightGroup;
+  return heldWeights(device)?.find(({ type }) => type === weightType)?.groups[0] ?? 0;
 }
 
 /** Whether weights of this type have scales. */

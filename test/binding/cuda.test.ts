@@ -90,6 +90,16 @@ describe.skipIf(!built)(
       }
     });
 
+    test('says which weights it holds, and that rows stay floats', async () => {
+      const info = devices().find(({ name }) => name === 'cuda');
+      const weights = info?.available ? info.devices[0]?.weights : undefined;
+      expect(weights?.map(({ type }) => type)).toContain('int4');
+      expect(weights?.some(({ int8Rows }) => int8Rows)).toBe(false);
+      await expect(
+        both({ ...smallLayer(), weightType: 'int8', activationType: 'int8' }),
+      ).rejects.toThrow(/`activationType` 'float': 'cuda' has no other/);
+    });
+
     test('drops what the CPU drops, and counts the same losses', async () => {
       const { cuda, cpu } = await both(
         smallLayer({
