@@ -2,8 +2,8 @@
 // right, and which experts serve which text? Exits with 1 when a result is not the recorded one.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { bar, bold, dim, errorText, significant } from '../dist/cli/text.js';
 import { SafetensorsFile } from '../dist/checkpoint/containers/file.js';
+import { bar, bold, dim, errorText, significant } from '../dist/cli/text.js';
 
 /**
  * Largest error of an output, relative to its norm. The absolute error is printed and not judged: it grows with the

@@ -58,7 +58,12 @@ if (kind === 'address') {
   const options = { ASAN_OPTIONS: 'detect_leaks=0', UBSAN_OPTIONS: 'halt_on_error=1' };
   run(
     process.execPath,
-    ['node_modules/vitest/vitest.mjs', 'run', 'test/layer/layer.test.ts', 'test/checkpoint/numerics.test.ts'],
+    [
+      'node_modules/vitest/vitest.mjs',
+      'run',
+      'test/layer/layer.test.ts',
+      'test/checkpoint/numerics.test.ts',
+    ],
     { ...preload, ...options },
   );
   // Freed memory is held back for a while, here little of it: resident memory is to stay flat.

@@ -1,7 +1,7 @@
 // Measures what each type of weights costs in exactness, and puts the tables into docs/weight-types.md.
 import { readFileSync, writeFileSync } from 'node:fs';
-import { MoELayer } from '../dist/index.js';
 import { SafetensorsFile } from '../dist/checkpoint/containers/file.js';
+import { MoELayer } from '../dist/index.js';
 
 const tiny = 'test/data/tiny-mixtral';
 const held = [

@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MoELayer } from '../../dist/index.js';
 import { writeSafetensors } from '../../dist/checkpoint/containers/write.js';
+import { MoELayer } from '../../dist/index.js';
 
 const rounds = 5;
 const [hidden, intermediate, experts] = [2048, 1024, 16];
