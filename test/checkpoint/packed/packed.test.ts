@@ -150,7 +150,9 @@ describe('refused', () => {
   test('parts of other sizes', async () => {
     const { out } = await pack(tinyMixtral);
     const changed = await patched(out, '\\"hiddenSize\\":128', '\\"hiddenSize\\":256');
-    await expect(loading(changed)).rejects.toThrow(/packed part `up` to have \d+ bytes, got \d+/);
+    await expect(loading(changed)).rejects.toThrow(
+      /packed part `router` to have \d+ bytes, got \d+/,
+    );
   });
 
   test('metadata that is damaged', async () => {
