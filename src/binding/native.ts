@@ -242,8 +242,9 @@ function load(): NativeBinding {
   if (forced === undefined && root === undefined) throw new Error('it was bundled with other code');
   const require = createRequire(join(root ?? process.cwd(), 'package.json'));
   const file = forced ? resolve(forced) : prebuilt(require, root as string);
-  expectWhole(file);
+  expectAddon(file);
   const loaded: NativeBinding = require(file);
+  if (typeof loaded.addPluginFolder !== 'function') throw new Error(`${file} is another addon`);
   for (const folder of pluginFolders(require)) loaded.addPluginFolder(folder);
   return loaded;
 }
@@ -253,13 +254,18 @@ function prebuilt(require: NodeJS.Require, root: string): string {
   return require('node-gyp-build').path(root);
 }
 
-/** Opening a library that was cut off ends the process. ELF has its section table last: it must be inside the file. */
-function expectWhole(file: string): void {
+/**
+ * What is no library Node runs as JavaScript, or reads as JSON. Opening a library that was cut off ends the process: ELF
+ * has its section table last, which must be inside the file.
+ */
+function expectAddon(file: string): void {
   const descriptor = openSync(file, 'r');
   try {
     const header = new DataView(new ArrayBuffer(64));
     const read = readSync(descriptor, header, 0, 64, 0);
-    if (read < 64 || header.getUint32(0) !== 0x7f454c46) return; // no ELF: refused, not opened
+    if (!file.endsWith('.node')) throw new Error(`the name of ${file} does not end in .node`);
+    if (read < 64 || header.getUint32(0) !== 0x7f454c46)
+      throw new Error(`${file}: invalid ELF header`);
     const sections = Number(header.getBigUint64(0x28, true));
     const end = sections + header.getUint16(0x3a, true) * header.getUint16(0x3c, true);
     const { size } = fstatSync(descriptor);

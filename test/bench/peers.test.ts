@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { choicesFor, parsePeers } from '../../bench/compare/choices.mjs';
 import { Peer, threadsOf } from '../../bench/compare/peer.mjs';
 import { compareReport } from '../../bench/compare/report.mjs';
@@ -9,7 +9,7 @@ const { signal } = new AbortController();
 const shape = { hiddenSize: 64, intermediateSize: 64, expertNum: 4, numExpertsChosen: 2 };
 const program = {
   command: process.execPath,
-  arguments: [`${import.meta.dirname}/fixtures/spinning_peer.mjs`],
+  arguments: [`${import.meta.dirname}/../fixtures/spinning_peer.mjs`],
   environment: {},
   version: '1',
 };
@@ -102,7 +102,9 @@ describe('a ratio', () => {
         },
       ],
     };
+    vi.stubEnv('COLUMNS', '120');
     const report = compareReport(result);
+    vi.unstubAllEnvs();
     expect(report).toMatch(/ggml 1 f32 .*disturbed/);
     expect(report).toMatch(/ggml 1 bf16 .* 2\.0+x/);
     expect(report).toContain('more than 1.3 times as long in its turns as alone');

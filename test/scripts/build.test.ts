@@ -33,9 +33,12 @@ test.skipIf(!existsSync(gloo))(
   `a build that was configured before gloo was there makes its plugin afterwards (skipped without ${gloo})`,
   { timeout: 600_000 },
   () => {
-    const out = build(['help'], ['-DCMAKE_IGNORE_PATH=/usr/include;/usr/local/include']);
+    const hiding = join(folder, 'hiding.cmake');
+    writeFileSync(hiding, 'set(CMAKE_IGNORE_PATH /usr/include /usr/local/include)\n');
+    const out = build(['help'], [], { CMAKE_TOOLCHAIN_FILE: hiding });
     expect(cached('MOE_GLOO_INCLUDE'), out).toBe('MOE_GLOO_INCLUDE-NOTFOUND');
-    const second = build(['moe_gloo'], ['-UCMAKE_IGNORE_PATH']);
+    writeFileSync(hiding, '');
+    const second = build(['moe_gloo'], []);
     expect(existsSync(join(folder, 'out/libmoe_gloo.so')), second).toBe(true);
   },
 );
