@@ -15,7 +15,6 @@
 #else
 #define MOE_FOR_EACH_ISA
 #endif
-#pragma GCC diagnostic ignored "-Wpsabi"  // vectors stay inside inlined functions
 // A vector that is passed to a function of other instructions arrives as something else: all of it is one function.
 #define MOE_INLINED __attribute__((always_inline))
 #define MOE_INLINE inline MOE_INLINED

@@ -30,8 +30,6 @@ const floats = new Map<string, DType>([
   ['F16', 'float16'],
 ]);
 
-const storedNames = { float32: 'F32', bfloat16: 'BF16', float16: 'F16' } as const;
-
 /** The types' names, for messages. */
 export const dtypeNames: readonly string[] = [...elementBits.keys()];
 
@@ -54,9 +52,4 @@ export function floatType(dtype: string): DType | undefined {
 /** The element type of weights that a stored type is, or undefined where a layer cannot be made of it. */
 export function storedTypeOf(dtype: string): StoredType | undefined {
   return dtype === 'F8_E4M3' ? 'float8_e4m3' : floats.get(dtype);
-}
-
-/** The name the file format gives to a weight type. */
-export function storedName(dtype: DType): 'F32' | 'BF16' | 'F16' {
-  return storedNames[dtype];
 }
