@@ -25,6 +25,15 @@ struct InitParams {
   bool no_alloc;
 };
 
+struct ThreadpoolParams {
+  bool cpu_mask[512];
+  int threads;
+  int priority;
+  uint32_t poll;
+  bool strict_cpu;
+  bool paused;
+};
+
 // Numbers of enum ggml_type, and whether llama.cpp runs the type from repacked weights.
 struct Type {
   int id;
@@ -100,7 +109,7 @@ class Layer {
     if (!device) throw std::runtime_error("ggml found no CPU backend in " + folder);
     backend_ = ggml_.call("ggml_backend_dev_init", device, static_cast<const char*>(nullptr));
     Handle registry = ggml_.call("ggml_backend_dev_backend_reg", device);
-    Ggml::as<void(Handle, int)>(address(registry, "ggml_backend_set_n_threads"))(backend_, threads);
+    keep_threads(registry, threads);
     plain_ = ggml_.call("ggml_backend_dev_buffer_type", device);
     load_weights(type.repacked ? repacked(device, registry) : plain_);
   }
@@ -124,6 +133,16 @@ class Layer {
  private:
   Handle address(Handle registry, const char* name) const {
     return ggml_.call("ggml_backend_reg_get_proc_address", registry, name);
+  }
+
+  // Threads that stay, as llama.cpp keeps them. Without them ggml starts new ones in each call, and a kernel that starts
+  // them on the core of the thread that waits for them, spinning, makes a call take a whole time slice.
+  void keep_threads(Handle registry, int threads) const {
+    Ggml::as<void(Handle, int)>(address(registry, "ggml_backend_set_n_threads"))(backend_, threads);
+    auto params = ggml_.call<ThreadpoolParams>("ggml_threadpool_params_default", threads);
+    Handle pool = Ggml::as<Handle(ThreadpoolParams*)>(address(registry, "ggml_threadpool_new"))(&params);
+    if (!pool) throw std::runtime_error("ggml could not start its threads");
+    Ggml::as<void(Handle, Handle)>(address(registry, "ggml_backend_cpu_set_threadpool"))(backend_, pool);
   }
 
   // The buffer type that rearranges quantised weights for this CPU's kernels, where there is one.
