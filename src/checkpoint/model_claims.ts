@@ -19,6 +19,7 @@ const descriptions: readonly [file: string, of: (json: Json) => unknown, byDefau
   [configName, (json) => json.quantization, 'MLX'],
   ['hf_quant_config.json', (json) => json.quantization, 'modelopt'],
   ['quantize_config.json', (json) => json, 'gptq'],
+  ['quant_config.json', (json) => json, 'awq'],
 ];
 
 /**

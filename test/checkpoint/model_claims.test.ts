@@ -73,6 +73,7 @@ describe('a quantisation that is not read is refused by its name', () => {
       /got `modelopt, quant_algo NVFP4`.*hf_quant_config\.json/,
     ],
     ['GPTQ', packed, 'quantize_config.json', { bits: 4 }, /got `gptq`.*quantize_config\.json/],
+    ['AWQ', packed, 'quant_config.json', { w_bit: 4 }, /got `awq`.*[^\w]quant_config\.json/],
     [
       'MLX',
       nvfp4,
