@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Help } from 'commander';
 import { addBench } from './bench.js';
 import { UsageError } from './config_overrides.js';
 import { addDevices } from './devices.js';
@@ -8,7 +8,7 @@ import { addInspect } from './inspect.js';
 import { addPack } from './pack.js';
 import { addReport } from './report.js';
 import { addRun } from './run.js';
-import { outputWidth } from './text.js';
+import { narrowed, outputWidth, wrap } from './text.js';
 import { addWorker } from './worker.js';
 
 const { version, description } = JSON.parse(
@@ -26,7 +26,11 @@ function createProgram(): Command {
       getErrHelpWidth: outputWidth,
       outputError: (text, write) => write(`node-moe: ${oneLine(text.replace(/^error: /, ''))}\n`),
     })
-    .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 wrong usage.');
+    .configureHelp({
+      formatHelp: (command, helper) =>
+        narrowed(Help.prototype.formatHelp.call(helper, command, helper), helper.helpWidth),
+    })
+    .addHelpText('after', () => `\n${wrap('Exit codes: 0 done, 1 failed, 2 wrong usage.')}`);
   addDevices(program);
   addInspect(program);
   addPack(program);

@@ -23,6 +23,19 @@ export function wrap(text: string, width: number = outputWidth()): string {
   return lines.join('\n');
 }
 
+/** Help for a narrow terminal: where a line is too long, what stands in its second column goes under the first. */
+export function narrowed(help: string, width: number = outputWidth()): string {
+  const lines = help.split('\n').map((line) => {
+    const [, indent = '', term = '', text] = /^( *)(\S.*?)(?: {2,}(\S.*))?$/.exec(line) ?? [];
+    if (line.length <= width) return line;
+    const under = `\n${indent}    `;
+    const below = text === undefined ? '' : wrap(text, width - indent.length - 4);
+    const lines = [...wrap(term, width - indent.length - 4).split('\n'), ...below.split('\n')];
+    return indent + lines.filter((each) => each !== '').join(under);
+  });
+  return lines.join('\n');
+}
+
 /**
  * Rows under a line of titles, two spaces between columns. Cells are right-aligned unless the column says otherwise. Where
  * that is wider than `width`, each row is a block of titles and cells.

@@ -68,13 +68,17 @@ test.each(
   },
 );
 
-test.each(['', ...['devices', 'inspect', 'run', 'report', 'pack', 'bench', 'worker']])(
-  'help of %j fits into 80 columns',
+const commands = ['', ...['devices', 'inspect', 'run', 'report', 'pack', 'bench', 'worker']];
+test.each(commands.flatMap((command) => [80, 60, 40].map((width) => ({ command, width }))))(
+  'help of "$command" fits into $width columns',
   { timeout: 60_000 },
-  async (command) => {
-    const { stdout } = await nodeMoe([...(command ? [command] : []), '--help']);
+  async ({ command, width }) => {
+    const args = [...(command ? [command] : []), '--help'];
+    const { stdout } = await nodeMoe(args, { COLUMNS: `${width}` });
     expect(stdout).toContain(`Usage: node-moe ${command}`);
-    expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([]);
+    expect(stdout.split('\n').filter((line) => line.length > width)).toEqual([]);
+    const words = (text: string) => text.split(/\s+/);
+    expect(words(stdout)).toEqual(words((await nodeMoe(args, { COLUMNS: '200' })).stdout));
   },
 );
 
