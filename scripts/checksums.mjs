@@ -86,16 +86,35 @@ async function checksumOf(options, hidden) {
   }
 }
 
+/** Why the device makes no such layer; undefined where it does. */
+async function refusalOf(options) {
+  try {
+    const layer = await MoELayer.create(options);
+    await layer.close();
+    return undefined;
+  } catch (error) {
+    return `${error.code}`;
+  }
+}
+
 async function run({ name, device, join: joining }) {
   let count = 0;
   for (const layer of await layers())
     for (const how of held) {
+      const options = { ...layer.options, ...how, device };
+      const { weightType, weightGroup = '', activationType = '' } = how;
+      const say = (sum) =>
+        process.send([name, layer.name, weightType, weightGroup, activationType, sum].join(' | '));
+      // What the device refuses is not tried in a group: the first to hear it would leave while the other joins.
+      const refusal = joining && joining.modelParallel === 1 && (await refusalOf(options));
+      if (refusal) {
+        say(refusal);
+        continue;
+      }
       // A group of its own: one that has failed is of no use any more.
       const store = `${joining?.store}${count++}`;
       const group = joining && (await ExpertGroup.join({ ...joining, store }));
-      const { weightType, weightGroup = '', activationType = '' } = how;
-      const sum = await checksumOf({ ...layer.options, ...how, device, group }, layer.hidden);
-      process.send([name, layer.name, weightType, weightGroup, activationType, sum].join(' | '));
+      say(await checksumOf({ ...options, group }, layer.hidden));
       await group?.close();
     }
 }
