@@ -40,18 +40,20 @@ export {
   type PlacementPlan,
   planPlacement,
 } from './group/placement.js';
-export {
-  type Activation,
-  type ActivationType,
-  type ForwardOptions,
-  type ForwardResult,
-  type LayerOptions,
-  type LoadOptions,
-  MoELayer,
-  type RoutedForwardOptions,
-  type RoutedForwardResult,
-  type Routing,
-  type WeightGroup,
-  type WeightType,
-} from './layer/layer.js';
+export type {
+  ForwardOptions,
+  ForwardResult,
+  RoutedForwardOptions,
+  RoutedForwardResult,
+  Routing,
+} from './layer/forward.js';
+export { MoELayer } from './layer/layer.js';
+export type {
+  Activation,
+  ActivationType,
+  LayerOptions,
+  LoadOptions,
+  WeightGroup,
+  WeightType,
+} from './layer/options.js';
 export type { DType, LayerWeights, SharedWeights, Tensor } from './layer/weights.js';

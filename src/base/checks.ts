@@ -28,6 +28,14 @@ export function expectInteger(
   throw unexpected(name, `an integer ${range}`, value);
 }
 
+/** Throws `ConfigError` unless `divisor`, which is that of the field `of`, divides the value. */
+export function expectMultiple(name: string, value: number, of: string, divisor: number): void {
+  if (value % divisor !== 0)
+    throw new ConfigError(
+      `Expected \`${name}\` to be a multiple of \`${of}\` ${divisor}, got ${value}`,
+    );
+}
+
 /** Bounds of a number: `above` and `below` are excluded, `atLeast` is included. */
 export interface NumberRange {
   above?: number;

@@ -1,7 +1,7 @@
 import { unexpected } from '../base/checks.js';
 import { fromNative } from '../base/errors.js';
 import { addon } from './addon.js';
-import type { NativeDevice as Device, NativeHeldWeights } from './native.js';
+import type { NativeDevice as Device } from './native.js';
 
 export type { NativeDevice as Device, NativeHeldWeights as HeldWeights } from './native.js';
 
@@ -79,11 +79,10 @@ function firstAvailable(): BackendName {
   }
 }
 
-/** How a device can hold weights, as it says itself; undefined where it is not here. */
-export function heldWeights(device: ResolvedDevice): readonly NativeHeldWeights[] | undefined {
+/** What a device says of itself; undefined where it is not here. */
+export function deviceAt(device: ResolvedDevice): Device | undefined {
   const family = devices().find(({ name }) => name === device.backend);
-  if (!family?.available) return undefined;
-  return family.devices.find(({ index }) => index === device.index)?.weights;
+  return family?.available ? family.devices.find(({ index }) => index === device.index) : undefined;
 }
 
 /** `cpu`, or `cuda:0`. */

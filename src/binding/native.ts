@@ -82,7 +82,9 @@ export interface NativeGroup {
 
 /** What an exchange between ranks costs. */
 export interface NativeLinkCost {
+  /** Of an exchange of next to nothing. */
   secondsPerExchange: number;
+  /** What one rank sends to all others together, while all do. */
   bytesPerSecond: number;
 }
 
@@ -133,8 +135,8 @@ export interface NativeLayer {
 export interface NativeHeldWeights {
   /** As `weightType`. */
   type: NativeLayerSpec['weightType'];
-  /** What `weightGroup` may be, its default first; 0: all. None for floats. */
-  groups: number[];
+  /** What `weightGroup` may be, its default first. None for floats. */
+  groups: (number | 'all')[];
   /** Whether rows may be rounded to int8 before each product. */
   int8Rows: boolean;
 }

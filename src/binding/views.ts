@@ -8,7 +8,6 @@ export type StoredType = DType | 'float8_e4m3' | 'float4_e2m1';
 
 /** A file mapped read-only. Kept alive by whoever reads it; unmapped when collected or closed. */
 export interface NativeFile {
-  readonly path: string;
   /** The bytes [offset, offset + length), copied. */
   read(offset: number, length: number): Uint8Array;
   close(): void;

@@ -57,8 +57,9 @@ interface Description extends LayerSizes {
  * headers only; loading a layer maps its files and reads that layer.
  *
  * ```ts
- * await using checkpoint = await MoECheckpoint.open('checkpoints/mixtral-8x7b');
+ * const checkpoint = await MoECheckpoint.open('checkpoints/mixtral-8x7b');
  * const layer = await checkpoint.load(checkpoint.layers[0]);
+ * await checkpoint.close(); // the layer stays usable
  * ```
  */
 export class MoECheckpoint implements AsyncDisposable {
@@ -159,7 +160,7 @@ export class MoECheckpoint implements AsyncDisposable {
     const found = this.#found.layers.get(number) as FoundLayer;
     const stored = await storedTensors(this.#files, found);
     this.#claims?.expectReadable(entriesOf(stored));
-    this.#expectOpen();
+    if (this.#closed) throw new ClosedError(`The checkpoint ${this.path} is closed`);
     const held = options.group && new Set(heldExperts(config, options));
     const tensors = new LayerTensors(found.prefix, stored, (file) => this.#map(file), held);
     const views = this.#found.family.views(tensors, this.#description, config);
@@ -251,10 +252,6 @@ export class MoECheckpoint implements AsyncDisposable {
         `Expected \`config.sharedExpertNum\` to be the checkpoint's ${sharedSize / intermediateSize}, got ` +
           describe(config.sharedExpertNum),
       );
-  }
-
-  #expectOpen(): void {
-    if (this.#closed) throw new ClosedError(`The checkpoint ${this.path} is closed`);
   }
 
   #map(stored: SafetensorsFile): NativeFile {

@@ -52,6 +52,11 @@ export function range(text: string): { begin: number; end: number | undefined } 
   return { begin: Number(begin), end: end === '' ? undefined : Number(end) };
 }
 
+/** Parses numbers of layers, separated by commas, or `all`. */
+export function layerNumbers(text: string): number[] | 'all' {
+  return text === 'all' ? text : integers(0)(text);
+}
+
 function list(text: string): string[] {
   return text.split(',').map((part) => part.trim());
 }

@@ -11,12 +11,12 @@ import { syntheticConfig } from './bench/synthetic_config.js';
 import { configured, UsageError } from './config_overrides.js';
 import {
   addLayerFlags,
-  jsonOption,
+  jsonFlag,
   type LayerFlags,
   layerOptions,
   print,
-  ranksOption,
-  setOption,
+  ranksFlag,
+  setFlag,
 } from './options.js';
 
 export interface BenchOptions extends Omit<LayerFlags, 'weightType'> {
@@ -53,14 +53,10 @@ export function addBenchOptions(command: Command): Command {
         .choices(shapeNames)
         .default('bench-small'),
     )
-    .addOption(
-      new Option('--hidden <n>', 'hidden size, instead of the one of the shape').argParser(
-        integer(1),
-      ),
-    )
-    .addOption(new Option('--intermediate <n>', 'intermediate size').argParser(integer(1)))
-    .addOption(new Option('--experts <n>', 'experts').argParser(integer(1)))
-    .addOption(new Option('--top-k <n>', 'experts per token').argParser(integer(1)))
+    .option('--hidden <n>', 'hidden size, instead of the one of the shape', integer(1))
+    .option('--intermediate <n>', 'intermediate size', integer(1))
+    .option('--experts <n>', 'experts', integer(1))
+    .option('--top-k <n>', 'experts per token', integer(1))
     .addOption(
       list('--tokens <list>', 'batch sizes')
         .argParser(integers(1))
@@ -72,20 +68,16 @@ export function addBenchOptions(command: Command): Command {
         .default(['float32'], 'float32'),
     );
   return addLayerFlags(command, { without: ['weightType', 'unevenExperts'] })
-    .addOption(ranksOption())
-    .addOption(setOption())
-    .addOption(
-      new Option('--seconds <n>', 'time for each batch size').argParser(positive).default(1),
+    .option(...ranksFlag)
+    .option(...setFlag)
+    .option('--seconds <n>', 'time for each batch size', positive, 1)
+    .option(
+      '--event-loop <seconds>',
+      'length of the forward that the event loop is watched during; 0: none',
+      notNegative,
+      2,
     )
-    .addOption(
-      new Option(
-        '--event-loop <seconds>',
-        'length of the forward that the event loop is watched during; 0: none',
-      )
-        .argParser(notNegative)
-        .default(2),
-    )
-    .addOption(jsonOption());
+    .option(...jsonFlag);
 }
 
 export function benchSettings(options: BenchOptions, command: Command): BenchSettings {

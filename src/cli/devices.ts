@@ -1,5 +1,5 @@
 import { availableParallelism, freemem, totalmem } from 'node:os';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import {
   type DeviceInfo,
   type DeviceName,
@@ -9,20 +9,19 @@ import {
   resolveDevice,
 } from '../binding/devices.js';
 import { checkDevices, describeChecks, failures } from './check/report.js';
-import { deviceName, jsonOption, print } from './options.js';
+import { deviceName, jsonFlag, print } from './options.js';
 import { bold, bytes, facts } from './text.js';
 
 export function addDevices(program: Command): void {
   program
     .command('devices')
     .description('what this machine can run on, with which kernels, and why not where it cannot')
-    .addOption(
-      new Option(
-        '--check [device]',
-        'compare every device that is not the CPU, or this one, with the CPU, and print a report to send back',
-      ).argParser(deviceName),
+    .option(
+      '--check [device]',
+      'compare every device that is not the CPU, or this one, with the CPU, and print a report to send back',
+      deviceName,
     )
-    .addOption(jsonOption())
+    .option(...jsonFlag)
     .action(async ({ json, check }: { json?: true; check?: true | DeviceName }) => {
       if (check !== undefined) return checkAndPrint(check === true ? undefined : check, json);
       const backends = devices();
@@ -78,7 +77,7 @@ function describe(info: DeviceInfo): string {
 
 /** `int8 in groups of 32, 64, 128, all, rows in int8` */
 function heldText({ type, groups, int8Rows }: HeldWeights): string {
-  const scales = groups.map((group) => (group === 0 ? 'all' : group)).join(', ');
+  const scales = groups.join(', ');
   return `${type}${scales && ` in groups of ${scales}`}${int8Rows ? ', rows in int8' : ''}`;
 }
 

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import type { TensorEntry } from '../checkpoint/containers/header.js';
-import { jsonOption, print } from './options.js';
+import { checkpointArgument, jsonFlag, print } from './options.js';
 import { bold, bytes, facts, ranges, table, wrap } from './text.js';
 
 /** The stored tensors of one MoE layer. */
@@ -12,35 +12,22 @@ interface LayerFacts {
   dtypes: string[];
 }
 
-interface Inspection {
-  checkpoint: string;
-  modelType: string;
-  family: string;
-  hiddenSize: number;
-  intermediateSize: number;
-  activation: string;
-  weightType: string;
-  /** MindFormers' names. */
-  config: Record<string, unknown>;
-  diagnostics: string[];
-  layers: LayerFacts[];
-}
-
 export function addInspect(program: Command): void {
   program
     .command('inspect')
     .description(
       'what a checkpoint holds: model type, config, MoE layers, types and sizes. Reads no weights',
     )
-    .argument('<checkpoint>', 'a folder with config.json, or a .safetensors file')
-    .addOption(jsonOption())
+    .argument(...checkpointArgument)
+    .option(...jsonFlag)
     .action(async (path: string, { json }: { json?: true }) => {
       const inspection = await inspect(path);
       print(json, inspection, () => describe(inspection));
     });
 }
 
-async function inspect(path: string): Promise<Inspection> {
+/** What `--json` prints: the fields of the config have MindFormers' names. */
+async function inspect(path: string) {
   const checkpoint = await MoECheckpoint.open(path);
   try {
     const { modelType, hiddenSize, intermediateSize, activation, weightType, config } = checkpoint;
@@ -74,7 +61,7 @@ function layerFacts(layer: number, entries: readonly TensorEntry[]): LayerFacts 
   };
 }
 
-function describe(inspection: Inspection): string {
+function describe(inspection: Awaited<ReturnType<typeof inspect>>): string {
   const { layers, config, diagnostics } = inspection;
   const total = layers.reduce((sum, layer) => sum + layer.bytes, 0);
   const lines = [

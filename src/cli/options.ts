@@ -1,12 +1,30 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { expectKind, type Flag, given, type Kind, type Row } from '../base/rows.js';
 import type { DeviceName } from '../binding/devices.js';
+import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { type HeldOptions, heldRows } from '../layer/options.js';
-import { integer } from './arguments.js';
+import { integer, range } from './arguments.js';
 import { setting } from './config_overrides.js';
 
-/** Options that several commands take. */
-export const jsonOption = () => new Option('--json', 'print one JSON document and nothing else');
+/** What several commands take: names, help, and how it is read. */
+export const checkpointArgument = [
+  '<checkpoint>',
+  'a folder with config.json, or a .safetensors file',
+] as const;
+export const inputFlag = [
+  '--input <file>',
+  'a .safetensors file with what enters the layers, [tokens, hidden]',
+] as const;
+export const tensorFlag = [
+  '--tensor <name>',
+  'the input; {layer} stands for the number (default: layers.{layer}.input)',
+] as const;
+export const tokensFlag = [
+  '--tokens <begin:end>',
+  'only these tokens of the input',
+  range,
+] as const;
+export const jsonFlag = ['--json', 'print one JSON document and nothing else'] as const;
 
 /** What commander makes of the flags of a layer. */
 export type LayerFlags = HeldOptions & { device: DeviceName };
@@ -68,10 +86,17 @@ export function layerArguments(options: HeldOptions): string[] {
   });
 }
 
-export const ranksOption = () =>
-  new Option('--ranks <n>', 'spread the experts over so many processes on this machine')
-    .argParser(integer(1, 256))
-    .default(1);
+export const ranksFlag = [
+  '--ranks <n>',
+  'spread the experts over so many processes on this machine',
+  integer(1, 256),
+  1,
+] as const;
+export const setFlag = [
+  '--set <name=value>',
+  'one MoEConfig option, as comp_comm_parallel=true; repeatable',
+  setting,
+] as const;
 
 /** What of a layer's config is said on the command line. */
 export interface ConfigFlags {
@@ -85,14 +110,8 @@ export function addConfigFlags(command: Command): Command {
       '--config <file>',
       'MoEConfig options in MindFormers YAML or JSON; those it names replace the checkpoint’s',
     )
-    .addOption(setOption());
+    .option(...setFlag);
 }
-
-export const setOption = () =>
-  new Option(
-    '--set <name=value>',
-    'one MoEConfig option, as comp_comm_parallel=true; repeatable',
-  ).argParser(setting);
 
 /** The same flags for another process. */
 export function configArguments({ config, set = {} }: ConfigFlags): string[] {
@@ -103,6 +122,14 @@ export function configArguments({ config, set = {} }: ConfigFlags): string[] {
       `${name}=${JSON.stringify(value)}`,
     ]),
   ];
+}
+
+/** The files that a run reads, which none of its outputs may be. */
+export function filesRead(
+  { input, config }: { input: string; config?: string },
+  { files }: MoECheckpoint,
+): string[] {
+  return [input, ...(config === undefined ? [] : [config]), ...files];
 }
 
 /** Prints a result: a JSON document, or what a person reads. */

@@ -1,12 +1,13 @@
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { OutputFile } from '../base/output_file.js';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { packCheckpoint } from '../checkpoint/packed/write.js';
-import { integers } from './arguments.js';
+import { layerNumbers } from './arguments.js';
 import {
   addLayerFlags,
+  checkpointArgument,
   interruptSignal,
-  jsonOption,
+  jsonFlag,
   type LayerFlags,
   layerOptions,
   print,
@@ -26,15 +27,11 @@ export function addPack(program: Command): void {
     .description(
       "packs a checkpoint's experts for this CPU into one file, which loads without reading it",
     )
-    .argument('<checkpoint>', 'a folder with config.json, or a .safetensors file')
+    .argument(...checkpointArgument)
     .requiredOption('--out <file>', 'the .safetensors file to write')
-    .addOption(
-      new Option('--layer <numbers>', 'the layers, separated by commas, or all')
-        .argParser((text) => (text === 'all' ? text : integers(0)(text)))
-        .default('all'),
-    );
+    .option('--layer <numbers>', 'the layers, separated by commas, or all', layerNumbers, 'all');
   addLayerFlags(command, { without: ['device', 'unevenExperts'] })
-    .addOption(jsonOption())
+    .option(...jsonFlag)
     .action(async (path: string, options: PackCommandOptions) => {
       const { json, ...rest } = options;
       const result = await pack(path, rest);

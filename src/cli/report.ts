@@ -1,18 +1,23 @@
 import { readFile } from 'node:fs/promises';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { OutputFile } from '../base/output_file.js';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { Recording, type TokenRange } from './activations.js';
-import { integers, range } from './arguments.js';
+import { layerNumbers } from './arguments.js';
 import { configOverrides, configured } from './config_overrides.js';
 import {
   addConfigFlags,
   addLayerFlags,
   type ConfigFlags,
+  checkpointArgument,
+  filesRead,
+  inputFlag,
   interruptSignal,
-  jsonOption,
+  jsonFlag,
   type LayerFlags,
   print,
+  tensorFlag,
+  tokensFlag,
 } from './options.js';
 import { collect, type ReportData } from './report/collect.js';
 import { reportPage } from './report/page.js';
@@ -33,26 +38,19 @@ export function addReport(program: Command): void {
     .description(
       'routes recorded activations and writes a page on load, confidence, drops and balance',
     )
-    .argument('<checkpoint>', 'a folder with config.json, or a .safetensors file')
-    .requiredOption(
-      '--input <file>',
-      'a .safetensors file with what enters the layers, [tokens, hidden]',
-    )
+    .argument(...checkpointArgument)
+    .requiredOption(...inputFlag)
     .requiredOption('--html <file>', 'the page; it needs nothing beside it and no network')
-    .addOption(
-      new Option('--layer <numbers>', 'the layer, several separated by commas, or all')
-        .argParser((text) => (text === 'all' ? text : integers(0)(text)))
-        .default('all'),
-    )
     .option(
-      '--tensor <name>',
-      'the input; {layer} stands for the number (default: layers.{layer}.input)',
+      '--layer <numbers>',
+      'the layer, several separated by commas, or all',
+      layerNumbers,
+      'all',
     )
-    .addOption(
-      new Option('--tokens <begin:end>', 'only these tokens of the input').argParser(range),
-    );
+    .option(...tensorFlag)
+    .option(...tokensFlag);
   addConfigFlags(addLayerFlags(command, { only: ['device', 'threads'] }))
-    .addOption(jsonOption())
+    .option(...jsonFlag)
     .action(async (path: string, options: ReportOptions) => {
       const data = await report(path, options);
       print(options.json, data, () => {
@@ -67,11 +65,7 @@ async function report(path: string, options: ReportOptions): Promise<ReportData>
   const { options: config } = await configOverrides(options.config, options.set);
   const recording = await Recording.open(options.input);
   await using checkpoint = await MoECheckpoint.open(path);
-  const read = [
-    options.input,
-    ...(options.config === undefined ? [] : [options.config]),
-    ...checkpoint.files,
-  ];
+  const read = filesRead(options, checkpoint);
   await using page = await OutputFile.open('--html', options.html, { read });
   configured(options.set, () => checkpoint.configWith(config));
   const collected = await collect(checkpoint, recording, {

@@ -1,25 +1,30 @@
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { OutputFile } from '../base/output_file.js';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { encodeSafetensors, type TensorToWrite } from '../checkpoint/containers/write.js';
 import { checkOtherFields } from '../config/other_fields.js';
 import type { ExpertGroup } from '../group/group.js';
 import { Recording, type TokenRange } from './activations.js';
-import { integers, range } from './arguments.js';
+import { layerNumbers } from './arguments.js';
 import { configOverrides, configured } from './config_overrides.js';
 import { LocalWorkers } from './local_workers.js';
 import {
   addConfigFlags,
   addLayerFlags,
   type ConfigFlags,
+  checkpointArgument,
   configArguments,
+  filesRead,
+  inputFlag,
   interruptSignal,
-  jsonOption,
+  jsonFlag,
   type LayerFlags,
   layerArguments,
   layerOptions,
   print,
-  ranksOption,
+  ranksFlag,
+  tensorFlag,
+  tokensFlag,
 } from './options.js';
 import { type LayerRun, runLayer } from './run_layer.js';
 import { describeRun } from './run_report.js';
@@ -42,32 +47,24 @@ export function addRun(program: Command): void {
     .description(
       'runs MoE layers of a checkpoint on recorded activations and shows how the tokens were routed',
     )
-    .argument('<checkpoint>', 'a folder with config.json, or a .safetensors file')
-    .addOption(
-      new Option('--layer <numbers>', 'the layer, several separated by commas, or all')
-        .argParser((text) => (text === 'all' ? text : integers(0)(text)))
-        .makeOptionMandatory(),
-    )
+    .argument(...checkpointArgument)
     .requiredOption(
-      '--input <file>',
-      'a .safetensors file with what enters the layers, [tokens, hidden]',
+      '--layer <numbers>',
+      'the layer, several separated by commas, or all',
+      layerNumbers,
     )
-    .option(
-      '--tensor <name>',
-      'the input; {layer} stands for the number (default: layers.{layer}.input)',
-    )
+    .requiredOption(...inputFlag)
+    .option(...tensorFlag)
     .option('--output <file>', 'write the results as layers.{layer}.output')
     .option('--routing', 'write .expert_ids, .expert_weights and .expert_load too')
     .option(
       '--expect [name]',
       'compare with a recorded output in the input file (default: layers.{layer}.output)',
     )
-    .addOption(
-      new Option('--tokens <begin:end>', 'only these tokens of the input').argParser(range),
-    );
+    .option(...tokensFlag);
   addConfigFlags(addLayerFlags(command))
-    .addOption(ranksOption())
-    .addOption(jsonOption())
+    .option(...ranksFlag)
+    .option(...jsonFlag)
     .action(async (path: string, options: RunOptions, command: Command) => {
       if (options.routing && options.output === undefined)
         command.error(
@@ -89,7 +86,12 @@ async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
   const recording = await Recording.open(options.input);
   const checkpoint = await MoECheckpoint.open(path);
   try {
-    await using file = await outputFile(options, checkpoint.files);
+    // Opened before the layers run: what cannot be written is known at once.
+    const read = filesRead(options, checkpoint);
+    await using file =
+      options.output === undefined
+        ? undefined
+        : await OutputFile.open('--output', options.output, { read });
     const changed = configured(options.set, () => checkpoint.configWith(config));
     const diagnostics = [...changed.diagnostics, ...checkOtherFields(others, changed)];
     const runs: LayerRun[] = [];
@@ -130,43 +132,17 @@ function workerArguments(path: string, layer: number, options: RunOptions): stri
   return [path, '--layer', String(layer), ...layerArguments(options), ...configArguments(options)];
 }
 
-/** Opened before the layers run: what cannot be written is known at once. */
-async function outputFile(
-  { output, input, config }: RunOptions,
-  checkpointFiles: readonly string[],
-): Promise<OutputFile | undefined> {
-  if (output === undefined) return undefined;
-  const read = [input, ...(config === undefined ? [] : [config]), ...checkpointFiles];
-  return OutputFile.open('--output', output, { read });
-}
-
 function tensorsOf(runs: readonly LayerRun[], routing: boolean): Record<string, TensorToWrite> {
   const tensors: Record<string, TensorToWrite> = {};
-  for (const {
-    layer,
-    tokens,
-    output,
-    expertIds,
-    expertWeights,
-    expertLoad,
-    hiddenSize,
-    numExpertsChosen,
-  } of runs) {
-    const prefix = `layers.${layer}`;
-    tensors[`${prefix}.output`] = { dtype: 'F32', shape: [tokens, hiddenSize], data: output };
+  for (const run of runs) {
+    const add = (name: string, dtype: string, shape: number[], data: ArrayBufferView) => {
+      tensors[`layers.${run.layer}.${name}`] = { dtype, shape, data };
+    };
+    add('output', 'F32', [run.tokens, run.hiddenSize], run.output);
     if (!routing) continue;
-    tensors[`${prefix}.expert_ids`] = {
-      dtype: 'I32',
-      shape: [tokens, numExpertsChosen],
-      data: expertIds,
-    };
-    tensors[`${prefix}.expert_weights`] = {
-      dtype: 'F32',
-      shape: [tokens, numExpertsChosen],
-      data: expertWeights,
-    };
-    const load = Uint32Array.from(expertLoad);
-    tensors[`${prefix}.expert_load`] = { dtype: 'U32', shape: [load.length], data: load };
+    add('expert_ids', 'I32', [run.tokens, run.numExpertsChosen], run.expertIds);
+    add('expert_weights', 'F32', [run.tokens, run.numExpertsChosen], run.expertWeights);
+    add('expert_load', 'U32', [run.expertNum], Uint32Array.from(run.expertLoad));
   }
   return tensors;
 }

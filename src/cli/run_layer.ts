@@ -1,5 +1,7 @@
 import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
-import type { LoadOptions, MoELayer, Routing } from '../layer/layer.js';
+import type { RoutedForwardResult } from '../layer/forward.js';
+import type { MoELayer } from '../layer/layer.js';
+import type { LoadOptions } from '../layer/options.js';
 import { layerTensor, type Recording, type TokenRange } from './activations.js';
 import { type Comparison, compare } from './expectation.js';
 import { type LoadSummary, summarize } from './expert_load.js';
@@ -72,7 +74,7 @@ export async function runLayer(
     const { group, signal } = options.load;
     const result = await layer.forward(hidden, { routing: true, ...(!group && { signal }) });
     const forwardMilliseconds = performance.now() - forwardStart;
-    const { expertIds, weights } = result.routing as Routing;
+    const { expertIds, weights } = result.routing;
     const expertLoad = Array.from(result.expertLoad);
     return {
       layer: number,
@@ -97,14 +99,7 @@ export async function runLayer(
       unroutableTokens: countUnroutable(weights, layer.config.numExpertsChosen),
       diagnostics: group ? layer.diagnostics : options.diagnostics,
       ...(options.expected !== undefined && {
-        expected: await compareWithRecorded(
-          recording,
-          layer,
-          number,
-          result.output,
-          expertIds,
-          options,
-        ),
+        expected: await compareWithRecorded(recording, layer, number, result, options),
       }),
       output: result.output,
       expertIds,
@@ -134,8 +129,7 @@ async function compareWithRecorded(
   recording: Recording,
   layer: MoELayer,
   number: number,
-  output: Float32Array,
-  expertIds: Int32Array,
+  { output, routing: { expertIds } }: RoutedForwardResult,
   { expected, tokens }: LayerRunOptions,
 ): Promise<Comparison> {
   const name = layerTensor('output', number, expected === true ? undefined : expected);

@@ -3,12 +3,13 @@ import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { ExpertGroup } from '../group/group.js';
 import { resolveGroupOptions } from '../group/options.js';
 import type { MoELayer } from '../layer/layer.js';
-import { integer, integers } from './arguments.js';
+import { integer, layerNumbers } from './arguments.js';
 import { configOverrides, configured } from './config_overrides.js';
 import {
   addConfigFlags,
   addLayerFlags,
   type ConfigFlags,
+  checkpointArgument,
   type LayerFlags,
   layerOptions,
 } from './options.js';
@@ -30,36 +31,21 @@ export function addWorker(program: Command): void {
       'holds its share of the experts of a checkpoint’s layers and serves them to rank 0, a program that joined the group ' +
         'with `workers: true`, until that leaves',
     )
-    .argument('[checkpoint]', 'a folder with config.json, or a .safetensors file')
-    .addOption(
-      new Option('--rank <r>', 'this rank, from 1').argParser(integer(1)).makeOptionMandatory(),
+    .argument('[checkpoint]', checkpointArgument[1])
+    .requiredOption('--rank <r>', 'this rank, from 1', integer(1))
+    .requiredOption('--size <n>', 'how many ranks there are', integer(2))
+    .requiredOption(
+      '--store <address>',
+      'where the ranks meet: tcp://host:port of rank 0, or file:///folder',
+      store,
     )
-    .addOption(
-      new Option('--size <n>', 'how many ranks there are')
-        .argParser(integer(2))
-        .makeOptionMandatory(),
+    .option(
+      '--layer <numbers>',
+      'the layers, separated by commas, in the order of rank 0; or all',
+      layerNumbers,
+      'all',
     )
-    .addOption(
-      new Option(
-        '--store <address>',
-        'where the ranks meet: tcp://host:port of rank 0, or file:///folder',
-      )
-        .argParser(store)
-        .makeOptionMandatory(),
-    )
-    .addOption(
-      new Option(
-        '--layer <numbers>',
-        'the layers, separated by commas, in the order of rank 0; or all',
-      )
-        .argParser((text) => (text === 'all' ? text : integers(0)(text)))
-        .default('all'),
-    )
-    .addOption(
-      new Option('--timeout <ms>', 'milliseconds to wait for a peer')
-        .argParser(integer(1))
-        .default(30_000),
-    )
+    .option('--timeout <ms>', 'milliseconds to wait for a peer', integer(1), 30_000)
     .option('--address <address>', 'of the interface that peers reach this machine by');
   addConfigFlags(addLayerFlags(command))
     .addOption(new Option('--synthetic <json>', 'made-up weights of a shape, for bench').hideHelp())

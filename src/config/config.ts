@@ -2,16 +2,7 @@ import { expectKnownNames, expectObject, unexpected } from '../base/checks.js';
 import { ConfigError } from '../base/errors.js';
 import { checkFields, type RawFields } from './check_fields.js';
 import { diagnose } from './diagnose.js';
-import {
-  type AuxLossType,
-  defaults,
-  fieldNames,
-  type MoEConfigFields,
-  type RoutingPolicy,
-  snakeCase,
-  type TopkMethod,
-  toSnakeCase,
-} from './fields.js';
+import { defaults, fieldNames, type MoEConfigFields, snakeCase, toSnakeCase } from './fields.js';
 import { huggingFaceOptions } from './hugging_face.js';
 import { checkOtherFields } from './other_fields.js';
 import { parseFields } from './parse.js';
@@ -23,34 +14,11 @@ export type MoEConfigOptions = {
   [Field in keyof MoEConfigFields]?: MoEConfigFields[Field] | undefined;
 };
 
-/** How a Mixture-of-Experts layer routes: MindFormers' `MoEConfig`, checked once, then frozen. */
-export class MoEConfig implements MoEConfigFields {
-  declare readonly expertNum: number;
-  declare readonly capacityFactor: number;
-  declare readonly auxLossFactor: number;
-  declare readonly numExpertsChosen: number;
-  declare readonly expertGroupSize: number | null;
-  declare readonly groupWiseA2a: boolean;
-  declare readonly compCommParallel: boolean;
-  declare readonly compCommParallelDegree: number;
-  declare readonly routingPolicy: RoutingPolicy;
-  declare readonly useGatingSigmoid: boolean;
-  declare readonly topkMethod: TopkMethod;
-  declare readonly nGroup: number | null;
-  declare readonly topkGroup: number | null;
-  declare readonly excludeMaskedGroups: boolean;
-  declare readonly balanceViaTopkBias: boolean;
-  declare readonly normTopkProb: boolean;
-  declare readonly normTopkEpsilon: number;
-  declare readonly routedScalingFactor: number;
-  declare readonly enableSdrop: boolean;
-  declare readonly sharedExpertNum: number;
-  declare readonly useSharedExpertGating: boolean;
-  declare readonly moeIntermediateSize: number;
-  declare readonly auxLossTypes: readonly AuxLossType[] | null;
-  declare readonly auxLossFactors: readonly number[] | null;
-  declare readonly zLossFactor: number;
+/** Nothing but the type: the constructor assigns every field that `MoEConfigFields` has. */
+const Fields = Object as unknown as new () => MoEConfigFields;
 
+/** How a Mixture-of-Experts layer routes: MindFormers' `MoEConfig`, checked once, then frozen. */
+export class MoEConfig extends Fields {
   readonly #notes: readonly string[];
 
   /**
@@ -58,6 +26,7 @@ export class MoEConfig implements MoEConfigFields {
    * @throws `ConfigError` on the first field that cannot describe a layer, or whose name is unknown
    */
   constructor(options: MoEConfigOptions = {}, notes: readonly string[] = []) {
+    super();
     expectObject('options', options);
     refuseSnakeCase(options);
     expectKnownNames('MoEConfig', options, fieldNames);

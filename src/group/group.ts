@@ -3,22 +3,15 @@
 import { expectInside, inside } from '../base/checks.js';
 import { ClosedError, ConfigError, fromNative } from '../base/errors.js';
 import { addon } from '../binding/addon.js';
-import type { NativeGroup, NativeLayer } from '../binding/native.js';
+import type { NativeLinkCost as LinkCost, NativeGroup, NativeLayer } from '../binding/native.js';
 import { meetInFolder } from './meet_file.js';
 import { meetOverTcp } from './meet_tcp.js';
 import type { Meeting } from './meeting.js';
 import { type GroupOptions, type ResolvedGroupOptions, resolveGroupOptions } from './options.js';
 import { type Hello, thisProcess } from './roster.js';
 
+export type { NativeLinkCost as LinkCost } from '../binding/native.js';
 export type { GroupOptions, Transport } from './options.js';
-
-/** What an exchange between ranks costs. */
-export interface LinkCost {
-  /** Of an exchange of next to nothing. */
-  secondsPerExchange: number;
-  /** What one rank sends to all others together, while all do. */
-  bytesPerSecond: number;
-}
 
 const nothing = new Float32Array(0);
 
@@ -37,9 +30,11 @@ export interface GroupLayer {
  * makes the same layers and runs the same calls in the same order; batches may differ in size, and may be empty.
  *
  * ```ts
- * await using group = await ExpertGroup.join({ rank, size: 4, store: 'tcp://10.0.0.1:29500' });
- * await using layer = await MoELayer.load('checkpoints/mixtral-8x7b', { layer: 0, group });
+ * const group = await ExpertGroup.join({ rank, size: 4, store: 'tcp://10.0.0.1:29500' });
+ * const layer = await MoELayer.load('checkpoints/mixtral-8x7b', { layer: 0, group });
  * const { output } = await layer.forward(hidden); // this rank's tokens
+ * await layer.close();
+ * await group.close();
  * ```
  *
  * When a call fails with `GroupError`, the group is of no use any more on any rank: close its layers and it, and join a
@@ -84,13 +79,29 @@ export class ExpertGroup implements AsyncDisposable {
    */
   static async join(options: GroupOptions): Promise<ExpertGroup> {
     const resolved = resolveGroupOptions(options);
-    const member = new Member(resolved);
+    const { store, timeoutMs, transport, rank, size, modelParallel, workers } = resolved;
+    const own: { native?: NativeGroup; hello?: Hello } = {};
+    const makeHello = (address: string): Hello => {
+      const binding = addon();
+      const shape = { rank, size, modelParallel };
+      own.native = new binding.Group({ ...shape, led: workers, timeoutMs, transport, address });
+      const contact = Buffer.from(own.native.contact).toString('base64');
+      return { build: binding.buildId, ...shape, workers, contact, process: thisProcess() };
+    };
+    const meeting: Meeting = {
+      options: resolved,
+      deadline: performance.now() + timeoutMs,
+      helloAt: (address) => (own.hello ??= makeHello(address)),
+    };
     try {
-      const hellos = await member.meet();
-      await member.native.connect(hellos.map(({ contact }) => Buffer.from(contact, 'base64')));
-      return new ExpertGroup(inside, resolved, member.native);
+      const hellos = await (store.kind === 'tcp'
+        ? meetOverTcp(meeting, store)
+        : meetInFolder(meeting, store.folder));
+      const native = own.native as NativeGroup;
+      await native.connect(hellos.map(({ contact }) => Buffer.from(contact, 'base64')));
+      return new ExpertGroup(inside, resolved, native);
     } catch (error) {
-      await member.leave();
+      await own.native?.close();
       throw fromNative(error);
     }
   }
@@ -166,45 +177,5 @@ export class ExpertGroup implements AsyncDisposable {
   /** `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
-  }
-}
-
-/** A rank while it joins. */
-class Member {
-  readonly #options: ResolvedGroupOptions;
-  #native: NativeGroup | undefined;
-  #hello: Hello | undefined;
-
-  constructor(options: ResolvedGroupOptions) {
-    this.#options = options;
-  }
-
-  get native(): NativeGroup {
-    return this.#native as NativeGroup;
-  }
-
-  meet(): Promise<Hello[]> {
-    const { store, timeoutMs } = this.#options;
-    const meeting: Meeting = {
-      options: this.#options,
-      deadline: performance.now() + timeoutMs,
-      helloAt: (address) => this.#helloAt(address),
-    };
-    return store.kind === 'tcp' ? meetOverTcp(meeting, store) : meetInFolder(meeting, store.folder);
-  }
-
-  async leave(): Promise<void> {
-    await this.#native?.close();
-  }
-
-  #helloAt(address: string): Hello {
-    if (this.#hello !== undefined) return this.#hello;
-    const { timeoutMs, transport, rank, size, modelParallel, workers } = this.#options;
-    const shape = { rank, size, modelParallel };
-    const binding = addon();
-    this.#native = new binding.Group({ ...shape, led: workers, timeoutMs, transport, address });
-    const contact = Buffer.from(this.#native.contact).toString('base64');
-    this.#hello = { build: binding.buildId, ...shape, workers, contact, process: thisProcess() };
-    return this.#hello;
   }
 }

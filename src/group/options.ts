@@ -1,4 +1,4 @@
-import { expectInteger, unexpected } from '../base/checks.js';
+import { expectInteger, expectMultiple, unexpected } from '../base/checks.js';
 import { ConfigError } from '../base/errors.js';
 import { boolean, choice, expectOptions, integer, other, type Rows, textOf } from '../base/rows.js';
 
@@ -74,10 +74,7 @@ export function resolveGroupOptions(options: GroupOptions): ResolvedGroupOptions
   expectOptions('ExpertGroup.join', options, groupRows);
   const { rank, size, modelParallel = 1, workers = false, timeoutMs = 30_000, address } = options;
   expectInteger('rank', rank, 0, size - 1);
-  if (size % modelParallel !== 0)
-    throw new ConfigError(
-      `Expected \`size\` to be a multiple of \`modelParallel\` ${modelParallel}, got ${size}`,
-    );
+  expectMultiple('size', size, 'modelParallel', modelParallel);
   if (workers && modelParallel > 1)
     throw new ConfigError(
       `Expected \`modelParallel\` to be 1 with \`workers\`: the ranks of a set have the same tokens, got ${modelParallel}`,

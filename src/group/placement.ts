@@ -1,5 +1,11 @@
 import { isTypedArray } from 'node:util/types';
-import { expectInteger, expectNumber, expectObject, unexpected } from '../base/checks.js';
+import {
+  expectInteger,
+  expectMultiple,
+  expectNumber,
+  expectObject,
+  unexpected,
+} from '../base/checks.js';
 import { ConfigError } from '../base/errors.js';
 import { expectOptions, integer, other, type Rows } from '../base/rows.js';
 
@@ -117,13 +123,6 @@ function resolved(experts: number, options: PlacementOptions) {
   return { ranks, slots, nodes, groups };
 }
 
-function expectMultiple(name: string, value: number, of: string, divisor: number): void {
-  if (value % divisor !== 0)
-    throw new ConfigError(
-      `Expected \`${name}\` to be a multiple of \`${of}\` ${divisor}, got ${value}`,
-    );
-}
-
 /** The experts of each machine: groups of experts, from the busiest down, to the lightest machine with room. */
 function packGroups(weights: readonly number[], groups: number, nodes: number): number[][] {
   const size = weights.length / groups;
@@ -201,7 +200,8 @@ function pack(weights: readonly number[], packs: number, labels?: readonly numbe
   return packed;
 }
 
-function consecutive(experts: number, ranks: number): number[][] {
+/** Experts in order, on the first ranks one more where ranks do not divide them. */
+export function consecutive(experts: number, ranks: number): number[][] {
   let next = 0;
   return Array.from({ length: ranks }, (_, rank) => {
     const count = Math.floor(experts / ranks) + (rank < experts % ranks ? 1 : 0);

@@ -30,12 +30,9 @@ export class Roster {
     if (!isHello(hello)) return 'it does not say what a rank of node-moe says';
     if (hello.build !== first.build)
       return `it runs ${hello.build}, rank 0 ${first.build}: install the same version`;
-    if (hello.size !== first.size)
-      return `its \`size\` is ${hello.size}, rank 0's is ${first.size}`;
-    if (hello.modelParallel !== first.modelParallel)
-      return `its \`modelParallel\` is ${hello.modelParallel}, rank 0's is ${first.modelParallel}`;
-    if (hello.workers !== first.workers)
-      return `its \`workers\` is ${hello.workers}, rank 0's is ${first.workers}`;
+    for (const name of ['size', 'modelParallel', 'workers'] as const)
+      if (hello[name] !== first[name])
+        return `its \`${name}\` is ${hello[name]}, rank 0's is ${first[name]}`;
     if (!(hello.rank >= 0 && hello.rank < first.size))
       return `its \`rank\` ${hello.rank} is not below \`size\` ${first.size}`;
     if (this.#hellos[hello.rank] !== undefined) return `rank ${hello.rank} is another process`;

@@ -4,7 +4,7 @@ import { expectInside, inside } from '../base/checks.js';
 import { ClosedError, fromNative } from '../base/errors.js';
 import { expectOptions } from '../base/rows.js';
 import { addon } from '../binding/addon.js';
-import { type DeviceName, deviceText, resolveDevice } from '../binding/devices.js';
+import { type DeviceName, deviceAt, deviceText, resolveDevice } from '../binding/devices.js';
 import type { NativeLayer } from '../binding/native.js';
 import type { MoEConfig } from '../config/config.js';
 import { diagnose } from '../config/diagnose.js';
@@ -30,24 +30,8 @@ import {
   type WeightType,
 } from './options.js';
 import { heldExperts, nativeSetting, ownViews } from './parallel.js';
-import { checkParts, type LayerParts, nativeSpec, partsOf } from './parts.js';
+import { checkParts, dependsOnDevice, type LayerParts, nativeSpec, partsOf } from './parts.js';
 import type { Tensor } from './weights.js';
-
-export type {
-  ForwardOptions,
-  ForwardResult,
-  RoutedForwardOptions,
-  RoutedForwardResult,
-  Routing,
-} from './forward.js';
-export type {
-  Activation,
-  ActivationType,
-  LayerOptions,
-  LoadOptions,
-  WeightGroup,
-  WeightType,
-} from './options.js';
 
 /** One Mixture-of-Experts feed-forward layer, its weights resident on one device. */
 export class MoELayer implements AsyncDisposable {
@@ -122,12 +106,13 @@ export class MoELayer implements AsyncDisposable {
 
   /** @internal Checkpoints come in here, with views into mapped files. */
   static async fromParts(parts: LayerParts): Promise<MoELayer> {
-    checkParts(parts);
     const { config, views, group, onProgress, signal } = parts;
-    signal?.throwIfAborted();
     const device = resolveDevice(parts.device);
+    const weights = dependsOnDevice(parts) ? deviceAt(device)?.weights : undefined;
+    checkParts(parts, device, weights);
+    signal?.throwIfAborted();
     const { moe, parallel: spread } = nativeSetting(config, parts);
-    const spec = nativeSpec(moe, parts, device);
+    const spec = nativeSpec(moe, parts, weights);
     const parallel = spread && { ...spread, facts: factsOf(config, spec, spread.expertsOfSet) };
     const held = parallel && group ? ownViews(views, group, parallel) : views;
     const binding = addon();

@@ -1,11 +1,11 @@
-import { unexpected } from '../base/checks.js';
+import { expectMultiple, unexpected } from '../base/checks.js';
 import { ConfigError } from '../base/errors.js';
 import type { NativeMoEConfig, NativeParallel } from '../binding/native.js';
 import type { LayerWeightViews } from '../binding/views.js';
 import type { MoEConfig } from '../config/config.js';
 import { toNativeConfig } from '../config/native.js';
 import { ExpertGroup } from '../group/group.js';
-import type { ExpertPlacement } from '../group/placement.js';
+import { consecutive, type ExpertPlacement } from '../group/placement.js';
 
 /** How a layer is spread over ranks. */
 export interface ParallelOptions {
@@ -44,10 +44,7 @@ export function nativeSetting(
   }
   const { modelParallel, expertParallel } = group;
   for (const name of ['hiddenSize', 'intermediateSize'] as const)
-    if (sizes[name] % modelParallel !== 0)
-      throw new ConfigError(
-        `Expected \`${name}\` to be a multiple of \`modelParallel\` ${modelParallel}, got ${sizes[name]}`,
-      );
+    expectMultiple(name, sizes[name], 'modelParallel', modelParallel);
   const experts = expertsOf(config, expertParallel, unevenExperts, placement);
   return {
     moe: toNativeConfig(config, {
@@ -113,11 +110,7 @@ function expertsOf(
     throw new ConfigError(
       `Expected \`expertNum\` to be a multiple of expertParallel ${sets}, got ${expertNum}; \`unevenExperts\` allows it`,
     );
-  const each = Math.floor(expertNum / sets);
-  let next = 0;
-  return Array.from({ length: sets }, (_, set) =>
-    Array.from({ length: each + (set < expertNum % sets ? 1 : 0) }, () => next++),
-  );
+  return consecutive(expertNum, sets);
 }
 
 function placed({ expertsOfRank }: ExpertPlacement, sets: number) {

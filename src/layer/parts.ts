@@ -1,7 +1,7 @@
 import { expectOneOf } from '../base/checks.js';
 import { ConfigError, ShapeError } from '../base/errors.js';
 import { expectOptions, given } from '../base/rows.js';
-import { heldWeights, type ResolvedDevice, resolveDevice } from '../binding/devices.js';
+import type { BackendName, HeldWeights, ResolvedDevice } from '../binding/devices.js';
 import type { NativeLayerSpec, NativeMoEConfig } from '../binding/native.js';
 import type { LayerWeightViews } from '../binding/views.js';
 import { MoEConfig } from '../config/config.js';
@@ -63,18 +63,23 @@ function sharedSizeOf(config: MoEConfig, intermediateSize: number, weights: Laye
   return wanted;
 }
 
-/** Refuses parts that do not mean one layer together, wherever they come from. */
-export function checkParts({
-  config,
-  intermediateSize,
-  weightType,
-  weightGroup,
-  activationType,
-  views,
-  device,
-}: LayerParts): void {
+/** Whether a device is to be asked how it holds weights: floats are held by themselves. */
+export const dependsOnDevice = ({ weightType, activationType }: LayerParts): boolean =>
+  isQuantized(weightType) || activationType === 'int8';
+
+/**
+ * Refuses parts that do not mean one layer together, wherever they come from.
+ *
+ * @param held how the device can hold weights; undefined where it is not here: it is refused when it is opened, with the
+ *   reason
+ */
+export function checkParts(
+  { config, intermediateSize, weightType, weightGroup, activationType, views }: LayerParts,
+  { backend }: ResolvedDevice,
+  held: readonly HeldWeights[] | undefined,
+): void {
   if (weightGroup !== undefined) expectWeightGroup(weightType, weightGroup);
-  if (activationType === 'int8') expectInt8Activations(weightType, resolveDevice(device));
+  if (activationType === 'int8' && held) expectInt8Rows(weightType, backend, held);
   if (views.packed !== undefined) return; // checked when it was packed
   const { moeIntermediateSize } = config;
   if (
@@ -105,13 +110,14 @@ function expectWeightGroup(weightType: WeightType, weightGroup: WeightGroup): vo
   expectOneOf('weightGroup', weightGroup, groups);
 }
 
-/** A device that is not here is refused when it is opened, with the reason. */
-function expectInt8Activations(weightType: WeightType, device: ResolvedDevice): void {
-  const held = heldWeights(device);
-  if (held === undefined) return;
+function expectInt8Rows(
+  weightType: WeightType,
+  backend: BackendName,
+  held: readonly HeldWeights[],
+): void {
   const weightTypes = held.filter(({ int8Rows }) => int8Rows).map(({ type }) => type);
   if (weightTypes.length === 0)
-    throw new ConfigError(`Expected \`activationType\` 'float': '${device.backend}' has no other`);
+    throw new ConfigError(`Expected \`activationType\` 'float': '${backend}' has no other`);
   if (!weightTypes.includes(weightType))
     throw new ConfigError(
       `Expected \`activationType\` 'int8' with weightType '${weightTypes.join("' or '")}', got '${weightType}'`,
@@ -122,25 +128,15 @@ function expectInt8Activations(weightType: WeightType, device: ResolvedDevice): 
 export function nativeSpec(
   moe: NativeMoEConfig,
   parts: LayerParts,
-  device: ResolvedDevice,
+  held: readonly HeldWeights[] | undefined,
 ): NativeLayerSpec {
   const { hiddenSize, intermediateSize, sharedSize, activation, weightType } = parts;
   const { activationType = 'float', threads = 0, maxQueue = defaultMaxQueue } = parts;
-  const weightGroup = nativeWeightGroup(weightType, parts.weightGroup, device);
+  const ofType = held?.find(({ type }) => type === weightType);
+  const group = isQuantized(weightType) ? (parts.weightGroup ?? ofType?.groups[0] ?? 'all') : 'all';
+  const weightGroup = group === 'all' ? 0 : group;
   const sizes = { hiddenSize, intermediateSize, sharedSize };
-  const held = { activation, weightType, weightGroup, activationType };
-  return { moe, ...sizes, ...held, threads, maxQueue };
-}
-
-/** Inputs that share a scale, as the native side counts them: 0 for all of an output's, and for floats. */
-function nativeWeightGroup(
-  weightType: WeightType,
-  weightGroup: WeightGroup | undefined,
-  device: ResolvedDevice,
-): number {
-  if (!isQuantized(weightType)) return 0;
-  if (weightGroup !== undefined) return weightGroup === 'all' ? 0 : weightGroup;
-  return heldWeights(device)?.find(({ type }) => type === weightType)?.groups[0] ?? 0;
+  return { moe, ...sizes, activation, weightType, weightGroup, activationType, threads, maxQueue };
 }
 
 /** Whether weights of this type have scales. */

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Kind, Row } from '../../src/base/rows.js';
+import { deviceAt } from '../../src/binding/devices.js';
 import { type FieldName, fieldNames, fieldRows } from '../../src/config/fields.js';
 import { toNativeConfig } from '../../src/config/native.js';
 import { type LayerOptions, type MoEConfigOptions, MoELayer } from '../../src/index.js';
@@ -168,7 +169,11 @@ test('two ranks compute what one computes, whatever the option', async () => {
 /** Lines of what ranks compare, for a layer of this rank. */
 function linesOf(options: LayerOptions): string[] {
   const parts = partsOf(options);
-  const spec = nativeSpec(toNativeConfig(parts.config), parts, { backend: 'cpu', index: 0 });
+  const spec = nativeSpec(
+    toNativeConfig(parts.config),
+    parts,
+    deviceAt({ backend: 'cpu', index: 0 })?.weights,
+  );
   const placement = (options.placement?.expertsOfRank ?? []).map((list) => Int32Array.from(list));
   return factsOf(parts.config, spec, placement).split('\n');
 }

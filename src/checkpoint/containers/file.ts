@@ -6,6 +6,7 @@ import {
   lengthBytes,
   parseHeader,
   parseHeaderLength,
+  type SafetensorsHeader,
   type TensorEntry,
   tensorIn,
 } from './header.js';
@@ -27,12 +28,7 @@ export class SafetensorsFile {
   /** The text values under `__metadata__`. */
   readonly metadata: ReadonlyMap<string, string>;
 
-  private constructor(
-    path: string,
-    identity: string,
-    tensors: ReadonlyMap<string, TensorEntry>,
-    metadata: ReadonlyMap<string, string>,
-  ) {
+  private constructor(path: string, identity: string, { tensors, metadata }: SafetensorsHeader) {
     this.path = path;
     this.identity = identity;
     this.tensors = tensors;
@@ -44,12 +40,8 @@ export class SafetensorsFile {
     return withFile(path, async (handle, { byteLength, identity }) => {
       const start = await readAt(handle, path, 0, Math.min(lengthBytes, byteLength));
       const headerBytes = parseHeaderLength(path, start, byteLength);
-      const header = parseHeader(
-        path,
-        await readAt(handle, path, lengthBytes, headerBytes),
-        byteLength,
-      );
-      return new SafetensorsFile(path, identity, header.tensors, header.metadata);
+      const header = await readAt(handle, path, lengthBytes, headerBytes);
+      return new SafetensorsFile(path, identity, parseHeader(path, header, byteLength));
     });
   }
 

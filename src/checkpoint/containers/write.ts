@@ -28,7 +28,7 @@ export async function writeSafetensors(
   await file.write(chunks);
 }
 
-/** The chunks of a safetensors file: length, header, then each tensor's bytes, not copied. */
+/** The chunks of a safetensors file: the header, then each tensor's bytes, not copied. */
 export function encodeSafetensors(
   tensors: Readonly<Record<string, TensorToWrite>>,
   metadata?: Readonly<Record<string, string>>,
@@ -49,12 +49,17 @@ export function encodeSafetensors(
     chunks.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
     offset += bytes;
   }
-  const text = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
-  const padded = new Uint8Array(Math.ceil(text.byteLength / lengthBytes) * lengthBytes).fill(0x20);
-  padded.set(text);
-  const length = new Uint8Array(lengthBytes);
-  new DataView(length.buffer).setBigUint64(0, BigInt(padded.byteLength), true);
-  return [length, padded, ...chunks];
+  return [encodeHeader(Object.fromEntries(header), lengthBytes), ...chunks];
+}
+
+/** A header with its length before it, padded so that the data behind it begins at a multiple of `alignment` bytes. */
+export function encodeHeader(entries: object, alignment: number): Uint8Array {
+  const text = new TextEncoder().encode(JSON.stringify(entries));
+  const bytes = Math.ceil((lengthBytes + text.byteLength) / alignment) * alignment;
+  const header = new Uint8Array(bytes).fill(0x20);
+  header.set(text, lengthBytes);
+  new DataView(header.buffer).setBigUint64(0, BigInt(bytes - lengthBytes), true);
+  return header;
 }
 
 function elementBytes({ dtype }: TensorToWrite): number {

@@ -3,7 +3,7 @@ import type { OutputFile } from '../../base/output_file.js';
 import type { MoELayer } from '../../layer/layer.js';
 import type { HeldOptions, WeightType } from '../../layer/options.js';
 import type { MoECheckpoint } from '../checkpoint.js';
-import { lengthBytes } from '../containers/header.js';
+import { encodeHeader } from '../containers/write.js';
 import { type PackedDescription, packedMetadata } from './format.js';
 
 /** Parts begin at multiples of this in the file: a cache line. */
@@ -112,7 +112,7 @@ class PackedFile {
       this.#offsets.set(tensor, offset);
       offset = end;
     }
-    this.#header = headerOf(entries);
+    this.#header = encodeHeader(entries, alignment);
     const { weightType, layout } = description;
     this.result = { weightType, layout, bytes: this.#header.byteLength + offset };
   }
@@ -132,13 +132,3 @@ class PackedFile {
 }
 
 const partName = (layer: number, name: string): string => `layers.${layer}.packed.${name}`;
-
-/** Length and text, padded so that the data behind it is aligned. */
-function headerOf(entries: Record<string, unknown>): Uint8Array {
-  const text = new TextEncoder().encode(JSON.stringify(entries));
-  const bytes = Math.ceil((lengthBytes + text.byteLength) / alignment) * alignment;
-  const header = new Uint8Array(bytes).fill(0x20);
-  header.set(text, lengthBytes);
-  new DataView(header.buffer).setBigUint64(0, BigInt(bytes - lengthBytes), true);
-  return header;
-}

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MoEError } from '../../base/errors.js';
 import type { NativeMachinePeak } from '../../binding/native.js';
-import type { MoELayer, WeightType } from '../../layer/layer.js';
+import type { MoELayer } from '../../layer/layer.js';
+import type { WeightType } from '../../layer/options.js';
 import { referenceRows, relativeError } from './reference.js';
 import { type Spread, spread, timeCalls } from './samples.js';
 import { expertElements, type Shape } from './shapes.js';

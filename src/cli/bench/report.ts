@@ -37,37 +37,25 @@ export function benchReport(result: BenchResult): string {
 
 /** What was measured, on what. */
 export function benchFacts(result: Omit<BenchResult, 'cases'>): string[] {
-  const { shape, machine } = result;
+  const { shape, machine, device, deviceName, kernels, threads, ranks } = result;
+  const { expertNum, numExpertsChosen, hiddenSize, intermediateSize } = shape;
+  const what =
+    machine === undefined ? [deviceName, kernels] : [kernels, counted(threads, 'thread')];
+  const limits =
+    machine &&
+    `${significant(machine.gflops)} GFLOP/s, ${significant(machine.gigabytesPerSecond)} GB/s: the best seen in this run`;
+  const onRanks = ranks > 1 ? [`on each of ${ranks} ranks`] : [];
   return [
     bold(
       wrap(
-        `${shape.expertNum} experts, ${shape.numExpertsChosen} per token, ${shape.hiddenSize} x ${shape.intermediateSize}`,
+        `${expertNum} experts, ${numExpertsChosen} per token, ${hiddenSize} x ${intermediateSize}`,
       ),
     ),
-    facts(
-      machine === undefined
-        ? [
-            [
-              'device',
-              `${result.device}, ${result.deviceName}, ${result.kernels}${ranksText(result)}`,
-            ],
-          ]
-        : [
-            [
-              'device',
-              `${result.device}, ${result.kernels}, ${counted(result.threads, 'thread')}${ranksText(result)}`,
-            ],
-            [
-              'machine',
-              `${significant(machine.gflops)} GFLOP/s, ${significant(machine.gigabytesPerSecond)} GB/s: the best seen in this run`,
-            ],
-          ],
-    ),
+    facts([
+      ['device', [device, ...what, ...onRanks].join(', ')],
+      ...(limits === undefined ? [] : [['machine', limits] as const]),
+    ]),
   ];
-}
-
-function ranksText({ ranks }: Pick<BenchResult, 'ranks'>): string {
-  return ranks > 1 ? `, on each of ${ranks} ranks` : '';
 }
 
 function caseTable({ cases }: BenchResult): string {

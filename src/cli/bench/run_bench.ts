@@ -1,12 +1,11 @@
 import { MoEError } from '../../base/errors.js';
 import { given } from '../../base/rows.js';
 import { addon } from '../../binding/addon.js';
-import { type Device, type DeviceName, resolveDevice } from '../../binding/devices.js';
+import { type Device, type DeviceName, deviceAt, resolveDevice } from '../../binding/devices.js';
 import type { NativeMachinePeak } from '../../binding/native.js';
 import type { MoEConfigOptions } from '../../config/config.js';
-import type { ExpertGroup } from '../../group/group.js';
-import type { MoELayer, WeightType } from '../../layer/layer.js';
-import { type HeldOptions, heldRows } from '../../layer/options.js';
+import type { MoELayer } from '../../layer/layer.js';
+import { type HeldOptions, heldRows, type WeightType } from '../../layer/options.js';
 import { isQuantized } from '../../layer/parts.js';
 import { LocalWorkers } from '../local_workers.js';
 import { interruptSignal, layerArguments } from '../options.js';
@@ -56,87 +55,53 @@ export interface BenchResult {
   eventLoop?: EventLoop;
 }
 
+/** Measures every batch size with each type of weights, and the event loop with the first type. */
 export async function runBench(settings: BenchSettings): Promise<BenchResult> {
   checkMemory(settings);
-  const bench = new Bench(settings, await busyFraction());
-  try {
-    for (const weightType of settings.weightTypes) await bench.measure(weightType);
-    return bench.result();
-  } finally {
-    bench.end();
-  }
-}
-
-/** What one run gathers. */
-class Bench {
-  readonly #settings: BenchSettings;
-  readonly #progress = new ProgressLine('measuring');
-  readonly #signal = interruptSignal();
-  readonly #cases: Case[] = [];
-  readonly #busyFraction: number;
-  #machine: NativeMachinePeak | undefined;
-  #device = '';
-  #eventLoop: EventLoop | undefined;
-
-  constructor(settings: BenchSettings, busyFraction: number) {
-    this.#busyFraction = busyFraction;
-    this.#settings = settings;
-  }
-
-  /** Measures every batch size with one type of weights, and the event loop with the first type. */
-  async measure(weightType: WeightType): Promise<void> {
-    const { shape, tokens: batches, seconds, eventLoopSeconds, weightTypes } = this.#settings;
-    const signal = this.#signal;
-    await withLayer(this.#settings, weightType, signal, async (layer) => {
-      this.#device = layer.device;
-      const machinePeak = layer.device === 'cpu' ? () => this.machinePeak() : undefined;
-      for (const tokens of batches) {
-        this.#progress.update(this.#cases.length, batches.length * weightTypes.length);
-        signal.throwIfAborted();
-        this.#cases.push(
-          await measureCase({ shape, layer, weightType, machinePeak, tokens, seconds, signal }),
-        );
-      }
-      const last = this.#cases.at(-1);
-      if (eventLoopSeconds === 0 || this.#eventLoop !== undefined || last === undefined) return;
-      const rate = (last.tokens / last.nodeMoe.milliseconds.median) * 1e3;
-      this.#eventLoop = await measureEventLoop(layer, shape, rate, eventLoopSeconds, signal);
-    });
-  }
-
-  end(): void {
-    this.#progress.end();
-  }
-
-  result(): BenchResult {
-    const { shape, threads, ranks } = this.#settings;
-    const machine = this.#machine;
-    const { name = '', emulated = false, kernels = '' } = deviceNamed(this.#device) ?? {};
-    return {
-      shape,
-      device: this.#device,
-      deviceName: name,
-      emulated,
-      kernels,
-      threads,
-      ranks,
-      busyFraction: this.#busyFraction,
-      ...(machine && { machine }),
-      cases: this.#cases,
-      ...(this.#eventLoop && { eventLoop: this.#eventLoop }),
-    };
-  }
-
-  /** What the machine can do now; keeps the best of what was seen. */
-  async machinePeak(): Promise<NativeMachinePeak> {
-    const now = await addon().measureMachinePeak(this.#settings.threads, peakSeconds);
-    this.#machine = {
+  const { shape, tokens: batches, weightTypes, threads, ranks, seconds } = settings;
+  const busy = await busyFraction();
+  const progress = new ProgressLine('measuring');
+  const signal = interruptSignal();
+  const cases: Case[] = [];
+  let best: NativeMachinePeak | undefined;
+  let eventLoop: EventLoop | undefined;
+  let device = '';
+  const machinePeak = async () => {
+    const now = await addon().measureMachinePeak(threads, peakSeconds);
+    best = {
       threads: now.threads,
-      gflops: Math.max(this.#machine?.gflops ?? 0, now.gflops),
-      gigabytesPerSecond: Math.max(this.#machine?.gigabytesPerSecond ?? 0, now.gigabytesPerSecond),
+      gflops: Math.max(best?.gflops ?? 0, now.gflops),
+      gigabytesPerSecond: Math.max(best?.gigabytesPerSecond ?? 0, now.gigabytesPerSecond),
     };
     return now;
+  };
+  const measure = async (weightType: WeightType, layer: MoELayer) => {
+    device = layer.device;
+    const peak = device === 'cpu' ? machinePeak : undefined;
+    for (const tokens of batches) {
+      progress.update(cases.length, batches.length * weightTypes.length);
+      signal.throwIfAborted();
+      const options = { shape, layer, weightType, machinePeak: peak, tokens, seconds, signal };
+      cases.push(await measureCase(options));
+    }
+    const last = cases.at(-1);
+    if (settings.eventLoopSeconds === 0 || eventLoop !== undefined || last === undefined) return;
+    const rate = (last.tokens / last.nodeMoe.milliseconds.median) * 1e3;
+    eventLoop = await measureEventLoop(layer, shape, rate, settings.eventLoopSeconds, signal);
+  };
+  try {
+    for (const weightType of weightTypes)
+      await withLayer(settings, weightType, signal, (layer) => measure(weightType, layer));
+  } finally {
+    progress.end();
   }
+  const { name: deviceName = '', emulated = false, kernels = '' } = deviceNamed(device) ?? {};
+  return {
+    ...{ shape, device, deviceName, emulated, kernels, threads, ranks, busyFraction: busy },
+    ...(best && { machine: best }),
+    cases,
+    ...(eventLoop && { eventLoop }),
+  };
 }
 
 /** Makes the layer that a bench is about, with the processes that share its experts, and closes it after its use. */
@@ -146,24 +111,17 @@ export async function withLayer(
   signal: AbortSignal,
   use: (layer: MoELayer) => Promise<void>,
 ): Promise<void> {
-  const workers = await startWorkers(settings, weightType);
+  const { shape, config, ranks } = settings;
+  const held = heldAs(settings, weightType);
+  const synthetic = ['--synthetic', JSON.stringify({ shape, config }), ...layerArguments(held)];
+  const workers = ranks === 1 ? undefined : await LocalWorkers.start(ranks, synthetic);
   try {
-    const layer = await createLayer(settings, weightType, signal, workers?.group);
+    signal.throwIfAborted();
+    const layer = await syntheticLayer(shape, { ...held, config, group: workers?.group });
     await use(layer).finally(() => layer.close());
   } finally {
     await workers?.close();
   }
-}
-
-function createLayer(
-  settings: BenchSettings,
-  weightType: WeightType,
-  signal: AbortSignal,
-  group: ExpertGroup | undefined,
-): Promise<MoELayer> {
-  const { shape, config } = settings;
-  signal.throwIfAborted();
-  return syntheticLayer(shape, { ...heldAs(settings, weightType), config, group });
 }
 
 /** How a layer of this type is held: what only integers have is left out for floats. */
@@ -172,18 +130,6 @@ function heldAs(settings: BenchSettings, weightType: WeightType): HeldOptions {
   if (isQuantized(weightType)) return held;
   const { weightGroup, activationType, ...ofFloats } = held;
   return ofFloats;
-}
-
-/** The processes that share the layer's experts, none for a bench of one process. */
-async function startWorkers(
-  settings: BenchSettings,
-  weightType: WeightType,
-): Promise<LocalWorkers | undefined> {
-  const { ranks, shape, config } = settings;
-  if (ranks === 1) return undefined;
-  const synthetic = JSON.stringify({ shape, config });
-  const held = layerArguments(heldAs(settings, weightType));
-  return LocalWorkers.start(ranks, ['--synthetic', synthetic, ...held]);
 }
 
 /** Weights are held twice while a layer is made: as given in bfloat16, and packed. A batch has rows of every width. */
@@ -202,8 +148,5 @@ export function checkMemory({ shape, weightTypes, tokens }: BenchSettings): void
 }
 
 export function deviceNamed(device: string): Device | undefined {
-  const { backend, index } = resolveDevice(device);
-  return addon()
-    .devices()
-    .find((status) => status.name === backend)?.devices[index];
+  return deviceAt(resolveDevice(device));
 }

@@ -1,10 +1,9 @@
 import type { DeviceName } from '../../binding/devices.js';
-import { type ForwardResult, MoELayer, type Routing } from '../../layer/layer.js';
+import type { RoutedForwardResult } from '../../layer/forward.js';
+import { MoELayer } from '../../layer/layer.js';
 import type { LayerOptions, WeightType } from '../../layer/options.js';
 import { layerOf } from './check_layer.js';
 import type { Check } from './checks.js';
-
-type Result = ForwardResult & { routing: Routing };
 
 /** How a device did on one check. */
 export interface Outcome {
@@ -99,7 +98,7 @@ async function compared(
 }
 
 /** The CPU has every type of weights, and keeps rows in float32. */
-async function onCpu(options: LayerOptions, hidden: Float32Array): Promise<Result> {
+async function onCpu(options: LayerOptions, hidden: Float32Array): Promise<RoutedForwardResult> {
   await using layer = await MoELayer.create({ ...options, device: 'cpu' });
   return await layer.forward(hidden, { routing: true });
 }
@@ -117,7 +116,7 @@ function relativeDifference(actual: Float32Array, expected: Float32Array): numbe
   return squares === 0 ? 0 : Math.sqrt(squares / norm);
 }
 
-function sameNumbers(actual: Result, expected: Result): boolean {
+function sameNumbers(actual: RoutedForwardResult, expected: RoutedForwardResult): boolean {
   const near = (a: number, b: number) => Math.abs(a - b) <= 1e-4 * Math.max(1, Math.abs(b));
   return (
     same(actual.expertLoad, expected.expertLoad) &&
