@@ -5,53 +5,47 @@
 #include "addon/errors.h"
 #include "addon/group_object.h"
 #include "addon/layer_object.h"
-#include "addon/machine_peak_job.h"
 #include "addon/mapped_file.h"
+#include "cpu/machine_peak.h"
 
 namespace moe {
 namespace {
 
-Napi::Array describe(Napi::Env env, const std::vector<HeldWeights>& weights) {
-  const Napi::Array list = Napi::Array::New(env);
-  for (const HeldWeights& held : weights) {
-    const Napi::Object object = Napi::Object::New(env);
-    const Napi::Array groups = Napi::Array::New(env);
-    for (const int32_t group : held.groups) groups.Set(groups.Length(), Napi::Number::New(env, group));
-    object.Set("type", Napi::String::New(env, name_of(held.type)));
-    object.Set("groups", groups);
-    object.Set("int8Rows", Napi::Boolean::New(env, held.int8_rows));
-    list.Set(list.Length(), object);
-  }
-  return list;
+Napi::Object describe(Napi::Env env, const HeldWeights& held) {
+  const Napi::Object object = Napi::Object::New(env);
+  object.Set("type", name_of(held.type));
+  object.Set("groups", list_of(env, held.groups, [env](int32_t group) {
+               return group > 0 ? Napi::Value::From(env, group) : Napi::Value::From(env, "all");
+             }));
+  object.Set("int8Rows", held.int8_rows);
+  return object;
 }
 
 Napi::Object describe(Napi::Env env, const DeviceInfo& device) {
+  const auto describe_held = [env](const HeldWeights& held) { return describe(env, held); };
   const Napi::Object object = Napi::Object::New(env);
-  object.Set("index", Napi::Number::New(env, device.index));
-  object.Set("name", Napi::String::New(env, device.name));
-  object.Set("kernels", Napi::String::New(env, device.kernels));
-  object.Set("threads", Napi::Number::New(env, device.threads));
-  object.Set("memoryBytes", Napi::Number::New(env, static_cast<double>(device.memory_bytes)));
-  object.Set("emulated", Napi::Boolean::New(env, device.emulated));
-  object.Set("weights", describe(env, device.capabilities.weights));
-  object.Set("maxExperts", Napi::Number::New(env, device.capabilities.max_experts));
+  object.Set("index", device.index);
+  object.Set("name", device.name);
+  object.Set("kernels", device.kernels);
+  object.Set("threads", device.threads);
+  object.Set("memoryBytes", static_cast<double>(device.memory_bytes));
+  object.Set("emulated", device.emulated);
+  object.Set("weights", list_of(env, device.capabilities.weights, describe_held));
+  object.Set("maxExperts", device.capabilities.max_experts);
   return object;
 }
 
 Napi::Value devices(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
-    const Napi::Array list = Napi::Array::New(env);
-    for (const FamilyStatus& status : registry().list()) {
+    return list_of(env, registry().list(), [env](const FamilyStatus& status) {
       const Napi::Object object = Napi::Object::New(env);
-      const Napi::Array found = Napi::Array::New(env);
-      for (const DeviceInfo& device : status.devices) found.Set(found.Length(), describe(env, device));
-      object.Set("name", Napi::String::New(env, status.name));
-      object.Set("reason", Napi::String::New(env, status.reason));
-      object.Set("devices", found);
-      list.Set(list.Length(), object);
-    }
-    return list;
+      object.Set("name", status.name);
+      object.Set("reason", status.reason);
+      object.Set("devices",
+                 list_of(env, status.devices, [env](const DeviceInfo& each) { return describe(env, each); }));
+      return object;
+    });
   });
 }
 
@@ -70,6 +64,28 @@ Napi::Value add_plugin_folder_of(const Napi::CallbackInfo& info) {
   });
 }
 
+// (threads, seconds) -> Promise<{ threads, gflops, gigabytesPerSecond }>, measured on the CPU's lane, so that no layer
+// competes.
+Napi::Value measure_machine_peak(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const double threads = info[0].ToNumber().DoubleValue(), seconds = info[1].ToNumber().DoubleValue();
+    if (!(threads >= 0 && threads <= 4096)) throw Error(ErrorCode::kShape, "Expected `threads` to be from 0 to 4096");
+    if (!(seconds > 0 && seconds <= 60)) throw Error(ErrorCode::kShape, "Expected `seconds` to be from 0 to 60");
+    return run_on(
+        info.Env(), device_lane("cpu", 0),
+        [threads, seconds](EnvironmentJob& job) {
+          return cpu::measure_machine_peak(static_cast<int>(threads), seconds, job.stop().get_token());
+        },
+        [](Napi::Env env, const cpu::MachinePeak& peak) {
+          const Napi::Object result = Napi::Object::New(env);
+          result.Set("threads", peak.threads);
+          result.Set("gflops", peak.gflops);
+          result.Set("gigabytesPerSecond", peak.gigabytes_per_second);
+          return result;
+        });
+  });
+}
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   const auto environment = new Environment(env);
   env.SetInstanceData(environment);  // deleted with the environment
@@ -83,7 +99,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("addPluginFolder", Napi::Function::New(env, add_plugin_folder_of, "addPluginFolder"));
   exports.Set("mapFile", Napi::Function::New(env, map_file, "mapFile"));
   exports.Set("createLayer", Napi::Function::New(env, create_layer, "createLayer"));
-  exports.Set("measureMachinePeak", Napi::Function::New(env, measure_machine_peak_async, "measureMachinePeak"));
+  exports.Set("measureMachinePeak", Napi::Function::New(env, measure_machine_peak, "measureMachinePeak"));
   exports.Set("Group", GroupObject::define(env));
   exports.Set("Cancellation", cancellation);
   return exports;

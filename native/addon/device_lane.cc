@@ -11,8 +11,6 @@
 namespace moe {
 namespace {
 
-constexpr size_t kNoLimit = SIZE_MAX;
-
 // Holds what must die on the lane until it does.
 class ReleaseJob final : public Job {
  public:
@@ -59,7 +57,7 @@ Device& DeviceLane::backend() { return *device().backend; }
 Workspace& DeviceLane::workspace() { return device().workspace; }
 
 void DeviceLane::release(std::shared_ptr<void> resource) {
-  lane_.submit(*new ReleaseJob(std::move(resource)), kNoLimit);
+  lane_.submit(*new ReleaseJob(std::move(resource)), SIZE_MAX);
 }
 
 Registry& registry() {

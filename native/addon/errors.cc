@@ -16,18 +16,14 @@ static_assert(std::size(kCodes) == static_cast<size_t>(ErrorCode::kInternal) + 1
 
 Napi::Error make(Napi::Env env, ErrorCode code, const std::string& message) {
   Napi::Error error = Napi::Error::New(env, message);
-  error.Value().Set("code", Napi::String::New(env, code_text(code)));
+  error.Value().Set("code", Napi::String::New(env, kCodes[static_cast<size_t>(code)]));
   return error;
 }
 
 }  // namespace
 
-const char* code_text(ErrorCode code) { return kCodes[static_cast<size_t>(code)]; }
-
 Napi::Array error_code_list(Napi::Env env) {
-  const Napi::Array list = Napi::Array::New(env, std::size(kCodes));
-  for (uint32_t i = 0; i < std::size(kCodes); ++i) list.Set(i, Napi::String::New(env, kCodes[i]));
-  return list;
+  return list_of(env, kCodes, [](const char* code) { return code; });
 }
 
 Napi::Error to_js(Napi::Env env, const std::exception_ptr& error) {

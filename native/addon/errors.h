@@ -7,14 +7,19 @@
 
 namespace moe {
 
-// ERR_MOE_... of an error code; src/base/errors.ts has the same list.
-const char* code_text(ErrorCode code);
-
-// Error codes in order.
+// ERR_MOE_... of each error code in order; src/base/errors.ts has the same list.
 Napi::Array error_code_list(Napi::Env env);
 
 // An Error whose `code` is the text of the native code; anything but moe::Error and bad_alloc is ERR_MOE_INTERNAL.
 Napi::Error to_js(Napi::Env env, const std::exception_ptr& error);
+
+// An array of what `to_js` makes of each item.
+template <class Items, class ToJs>
+Napi::Array list_of(Napi::Env env, const Items& items, const ToJs& to_js) {
+  const Napi::Array list = Napi::Array::New(env);
+  for (const auto& item : items) list.Set(list.Length(), to_js(item));
+  return list;
+}
 
 // Runs a function called from JavaScript: what it throws natively is thrown in JavaScript.
 template <class Body>

@@ -1,6 +1,5 @@
-#include "addon/forward_job.h"
-
 #include "addon/arguments.h"
+#include "addon/layer_object.h"
 
 namespace moe {
 namespace {

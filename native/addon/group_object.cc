@@ -103,8 +103,8 @@ Napi::Value GroupObject::measure(const Napi::CallbackInfo& info) {
         info, [](LiveGroup& live) { return live.group->measure(); },
         [](Napi::Env env, const LinkCost& cost) {
           const Napi::Object result = Napi::Object::New(env);
-          result.Set("secondsPerExchange", Napi::Number::New(env, cost.seconds_per_exchange));
-          result.Set("bytesPerSecond", Napi::Number::New(env, cost.bytes_per_second));
+          result.Set("secondsPerExchange", cost.seconds_per_exchange);
+          result.Set("bytesPerSecond", cost.bytes_per_second);
           return result;
         });
   });

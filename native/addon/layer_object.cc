@@ -7,7 +7,6 @@
 #include "addon/cancellation_object.h"
 #include "addon/environment.h"
 #include "addon/errors.h"
-#include "addon/forward_job.h"
 
 namespace moe {
 
@@ -50,15 +49,13 @@ Napi::Value LayerObject::packed(const Napi::CallbackInfo& info) {
     if (!live_) throw Error(ErrorCode::kClosed, "The layer is closed");
     const PackedWeights packed = live_->layer->packed();
     const Napi::Object object = Napi::Object::New(info.Env());
-    const Napi::Array parts = Napi::Array::New(info.Env());
-    for (const PackedPart& part : packed.parts) {
-      const Napi::Object entry = Napi::Object::New(info.Env());
-      entry.Set("name", Napi::String::New(info.Env(), part.name));
-      entry.Set("byteLength", Napi::Number::New(info.Env(), static_cast<double>(part.bytes)));
-      parts.Set(parts.Length(), entry);
-    }
-    object.Set("layout", Napi::String::New(info.Env(), packed.layout));
-    object.Set("parts", parts);
+    object.Set("layout", packed.layout);
+    object.Set("parts", list_of(info.Env(), packed.parts, [&info](const PackedPart& part) {
+                 const Napi::Object entry = Napi::Object::New(info.Env());
+                 entry.Set("name", part.name);
+                 entry.Set("byteLength", static_cast<double>(part.bytes));
+                 return entry;
+               }));
     return object;
   });
 }
@@ -80,9 +77,7 @@ Napi::Value LayerObject::read_packed(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value LayerObject::notes(const Napi::CallbackInfo& info) {
-  const Napi::Array list = Napi::Array::New(info.Env(), notes_.size());
-  for (uint32_t i = 0; i < notes_.size(); ++i) list.Set(i, Napi::String::New(info.Env(), notes_[i]));
-  return list;
+  return list_of(info.Env(), notes_, [](const std::string& note) { return note; });
 }
 
 std::pair<std::shared_ptr<EnvironmentJob>, size_t> LayerObject::job_for(const Napi::CallbackInfo& info) {

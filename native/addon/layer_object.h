@@ -5,10 +5,24 @@
 #include <vector>
 
 #include "addon/environment.h"
-#include "addon/live_layer.h"
 #include "addon/napi_setup.h"
+#include "core/layer/layer.h"
 
 namespace moe {
+
+// A layer in use: whoever holds it last has its weights freed on the thread of its device.
+struct LiveLayer {
+  explicit LiveLayer(std::shared_ptr<DeviceLane> lane) : device(std::move(lane)) {}
+  ~LiveLayer() {
+    if (layer) device->release(std::move(layer));
+  }
+  LiveLayer(const LiveLayer&) = delete;
+
+  std::shared_ptr<DeviceLane> device;
+  std::shared_ptr<Layer> layer;
+  LayerSpec spec;
+  size_t max_waiting = 0;
+};
 
 class LayerObject final : public Napi::ObjectWrap<LayerObject> {
  public:
@@ -41,6 +55,10 @@ class LayerObject final : public Napi::ObjectWrap<LayerObject> {
   std::vector<std::string> notes_;
   int64_t reported_bytes_ = 0;  // what V8 was told this object weighs
 };
+
+// One call of a layer. Reads and checks the call's arrays, which stay borrowed as long as the job lives. `owner` is the
+// layer's object.
+std::shared_ptr<EnvironmentJob> forward_job(std::shared_ptr<LiveLayer> live, Napi::Object owner, Napi::Object call);
 
 // Makes a layer on the lane of a device: (device, index, spec, weights, onProgress?, cancellation?, parallel?) ->
 // Promise<Layer>.

@@ -60,8 +60,7 @@ void MappedFile::expect_unshortened() const {
 
 Napi::Function FileObject::define(Napi::Env env) {
   return DefineClass(env, "MappedFile",
-                     {InstanceAccessor<&FileObject::path>("path"), InstanceMethod<&FileObject::read>("read"),
-                      InstanceMethod<&FileObject::close>("close")});
+                     {InstanceMethod<&FileObject::read>("read"), InstanceMethod<&FileObject::close>("close")});
 }
 
 Napi::Object FileObject::open(Napi::Env env, const std::string& path) {
@@ -83,10 +82,6 @@ std::shared_ptr<MappedFile> FileObject::from(Napi::Value value) {
 MappedFile& FileObject::file() const {
   if (!file_) throw Error(ErrorCode::kClosed, "The mapped file was closed");
   return *file_;
-}
-
-Napi::Value FileObject::path(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] { return Napi::String::New(info.Env(), file().path()); });
 }
 
 Napi::Value FileObject::read(const Napi::CallbackInfo& info) {

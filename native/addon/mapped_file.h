@@ -39,7 +39,6 @@ class FileObject final : public Napi::ObjectWrap<FileObject> {
   explicit FileObject(const Napi::CallbackInfo& info);
 
  private:
-  Napi::Value path(const Napi::CallbackInfo& info);
   Napi::Value read(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
   MappedFile& file() const;

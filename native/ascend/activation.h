@@ -8,12 +8,7 @@ namespace moe::ascend {
 class ActivationStage {
  public:
   ActivationStage(Npu& device, OperatorQueue& queue)
-      : operators_(device.cann().operators),
-        queue_(queue),
-        wide_(device),
-        first_(device),
-        second_(device),
-        third_(device) {}
+      : device_(device), operators_(device.cann().operators), queue_(queue) {}
 
   // out [rows, width] of x [rows, width], or of x [rows, 2 * width] with the gate in front of what it gates.
   void run(Activation activation, const Array& x, const Array& out);
@@ -24,9 +19,10 @@ class ActivationStage {
  private:
   void swiglu_oai(const Array& x, const Array& out);
 
+  Npu& device_;
   const cann::Operators& operators_;
   OperatorQueue& queue_;
-  DeviceScratch wide_, first_, second_, third_;
+  DeviceScratch wide_{device_}, first_{device_}, second_{device_}, third_{device_};
 };
 
 }  // namespace moe::ascend

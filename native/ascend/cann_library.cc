@@ -16,22 +16,6 @@ std::string join(const std::vector<std::string>& parts, const char* between) {
 
 [[noreturn]] void unavailable(const std::string& reason) { throw Error(ErrorCode::kDeviceUnavailable, reason); }
 
-template <class Function>
-void resolve(const LibrarySet& libraries, const std::string& symbol, Function*& function) {
-  function = reinterpret_cast<Function*>(libraries.find(symbol.c_str()));
-}
-
-// The symbols of a table that no library has.
-template <class Table>
-std::vector<std::string> resolve_all(const LibrarySet& libraries, Table& table) {
-  std::vector<std::string> missing;
-  table.each([&](const char* symbol, auto& function) {
-    resolve(libraries, symbol, function);
-    if (!function) missing.emplace_back(symbol);
-  });
-  return missing;
-}
-
 // The first of the libraries that is there and has every symbol of the table.
 template <class Table>
 LibrarySet open_table(const SearchPath& search, std::initializer_list<const char*> names, Table& table) {
@@ -42,7 +26,7 @@ LibrarySet open_table(const SearchPath& search, std::initializer_list<const char
       problems.push_back(libraries.problems().back());
       continue;
     }
-    const std::vector<std::string> missing = resolve_all(libraries, table);
+    const std::vector<std::string> missing = libraries.find_all(table);
     if (missing.empty()) return libraries;
     problems.push_back(libraries.opened().back() + " lacks " + join(missing, ", "));
   }
@@ -94,8 +78,8 @@ CannLibrary open_cann(const SearchPath& search) {
   const LibrarySet operators = open_operators(search);
   cann.operators_from = join(operators.opened(), ", ");
   cann.operators.each([&](auto& operation) {
-    resolve(operators, operation.name + std::string("GetWorkspaceSize"), operation.prepare);
-    resolve(operators, operation.name, operation.run);
+    operators.find(operation.name + std::string("GetWorkspaceSize"), operation.prepare);
+    operators.find(std::string(operation.name), operation.run);
   });
 
   if (void* const name = runtime.find("ascend_sim_name")) cann.simulator = reinterpret_cast<const char* (*)()>(name)();

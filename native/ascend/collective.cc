@@ -17,12 +17,7 @@ const cann::Collectives* hccl() {
     if (!libraries.open("libhccl.so")) return nullptr;
     libraries.open("libhcomm.so");
     auto table = std::make_unique<cann::Collectives>();
-    bool complete = true;
-    table->each([&]<class Function>(const char* symbol, Function*& function) {
-      function = reinterpret_cast<Function*>(libraries.find(symbol));
-      complete = complete && function;
-    });
-    return complete ? std::move(table) : nullptr;
+    return libraries.find_all(*table).empty() ? std::move(table) : nullptr;
   }();
   return functions.get();
 }
@@ -48,7 +43,7 @@ std::unique_ptr<Collective> HcclCollective::connect(Npu& device, Collective& hos
 }
 
 HcclCollective::HcclCollective(Npu& device, const cann::Collectives& functions, const Collective& host)
-    : DeviceCollective(host), device_(device), functions_(functions), nothing_(device) {}
+    : Collective(host.rank(), host.size(), host.timeout()), device_(device), functions_(functions) {}
 
 HcclCollective::~HcclCollective() {
   device_.bind();

@@ -6,11 +6,11 @@
 
 #include "ascend/cann/collectives.h"
 #include "ascend/npu.h"
-#include "core/ranks/device_collective.h"
+#include "core/collective.h"
 
 namespace moe::ascend {
 
-class HcclCollective final : public DeviceCollective {
+class HcclCollective final : public Collective {
  public:
   // Every rank of `host` calls it at once. Null, on every rank, where a rank has no HCCL. Throws as `wait` does.
   static std::unique_ptr<Collective> connect(Npu& device, Collective& host);
@@ -36,7 +36,7 @@ class HcclCollective final : public DeviceCollective {
   Npu& device_;
   const cann::Collectives& functions_;
   cann::Communicator communicator_ = nullptr;
-  DeviceScratch nothing_;  // a buffer of no rows has no memory of its own, and HCCL wants some
+  DeviceScratch nothing_{device_};  // a buffer of no rows has no memory of its own, and HCCL wants some
   uint64_t last_ = 0;
   std::map<uint64_t, std::unique_ptr<Counts>> under_way_;
 };

@@ -3,9 +3,15 @@
 #include "ascend/acl_op.h"
 #include "ascend/stages.h"
 #include "ascend/transfer.h"
-#include "core/device.h"
+#include "core/plugin.h"
 
 namespace moe::ascend {
+
+// Why no NPU can be used here, in one line; empty where one can.
+std::string why_unavailable();
+
+// The NPUs of this machine. None is opened for it, so how much memory they have is not known.
+std::vector<DeviceInfo> device_infos();
 
 // What a chip can.
 const Capabilities& capabilities_of(const SocProfile& profile);

@@ -1,25 +1,8 @@
 #include "ascend/experts.h"
 
 namespace moe::ascend {
-namespace {
 
 using cann::DataType;
-
-}  // namespace
-
-ExpertStage::ExpertStage(Npu& device, OperatorQueue& queue)
-    : device_(device),
-      operators_(device.cann().operators),
-      queue_(queue),
-      activation_(device, queue),
-      narrowed_(device),
-      padded_(device),
-      up_(device),
-      activated_(device),
-      down_(device),
-      stripped_(device),
-      quantized_(device),
-      scales_(device) {}
 
 Array ExpertStage::narrow(const AscendExperts& experts, Matrix hidden) {
   const Dims dims{hidden.rows, hidden.cols};
@@ -80,14 +63,15 @@ void ExpertStage::multiply(const Projections& projections, const Array& x, const
   const std::optional<Array> scale = int8_rows ? projections.scale() : none;
   const std::optional<Array> weight_scale = int8_rows ? none : projections.scale();
   const std::optional<Array> weight_offset = int8_rows ? none : projections.offset();
+  const auto run = [&](const auto& operation, const auto&... rest) {
+    queue_.run(operation, in, projections.weight(), projections.bias(), scale, nullptr, weight_scale, weight_offset,
+               per_token, counts, nullptr, nullptr, nullptr, cann::kOneOutput, cann::kSplitRows,
+               cann::ExpertCounts::kCount, cann::kNoActivation, rest...);
+  };
   if (operators_.grouped_matmul_v5)
-    queue_.run(operators_.grouped_matmul_v5, in, projections.weight(), projections.bias(), scale, nullptr, weight_scale,
-               weight_offset, per_token, counts, nullptr, nullptr, nullptr, cann::kOneOutput, cann::kSplitRows,
-               cann::ExpertCounts::kCount, cann::kNoActivation, nullptr, out, nullptr, nullptr);
+    run(operators_.grouped_matmul_v5, nullptr, out, nullptr, nullptr);
   else
-    queue_.run(operators_.grouped_matmul_v4, in, projections.weight(), projections.bias(), scale, nullptr, weight_scale,
-               weight_offset, per_token, counts, nullptr, nullptr, nullptr, cann::kOneOutput, cann::kSplitRows,
-               cann::ExpertCounts::kCount, cann::kNoActivation, out, nullptr, nullptr);
+    run(operators_.grouped_matmul_v4, out, nullptr, nullptr);
 }
 
 ExpertStage::Quantized ExpertStage::quantize(const Array& x) {

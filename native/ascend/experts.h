@@ -7,7 +7,8 @@ namespace moe::ascend {
 
 class ExpertStage {
  public:
-  ExpertStage(Npu& device, OperatorQueue& queue);
+  ExpertStage(Npu& device, OperatorQueue& queue)
+      : device_(device), operators_(device.cann().operators), queue_(queue) {}
 
   // hidden [tokens, H] as the layer's experts take it: in their type, H padded. Valid until the next call.
   Array narrow(const AscendExperts& experts, Matrix hidden);
@@ -34,8 +35,9 @@ class ExpertStage {
   Npu& device_;
   const cann::Operators& operators_;
   OperatorQueue& queue_;
-  ActivationStage activation_;
-  DeviceScratch narrowed_, padded_, up_, activated_, down_, stripped_, quantized_, scales_;
+  ActivationStage activation_{device_, queue_};
+  DeviceScratch narrowed_{device_}, padded_{device_}, up_{device_}, activated_{device_}, down_{device_};
+  DeviceScratch stripped_{device_}, quantized_{device_}, scales_{device_};
 };
 
 }  // namespace moe::ascend

@@ -1,5 +1,3 @@
-#include "ascend/info.h"
-
 #include "ascend/cann_library.h"
 #include "ascend/device.h"
 #include "ascend/soc.h"

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "ascend/pinned_pool.h"
+#include "ascend/transfer.h"
 #include "core/error.h"
 #include "core/host/host_executor.h"
 #include "core/weights/read_weights.h"
@@ -22,54 +22,31 @@ bool has_down_bias(std::span<const ExpertWeights> experts) {
 }
 
 // Packs one expert while the one before it travels.
-class Packer {
- public:
-  Packer(Npu& device, const AscendExperts& experts, int64_t total, Progress progress, const std::stop_token& stop)
-      : device_(device),
-        executor_(experts.spec.threads),
-        pool_(device),
-        total_(total),
-        progress_(progress),
-        stop_(stop),
-        bytes_(bytes_of(experts)),
-        buffers_{pool_.take_as<std::byte>(bytes_), pool_.take_as<std::byte>(bytes_)} {}
-
-  void pack(AscendExperts& experts, std::span<const ExpertWeights> host) {
-    for (size_t index = 0; index < host.size(); ++index) {
-      if (stop_.stop_requested()) throw Error(ErrorCode::kAborted, "Loading the weights was aborted");
-      const ExpertWeights& from = host[index];
-      std::byte* at = buffers_[done_ % 2];
-      const WeightMatrix* const gate = from.gate ? &from.gate : nullptr;
-      at = pack(experts.up, index, {gate, &from.up, &from.gate_bias, &from.up_bias}, at);
-      pack(experts.down, index, {nullptr, &from.down, nullptr, &from.down_bias}, at);
-      if (++done_ % 2 == 0) device_.wait();  // both buffers are free again
-      progress_(done_, total_);
-    }
+void pack_experts(Npu& npu, AscendExperts& experts, std::span<const ExpertWeights> host, Progress progress,
+                  const std::stop_token& stop) {
+  HostExecutor executor(experts.spec.threads);
+  PinnedPool pool(npu);
+  const size_t bytes =
+      experts.up.matrix_bytes() + experts.up.vector_bytes() + experts.down.matrix_bytes() + experts.down.vector_bytes();
+  std::byte* const buffers[] = {pool.take_as<std::byte>(bytes), pool.take_as<std::byte>(bytes)};
+  const auto count = static_cast<int64_t>(host.size());
+  for (int64_t index = 0; index < count; ++index) {
+    if (stop.stop_requested()) throw Error(ErrorCode::kAborted, "Loading the weights was aborted");
+    const ExpertWeights& from = host[index];
+    std::byte* at = buffers[index % 2];
+    const auto pack = [&](Projections& to, const Projections::Expert& expert) {
+      std::byte* const vectors = at + to.matrix_bytes();
+      to.pack(expert, executor, at, vectors);
+      to.place(index, at, vectors);
+      at = vectors + to.vector_bytes();
+    };
+    pack(experts.up, {from.gate ? &from.gate : nullptr, &from.up, &from.gate_bias, &from.up_bias});
+    pack(experts.down, {nullptr, &from.down, nullptr, &from.down_bias});
+    if (index % 2 == 1) npu.wait();  // both buffers are free again
+    progress(index + 1, count);
   }
-
-  static size_t bytes_of(const AscendExperts& experts) {
-    return experts.up.matrix_bytes() + experts.up.vector_bytes() + experts.down.matrix_bytes() +
-           experts.down.vector_bytes();
-  }
-
- private:
-  // Returns where the next one goes.
-  std::byte* pack(Projections& to, size_t index, const Projections::Expert& from, std::byte* at) {
-    std::byte* const vectors = at + to.matrix_bytes();
-    to.pack(from, executor_, at, vectors);
-    to.place(static_cast<int64_t>(index), at, vectors);
-    return vectors + to.vector_bytes();
-  }
-
-  Npu& device_;
-  HostExecutor executor_;
-  PinnedPool pool_;
-  int64_t done_ = 0, total_;
-  Progress progress_;
-  const std::stop_token& stop_;
-  size_t bytes_;
-  std::byte* buffers_[2];
-};
+  npu.wait();
+}
 
 ExpertTypes types_for(const LayerSpec& spec, std::span<const ExpertWeights> host, const SocProfile& profile) {
   if (spec.int8_activations && (has_up_bias(host) || has_down_bias(host)))
@@ -81,7 +58,7 @@ ExpertTypes types_for(const LayerSpec& spec, std::span<const ExpertWeights> host
 
 // Copies the router to the device where products of float32 are to be had there.
 void place(RouterWeights& weights, Npu& npu, PinnedPool& pool) {
-  if (npu.profile().float32_products) weights.place(npu, static_cast<float*>(pool.take(weights.bytes())));
+  if (npu.profile().float32_products) weights.place(pool);
 }
 
 }  // namespace
@@ -99,9 +76,7 @@ AscendExperts::AscendExperts(Npu& npu, const LayerSpec& layer_spec, std::span<co
       narrowing(npu) {
   if (gate_weights) gate.emplace(npu, gate_weights, WeightVector{});
   place_small_weights(npu);
-  Packer packer(npu, *this, static_cast<int64_t>(host.size()), progress, stop);
-  packer.pack(*this, host);
-  npu.wait();
+  pack_experts(npu, *this, host, progress, stop);
 }
 
 void AscendExperts::place_small_weights(Npu& npu) {
@@ -109,12 +84,10 @@ void AscendExperts::place_small_weights(Npu& npu) {
   if (gate) place(*gate, npu, pool);
   if (padded_hidden != spec.hidden_size) {
     // Columns beyond H may hold anything finite, for the weights they meet are 0: here, column 0 again.
-    const size_t bytes = padded_hidden * sizeof(int64_t);
-    auto* const numbers = static_cast<int64_t*>(pool.take(bytes));
-    std::iota(numbers, numbers + spec.hidden_size, 0);
-    std::fill(numbers + spec.hidden_size, numbers + padded_hidden, 0);
-    npu.copy_to_device(widening.reserve_bytes(bytes), numbers, bytes);
-    npu.copy_to_device(narrowing.reserve_bytes(bytes), numbers, spec.hidden_size * sizeof(int64_t));
+    std::vector<int64_t> numbers(padded_hidden, 0);
+    std::iota(numbers.begin(), numbers.begin() + spec.hidden_size, 0);
+    pool.send<int64_t>(numbers, widening);
+    pool.send<int64_t>(std::span(numbers).first(spec.hidden_size), narrowing);
   }
   npu.wait();
 }
@@ -128,12 +101,7 @@ AscendRouter::AscendRouter(Npu& npu, const LayerSpec& layer_spec, const LayerWei
   choose.emplace(spec.moe, correction_bias);
   PinnedPool pool(npu);
   place(*matrix, npu, pool);
-  if (gating.method == GatingMethod::kScores && !correction_bias.empty()) {
-    const size_t bytes = correction_bias.size() * sizeof(float);
-    auto* const pinned = static_cast<float*>(pool.take(bytes));
-    std::copy(correction_bias.begin(), correction_bias.end(), pinned);
-    npu.copy_to_device(device_correction_bias.reserve_bytes(bytes), pinned, bytes);
-  }
+  if (gating.method == GatingMethod::kScores) pool.send<float>(correction_bias, device_correction_bias);
   npu.wait();
 }
 

@@ -23,7 +23,6 @@ class AscendExperts final : public PreparedExperts {
                 Progress progress, const std::stop_token& stop);
 
   size_t weight_bytes() const override { return up.bytes() + down.bytes() + (gate ? gate->bytes() : 0); }
-  std::vector<PackedPart> packed_parts() const override { return {}; }
 
   LayerSpec spec;
   ExpertTypes types;
@@ -44,7 +43,6 @@ class AscendRouter final : public PreparedRouter {
   AscendRouter(Npu& npu, const LayerSpec& spec, const LayerWeights& host);
 
   size_t weight_bytes() const override { return matrix ? matrix->bytes() : 0; }
-  std::vector<PackedPart> packed_parts() const override { return {}; }
   std::vector<std::string> notes() const override;
 
   LayerSpec spec;

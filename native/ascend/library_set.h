@@ -30,6 +30,20 @@ class LibrarySet {
 
   // Null where no library has it.
   void* find(const char* symbol) const;
+  template <class Function>
+  void find(const std::string& symbol, Function*& function) const {
+    function = reinterpret_cast<Function*>(find(symbol.c_str()));
+  }
+  // Finds every function of a table; the symbols that no library has.
+  template <class Table>
+  std::vector<std::string> find_all(Table& table) const {
+    std::vector<std::string> missing;
+    table.each([&](const char* symbol, auto& function) {
+      find(std::string(symbol), function);
+      if (!function) missing.emplace_back(symbol);
+    });
+    return missing;
+  }
 
   const std::vector<std::string>& opened() const { return opened_; }      // paths
   const std::vector<std::string>& problems() const { return problems_; }  // one for each that could not be opened

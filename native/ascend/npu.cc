@@ -81,10 +81,6 @@ void Npu::copy_to_host(void* pinned, const void* device, size_t bytes) {
   copy(pinned, device, bytes, cann::MemcpyKind::kDeviceToHost);
 }
 
-void Npu::copy_on_device(void* to, const void* from, size_t bytes) {
-  copy(to, from, bytes, cann::MemcpyKind::kDeviceToDevice);
-}
-
 void Npu::copy(void* to, const void* from, size_t bytes, cann::MemcpyKind kind) {
   if (bytes == 0) return;
   mark_busy();

@@ -34,7 +34,6 @@ class Npu {
   // `pinned` must stay as it is until `wait`.
   void copy_to_device(void* device, const void* pinned, size_t bytes);
   void copy_to_host(void* pinned, const void* device, size_t bytes);
-  void copy_on_device(void* to, const void* from, size_t bytes);
   void clear(void* device, size_t bytes);
   void wait();
   // As `wait`, after an error: whatever comes of it.

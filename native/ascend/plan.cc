@@ -11,16 +11,6 @@ constexpr int64_t kAllRows = 0, kNoCapacity = 0, kDropless = 0, kCount = 2, kNot
 
 }  // namespace
 
-DeviceSort::DeviceSort(Npu& device, OperatorQueue& queue)
-    : operators_(device.cann().operators),
-      queue_(queue),
-      rows_(device),
-      row_of_slot_(device),
-      counts_(device),
-      load_(device),
-      before_capacity_(device),
-      scales_(device) {}
-
 SortedRows DeviceSort::run(const Array& x, const Array& chosen, int64_t num_experts, int32_t* row_of_slot,
                            uint32_t* expert_load) {
   const int64_t slots = chosen.dims.product(), columns = x.dims.values[1];

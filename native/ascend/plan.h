@@ -20,16 +20,18 @@ struct SortedRows {
 
 class DeviceSort {
  public:
-  DeviceSort(Npu& device, OperatorQueue& queue);
+  DeviceSort(Npu& device, OperatorQueue& queue) : device_(device), operators_(device.cann().operators), queue_(queue) {}
 
   // x [T, columns], chosen int32 [T, K], each from 0 to E - 1. row_of_slot: [T * K] and expert_load: [E],
   // each null where nobody asks. What is returned is valid until the next call.
   SortedRows run(const Array& x, const Array& chosen, int64_t num_experts, int32_t* row_of_slot, uint32_t* expert_load);
 
  private:
+  Npu& device_;
   const cann::Operators& operators_;
   OperatorQueue& queue_;
-  DeviceScratch rows_, row_of_slot_, counts_, load_, before_capacity_, scales_;
+  DeviceScratch rows_{device_}, row_of_slot_{device_}, counts_{device_}, load_{device_}, before_capacity_{device_};
+  DeviceScratch scales_{device_};
 };
 
 // Slots sorted on the host, and what operators need of that.

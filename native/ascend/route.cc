@@ -54,9 +54,6 @@ void AscendRouting::complete() {
   if (pending_load) stage->count_load(*this);
 }
 
-RouteStage::RouteStage(Npu& npu, OperatorQueue& queue, HostLink& link, DeviceSort& sort)
-    : npu_(npu), queue_(queue), link_(link), sort_(sort), logits_(npu), biased_(npu), gating_(npu) {}
-
 std::unique_ptr<AscendRouting> RouteStage::route(const AscendRouter& router, const Tokens& tokens,
                                                  const RoutingArrays& out) {
   auto routing = std::make_unique<AscendRouting>(out, tokens.hidden.rows, router.spec.moe);

@@ -28,7 +28,8 @@ class AscendRouting final : public Routing {
 
 class RouteStage {
  public:
-  RouteStage(Npu& npu, OperatorQueue& queue, HostLink& link, DeviceSort& sort);
+  RouteStage(Npu& npu, OperatorQueue& queue, HostLink& link, DeviceSort& sort)
+      : npu_(npu), queue_(queue), link_(link), sort_(sort) {}
 
   std::unique_ptr<AscendRouting> route(const AscendRouter& router, const Tokens& tokens, const RoutingArrays& out);
   void count_load(const AscendRouting& routing);
@@ -47,7 +48,7 @@ class RouteStage {
   OperatorQueue& queue_;
   HostLink& link_;
   DeviceSort& sort_;
-  DeviceScratch logits_, biased_, gating_;
+  DeviceScratch logits_{npu_}, biased_{npu_}, gating_{npu_};
 
   std::vector<float> host_logits_, host_weights_;
   std::vector<int32_t> host_experts_;

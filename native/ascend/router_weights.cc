@@ -25,14 +25,9 @@ RouterWeights::RouterWeights(Npu& device, const WeightMatrix& weights, const Wei
   }
 }
 
-void RouterWeights::place(Npu& device, float* pinned) {
-  const auto send = [&](const std::vector<float>& values, DeviceScratch& to, float* from) {
-    if (values.empty()) return;
-    std::copy(values.begin(), values.end(), from);
-    device.copy_to_device(to.reserve<float>(values.size()), from, values.size() * sizeof(float));
-  };
-  send(host, matrix, pinned);
-  send(host_bias, bias, pinned + host.size());
+void RouterWeights::place(PinnedPool& pool) {
+  pool.send<float>(host, matrix);
+  pool.send<float>(host_bias, bias);
 }
 
 void RouterWeights::multiply(const float* hidden, int64_t tokens, Executor& executor, float* logits) const {

@@ -3,18 +3,18 @@
 #include <cstdint>
 #include <vector>
 
-#include "ascend/npu.h"
+#include "ascend/transfer.h"
 #include "core/host/executor.h"
 #include "core/tensor.h"
 
 namespace moe::ascend {
 
 struct RouterWeights {
-  // Reads the weights to the host; `place` copies them to the device, through `pinned` memory of `bytes()` that must
-  // stay until the device has waited.
+  // Reads the weights to the host; `place` copies them to the device, through memory that must stay until it has
+  // waited.
   RouterWeights(Npu& device, const WeightMatrix& weights, const WeightVector& bias);
   size_t bytes() const { return (host.size() + host_bias.size()) * sizeof(float); }
-  void place(Npu& device, float* pinned);
+  void place(PinnedPool& pool);
 
   // logits [tokens, columns] of hidden [tokens, H], on the host, in the order of inputs.
   void multiply(const float* hidden, int64_t tokens, Executor& executor, float* logits) const;

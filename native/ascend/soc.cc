@@ -13,12 +13,11 @@ constexpr SocProfile kA2{.family = "Atlas A2 (910B)",
                          .gating = true,
                          .blocked_weights = false,
                          .column_multiple = 1};
-constexpr SocProfile kA3{.family = "Atlas A3 (910_93)",
-                         .bfloat16 = true,
-                         .float32_products = true,
-                         .gating = true,
-                         .blocked_weights = false,
-                         .column_multiple = 1};
+constexpr SocProfile kA3 = [] {
+  SocProfile profile = kA2;
+  profile.family = "Atlas A3 (910_93)";
+  return profile;
+}();
 constexpr SocProfile k310P{.family = "Atlas inference (310P)",
                            .bfloat16 = false,
                            .float32_products = false,

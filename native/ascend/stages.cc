@@ -42,19 +42,7 @@ Array as_array(Matrix matrix) { return array_of(matrix.data, DataType::kFloat32,
 }  // namespace
 
 AscendStages::AscendStages(Npu& npu, OperatorQueue& queue, HostLink& link)
-    : npu_(npu),
-      queue_(queue),
-      link_(link),
-      sort_(npu, queue),
-      route_(npu, queue, link, sort_),
-      experts_(npu, queue),
-      gathered_(npu),
-      counts_(npu),
-      ungated_(npu),
-      gates_(npu),
-      padded_(npu),
-      sums_(npu),
-      workspace_bytes_(workspace_bytes()) {}
+    : npu_(npu), queue_(queue), link_(link), workspace_bytes_(workspace_bytes()) {}
 
 std::unique_ptr<PreparedRouter> AscendStages::prepare_router(const LayerSpec& spec, const LayerWeights& host) {
   npu_.bind();

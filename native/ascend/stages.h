@@ -13,7 +13,6 @@ class AscendStages final : public MoeStages {
  public:
   AscendStages(Npu& npu, OperatorQueue& queue, HostLink& link);
 
-  std::string packed_layout(const LayerSpec&) const override { return {}; }
   std::unique_ptr<PreparedRouter> prepare_router(const LayerSpec& spec, const LayerWeights& host) override;
   std::unique_ptr<PreparedExperts> prepare_experts(const LayerSpec& spec, const LayerWeights& host, Progress progress,
                                                    const std::stop_token& stop) override;
@@ -29,7 +28,6 @@ class AscendStages final : public MoeStages {
                   const std::stop_token& stop) override;
   void combine(const PreparedExperts& experts, Matrix rows, const Routing& routing, const Plan& plan, Matrix shared,
                Matrix out) override;
-  ColumnStages* columns() override { return nullptr; }
 
  private:
   // Rows that fit the workspace at a time.
@@ -46,11 +44,11 @@ class AscendStages final : public MoeStages {
   Npu& npu_;
   OperatorQueue& queue_;
   HostLink& link_;
-  DeviceSort sort_;
-  RouteStage route_;
-  ExpertStage experts_;
+  DeviceSort sort_{npu_, queue_};
+  RouteStage route_{npu_, queue_, link_, sort_};
+  ExpertStage experts_{npu_, queue_};
   Pool<HostPlan> plans_;
-  DeviceScratch gathered_, counts_, ungated_, gates_, padded_, sums_;
+  DeviceScratch gathered_{npu_}, counts_{npu_}, ungated_{npu_}, gates_{npu_}, padded_{npu_}, sums_{npu_};
   size_t workspace_bytes_;
 };
 

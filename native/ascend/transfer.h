@@ -1,14 +1,52 @@
 // What travels between the host and the device, through pinned memory: nothing waits but `read` and `finish`.
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "ascend/npu.h"
-#include "ascend/pinned_pool.h"
 
 namespace moe::ascend {
+
+// Host memory that asynchronous copies may use, given out until the stream has passed them all.
+class PinnedPool {
+ public:
+  explicit PinnedPool(Npu& device) : device_(device) {}
+  ~PinnedPool() { release(); }
+  PinnedPool(const PinnedPool&) = delete;
+  PinnedPool& operator=(const PinnedPool&) = delete;
+
+  // Uninitialised, 64-byte aligned, valid until `reset`. Throws kOutOfMemory.
+  void* take(size_t bytes);
+  template <class T>
+  T* take_as(size_t count) {
+    return static_cast<T*>(take(count * sizeof(T)));
+  }
+  // Copies the values to the device, through memory that was taken for it.
+  template <class T>
+  void send(std::span<const T> values, DeviceScratch& to) {
+    if (values.empty()) return;
+    T* const pinned = take_as<T>(values.size());
+    std::ranges::copy(values, pinned);
+    device_.copy_to_device(to.reserve<T>(values.size()), pinned, values.size_bytes());
+  }
+  // All that was given out is free again. What took several blocks will stand in one: a steady state allocates nothing.
+  void reset();
+  // Waits for copies that may still use the memory.
+  void release() noexcept;
+
+ private:
+  struct Block {
+    std::byte* memory;
+    size_t bytes, used;
+  };
+
+  Npu& device_;
+  std::vector<Block> blocks_;
+  size_t next_bytes_ = 0;  // at least this much in the next block
+};
 
 class HostLink {
  public:

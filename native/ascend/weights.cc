@@ -65,11 +65,7 @@ Projections::Projections(Npu& device, const ExpertTypes& types, int64_t experts,
       half_(round_up(out, types.column_multiple)),
       columns_(gated ? 2 * half_ : half_),
       biased_(biased),
-      scaled_(types.weight == DataType::kInt8),
-      matrices_(device),
-      biases_(device),
-      scales_(device),
-      offsets_(device) {
+      scaled_(types.weight == DataType::kInt8) {
   if (experts_ > kMostExperts)
     refuse_size("at most " + std::to_string(kMostExperts) + " experts on one device", experts_);
   const std::string features = "at most " + std::to_string(kMostFeatures);

@@ -65,7 +65,7 @@ class Projections {
   ExpertTypes types_;
   int64_t experts_, in_, half_, columns_;
   bool biased_, scaled_;
-  DeviceScratch matrices_, biases_, scales_, offsets_;
+  DeviceScratch matrices_{device_}, biases_{device_}, scales_{device_}, offsets_{device_};
 };
 
 }  // namespace moe::ascend

@@ -36,9 +36,9 @@ class Device {
   // Columns [first_column, first_column + part.cols) of `out` become those of `part`.
   virtual void place_columns(Matrix part, int64_t first_column, Matrix out) = 0;
 
-  // The device's own way between the ranks, for memory on the device; null where it has none. `host` moves host memory
-  // between the same ranks, is borrowed, and may be used meanwhile.
-  virtual std::unique_ptr<Collective> connect(Collective& host) = 0;
+  // The device's own way between the ranks, for memory on the device; null where it has none. What it is given moves
+  // host memory between the same ranks, is borrowed, and may be used meanwhile.
+  virtual std::unique_ptr<Collective> connect(Collective&) { return nullptr; }
 
   // The only call that waits. Failures of earlier work surface here at the latest.
   virtual void synchronize() = 0;

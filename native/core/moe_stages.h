@@ -71,13 +71,13 @@ class Prepared {
   virtual ~Prepared() = default;
   virtual size_t weight_bytes() const = 0;  // what they occupy on the device
   // All of them, in host memory, to be written down and prepared again. Empty where a device cannot, or has a part.
-  virtual std::vector<PackedPart> packed_parts() const = 0;
+  virtual std::vector<PackedPart> packed_parts() const { return {}; }
 };
 
 class PreparedRouter : public Prepared {
  public:
   // Sentences for the user about how the device routes, where it is not as one would expect.
-  virtual std::vector<std::string> notes() const = 0;
+  virtual std::vector<std::string> notes() const { return {}; }
 };
 
 class PreparedExperts : public Prepared {};
@@ -103,7 +103,7 @@ class MoeStages {
   virtual ~MoeStages() = default;
 
   // How `prepare_*` lay a layer out: packed weights must say the same. Empty where a device takes none.
-  virtual std::string packed_layout(const LayerSpec& spec) const = 0;
+  virtual std::string packed_layout(const LayerSpec&) const { return {}; }
 
   // Pack weights, or take packed ones as they are. `host` is read until this returns and not after. Experts are those
   // of host.experts, which may be some of the layer's, or the always-on one.
@@ -131,7 +131,7 @@ class MoeStages {
                        Matrix shared, Matrix out) = 0;
 
   // Null where a device holds whole experts only.
-  virtual ColumnStages* columns() = 0;
+  virtual ColumnStages* columns() { return nullptr; }
 };
 
 }  // namespace moe

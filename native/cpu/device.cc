@@ -6,7 +6,6 @@
 #include "core/error.h"
 #include "core/host/usable_cpus.h"
 #include "cpu/grain.h"
-#include "cpu/info.h"
 #include "cpu/kernels.h"
 
 namespace moe::cpu {

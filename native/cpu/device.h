@@ -23,13 +23,15 @@ class CpuDevice final : public Device {
   void download(void* host, const void* device, size_t bytes) override;
   void gather(Matrix in, std::span<const int32_t> index, Matrix out) override;
   void place_columns(Matrix part, int64_t first_column, Matrix out) override;
-  std::unique_ptr<Collective> connect(Collective&) override { return nullptr; }
   void synchronize() override {}
 
  private:
   ThreadPool pool_;
   CpuStages stages_;
 };
+
+// What the CPU calls itself and what it offers. Throws kDeviceUnavailable when MOE_CPU_ISA names a set the CPU lacks.
+DeviceInfo device_info();
 
 const Plugin& plugin();
 

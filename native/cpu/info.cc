@@ -1,5 +1,3 @@
-#include "cpu/info.h"
-
 #include <unistd.h>
 
 #include <fstream>

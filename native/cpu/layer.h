@@ -44,7 +44,6 @@ class CpuRouter final : public PreparedRouter {
 
   size_t weight_bytes() const override { return matrix ? matrix->bytes() : 0; }
   std::vector<PackedPart> packed_parts() const override;
-  std::vector<std::string> notes() const override { return {}; }
 
   MoEConfig moe;
   int32_t threads;

@@ -1,7 +1,9 @@
 #include "cuda/check.h"
 
 namespace moe::cuda {
+namespace {
 
+// True where every later call of the process will fail, too.
 bool is_sticky(cudaError_t status) {
   switch (status) {
     case cudaErrorIllegalAddress:
@@ -23,6 +25,8 @@ bool is_sticky(cudaError_t status) {
       return false;
   }
 }
+
+}  // namespace
 
 void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;

@@ -12,7 +12,31 @@ namespace moe::cuda {
 // repairs; kDevice otherwise. `what` names the call, or the kernel.
 void check(cudaError_t status, const char* what);
 
-// True where every later call of the process will fail, too.
-bool is_sticky(cudaError_t status);
+// A stream of the current device, and an event without times.
+class OwnStream {
+ public:
+  OwnStream() { check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags"); }
+  ~OwnStream() { cudaStreamDestroy(stream_); }
+  OwnStream(const OwnStream&) = delete;
+  OwnStream& operator=(const OwnStream&) = delete;
+  cudaStream_t get() const { return stream_; }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+class Event {
+ public:
+  explicit Event(unsigned flags = 0) {
+    check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming | flags), "cudaEventCreateWithFlags");
+  }
+  ~Event() { cudaEventDestroy(event_); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  cudaEvent_t get() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
 
 }  // namespace moe::cuda

@@ -8,7 +8,6 @@
 
 #include "core/error.h"
 #include "core/ranks/gather_from_all.h"
-#include "cuda/check.h"
 
 namespace moe::cuda {
 namespace {
@@ -24,10 +23,6 @@ struct Offer {
 };
 
 }  // namespace
-
-NcclCollective::Event::Event() {
-  cuda::check(cudaEventCreateWithFlags(&handle_, cudaEventDisableTiming), "cudaEventCreateWithFlags");
-}
 
 std::unique_ptr<Collective> NcclCollective::connect(cudaStream_t compute, std::function<void()> start_work,
                                                     Collective& host) {
@@ -46,13 +41,13 @@ std::unique_ptr<Collective> NcclCollective::connect(cudaStream_t compute, std::f
 
 NcclCollective::NcclCollective(const Nccl& nccl, cudaStream_t compute, std::function<void()> start_work,
                                Collective& host)
-    : DeviceCollective(host), nccl_(nccl), compute_(compute), start_work_(std::move(start_work)) {
-  cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
-}
+    : Collective(host.rank(), host.size(), host.timeout()),
+      nccl_(nccl),
+      compute_(compute),
+      start_work_(std::move(start_work)) {}
 
 NcclCollective::~NcclCollective() {
   if (communicator_) nccl_.destroy(communicator_);
-  cudaStreamDestroy(stream_);
 }
 
 void NcclCollective::check(int status, const char* call) const {
@@ -88,21 +83,22 @@ uint64_t NcclCollective::start(const void* send, std::span<const Transfer> sends
   expect_no_error();
   start_work_();
   cuda::check(cudaEventRecord(ready_.get(), compute_), "cudaEventRecord");
-  cuda::check(cudaStreamWaitEvent(stream_, ready_.get(), 0), "cudaStreamWaitEvent");
+  cuda::check(cudaStreamWaitEvent(stream_.get(), ready_.get(), 0), "cudaStreamWaitEvent");
   check(nccl_.group_start(), "ncclGroupStart");
   for (const Transfer& to : sends)
-    check(nccl_.send(static_cast<const char*>(send) + to.offset, to.bytes, kNcclInt8, to.rank, communicator_, stream_),
+    check(nccl_.send(static_cast<const char*>(send) + to.offset, to.bytes, kNcclInt8, to.rank, communicator_,
+                     stream_.get()),
           "ncclSend");
   for (const Transfer& from : receives)
     check(nccl_.receive(static_cast<char*>(receive) + from.offset, from.bytes, kNcclInt8, from.rank, communicator_,
-                        stream_),
+                        stream_.get()),
           "ncclRecv");
   if (const int status = nccl_.group_end(); status == kNcclInProgress)
     settle("ncclGroupEnd");
   else
     check(status, "ncclGroupEnd");
   auto& ended = under_way_[++last_] = std::make_unique<Event>();
-  cuda::check(cudaEventRecord(ended->get(), stream_), "cudaEventRecord");
+  cuda::check(cudaEventRecord(ended->get(), stream_.get()), "cudaEventRecord");
   return last_;
 }
 

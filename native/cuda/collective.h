@@ -4,12 +4,13 @@
 #include <map>
 #include <memory>
 
-#include "core/ranks/device_collective.h"
+#include "core/collective.h"
+#include "cuda/check.h"
 #include "cuda/nccl.h"
 
 namespace moe::cuda {
 
-class NcclCollective final : public DeviceCollective {
+class NcclCollective final : public Collective {
  public:
   // Work that an exchange depends on is put on `compute` by `start_work`, and is in order before it. Every rank of
   // `host` calls this at once. Null, on every rank, where a rank has no NCCL. Throws as `wait` does.
@@ -24,18 +25,6 @@ class NcclCollective final : public DeviceCollective {
   void abort() noexcept override;
 
  private:
-  class Event {
-   public:
-    Event();
-    ~Event() { cudaEventDestroy(handle_); }
-    Event(const Event&) = delete;
-    Event& operator=(const Event&) = delete;
-    cudaEvent_t get() const { return handle_; }
-
-   private:
-    cudaEvent_t handle_ = nullptr;
-  };
-
   NcclCollective(const Nccl& nccl, cudaStream_t compute, std::function<void()> start_work, Collective& host);
   void check(int status, const char* call) const;
   // Waits for a call that NCCL has begun.
@@ -46,7 +35,7 @@ class NcclCollective final : public DeviceCollective {
   cudaStream_t compute_;
   std::function<void()> start_work_;
   NcclCommunicator* communicator_ = nullptr;
-  cudaStream_t stream_ = nullptr;
+  OwnStream stream_;
   Event ready_;
   uint64_t last_ = 0;
   std::map<uint64_t, std::unique_ptr<Event>> under_way_;

@@ -5,10 +5,6 @@
 namespace moe::cuda {
 namespace {
 
-unsigned blocks_for(int64_t items, int64_t per_block) {
-  return static_cast<unsigned>((items + per_block - 1) / per_block);
-}
-
 // With so few tokens an expert has no more rows than one tile holds, and reading weights is what takes the time.
 bool is_few(int64_t tokens) { return tokens <= kFewShape.height; }
 bool is_several(int64_t tokens) { return tokens <= kSeveralShape.height; }

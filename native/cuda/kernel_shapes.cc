@@ -1,6 +1,5 @@
 #include "cuda/kernel_shapes.h"
 
-#include "core/error.h"
 #include "cuda/weights.h"
 
 namespace moe::cuda {
@@ -12,30 +11,16 @@ struct TypeKernels {
 
 const TypeKernels& kernels_of(WeightType type) {
 #define MOE_CUDA_TYPE(name)                                                                         \
-  static const TypeKernels name {                                                                   \
+  {                                                                                                 \
     {kernels::moe_up_few_##name, kernels::moe_up_several_##name, kernels::moe_up_tile_##name}, {    \
       kernels::moe_down_few_##name, kernels::moe_down_several_##name, kernels::moe_down_tile_##name \
     }                                                                                               \
   }
-  MOE_CUDA_TYPE(float32);
-  MOE_CUDA_TYPE(bfloat16);
-  MOE_CUDA_TYPE(float16);
-  MOE_CUDA_TYPE(int8);
-  MOE_CUDA_TYPE(int4);
+  // In the order of WeightType.
+  static const TypeKernels all[] = {MOE_CUDA_TYPE(float32), MOE_CUDA_TYPE(bfloat16), MOE_CUDA_TYPE(float16),
+                                    MOE_CUDA_TYPE(int8), MOE_CUDA_TYPE(int4)};
 #undef MOE_CUDA_TYPE
-  switch (type) {
-    case WeightType::kFloat32:
-      return float32;
-    case WeightType::kBFloat16:
-      return bfloat16;
-    case WeightType::kFloat16:
-      return float16;
-    case WeightType::kInt8:
-      return int8;
-    case WeightType::kInt4:
-      return int4;
-  }
-  throw Error(ErrorCode::kInternal, "Expected a known weight type");
+  return all[static_cast<size_t>(type)];
 }
 
 }  // namespace

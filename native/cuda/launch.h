@@ -43,8 +43,10 @@ struct LaunchShape {
   size_t shared_bytes = 0;  // dynamic
 };
 
-// Puts one kernel into the stream. `task` is read before this returns.
-void launch(const KernelEntry& kernel, const LaunchShape& shape, const void* task, cudaStream_t stream);
+// How many blocks of so many items there are.
+inline unsigned blocks_for(int64_t items, int64_t per_block) {
+  return static_cast<unsigned>((items + per_block - 1) / per_block);
+}
 
 }  // namespace moe::cuda
 

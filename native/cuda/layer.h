@@ -30,7 +30,6 @@ class CudaExperts final : public PreparedExperts {
               Progress progress, const std::stop_token& stop);
 
   size_t weight_bytes() const override { return up.bytes() + down.bytes() + gate.bytes(); }
-  std::vector<PackedPart> packed_parts() const override { return {}; }
 
   WeightType type;
   Activation activation;
@@ -44,8 +43,6 @@ class CudaRouter final : public PreparedRouter {
   CudaRouter(const LayerSpec& spec, const LayerWeights& host, Staging& staging);
 
   size_t weight_bytes() const override { return matrix.bytes() + bias.bytes() + correction_bias.bytes(); }
-  std::vector<PackedPart> packed_parts() const override { return {}; }
-  std::vector<std::string> notes() const override { return {}; }
 
   MoEConfig moe;
   int32_t hidden_size;

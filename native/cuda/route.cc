@@ -12,10 +12,6 @@ constexpr int64_t kFewTokens = 64;
 // From there on it is bound by its multiply-adds, and every multiprocessor has a large tile.
 constexpr int64_t kManyLogits = 64 * 64 * 128;
 
-unsigned blocks_for(int64_t items, int64_t per_block) {
-  return static_cast<unsigned>((items + per_block - 1) / per_block);
-}
-
 // Device memory, or null where there is none.
 template <class T>
 T* data_of(const DeviceMemory& memory) {

@@ -23,7 +23,6 @@ class CudaStages final : public MoeStages {
  public:
   CudaStages(Stream& stream, QueuedMemory& memory) : stream_(stream), memory_(memory), all_rows_(memory) {}
 
-  std::string packed_layout(const LayerSpec&) const override { return {}; }
   std::unique_ptr<PreparedRouter> prepare_router(const LayerSpec& spec, const LayerWeights& host) override;
   std::unique_ptr<PreparedExperts> prepare_experts(const LayerSpec& spec, const LayerWeights& host, Progress progress,
                                                    const std::stop_token& stop) override;
@@ -39,7 +38,6 @@ class CudaStages final : public MoeStages {
                   const std::stop_token& stop) override;
   void combine(const PreparedExperts& experts, Matrix rows, const Routing& routing, const Plan& plan, Matrix shared,
                Matrix out) override;
-  ColumnStages* columns() override { return nullptr; }
 
  private:
   std::unique_ptr<PreparedExperts> prepare(const LayerSpec& spec, std::span<const ExpertWeights> host,

@@ -19,14 +19,6 @@ int used_device(int index) {
 
 }  // namespace
 
-Stream::Handle::Handle() {
-  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
-}
-
-Stream::Event::Event() {
-  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync), "cudaEventCreateWithFlags");
-}
-
 Stream::Stream(int index) : index_(used_device(index)) {}
 
 Stream::~Stream() {
@@ -58,8 +50,8 @@ void Stream::download(void* host, const void* device, size_t bytes) {
 void Stream::finish() {
   start();
   if (most_tokens_ > kGraphTokens) {
-    check(cudaEventRecord(finished_.event, handle()), "cudaEventRecord");
-    check(cudaEventSynchronize(finished_.event), "cudaEventSynchronize");
+    check(cudaEventRecord(finished_.get(), handle()), "cudaEventRecord");
+    check(cudaEventSynchronize(finished_.get()), "cudaEventSynchronize");
   }
   most_tokens_ = 0;
   staging_.finish();

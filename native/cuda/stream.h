@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "cuda/check.h"
 #include "cuda/launch_queue.h"
 #include "cuda/transfer.h"
 
@@ -35,7 +36,7 @@ class Stream {
   void expect(int64_t tokens);
   LaunchQueue& queue() { return queue_; }
   Staging& staging() { return staging_; }
-  cudaStream_t handle() const { return handle_.stream; }
+  cudaStream_t handle() const { return handle_.get(); }
 
   // Starts what was added, without waiting.
   void start();
@@ -49,22 +50,11 @@ class Stream {
   void use() const;
   void forget();
 
-  struct Handle {
-    Handle();
-    ~Handle() { cudaStreamDestroy(stream); }
-    cudaStream_t stream = nullptr;
-  };
-  struct Event {
-    Event();
-    ~Event() { cudaEventDestroy(event); }
-    cudaEvent_t event = nullptr;
-  };
-
   int index_;
-  Handle handle_;
-  Event finished_;  // waiting for it sleeps
-  Staging staging_{handle_.stream};
-  LaunchQueue queue_{handle_.stream};
+  OwnStream handle_;
+  Event finished_{cudaEventBlockingSync};  // waiting for it sleeps
+  Staging staging_{handle_.get()};
+  LaunchQueue queue_{handle_.get()};
   int64_t most_tokens_ = 0;  // since the last finish
 };
 

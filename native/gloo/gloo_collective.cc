@@ -13,12 +13,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-size_t end_of(std::span<const Transfer> transfers) {
-  size_t end = 0;
-  for (const Transfer& transfer : transfers) end = std::max(end, transfer.offset + transfer.bytes);
-  return end;
-}
-
 std::string names_of(std::vector<int> ranks) {
   std::sort(ranks.begin(), ranks.end());
   ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
@@ -31,7 +25,9 @@ std::string names_of(std::vector<int> ranks) {
 
 GlooCollective::GlooCollective(std::shared_ptr<::gloo::transport::Device> device,
                                std::shared_ptr<::gloo::transport::Context> context, const TransportOptions& options)
-    : device_(std::move(device)), context_(std::move(context)), options_(options) {}
+    : Collective(options.rank, options.size, options.timeout),
+      device_(std::move(device)),
+      context_(std::move(context)) {}
 
 GlooCollective::~GlooCollective() { GlooCollective::abort(); }
 
@@ -86,8 +82,8 @@ void GlooCollective::finish(Exchange& exchange, std::chrono::milliseconds timeou
 }
 
 void GlooCollective::abort() noexcept {
-  for (int peer = 0; peer < options_.size; ++peer) try {
-      if (peer != options_.rank) context_->getPair(peer)->close();
+  for (int peer = 0; peer < size(); ++peer) try {
+      if (peer != rank()) context_->getPair(peer)->close();
     } catch (...) {  // closed already
     }
   exchanges_.clear();

@@ -20,12 +20,9 @@ class GlooCollective final : public Collective {
                  const TransportOptions& options);
   ~GlooCollective() override;
 
-  int rank() const override { return options_.rank; }
-  int size() const override { return options_.size; }
-  std::chrono::milliseconds timeout() const override { return options_.timeout; }
   uint64_t start(const void* send, std::span<const Transfer> sends, void* receive,
                  std::span<const Transfer> receives) override;
-  void wait(uint64_t exchange) override { wait(exchange, options_.timeout); }
+  void wait(uint64_t exchange) override { wait(exchange, timeout()); }
   void wait_idle(uint64_t exchange) override { wait(exchange, kEver); }
   void abort() noexcept override;
 
@@ -43,7 +40,6 @@ class GlooCollective final : public Collective {
 
   std::shared_ptr<::gloo::transport::Device> device_;
   std::shared_ptr<::gloo::transport::Context> context_;
-  TransportOptions options_;
   uint64_t last_ = 0;
   std::map<uint64_t, Exchange> exchanges_;
 };

@@ -14,7 +14,13 @@ class HereExperts final : public RoutedExperts {
       : stages_(device.moe()), prepared_(std::move(prepared)) {}
 
   void run(Workspace& workspace, Matrix hidden, const Routing& routing, FunctionRef<Matrix()> shared, Matrix out,
-           const std::stop_token& stop) override;
+           const std::stop_token& stop) override {
+    const int64_t slots = routing.tokens * routing.top_k;
+    const Matrix rows = float_matrix(workspace.rows.reserve<float>(slots * hidden.cols), slots, hidden.cols);
+    const std::unique_ptr<Plan> plan = stages_.plan(routing);
+    stages_.run(*prepared_, hidden, *plan, rows, stop);
+    stages_.combine(*prepared_, rows, routing, *plan, shared(), out);
+  }
   const PreparedExperts& prepared() const override { return *prepared_; }
   void fail(const std::exception_ptr&) noexcept override {}  // nobody waits
   int64_t next_call() override { throw Error(ErrorCode::kConfig, "Expected a layer of a group"); }

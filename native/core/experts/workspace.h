@@ -2,23 +2,19 @@
 #pragma once
 #include <vector>
 
-#include "core/experts/device_buffer.h"
+#include "core/device.h"
+#include "core/host/growing_buffer.h"
 
 namespace moe {
 
-struct Workspace {
-  explicit Workspace(Device& device)
-      : hidden(device),
-        output(device),
-        rows(device),
-        shared(device),
-        experts(device),
-        weights(device),
-        expert_load(device),
-        totals(device) {}
+using DeviceBuffer = GrowingBuffer<Device>;
 
-  DeviceBuffer hidden, output, rows, shared;
-  DeviceBuffer experts, weights, expert_load, totals;
+struct Workspace {
+  explicit Workspace(Device& on) : device(on) {}
+
+  Device& device;
+  DeviceBuffer hidden{device}, output{device}, rows{device}, shared{device};
+  DeviceBuffer experts{device}, weights{device}, expert_load{device}, totals{device};
   std::vector<float> widened;    // a 16-bit batch as float32, on the host
   std::vector<int32_t> choices;  // the routing's experts, on the host
 };

@@ -15,12 +15,4 @@ class Executor {
   virtual void parallel_for(int64_t count, int64_t grain, FunctionRef<void(int64_t begin, int64_t end)> body) = 0;
 };
 
-// Everything on the calling thread.
-class SerialExecutor final : public Executor {
- public:
-  void parallel_for(int64_t count, int64_t, FunctionRef<void(int64_t, int64_t)> body) override {
-    if (count > 0) body(0, count);
-  }
-};
-
 }  // namespace moe

@@ -2,7 +2,6 @@
 
 #include "core/error.h"
 #include "core/experts/here_experts.h"
-#include "core/ranks/rank_experts.h"
 #include "core/weights/check_weights.h"
 #include "core/weights/float16.h"
 

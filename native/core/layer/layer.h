@@ -9,7 +9,7 @@
 
 #include "core/device.h"
 #include "core/experts/routed_experts.h"
-#include "core/ranks/expert_parallel.h"
+#include "core/ranks/rank_experts.h"
 
 namespace moe {
 

@@ -5,7 +5,7 @@
 
 namespace moe {
 ExpertExchange::ExpertExchange(Device& device, Collective& collective, int64_t hidden_size, Options options)
-    : device_(device), collective_(collective), hidden_size_(hidden_size), options_(std::move(options)), home_(device) {
+    : device_(device), collective_(collective), hidden_size_(hidden_size), options_(std::move(options)) {
   for (int32_t chunk = 0; chunk < options_.chunks; ++chunk) chunks_.push_back(std::make_unique<Chunk>(device));
 }
 
@@ -121,10 +121,8 @@ void ExpertExchange::receive(int32_t number) {
     std::vector<Part> others;  // of each slice: what follows the own set's rows
     for (int32_t slice = 0; slice < slices(); ++slice) {
       const ArrivedBlock& own = chunk.rows.block(slice, 0);
-      Part part(0, 0, 1);
-      part.begin = own.first_row + own.buffer_rows;
-      part.end = slice + 1 < slices() ? chunk.rows.block(slice + 1, 0).first_row : chunk.rows.rows();
-      others.push_back(part);
+      others.emplace_back(own.first_row + own.buffer_rows,
+                          slice + 1 < slices() ? chunk.rows.block(slice + 1, 0).first_row : chunk.rows.rows());
     }
     share_slices(arrived, others);
   }
@@ -216,12 +214,9 @@ void ExpertExchange::finish(int32_t number) {
   std::vector<Part> others;
   int64_t row = chunk.first_result;
   for (int32_t slice = 0; slice < slices(); ++slice) {
-    Part part(0, 0, 1);
-    row += outgoing_.results(number, slice, shape().set());
-    part.begin = row;
-    for (int i = 1; i < shape().sets(); ++i) row += outgoing_.results(number, slice, set_after(i));
-    part.end = row;
-    others.push_back(part);
+    const int64_t first = row + outgoing_.results(number, slice, shape().set());
+    for (int i = 0; i < shape().sets(); ++i) row += outgoing_.results(number, slice, set_after(i));
+    others.emplace_back(first, row);
   }
   share_slices(home_.reserve<float>(0), others);
 }

@@ -6,7 +6,7 @@
 
 #include "core/collective.h"
 #include "core/device.h"
-#include "core/experts/device_buffer.h"
+#include "core/experts/workspace.h"
 #include "core/function_ref.h"
 #include "core/ranks/arrived_rows.h"
 #include "core/ranks/group_shape.h"
@@ -83,7 +83,7 @@ class ExpertExchange {
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<int32_t> block_of_slot_, index_, experts_;
   std::vector<Transfer> sends_, receives_;
-  DeviceBuffer home_;
+  DeviceBuffer home_{device_};
 };
 
 }  // namespace moe

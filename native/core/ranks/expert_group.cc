@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/ranks/gather_from_all.h"
 #include "core/ranks/outgoing_rows.h"
 #include "core/ranks/staged_collective.h"
 
@@ -70,16 +71,20 @@ std::span<const std::byte> ExpertGroup::Announced::operator[](int rank) const {
 
 ExpertGroup::Announced ExpertGroup::announce(const Announcement& mine, std::span<const std::byte> own) {
   expect_usable();
-  const Header header{kMagic, calls_++, mine};
-  const size_t bytes = sizeof(Header) + announced_bytes();
-  out_.assign(bytes, std::byte{0});
-  std::memcpy(out_.data(), &header, sizeof(Header));
-  if (!own.empty()) std::memcpy(out_.data() + sizeof(Header), own.data(), own.size());
+  write(mine, own);
+  const size_t bytes = out_.size();
   if (!has_call_) exchange_announcements(false);
   has_call_ = false;
   if (!is_follower()) std::memcpy(in_.data() + shape_.rank * bytes, out_.data(), bytes);
   for (int rank = 0; rank < (shape_.led ? 1 : shape_.size); ++rank) compare(mine, in_.data() + rank * bytes, rank);
   return Announced(*this);
+}
+
+void ExpertGroup::write(const Announcement& mine, std::span<const std::byte> own) {
+  const Header header{kMagic, calls_++, mine};
+  out_.assign(sizeof(Header) + announced_bytes(), std::byte{0});
+  std::memcpy(out_.data(), &header, sizeof(Header));
+  if (!own.empty()) std::memcpy(out_.data() + sizeof(Header), own.data(), own.size());
 }
 
 // out_ to every rank, and in_ from every rank; in a led group from rank 0 to the others. Always by way of the host: a
@@ -177,29 +182,14 @@ void ExpertGroup::expect_no_layers() const {
 void ExpertGroup::leave() noexcept {
   const bool follows = is_follower() && !leader_left_;
   if (!failure_ && !follows) try {
-      if (shape_.led && shape_.rank == 0) tell_leave();
-      const std::byte mine{};
-      std::vector<std::byte> theirs(shape_.size);
-      sends_.clear();
-      receives_.clear();
-      for (int rank = 0; rank < shape_.size; ++rank) {
-        if (rank == shape_.rank) continue;
-        sends_.push_back({rank, 0, 1});
-        receives_.push_back({rank, static_cast<size_t>(rank), 1});
+      if (shape_.led && shape_.rank == 0) {
+        write({.kind = Announcement::kLeave}, {});
+        exchange_announcements(false);
       }
-      collective_->wait(collective_->start(&mine, sends_, theirs.data(), receives_));
+      gather_from_all(*collective_, std::byte{});
     } catch (...) {  // they are gone already
     }
   fail(std::make_exception_ptr(Error(ErrorCode::kClosed, "The group is closed")));
-}
-
-void ExpertGroup::tell_leave() {
-  const Header header{kMagic, calls_++, {.kind = Announcement::kLeave}};
-  out_.assign(sizeof(Header) + announced_bytes(), std::byte{0});
-  std::memcpy(out_.data(), &header, sizeof(Header));
-  sends_.clear();
-  for (int rank = 1; rank < shape_.size; ++rank) sends_.push_back({rank, 0, out_.size()});
-  collective_->wait(collective_->start(out_.data(), sends_, nullptr, {}));
 }
 
 }  // namespace moe

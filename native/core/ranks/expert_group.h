@@ -89,8 +89,8 @@ class ExpertGroup {
   void leave() noexcept;
 
  private:
+  void write(const Announcement& mine, std::span<const std::byte> own);
   void exchange_announcements(bool idle);
-  void tell_leave();
   void compare(const Announcement& mine, const std::byte* message, int rank) const;
 
   std::unique_ptr<Collective> collective_;

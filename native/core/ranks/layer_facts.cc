@@ -1,6 +1,7 @@
 #include "core/ranks/layer_facts.h"
 
 #include <algorithm>
+#include <string>
 
 #include "core/error.h"
 
@@ -21,8 +22,7 @@ std::string value_of(std::string_view line) {
 
 }  // namespace
 
-void LayerFacts::expect_same(std::string_view theirs, int rank, int own_rank) const {
-  const std::string_view ours = lines_;
+void expect_same_facts(std::string_view ours, std::string_view theirs, int rank, int own_rank) {
   if (ours == theirs) return;
   const size_t length = std::min(ours.size(), theirs.size());
   const size_t same = std::mismatch(ours.begin(), ours.begin() + length, theirs.begin()).first - ours.begin();

@@ -4,18 +4,13 @@
 
 namespace moe {
 
-LocalExperts::LocalExperts(Device& device, Collective& collective, const GroupShape& shape, const LayerSpec& spec,
-                           int32_t experts)
+LocalExperts::LocalExperts(Device& device, Collective& collective, const GroupShape& shape, const LayerSpec& spec)
     : device_(device),
       collective_(collective),
       shape_(shape),
       hidden_size_(spec.hidden_size),
       intermediate_size_(spec.intermediate_size),
-      experts_(experts),
-      done_(device),
-      part_(device),
-      parts_(device),
-      intermediate_(device) {}
+      experts_(spec.held_experts()) {}
 
 Matrix LocalExperts::run(const PreparedExperts& held, const ArrivedRows& rows, Matrix arrived,
                          const std::stop_token& stop) {

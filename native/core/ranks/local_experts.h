@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "core/collective.h"
-#include "core/experts/device_buffer.h"
+#include "core/experts/workspace.h"
 #include "core/moe_stages.h"
 #include "core/ranks/arrived_rows.h"
 #include "core/ranks/group_shape.h"
@@ -12,9 +12,8 @@ namespace moe {
 
 class LocalExperts {
  public:
-  // Device and collective are borrowed. The rank's experts are so many, and the members of its set share their
-  // columns.
-  LocalExperts(Device& device, Collective& collective, const GroupShape& shape, const LayerSpec& spec, int32_t experts);
+  // Device and collective are borrowed. The rank has spec.held_experts(), whose columns the members of its set share.
+  LocalExperts(Device& device, Collective& collective, const GroupShape& shape, const LayerSpec& spec);
 
   // Results stand sorted by expert, as rows.row_of_result() says; valid until the next call. Members of a set run the
   // same rows in step.
@@ -31,7 +30,7 @@ class LocalExperts {
   int64_t hidden_size_;
   int32_t intermediate_size_, experts_;
   std::vector<Transfer> sends_, receives_;
-  DeviceBuffer done_, part_, parts_, intermediate_;
+  DeviceBuffer done_{device_}, part_{device_}, parts_{device_}, intermediate_{device_};
 };
 
 }  // namespace moe

@@ -80,21 +80,18 @@ void OutgoingRows::fill_rows(const Placement& placement, std::span<const int32_t
   }
 }
 
-int64_t OutgoingRows::place_results(int first_set, std::vector<int32_t>& block_of_slot) const {
+void OutgoingRows::place_results(int first_set, std::vector<int32_t>& block_of_slot) const {
   std::vector<int32_t> place(results_.size());
-  int64_t total = 0;
   int32_t next = 0;
   for (int32_t chunk = 0; chunk < chunks_; ++chunk)
     for (int32_t slice = 0; slice < slices_; ++slice)
       for (int i = 0; i < sets_; ++i) {
         const size_t block = at(chunk, (first_set + i) % sets_) * slices_ + slice;
         place[block] = next++;
-        total += results_[block];
       }
   block_of_slot.resize(block_of_slot_.size());
   for (size_t slot = 0; slot < block_of_slot.size(); ++slot)
     block_of_slot[slot] = block_of_slot_[slot] < 0 ? -1 : place[block_of_slot_[slot]];
-  return total;
 }
 
 }  // namespace moe

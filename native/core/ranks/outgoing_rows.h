@@ -17,6 +17,7 @@ struct RowCount {
 // Part `part` of `count` things cut into `parts`, as even as can be.
 struct Part {
   Part(int64_t count, int64_t part, int64_t parts) : begin(count * part / parts), end(count * (part + 1) / parts) {}
+  Part(int64_t first, int64_t behind_last) : begin(first), end(behind_last) {}
   int64_t begin, end;
   int64_t size() const { return end - begin; }
 };
@@ -49,8 +50,8 @@ class OutgoingRows {
 
   // Results stand in blocks, in the order (chunk, slice, sets beginning with `first_set`), and in a block in the order
   // of slots: sorted by block, as rows at home are by expert. The block of each slot's result, -1 where there is none:
-  // [tokens, top_k]. Returns how many results there are.
-  int64_t place_results(int first_set, std::vector<int32_t>& block_of_slot) const;
+  // [tokens, top_k].
+  void place_results(int first_set, std::vector<int32_t>& block_of_slot) const;
   int32_t blocks() const { return chunks_ * slices_ * sets_; }
 
  private:

@@ -14,22 +14,8 @@ namespace {
 
 }  // namespace
 
-Placement::Placement(int32_t num_experts, int sets) : experts_of_set_(sets) {
-  int32_t next = 0;
-  for (int set = 0; set < sets; ++set) {
-    const int32_t count = num_experts / sets + (set < num_experts % sets ? 1 : 0);
-    for (int32_t i = 0; i < count; ++i) experts_of_set_[set].push_back(next++);
-  }
-  find_replicas(num_experts);
-}
-
 Placement::Placement(int32_t num_experts, std::vector<std::vector<int32_t>> experts_of_set)
-    : experts_of_set_(std::move(experts_of_set)) {
-  find_replicas(num_experts);
-}
-
-void Placement::find_replicas(int32_t num_experts) {
-  replicas_.resize(num_experts);
+    : experts_of_set_(std::move(experts_of_set)), replicas_(num_experts) {
   for (int32_t set = 0; set < sets(); ++set) {
     const std::vector<int32_t>& experts = experts_of_set_[set];
     if (experts.empty()) refuse("give every rank an expert, rank " + std::to_string(set) + " has none");

@@ -8,8 +8,6 @@ namespace moe {
 
 class Placement {
  public:
-  // Consecutive experts to each set. Where sets do not divide the experts, the first ones hold one more.
-  Placement(int32_t num_experts, int sets);
   // The experts of each set. Throws kConfig unless every expert is somewhere, none twice in a set, and no set is empty.
   Placement(int32_t num_experts, std::vector<std::vector<int32_t>> experts_of_set);
 
@@ -28,8 +26,6 @@ class Placement {
   }
 
  private:
-  void find_replicas(int32_t num_experts);
-
   std::vector<std::vector<int32_t>> experts_of_set_;
   std::vector<std::vector<Home>> replicas_;  // of each expert, by set
 };

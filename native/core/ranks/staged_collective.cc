@@ -3,15 +3,6 @@
 #include <algorithm>
 
 namespace moe {
-namespace {
-
-size_t end_of(std::span<const Transfer> transfers) {
-  size_t end = 0;
-  for (const Transfer& transfer : transfers) end = std::max(end, transfer.offset + transfer.bytes);
-  return end;
-}
-
-}  // namespace
 
 uint64_t StagedCollective::start(const void* send, std::span<const Transfer> sends, void* receive,
                                  std::span<const Transfer> receives) {

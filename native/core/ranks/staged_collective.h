@@ -12,11 +12,9 @@ namespace moe {
 class StagedCollective final : public Collective {
  public:
   // Both are borrowed.
-  StagedCollective(Device& device, Collective& host) : device_(device), host_(host) {}
+  StagedCollective(Device& device, Collective& host)
+      : Collective(host.rank(), host.size(), host.timeout()), device_(device), host_(host) {}
 
-  int rank() const override { return host_.rank(); }
-  int size() const override { return host_.size(); }
-  std::chrono::milliseconds timeout() const override { return host_.timeout(); }
   uint64_t start(const void* send, std::span<const Transfer> sends, void* receive,
                  std::span<const Transfer> receives) override;
   void wait(uint64_t exchange) override {

@@ -9,6 +9,7 @@
 #include "cpu/device.h"
 #include "cpu/kernels.h"
 #include "cpu/random_layer.h"
+#include "fakes/consecutive.h"
 #include "fakes/thread_ranks.h"
 
 namespace moe::test {
@@ -25,7 +26,7 @@ struct Setting {
 
   int sets() const { return size / model_parallel; }
   Placement placement(int32_t experts) const {
-    return experts_of_set.empty() ? Placement(experts, sets()) : Placement(experts, experts_of_set);
+    return experts_of_set.empty() ? consecutive(experts, sets()) : Placement(experts, experts_of_set);
   }
 };
 
@@ -192,7 +193,7 @@ TEST(Ranks, RefusePackedWeightsInSets) {
     cpu::CpuDevice own(cpu::choose_kernels(), 1);
     const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), GroupShape{rank, 2, 2});
     try {
-      const Layer layer(own, random.spec, packed, ignore_progress, {}, ParallelOptions{group, Placement(4, 1)});
+      const Layer layer(own, random.spec, packed, ignore_progress, {}, ParallelOptions{group, consecutive(4, 1)});
       ADD_FAILURE() << "nothing was thrown";
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kConfig);
@@ -206,7 +207,7 @@ TEST(Ranks, KeepNaNInTheTokenItCameFrom) {
   ThreadRanks::run(2, [&](int rank) {
     cpu::CpuDevice backend(cpu::choose_kernels(), 1);
     const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), GroupShape{rank, 2, 1});
-    const Placement placement(4, 2);
+    const Placement placement = consecutive(4, 2);
     const Layer layer(backend, random.spec, held_by(random.host, placement.experts_of(rank)), ignore_progress, {},
                       ParallelOptions{group, placement});
     Workspace workspace(backend);
@@ -247,7 +248,7 @@ TEST(Ranks, RefuseLayersThatDiffer) {
     RandomLayer random({.hidden = 8, .intermediate = 8, .experts = 4, .top_k = 2});
     cpu::CpuDevice backend(cpu::choose_kernels(), 1);
     const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), GroupShape{rank, 2, 1});
-    const Placement placement(4, 2);
+    const Placement placement = consecutive(4, 2);
     // The texts are of different lengths, both longer than one message.
     const std::string facts = std::string(400, 'a') + "=1\nb=" + std::string(rank == 0 ? 1 : 300, 'x') + "\nc=2\n";
     try {
@@ -269,7 +270,7 @@ TEST(Ranks, SumTheLoadOverOneMemberOfEachSet) {
     cpu::CpuDevice backend(cpu::choose_kernels(), 1);
     const GroupShape shape{rank, 4, 2};
     const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), shape);
-    const Placement placement(300, 2);
+    const Placement placement = consecutive(300, 2);
     const Layer layer(backend, random.spec, held_by(random.host, placement.experts_of(shape.set())), ignore_progress,
                       {}, ParallelOptions{group, placement});
     std::vector<double> load(300);
@@ -286,7 +287,7 @@ TEST(Ranks, FailTogether) {
   ThreadRanks::run(3, [&](int rank) {
     cpu::CpuDevice backend(cpu::choose_kernels(), 1);
     const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), GroupShape{rank, 3, 1});
-    const Placement placement(4, 3);
+    const Placement placement = consecutive(4, 3);
     const Layer layer(backend, random.spec, held_by(random.host, placement.experts_of(rank)), ignore_progress, {},
                       ParallelOptions{group, placement});
     if (rank == 1) return;  // leaves

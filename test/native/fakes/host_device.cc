@@ -10,6 +10,7 @@
 #include "core/routing/plan.h"
 #include "core/routing/router.h"
 #include "core/weights/read_weights.h"
+#include "fakes/serial_executor.h"
 #include "held_weights.h"
 
 namespace moe::test {

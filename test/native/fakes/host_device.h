@@ -15,10 +15,8 @@ class HostDevice : public Device, public MoeStages, public ColumnStages {
   void download(void* host, const void* device, size_t bytes) override;
   void gather(Matrix in, std::span<const int32_t> index, Matrix out) override;
   void place_columns(Matrix part, int64_t first_column, Matrix out) override;
-  std::unique_ptr<Collective> connect(Collective&) override { return nullptr; }
   void synchronize() override {}
 
-  std::string packed_layout(const LayerSpec&) const override { return {}; }
   std::unique_ptr<PreparedRouter> prepare_router(const LayerSpec& spec, const LayerWeights& host) override;
   std::unique_ptr<PreparedExperts> prepare_experts(const LayerSpec& spec, const LayerWeights& host, Progress progress,
                                                    const std::stop_token& stop) override;

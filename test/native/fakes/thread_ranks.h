@@ -55,20 +55,17 @@ class ThreadRanks {
  private:
   class Member final : public Collective {
    public:
-    Member(ThreadRanks& ranks, int rank) : ranks_(ranks), rank_(rank) {}
+    Member(ThreadRanks& ranks, int rank) : Collective(rank, ranks.size_, std::chrono::seconds(20)), ranks_(ranks) {}
     ~Member() override { Member::abort(); }
-    int rank() const override { return rank_; }
-    int size() const override { return ranks_.size_; }
-    std::chrono::milliseconds timeout() const override { return std::chrono::seconds(20); }
 
     uint64_t start(const void* send, std::span<const Transfer> sends, void* receive,
                    std::span<const Transfer> receives) override {
       const std::lock_guard lock(ranks_.mutex_);
       for (const Transfer& to : sends) {
         const char* const from = static_cast<const char*>(send) + to.offset;
-        if (to.bytes == 0 || to.rank == rank_) throw Error(ErrorCode::kInternal, "A transfer of nothing");
-        ranks_.messages_[{rank_, to.rank}].emplace_back(from, from + to.bytes);
-        auto& [bytes, messages] = ranks_.traffic_[{rank_, to.rank}];
+        if (to.bytes == 0 || to.rank == rank()) throw Error(ErrorCode::kInternal, "A transfer of nothing");
+        ranks_.messages_[{rank(), to.rank}].emplace_back(from, from + to.bytes);
+        auto& [bytes, messages] = ranks_.traffic_[{rank(), to.rank}];
         bytes += to.bytes;
         ++messages;
       }
@@ -80,7 +77,7 @@ class ThreadRanks {
     void wait(uint64_t exchange) override {
       std::unique_lock lock(ranks_.mutex_);
       for (const Transfer& from : started_.at(exchange).receives) {
-        auto& queue = ranks_.messages_[{from.rank, rank_}];
+        auto& queue = ranks_.messages_[{from.rank, rank()}];
         const auto ready = [&] { return !queue.empty() || ranks_.gone_.contains(from.rank); };
         if (!ranks_.arrived_.wait_for(lock, std::chrono::seconds(20), ready))
           throw Error(ErrorCode::kTimeout, "Rank " + std::to_string(from.rank) + " sent nothing");
@@ -95,11 +92,9 @@ class ThreadRanks {
       started_.erase(exchange);
     }
 
-    void wait_idle(uint64_t exchange) override { wait(exchange); }
-
     void abort() noexcept override {
       const std::lock_guard lock(ranks_.mutex_);
-      ranks_.gone_.insert(rank_);
+      ranks_.gone_.insert(rank());
       ranks_.arrived_.notify_all();
     }
 
@@ -109,7 +104,6 @@ class ThreadRanks {
       std::vector<Transfer> receives;
     };
     ThreadRanks& ranks_;
-    const int rank_;
     uint64_t last_ = 0;
     std::map<uint64_t, Started> started_;
   };

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "ascend/backend/simulator.h"
-#include "core/experts/device_buffer.h"
+#include "core/experts/workspace.h"
 
 namespace moe::ascend {
 namespace {

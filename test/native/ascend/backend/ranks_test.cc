@@ -1,7 +1,8 @@
 // Layers whose experts are spread over NPUs.
 #include "ascend/backend/on_both.h"
 #include "core/error.h"
-#include "core/ranks/expert_parallel.h"
+#include "core/ranks/rank_experts.h"
+#include "fakes/consecutive.h"
 #include "fakes/thread_ranks.h"
 
 namespace moe::test {
@@ -10,7 +11,7 @@ namespace {
 // The layer of one of two ranks.
 Layer layer_of_rank(Device& npu, ThreadRanks& ranks, int rank, const RandomLayer& random) {
   const GroupShape shape{rank, 2, 1};
-  const Placement placement(random.spec.moe.expert_num, shape.sets());
+  const Placement placement = consecutive(random.spec.moe.expert_num, shape.sets());
   LayerWeights held = random.host;
   held.experts.clear();
   for (const int32_t expert : placement.experts_of(shape.set())) held.experts.push_back(random.host.experts[expert]);
@@ -53,7 +54,7 @@ TEST(Ranks, HoldWholeExpertsOnly) {
   const auto group = std::make_shared<ExpertGroup>(ranks.join(0), GroupShape{0, 2, 2});
   try {
     const Layer layer(
-        npu, random.spec, random.host, [](int64_t, int64_t) {}, {}, ParallelOptions{group, Placement(4, 1)});
+        npu, random.spec, random.host, [](int64_t, int64_t) {}, {}, ParallelOptions{group, consecutive(4, 1)});
     ADD_FAILURE();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kConfig) << error.what();

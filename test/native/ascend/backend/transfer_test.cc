@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "ascend/backend/simulator.h"
-#include "ascend/pinned_pool.h"
 #include "core/error.h"
 
 namespace moe::ascend {

@@ -3,7 +3,7 @@
 #include <new>
 #include <set>
 
-#include "core/experts/device_buffer.h"
+#include "core/experts/workspace.h"
 #include "fakes/host_device.h"
 
 namespace moe::test {

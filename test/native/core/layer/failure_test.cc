@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/layer/layer.h"
+#include "fakes/consecutive.h"
 #include "fakes/failing_device.h"
 #include "fakes/small_layer.h"
 #include "fakes/thread_ranks.h"
@@ -97,7 +98,7 @@ Outcome run_ranks(const SmallLayer& small, int model_parallel, const std::string
     if (rank == 0) device.fail(call, nth);
     try {
       const GroupShape shape{.rank = rank, .size = 2, .model_parallel = model_parallel};
-      const Placement placement(SmallLayer::kExperts, shape.sets());
+      const Placement placement = consecutive(SmallLayer::kExperts, shape.sets());
       LayerWeights own = small.weights;
       own.experts.clear();
       for (const int32_t expert : placement.experts_of(shape.set()))

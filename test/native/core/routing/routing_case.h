@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/routing/router.h"
+#include "fakes/serial_executor.h"
 
 namespace moe::test {
 

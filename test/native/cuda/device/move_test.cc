@@ -1,7 +1,7 @@
 // Moving rows and columns on the device.
 #include <numeric>
 
-#include "core/experts/device_buffer.h"
+#include "core/experts/workspace.h"
 #include "cuda/device/device_case.h"
 
 namespace moe::test {

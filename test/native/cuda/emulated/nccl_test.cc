@@ -11,6 +11,7 @@
 #include "cuda/check.h"
 #include "cuda/device.h"
 #include "cuda/emulated/harness.h"
+#include "fakes/consecutive.h"
 #include "fakes/thread_ranks.h"
 
 namespace moe::test {
@@ -67,7 +68,7 @@ TEST_F(NcclRanks, GiveWhatOneDeviceGives) {
   ThreadRanks::run(3, [&](int rank) {
     cuda::CudaDevice backend(0);
     const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), GroupShape{rank, 3, 1});
-    const Placement placement(4, 3);
+    const Placement placement = consecutive(4, 3);
     const Layer layer(
         backend, random.spec, held_by(random.host, placement.experts_of(rank)), [](int64_t, int64_t) {}, {},
         ParallelOptions{group, placement, 2});
@@ -108,7 +109,7 @@ TEST_F(NcclRanks, MoveNoRowThroughTheHost) {
   ThreadRanks ranks(2);
   ThreadRanks::run(2, [&](int rank) {
     CountingCuda device(0);
-    const Placement placement(4, 2);
+    const Placement placement = consecutive(4, 2);
     const auto group = std::make_shared<ExpertGroup>(ranks.join(rank), GroupShape{rank, 2, 1});
     const Layer layer(
         device, random.spec, held_by(random.host, placement.experts_of(rank)), [](int64_t, int64_t) {}, {},

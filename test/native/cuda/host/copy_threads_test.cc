@@ -26,7 +26,7 @@ TEST(CopyThreads, AreNoMoreThanTheProcessMayUse) {
   for (const int usable : {1, 2, 64}) {
     CopyThreads threads(usable);
     threads.copy(to.data(), from.data(), from.size());
-    EXPECT_EQ(threads.helpers(), static_cast<size_t>(usable == 64 ? 3 : usable - 1));
+    EXPECT_EQ(threads.helpers(), usable == 64 ? 3 : usable - 1);
   }
 }
 

@@ -1,8 +1,9 @@
-#include "core/ranks/expert_parallel.h"
+#include "core/ranks/rank_experts.h"
 
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "fakes/consecutive.h"
 #include "fakes/host_device.h"
 #include "fakes/small_layer.h"
 #include "fakes/thread_ranks.h"
@@ -11,7 +12,7 @@ namespace moe::test {
 namespace {
 
 // A device whose memory the core may not touch: everything goes by way of the host.
-TEST(ExpertParallel, StagesTheBytesOfADeviceOnTheHost) {
+TEST(RankExperts, StagesTheBytesOfADeviceOnTheHost) {
   const SmallLayer small;
   HostDevice whole;
   const std::vector<float> expected = small.forward(whole);
@@ -21,7 +22,7 @@ TEST(ExpertParallel, StagesTheBytesOfADeviceOnTheHost) {
       HostDevice backend;
       ASSERT_FALSE(backend.capabilities().host_memory);
       const GroupShape shape{rank, size, model_parallel};
-      const Placement placement(SmallLayer::kExperts, shape.sets());
+      const Placement placement = consecutive(SmallLayer::kExperts, shape.sets());
       LayerWeights held = small.weights;
       held.experts.clear();
       for (const int32_t expert : placement.experts_of(shape.set()))
@@ -40,7 +41,7 @@ TEST(ExpertParallel, StagesTheBytesOfADeviceOnTheHost) {
   }
 }
 
-TEST(ExpertParallel, RefusesASecondDeviceInAGroup) {
+TEST(RankExperts, RefusesASecondDeviceInAGroup) {
   ThreadRanks ranks(1);
   const auto group = std::make_shared<ExpertGroup>(ranks.join(0), GroupShape{});
   HostDevice first, second;
