@@ -15,7 +15,7 @@ struct Transfer {
   size_t bytes;
 };
 
-// Where the last of the transfers ends in its buffer.
+// Tells where the last of the transfers ends in its buffer.
 inline size_t end_of(std::span<const Transfer> transfers) {
   size_t end = 0;
   for (const Transfer& transfer : transfers) end = std::max(end, transfer.offset + transfer.bytes);
@@ -43,8 +43,8 @@ class Collective {
                          std::span<const Transfer> receives) = 0;
   // Returns when what was to be received is there and what was sent may be overwritten.
   virtual void wait(uint64_t exchange) = 0;
-  // As `wait`, for as long as it takes: only the loss of a peer ends it. For ranks that have nothing to do, and only
-  // where bytes travel by way of the host.
+  // Waits for as long as it takes, on ranks that have nothing to do: only the loss of a peer ends it. Libraries that
+  // have no such wait are never asked to be idle.
   virtual void wait_idle(uint64_t exchange) { wait(exchange); }
 
   // Cuts the connections, so that waiting peers hear of it at once.

@@ -20,12 +20,12 @@ class RoutedExperts {
   virtual void run(Workspace& workspace, Matrix hidden, const Routing& routing, FunctionRef<Matrix()> shared,
                    Matrix out, const std::stop_token& stop) = 0;
 
-  // Those that are here.
+  // Gives the experts that are here.
   virtual const PreparedExperts& prepared() const = 0;
 
   // A call has failed here: whoever waits for this rank is told.
   virtual void fail(const std::exception_ptr& cause) noexcept = 0;
-  // As ExpertGroup::next_call.
+  // Does what ExpertGroup::next_call does.
   virtual int64_t next_call() = 0;
   // The layer's number among those of its group.
   virtual uint32_t number() const = 0;

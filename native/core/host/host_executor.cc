@@ -35,7 +35,7 @@ void HostExecutor::parallel_for(int64_t count, int64_t grain, FunctionRef<void(i
     try {
       for (int64_t i = 1; i < std::min<int64_t>(threads_, pieces); ++i) helpers.emplace_back(work);
     } catch (const std::system_error&) {
-      // No more threads to be had: those that started, and this one, do it all.
+      // There are no more threads to be had: those that started, and this one, do it all.
     }
     work();
   }

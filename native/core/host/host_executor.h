@@ -9,7 +9,7 @@ namespace moe {
 // Threads are started per loop and only where the loop is long enough for more than one.
 class HostExecutor final : public Executor {
  public:
-  // At most so many threads, the calling one among them, and no more than the process may use; 0: as many as that.
+  // Takes at most so many threads, the calling one among them, and no more than the process may use; 0 asks for those.
   explicit HostExecutor(int threads, int usable = usable_cpus_at_start());
   int threads() const { return threads_; }
 

@@ -6,7 +6,7 @@
 
 namespace moe {
 
-// Used by one thread. What was taken goes back when its holder goes, before the pool does. The last to come back is the
+// One thread uses it. What was taken goes back when its holder goes, before the pool does. The last to come back is the
 // first to be taken.
 template <class T>
 class Pool {
@@ -17,7 +17,7 @@ class Pool {
   };
   using Taken = std::unique_ptr<T, Return>;
 
-  // Made of `arguments` where none is free.
+  // Makes one of `arguments` where none is free.
   template <class... Arguments>
   Taken take(Arguments&&... arguments) {
     if (free_.empty()) {

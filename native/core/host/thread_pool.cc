@@ -14,7 +14,7 @@ namespace {
 constexpr uint64_t members_of(uint64_t state) { return state & 0xffffffff; }
 constexpr uint64_t seats_of(uint64_t state) { return state >> 32; }
 
-// Long enough to bridge the gap between the stages of a forward, short enough to burn nothing between calls.
+// It bridges the gap between the stages of a forward, and is short enough to burn nothing between calls.
 constexpr std::chrono::microseconds kSpin{50};
 constexpr int kLooksPerClock = 64;
 
@@ -28,7 +28,7 @@ inline void pause() {
 #endif
 }
 
-// True as soon as `ready` is; false after a while of looking.
+// Returns true as soon as `ready` is, false after a while of looking.
 template <class Condition>
 bool spin_until(Condition ready) {
   const auto end = std::chrono::steady_clock::now() + kSpin;

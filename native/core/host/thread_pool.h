@@ -10,7 +10,7 @@
 
 namespace moe {
 
-// Driven by one thread. Workers spin for some microseconds after a loop, then sleep. A worker joins a loop when it gets
+// One thread drives it. Workers spin for some microseconds after a loop, then sleep. A worker joins a loop when it gets
 // to run; the caller never waits for one that has not joined, so a busy machine delays nobody. A loop allocates
 // nothing.
 class ThreadPool {
@@ -27,7 +27,7 @@ class ThreadPool {
     Team(ThreadPool& pool, int threads) : pool_(pool), threads_(threads) {}
     int threads() const { return threads_; }
 
-    // As Executor says. Pieces are handed out in order, and get smaller towards the end.
+    // Does as Executor says. Pieces are handed out in order, and get smaller towards the end.
     void parallel_for(int64_t count, int64_t grain, FunctionRef<void(int64_t begin, int64_t end)> body) override {
       pool_.run(threads_, count, grain, body);
     }
@@ -36,7 +36,7 @@ class ThreadPool {
     ThreadPool& pool_;
     int threads_;
   };
-  // At most all of them; threads <= 0: all.
+  // A team has at most all of them; threads <= 0 asks for all.
   Team team(int threads = 0);
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
@@ -55,7 +55,7 @@ class ThreadPool {
 
   std::vector<std::thread> workers_;
 
-  // The loop. Written by the caller while nobody is in it.
+  // The caller writes the loop while nobody is in it.
   const Body* body_ = nullptr;
   int64_t count_ = 0;
   int64_t grain_ = 1;

@@ -4,11 +4,11 @@
 
 namespace moe {
 
-// The affinity mask's count, or the quota of the process's control groups, rounded up, where that is less. At least 1.
+// Gives the affinity mask's count, or the quota of the process's control groups, rounded up, where that is less.
 int usable_cpus();
-// What it was when the process first asked: it costs nothing.
+// Gives what it was when the process first asked, which costs nothing.
 int usable_cpus_at_start();
-// The same for an affinity mask of so many, with the files of control groups below `root`.
+// Does the same for an affinity mask of so many, with the files of control groups below `root`.
 int usable_cpus(int affinity, const std::string& root);
 
 }  // namespace moe

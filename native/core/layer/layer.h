@@ -46,7 +46,7 @@ class Layer {
   void forward(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
                const std::stop_token& stop) const;
 
-  // Of a layer on a led group: as ExpertGroup::next_call. Of any layer on a group: its number there.
+  // Does what ExpertGroup::next_call does, for a layer on a led group; the other gives the layer's number in its group.
   int64_t next_call() const;
   uint32_t number_in_group() const { return routed_->number(); }
   // Sums over the ranks of the group, one of each set. Every rank calls it.
@@ -54,7 +54,7 @@ class Layer {
 
   const LayerSpec& spec() const { return spec_; }
   size_t weight_bytes() const;
-  // Valid for as long as the layer lives; no parts where its device cannot give any.
+  // Parts are valid for as long as the layer lives; there are none where its device cannot give any.
   PackedWeights packed() const;
   std::vector<std::string> notes() const { return router_->notes(); }
 

@@ -21,13 +21,13 @@ class Registry {
   // `built_in` is always there; `plugin_folder` is where libmoe_<name>.so of the others is looked for.
   Registry(const Plugin& built_in, std::string plugin_folder);
 
-  // Another folder to look in, after those before it. Any thread; a folder that is known is not added again.
+  // Adds a folder to look in after those before it, unless it is known. Any thread may call it.
   void add_plugin_folder(const std::string& folder);
 
-  // Path of libmoe_<name>.so in the first folder that has it; empty where none has.
+  // Gives the path of libmoe_<name>.so in the first folder that has it; it is empty where none has.
   std::string plugin_path(const std::string& name) const;
 
-  // Every family the project knows, in the order 'auto' tries them: ascend, cuda, cpu.
+  // Lists every family the project knows, in the order 'auto' tries them: ascend, cuda, cpu.
   std::vector<FamilyStatus> list();
 
   // Throws kDeviceUnavailable with the reason, never falls back to another family.
@@ -37,9 +37,9 @@ class Registry {
   std::unique_ptr<Transport> open_transport(const std::string& name, const TransportOptions& options);
 
  private:
-  // Null and a reason where the plugin cannot be used.
+  // Gives null and a reason where the plugin cannot be used.
   const Plugin* find(const std::string& name, std::string& reason);
-  // What the plugin's entry function, of this name, returns.
+  // Gives what the plugin's entry function, of this name, returns.
   template <class AnyPlugin>
   const AnyPlugin* load(const std::string& name, const char* entry, std::string& reason);
   std::string not_installed(const std::string& name) const;

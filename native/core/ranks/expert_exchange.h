@@ -34,7 +34,7 @@ class ExpertExchange {
   void plan(std::span<const int32_t> experts, int32_t top_k);
   std::span<const RowCount> counts() const { return outgoing_.counts(); }  // [chunks, sets]
 
-  // What a rank's `counts` are, as bytes.
+  // Gives what a rank's `counts` are, as bytes.
   using CountsOf = FunctionRef<std::span<const std::byte>(int rank)>;
   // Runs the experts of rows that arrived, `rows` of `arrived`, and returns the results, valid until the next call;
   // rows.row_of_result() says where they are.

@@ -29,7 +29,7 @@ struct Announcement {
   uint64_t routing = 0;  // a digest of the choices: equal within a set
 };
 
-// Used by one thread, that of its device. After a failure every call throws.
+// One thread, that of its device, uses it. After a failure every call throws.
 class ExpertGroup {
  public:
   ExpertGroup(std::unique_ptr<Collective> collective, GroupShape shape)
@@ -83,7 +83,7 @@ class ExpertGroup {
   // What exchanges between the ranks cost. Every rank calls it, with no layers on the group.
   LinkCost measure();
 
-  // Throws kConfig while layers are on the group. Any thread.
+  // Throws kConfig while layers are on the group. Any thread may call it.
   void expect_no_layers() const;
   // Waits until every rank leaves, or is gone: who left first might cut off the others' last bytes.
   void leave() noexcept;

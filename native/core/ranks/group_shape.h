@@ -10,7 +10,8 @@ struct GroupShape {
   int rank = 0;
   int size = 1;
   int model_parallel = 1;
-  // Only rank 0 has tokens; the others follow it, with nothing but their experts. Without model parallelism only.
+  // Only rank 0 has tokens; the others follow it, with nothing but their experts. It needs a group without model
+  // parallelism.
   bool led = false;
 
   int sets() const { return size / model_parallel; }  // expert parallel

@@ -10,7 +10,7 @@ namespace moe {
 namespace {
 
 constexpr size_t kSmall = 64;
-// To one peer, and to all of them together: with many, a slow link would take minutes otherwise.
+// They bound what goes to one peer, and to all of them together: with many, a slow link would take minutes otherwise.
 constexpr size_t kLarge = size_t{1} << 20, kLargeToAll = size_t{4} << 20, kLeastLarge = size_t{16} << 10;
 constexpr int kRounds = 7;
 
