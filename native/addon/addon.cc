@@ -64,8 +64,8 @@ Napi::Value add_plugin_folder_of(const Napi::CallbackInfo& info) {
   });
 }
 
-// (threads, seconds) -> Promise<{ threads, gflops, gigabytesPerSecond }>, measured on the CPU's lane, so that no layer
-// competes.
+// Takes (threads, seconds) and promises { threads, gflops, gigabytesPerSecond }, measured on the CPU's lane, so that no
+// layer competes.
 Napi::Value measure_machine_peak(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const double threads = info[0].ToNumber().DoubleValue(), seconds = info[1].ToNumber().DoubleValue();

@@ -14,7 +14,7 @@ constexpr int64_t kMaxSize = int64_t{1} << 30;
   throw Error(ErrorCode::kShape, std::string("Expected `") + name + "` to be " + expected);
 }
 
-// 0 for types that nothing is ever passed in.
+// It is 0 for types that nothing is ever passed in.
 size_t element_bytes(napi_typedarray_type type) {
   switch (type) {
     case napi_float64_array:
@@ -105,7 +105,7 @@ void expect_inside(const char* name, const Borrowed& memory, DType dtype, int64_
     refuse(name, "inside its source of " + std::to_string(memory.bytes) + " bytes");
 }
 
-// Of the weights of experts, and of their scales.
+// The weights of experts and their scales are of these types.
 DType read_stored_type(Napi::Object from, const char* name) {
   return read_word<DType>(from, name,
                           {{"float32", DType::kFloat32},

@@ -31,7 +31,7 @@ std::string addon_folder() {
   return slash == std::string::npos ? "." : path.substr(0, slash);
 }
 
-// MOE_PLUGIN_PATH; empty when it is not set.
+// Gives MOE_PLUGIN_PATH, which is empty when it is not set.
 std::string forced_plugin_folder() {
   const char* const forced = std::getenv("MOE_PLUGIN_PATH");
   return forced ? forced : "";

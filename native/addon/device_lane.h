@@ -16,7 +16,7 @@ class DeviceLane {
 
   Lane& lane() { return lane_; }
 
-  // On the lane only. Opened by the first use; throws kDeviceUnavailable.
+  // These are called on the lane only. The first call opens the device; throws kDeviceUnavailable.
   Device& backend();
   Workspace& workspace();
 

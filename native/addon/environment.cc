@@ -84,7 +84,7 @@ Environment::Environment(Napi::Env env) : env_(env) {
                                                              0, 1, nullptr, nullptr, this, settle, &settle_);
   if (status != napi_ok) throw Error(ErrorCode::kInternal, "The environment refuses a thread-safe function");
   napi_unref_threadsafe_function(env, settle_);
-  // Registered after the thread-safe function, so it runs before that one's own clean-up.
+  // It is registered after the thread-safe function, so it runs before that one's own clean-up.
   napi_add_env_cleanup_hook(
       env, [](void* self) { static_cast<Environment*>(self)->shut_down(); }, this);
 }
@@ -98,7 +98,7 @@ Napi::Promise Environment::start(const std::shared_ptr<EnvironmentJob>& job, siz
     throw;
   }
   if (pending_.size() == 1) napi_ref_threadsafe_function(env_, settle_);
-  // Only now: one that is never settled is never freed. The job is settled on this thread, so not before.
+  // The promise is made only now, for one that is never settled is never freed; this thread settles it, so not before.
   return job->deferred_.emplace(env_).Promise();
 }
 

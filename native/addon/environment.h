@@ -19,8 +19,8 @@ namespace moe {
 
 class Environment;
 
-// A job whose end an environment waits for, and the promise that its end settles. Made, settled and destroyed on the JS
-// thread, so that it may hold references; only `work` runs on the lane.
+// A job whose end an environment waits for, and the promise that its end settles. It is made, settled and destroyed on
+// the JS thread, so that it may hold references; only `work` runs on the lane.
 class EnvironmentJob : public Job {
  public:
   EnvironmentJob(Environment& environment, std::shared_ptr<DeviceLane> device)
@@ -31,13 +31,13 @@ class EnvironmentJob : public Job {
   void withdraw(ErrorCode reason) final;
   // Ends the job with `reason` if it still waits.
   bool withdraw_if_waiting(ErrorCode reason) { return device_->lane().withdraw(*this, reason); }
-  // The same, or asks it to stop if it runs.
+  // Does the same, or asks it to stop if it runs.
   void cancel(ErrorCode reason);
 
   // Has `listener`, (done, total) => void, hear of progress. What it throws stops the job and rejects the promise.
   void on_progress(Napi::Function listener) { listener_ = Napi::Persistent(listener); }
 
-  // On the lane, while it works.
+  // These are called on the lane, while it works.
   DeviceLane& device() { return *device_; }
   void report(int64_t done, int64_t total);
 
@@ -133,14 +133,14 @@ std::shared_ptr<EnvironmentJob> make_job(Napi::Env env, std::shared_ptr<DeviceLa
   return std::make_shared<MadeJob>(Environment::of(env), std::move(device), std::move(work), std::move(to_js));
 }
 
-// A promise of what such a job gives.
+// Gives a promise of what such a job gives.
 template <class Work, class ToJs = Undefined>
 Napi::Promise run_on(Napi::Env env, std::shared_ptr<DeviceLane> device, Work work, ToJs to_js = {},
                      size_t max_waiting = SIZE_MAX) {
   return Environment::of(env).start(make_job(env, std::move(device), std::move(work), std::move(to_js)), max_waiting);
 }
 
-// A promise that is resolved already.
+// Gives a promise that is resolved already.
 inline Napi::Promise resolved(Napi::Env env) {
   const auto done = Napi::Promise::Deferred::New(env);
   done.Resolve(env.Undefined());

@@ -20,7 +20,7 @@ std::vector<uint8_t> bytes_of(Napi::Value value) {
 
 }  // namespace
 
-// What the group does on its own thread. The object lives until then.
+// Has the group work on its own thread. The object lives until then.
 template <class Work, class ToJs>
 Napi::Promise GroupObject::run(const Napi::CallbackInfo& info, Work work, ToJs to_js) {
   return run_on(

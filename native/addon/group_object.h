@@ -24,7 +24,7 @@ class GroupObject final : public Napi::ObjectWrap<GroupObject> {
   // group that has not met or was closed.
   static std::shared_ptr<ExpertGroup> from(Napi::Value value);
 
-  // ({ rank, size, modelParallel, led, timeoutMs, transport, address })
+  // Takes { rank, size, modelParallel, led, timeoutMs, transport, address }.
   explicit GroupObject(const Napi::CallbackInfo& info);
 
  private:

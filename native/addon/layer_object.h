@@ -33,9 +33,9 @@ class LayerObject final : public Napi::ObjectWrap<LayerObject> {
   ~LayerObject() override;
 
  private:
-  // What its device made of the weights: { layout, parts: [{ name, byteLength }] }.
+  // Tells what its device made of the weights: { layout, parts: [{ name, byteLength }] }.
   Napi::Value packed(const Napi::CallbackInfo& info);
-  // (part, offset, length) -> Uint8Array, copied.
+  // Takes (part, offset, length) and copies the bytes into a Uint8Array.
   Napi::Value read_packed(const Napi::CallbackInfo& info);
   Napi::Value weight_bytes(const Napi::CallbackInfo& info);
   Napi::Value notes(const Napi::CallbackInfo& info);
@@ -56,8 +56,8 @@ class LayerObject final : public Napi::ObjectWrap<LayerObject> {
   int64_t reported_bytes_ = 0;  // what V8 was told this object weighs
 };
 
-// One call of a layer. Reads and checks the call's arrays, which stay borrowed as long as the job lives. `owner` is the
-// layer's object.
+// Makes one call of a layer. Reads and checks the call's arrays, which stay borrowed as long as the job lives. `owner`
+// is the layer's object.
 std::shared_ptr<EnvironmentJob> forward_job(std::shared_ptr<LiveLayer> live, Napi::Object owner, Napi::Object call);
 
 // Makes a layer on the lane of a device: (device, index, spec, weights, onProgress?, cancellation?, parallel?) ->
