@@ -14,7 +14,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Between two looks at what has not ended.
+// It passes between two looks at what has not ended.
 constexpr std::chrono::microseconds kPause(20);
 
 struct Offer {

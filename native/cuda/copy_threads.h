@@ -11,10 +11,10 @@ namespace moe::cuda {
 // Helpers start with the first copy that is worth it.
 class CopyThreads {
  public:
-  // No more threads than the process may use, the calling one among them.
+  // Takes no more threads than the process may use, the calling one among them.
   explicit CopyThreads(int usable = usable_cpus_at_start()) : usable_(usable) {}
 
-  // memcpy. One call at a time.
+  // Does what memcpy does. One thread calls it at a time.
   void copy(void* to, const void* from, size_t bytes);
   int helpers() const { return pool_ ? pool_->threads() - 1 : 0; }
 

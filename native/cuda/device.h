@@ -27,7 +27,7 @@ class CudaDevice : public Device {
   std::unique_ptr<Collective> connect(Collective& host) override;
   void synchronize() override;
 
-  // Starts what was added, without waiting. For measurements.
+  // Starts what was added without waiting, as measurements need it.
   void start() { stream_.start(); }
   cudaStream_t stream() const { return stream_.handle(); }
 

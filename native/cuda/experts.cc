@@ -9,7 +9,7 @@ namespace {
 bool is_few(int64_t tokens) { return tokens <= kFewShape.height; }
 bool is_several(int64_t tokens) { return tokens <= kSeveralShape.height; }
 
-// Of any split of the rows over the experts.
+// No split of the rows over the experts has more.
 int64_t max_tiles(int64_t rows, int32_t experts, int height) {
   return rows / height + std::min<int64_t>(experts, rows);
 }

@@ -34,7 +34,7 @@ class ExpertsStage {
   // choices [slots] on the device, at least one. Cuts the tiles, too, where the products of so few tokens will need the
   // same ones.
   void plan(const int32_t* choices, int64_t slots, int32_t num_experts, int32_t fan_out, PlanBuffers& out);
-  // out[r] = down(activation(up(hidden of r))), [rows, H]. At least one row.
+  // out[r] = down(activation(up(hidden of r))), [rows, H]. There is at least one row.
   void run(const CudaExperts& experts, Matrix hidden, const ExpertRows& rows, float* out);
 
  private:

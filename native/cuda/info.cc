@@ -8,7 +8,7 @@
 #include "cuda/kernel_shapes.h"
 #include "cuda/launch.h"
 
-// 1 in the build that runs on a stand-in for the device.
+// It is 1 in the build that runs on a stand-in for the device.
 #ifndef MOE_CUDA_EMULATED
 #define MOE_CUDA_EMULATED 0
 #endif

@@ -16,7 +16,7 @@ const TypeKernels& kernels_of(WeightType type) {
       kernels::moe_down_few_##name, kernels::moe_down_several_##name, kernels::moe_down_tile_##name \
     }                                                                                               \
   }
-  // In the order of WeightType.
+  // They stand in the order of WeightType.
   static const TypeKernels all[] = {MOE_CUDA_TYPE(float32), MOE_CUDA_TYPE(bfloat16), MOE_CUDA_TYPE(float16),
                                     MOE_CUDA_TYPE(int8), MOE_CUDA_TYPE(int4)};
 #undef MOE_CUDA_TYPE

@@ -43,7 +43,7 @@ struct LaunchShape {
   size_t shared_bytes = 0;  // dynamic
 };
 
-// How many blocks of so many items there are.
+// Tells how many blocks of so many items there are.
 inline unsigned blocks_for(int64_t items, int64_t per_block) {
   return static_cast<unsigned>((items + per_block - 1) / per_block);
 }
@@ -60,7 +60,7 @@ namespace moe::cuda::kernels {
 MOE_CUDA_KERNELS(MOE_CUDA_KERNEL)
 #undef MOE_CUDA_KERNEL
 
-// All of them, for what is asked of each: attributes, shared memory.
+// All of them stand here, for what is asked of each: attributes, shared memory.
 inline const KernelEntry kAll[] = {
 #define MOE_CUDA_ENTRY(name, Task) name.entry,
     MOE_CUDA_KERNELS(MOE_CUDA_ENTRY)

@@ -11,7 +11,7 @@
 
 namespace moe::cuda {
 
-// Not thread-safe: it belongs to a device, which one thread drives.
+// It belongs to a device, which one thread drives.
 class LaunchQueue {
  public:
   explicit LaunchQueue(cudaStream_t stream) : stream_(stream) {}

@@ -13,7 +13,7 @@
 namespace moe::cuda {
 namespace {
 
-// Packed and uploaded together: enough work for every thread, and little memory beside the weights.
+// So much is packed and uploaded together: enough work for every thread, and little memory beside the weights.
 constexpr size_t kBatchBytes = size_t{64} << 20;
 
 bool has_biases(const ExpertWeights& expert) { return expert.gate_bias || expert.up_bias || expert.down_bias; }
@@ -83,7 +83,7 @@ DeviceMemory to_device(const std::vector<T>& values, Staging& staging) {
   return memory;
 }
 
-// [out, in] as [in, out].
+// Turns [out, in] into [in, out].
 std::vector<float> transposed(const WeightMatrix& matrix) {
   if (!matrix) return {};
   std::vector<float> row(matrix.in_features), values(matrix.out_features * matrix.in_features);

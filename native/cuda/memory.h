@@ -9,7 +9,8 @@
 
 namespace moe::cuda {
 
-// cudaMalloc and cudaFree. Throws kOutOfMemory. At least one byte is allocated, at a multiple of 256.
+// They call cudaMalloc and cudaFree. The first throws kOutOfMemory. At least one byte is allocated, at a multiple of
+// 256.
 void* allocate_device(size_t bytes);
 void free_device(void* memory) noexcept;
 

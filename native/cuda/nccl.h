@@ -8,7 +8,7 @@ namespace moe::cuda {
 
 struct NcclCommunicator;
 
-// Rank 0's, given to every rank; passed by value.
+// Rank 0 makes it, every rank is given it, and calls take it by value.
 struct NcclUniqueId {
   char internal[128];
 };
@@ -37,7 +37,7 @@ struct Nccl {
   const char* (*error_string)(int status);
 };
 
-// Null where libnccl.so.2 is not there or lacks one of them. Opened once, and never closed.
+// It is null where libnccl.so.2 is not there or lacks one of them. It is opened once, and never closed.
 const Nccl* nccl();
 
 }  // namespace moe::cuda

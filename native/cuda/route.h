@@ -12,7 +12,7 @@ class RouteStage {
  public:
   RouteStage(LaunchQueue& queue, QueuedMemory& memory) : queue_(queue), memory_(memory) {}
 
-  // At least one token.
+  // There is at least one token.
   void run(const CudaRouter& router, Matrix hidden, const RoutingArrays& out);
   // logits[t] = router . hidden[t], for one router [H].
   const float* logits_of(const DeviceMemory& router, Matrix hidden);

@@ -57,7 +57,7 @@ void Staging::clear() {
   for (Slot& slot : slots_) slot.pieces.clear();
 }
 
-// The slot used longest ago, emptied.
+// Empties the slot used longest ago, and gives it.
 Staging::Slot& Staging::next_slot() {
   Slot& slot = slots_[next_];
   next_ = (next_ + 1) % kSlots;

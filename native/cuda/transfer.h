@@ -21,7 +21,7 @@ class Staging {
 
   // `host` has been read when it returns.
   void upload(void* device, const void* host, size_t bytes);
-  // Into the stream, behind what is there; `host` is written by the next finish().
+  // Goes into the stream, behind what is there; `host` is written by the next finish().
   void download(void* host, const void* device, size_t bytes) { wanted_.push_back({host, device, bytes}); }
   // Runs the downloads that were asked for and returns when their bytes are in place.
   void finish();
