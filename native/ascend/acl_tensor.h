@@ -55,7 +55,7 @@ class ArgumentOf {
   P value_;
 };
 
-// From an Array, which may be missing, or nullptr.
+// It is made of an Array, which may be missing, or of nullptr.
 template <class P>
 requires std::is_same_v<std::remove_const_t<std::remove_pointer_t<P>>, cann::Tensor>
 class ArgumentOf<P> {
@@ -69,7 +69,7 @@ class ArgumentOf<P> {
   Handle<cann::Tensor> tensor_;
 };
 
-// A list of one, from an Array, which may be missing, or nullptr. The list frees its tensor.
+// It is a list of one, made of an Array, which may be missing, or of nullptr. The list frees its tensor.
 template <class P>
 requires std::is_same_v<std::remove_const_t<std::remove_pointer_t<P>>, cann::TensorList>
 class ArgumentOf<P> {
@@ -91,7 +91,7 @@ class ArgumentOf<P> {
   Handle<cann::TensorList> list_;
 };
 
-// From a float.
+// It is made of a float.
 template <>
 class ArgumentOf<const cann::Scalar*> {
  public:
@@ -103,7 +103,7 @@ class ArgumentOf<const cann::Scalar*> {
   Handle<cann::Scalar> scalar_;
 };
 
-// From integers, or nullptr.
+// It is made of integers, or of nullptr.
 template <class P>
 requires std::is_same_v<std::remove_const_t<std::remove_pointer_t<P>>, cann::IntArray>
 class ArgumentOf<P> {

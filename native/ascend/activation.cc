@@ -36,7 +36,7 @@ void ActivationStage::run(Activation activation, const Array& x, const Array& ou
   }
 }
 
-// In float32, for its steps would each round.
+// It is computed in float32, for its steps would each round.
 void ActivationStage::swiglu_oai(const Array& x, const Array& out) {
   constexpr float kLowest = std::numeric_limits<float>::lowest();
   const int64_t rows = out.dims.values[0], width = out.dims.values[1];

@@ -1,4 +1,4 @@
-// Between the two products of an expert.
+// What an expert computes between its two products.
 #pragma once
 #include "ascend/acl_op.h"
 #include "core/config.h"

@@ -25,7 +25,7 @@ constexpr int64_t size_of(cann::DataType type) {
   }
 }
 
-// Up to five sizes.
+// There are up to five sizes.
 struct Dims {
   Dims() = default;
   Dims(std::initializer_list<int64_t> sizes) : count(static_cast<int>(sizes.size())) {
@@ -49,7 +49,7 @@ struct Array {
   Dims storage;  // what stands in memory
 };
 
-// Row-major, without gaps.
+// The array is row-major and has no gaps.
 inline Array array_of(const void* data, cann::DataType type, Dims dims) {
   Dims strides = dims;
   int64_t stride = 1;

@@ -32,7 +32,7 @@ struct CannLibrary {
 // Throws kDeviceUnavailable: one line that says what was looked for, and where.
 CannLibrary open_cann(const SearchPath& search);
 
-// The process's, opened and initialised by the first call. Throws as open_cann does.
+// The process has one, which the first call opens and initialises. Throws as open_cann does.
 const CannLibrary& cann_library();
 
 }  // namespace moe::ascend

@@ -7,7 +7,7 @@
 
 namespace moe::ascend {
 
-// Why no NPU can be used here, in one line; empty where one can.
+// Says in one line why no NPU can be used here; it is empty where one can.
 std::string why_unavailable();
 
 // The NPUs of this machine. None is opened for it, so how much memory they have is not known.

@@ -10,7 +10,7 @@
 
 namespace moe::ascend {
 
-// Used by one thread at a time; `bind` makes it the calling one. Work is put on the stream and `wait` waits for it.
+// One thread uses it at a time; `bind` makes it the calling one. Work is put on the stream and `wait` waits for it.
 class Npu {
  public:
   // Throws kDeviceUnavailable or kDevice.
@@ -23,10 +23,10 @@ class Npu {
   const SocProfile& profile() const { return profile_; }
   cann::Stream stream() const { return stream_; }
 
-  // The context of a thread is its own: before anything else, on whatever thread runs now.
+  // The context of a thread is its own, so this comes before anything else on whatever thread runs now.
   void bind();
 
-  // 64-byte aligned, uninitialised. Throws kOutOfMemory.
+  // The memory is 64-byte aligned and uninitialised. Throws kOutOfMemory.
   void* allocate(size_t bytes);
   // Waits for work that may still use the memory.
   void deallocate(void* memory) noexcept;
@@ -36,7 +36,7 @@ class Npu {
   void copy_to_host(void* pinned, const void* device, size_t bytes);
   void clear(void* device, size_t bytes);
   void wait();
-  // As `wait`, after an error: whatever comes of it.
+  // Waits after an error, whatever comes of it.
   void abandon() noexcept;
 
   // Throws kDevice, kDeviceLost or kOutOfMemory, with the text CANN has for this thread's failure.

@@ -18,7 +18,7 @@ class PinnedPool {
   PinnedPool(const PinnedPool&) = delete;
   PinnedPool& operator=(const PinnedPool&) = delete;
 
-  // Uninitialised, 64-byte aligned, valid until `reset`. Throws kOutOfMemory.
+  // The memory is uninitialised, 64-byte aligned and valid until `reset`. Throws kOutOfMemory.
   void* take(size_t bytes);
   template <class T>
   T* take_as(size_t count) {

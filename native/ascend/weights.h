@@ -21,7 +21,7 @@ struct ExpertTypes {
   bool blocked;    // FRACTAL_NZ
   int64_t column_multiple;
 
-  // Of weights that capabilities_of(profile) has.
+  // The weights are of a type that capabilities_of(profile) has.
   static ExpertTypes of(const LayerSpec& spec, const SocProfile& profile);
 };
 
