@@ -19,9 +19,9 @@ export interface ForwardOptions {
 }
 
 /**
- * Both arrays are `[T, K]`, strongest choice first. Where capacity dropped a choice, -1 and 0; in `TopkRouterV1` also where
- * a choice was kept but its weight is 0, as it adds nothing. Where a token's logits are not finite, -1 and NaN in all its
- * choices.
+ * Both arrays are `[T, K]`, strongest choice first. They have -1 and 0 where capacity dropped a choice, in `TopkRouterV1`
+ * also where a choice was kept but its weight is 0, as it adds nothing. Where a token's logits are not finite, they have -1
+ * and NaN in all its choices.
  */
 export interface Routing {
   /** The experts of each token. */
@@ -50,7 +50,7 @@ export interface ForwardResult {
   droppedChoices: number;
   /** Slots per expert and group of tokens, of the first group where the last is shorter; null when dropless. */
   capacity: number | null;
-  /** When asked for. */
+  /** There is one when it was asked for. */
   routing?: Routing | undefined;
 }
 

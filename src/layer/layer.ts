@@ -169,8 +169,8 @@ export class MoELayer implements AsyncDisposable {
   }
 
   /**
-   * As `forward`, but blocks the calling thread, behind the calls before it. For scripts and worker threads. A signal is
-   * looked at before the call starts, and not after.
+   * As `forward`, but blocks the calling thread, behind the calls before it: scripts and worker threads can afford it.
+   * A signal is looked at before the call starts, and not after.
    *
    * @throws what `forward` rejects with
    */
