@@ -5,13 +5,14 @@
 #include "core/device.h"
 #include "core/error.h"
 #include "core/experts/routed_experts.h"
+#include "core/host/profile.h"
 
 namespace moe {
 
 class HereExperts final : public RoutedExperts {
  public:
-  HereExperts(Device& device, std::unique_ptr<PreparedExperts> prepared)
-      : stages_(device.moe()), prepared_(std::move(prepared)) {}
+  HereExperts(Device& device, std::unique_ptr<PreparedExperts> prepared, StageClock clock)
+      : stages_(device.moe()), prepared_(std::move(prepared)), clock_(clock) {}
 
   void run(Workspace& workspace, Matrix hidden, const Routing& routing, FunctionRef<Matrix()> shared, Matrix out,
            const std::stop_token& stop) override;
@@ -24,6 +25,7 @@ class HereExperts final : public RoutedExperts {
  private:
   MoeStages& stages_;
   std::unique_ptr<PreparedExperts> prepared_;
+  StageClock clock_;
 };
 
 }  // namespace moe

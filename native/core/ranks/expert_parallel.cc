@@ -16,7 +16,7 @@ uint64_t digest_of(std::span<const int32_t> values) {  // FNV-1a
 
 }  // namespace
 
-ExpertParallel::ExpertParallel(Device& device, const LayerSpec& spec, ParallelOptions options)
+ExpertParallel::ExpertParallel(Device& device, const LayerSpec& spec, ParallelOptions options, StageClock clock)
     : membership_(std::move(options.group), device),
       top_k_(spec.moe.num_experts_chosen),
       exchange_(device, membership_.collective(), spec.hidden_size,
@@ -25,7 +25,7 @@ ExpertParallel::ExpertParallel(Device& device, const LayerSpec& spec, ParallelOp
                  .chunks = std::min(options.chunks, kMaxChunks),
                  .group_wise = options.group_wise && shape().model_parallel > 1}),
       local_(device, membership_.collective(), shape(), spec,
-             static_cast<int32_t>(options.placement.experts_of(shape().set()).size())) {
+             static_cast<int32_t>(options.placement.experts_of(shape().set()).size()), clock) {
   describe_layer(std::move(options.facts));
 }
 

@@ -30,7 +30,7 @@ class ExpertParallel {
  public:
   // Every rank describes the layer to all others; throws kConfig where they differ. Weights must be those of
   // options.placement.experts_of(set), and the columns that cut_columns leaves.
-  ExpertParallel(Device& device, const LayerSpec& spec, ParallelOptions options);
+  ExpertParallel(Device& device, const LayerSpec& spec, ParallelOptions options, StageClock clock);
 
   // Runs what `experts`, [tokens, K] in host memory, chooses for `hidden`. `meanwhile` is called while rows travel.
   // Returns the results, valid until the next call, sorted by blocks().of_slot as rows are by expert; there is room for

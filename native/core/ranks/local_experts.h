@@ -4,6 +4,7 @@
 
 #include "core/collective.h"
 #include "core/experts/device_buffer.h"
+#include "core/host/profile.h"
 #include "core/moe_stages.h"
 #include "core/ranks/arrived_rows.h"
 #include "core/ranks/group_shape.h"
@@ -14,7 +15,8 @@ class LocalExperts {
  public:
   // Device and collective are borrowed. The rank's experts are so many, and the members of its set share their
   // columns.
-  LocalExperts(Device& device, Collective& collective, const GroupShape& shape, const LayerSpec& spec, int32_t experts);
+  LocalExperts(Device& device, Collective& collective, const GroupShape& shape, const LayerSpec& spec, int32_t experts,
+               StageClock clock);
 
   // Results stand sorted by expert, as rows.row_of_result() says; valid until the next call. Members of a set run the
   // same rows in step.
@@ -30,6 +32,7 @@ class LocalExperts {
   GroupShape shape_;
   int64_t hidden_size_;
   int32_t intermediate_size_, experts_;
+  StageClock clock_;
   std::vector<Transfer> sends_, receives_;
   DeviceBuffer done_, part_, parts_, intermediate_;
 };

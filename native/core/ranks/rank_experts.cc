@@ -23,14 +23,17 @@ void RankExperts::run(Workspace& workspace, Matrix hidden, const Routing& routin
                       Matrix out, const std::stop_token& stop) {
   std::vector<int32_t>& choices = workspace.choices;
   choices.resize(routing.tokens * routing.top_k);
-  device_.download(choices.data(), routing.arrays.experts, choices.size() * sizeof(int32_t));
-  device_.synchronize();
   Matrix always{};
-  const Matrix rows = parallel_.run(
-      *prepared_, hidden, choices, [&] { always = shared(); }, stop);
+  const Matrix rows = clock_.time(Stage::kExchange, [&] {
+    device_.download(choices.data(), routing.arrays.experts, choices.size() * sizeof(int32_t));
+    device_.synchronize();
+    return parallel_.run(
+        *prepared_, hidden, choices, [&] { always = shared(); }, stop);
+  });
   const ExpertExchange::Blocks blocks = parallel_.blocks();
-  const std::unique_ptr<Plan> plan = device_.moe().plan(blocks.of_slot, blocks.count, routing.top_k);
-  device_.moe().combine(*prepared_, rows, routing, *plan, always, out);
+  const std::unique_ptr<Plan> plan =
+      clock_.time(Stage::kPlan, [&] { return device_.moe().plan(blocks.of_slot, blocks.count, routing.top_k); });
+  clock_.time(Stage::kCombine, [&] { device_.moe().combine(*prepared_, rows, routing, *plan, always, out); });
 }
 
 }  // namespace moe

@@ -14,8 +14,12 @@ class RankExperts final : public RoutedExperts {
   static void keep_own(Device& device, LayerSpec& spec, LayerWeights& weights, const ParallelOptions& options);
 
   // As ExpertParallel. `prepared` are the experts that `keep_own` left.
-  RankExperts(Device& device, const LayerSpec& spec, std::unique_ptr<PreparedExperts> prepared, ParallelOptions options)
-      : device_(device), prepared_(std::move(prepared)), parallel_(device, spec, std::move(options)) {}
+  RankExperts(Device& device, const LayerSpec& spec, std::unique_ptr<PreparedExperts> prepared, ParallelOptions options,
+              StageClock clock)
+      : device_(device),
+        prepared_(std::move(prepared)),
+        parallel_(device, spec, std::move(options), clock),
+        clock_(clock) {}
 
   void run(Workspace& workspace, Matrix hidden, const Routing& routing, FunctionRef<Matrix()> shared, Matrix out,
            const std::stop_token& stop) override;
@@ -29,6 +33,7 @@ class RankExperts final : public RoutedExperts {
   Device& device_;
   std::unique_ptr<PreparedExperts> prepared_;
   ExpertParallel parallel_;
+  StageClock clock_;
 };
 
 }  // namespace moe
