@@ -17,6 +17,7 @@ need make make
 need cmake cmake
 if [[ ${1:-build} == test ]]; then
   need ninja ninja-build
+  need clang++ clang
   need_file /usr/include/gtest/gtest.h libgtest-dev
   need_file /usr/src/googletest/CMakeLists.txt googletest
   need_file /usr/bin/chromium chromium

@@ -49,12 +49,13 @@ Napi::Value create_layer(const Napi::CallbackInfo& info) {
     const auto job = make_job(
         env, live->device,
         [live, arguments = read_weights(weights), keep = Napi::Persistent(weights),
-         parallel = read_parallel(info[6], live->spec.moe.expert_num)](EnvironmentJob& job) mutable {
+         parallel = read_parallel(info[6], live->spec.moe.expert_num),
+         profile = info[7].ToBoolean().Value() ? std::make_shared<Profile>() : nullptr](EnvironmentJob& job) mutable {
           for (const auto& file : arguments.files) file->expect_unshortened();
           live->layer = std::make_shared<Layer>(
               job.device().backend(), live->spec, arguments.weights,
               [&](int64_t done, int64_t total) { job.report(done, total); }, job.stop().get_token(),
-              std::move(parallel));
+              std::move(parallel), std::move(profile));
         },
         [live](Napi::Env env) { return LayerObject::make(env, live); });
     if (info[4].IsFunction()) job->on_progress(info[4].As<Napi::Function>());

@@ -14,9 +14,10 @@ Napi::Function LayerObject::define(Napi::Env env) {
   return DefineClass(
       env, "Layer",
       {InstanceAccessor<&LayerObject::weight_bytes>("weightBytes"), InstanceAccessor<&LayerObject::notes>("notes"),
-       InstanceMethod<&LayerObject::packed>("packed"), InstanceMethod<&LayerObject::read_packed>("readPacked"),
-       InstanceMethod<&LayerObject::forward>("forward"), InstanceMethod<&LayerObject::forward_sync>("forwardSync"),
-       InstanceMethod<&LayerObject::close>("close"), InstanceMethod<&LayerObject::sum_over_group>("sumOverGroup"),
+       InstanceAccessor<&LayerObject::profile>("profile"), InstanceMethod<&LayerObject::packed>("packed"),
+       InstanceMethod<&LayerObject::read_packed>("readPacked"), InstanceMethod<&LayerObject::forward>("forward"),
+       InstanceMethod<&LayerObject::forward_sync>("forwardSync"), InstanceMethod<&LayerObject::close>("close"),
+       InstanceMethod<&LayerObject::sum_over_group>("sumOverGroup"),
        InstanceMethod<&LayerObject::next_call>("nextCall"),
        InstanceAccessor<&LayerObject::number_in_group>("numberInGroup")});
 }
@@ -26,6 +27,7 @@ Napi::Object LayerObject::make(Napi::Env env, std::shared_ptr<LiveLayer> live) {
   LayerObject& self = *Unwrap(object);
   self.live_ = std::move(live);
   self.notes_ = self.live_->layer->notes();
+  self.profile_ = self.live_->layer->profile();
   self.reported_bytes_ = static_cast<int64_t>(self.live_->layer->weight_bytes());
   Napi::MemoryManagement::AdjustExternalMemory(env, self.reported_bytes_);
   return object;
@@ -78,6 +80,19 @@ Napi::Value LayerObject::read_packed(const Napi::CallbackInfo& info) {
 
 Napi::Value LayerObject::notes(const Napi::CallbackInfo& info) {
   return list_of(info.Env(), notes_, [](const std::string& note) { return note; });
+}
+
+Napi::Value LayerObject::profile(const Napi::CallbackInfo& info) {
+  const Napi::Array list = Napi::Array::New(info.Env());
+  for (size_t stage = 0; profile_ && stage < kStageNames.size(); ++stage) {
+    const Profile::Sum& sum = profile_->sums()[stage];
+    const Napi::Object entry = Napi::Object::New(info.Env());
+    entry.Set("stage", Napi::String::New(info.Env(), kStageNames[stage]));
+    entry.Set("count", Napi::Number::New(info.Env(), static_cast<double>(sum.count)));
+    entry.Set("seconds", Napi::Number::New(info.Env(), static_cast<double>(sum.nanoseconds) * 1e-9));
+    list.Set(list.Length(), entry);
+  }
+  return list;
 }
 
 std::pair<std::shared_ptr<EnvironmentJob>, size_t> LayerObject::job_for(const Napi::CallbackInfo& info) {

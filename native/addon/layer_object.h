@@ -43,6 +43,8 @@ class LayerObject final : public Napi::ObjectWrap<LayerObject> {
   void forward_sync(const Napi::CallbackInfo& info);
   Napi::Value sum_over_group(const Napi::CallbackInfo& info);
   Napi::Value next_call(const Napi::CallbackInfo& info);
+  // [{ stage, count, seconds }], after close, too; empty where nothing takes the times.
+  Napi::Value profile(const Napi::CallbackInfo& info);
   Napi::Value number_in_group(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 
@@ -53,6 +55,7 @@ class LayerObject final : public Napi::ObjectWrap<LayerObject> {
   std::shared_ptr<LiveLayer> live_;  // null after close
   std::vector<std::weak_ptr<EnvironmentJob>> calls_;
   std::vector<std::string> notes_;
+  std::shared_ptr<const Profile> profile_;
   int64_t reported_bytes_ = 0;  // what V8 was told this object weighs
 };
 
@@ -60,8 +63,8 @@ class LayerObject final : public Napi::ObjectWrap<LayerObject> {
 // is the layer's object.
 std::shared_ptr<EnvironmentJob> forward_job(std::shared_ptr<LiveLayer> live, Napi::Object owner, Napi::Object call);
 
-// Makes a layer on the lane of a device: (device, index, spec, weights, onProgress?, cancellation?, parallel?) ->
-// Promise<Layer>.
+// Makes a layer on a device's lane: (device, index, spec, weights, onProgress?, cancellation?, parallel?, profile?)
+// -> Promise<Layer>.
 Napi::Value create_layer(const Napi::CallbackInfo& info);
 
 }  // namespace moe

@@ -5,39 +5,22 @@
 #include <vector>
 
 #include "core/error.h"
+#include "cpu/isa_list.h"
 
 namespace moe::cpu {
 
-#if defined(__x86_64__)
-namespace avx512vnni {
-extern const Kernels table;
-}
-namespace avx512 {
-extern const Kernels table;
-}
-namespace avx2 {
-extern const Kernels table;
-}
-namespace baseline {
-extern const Kernels table;
-}
-#elif defined(__aarch64__)
-namespace neon {
-extern const Kernels table;
-}
-#endif
+#define MOE_DECLARE(set)      \
+  namespace set {             \
+  extern const Kernels table; \
+  }
+MOE_CPU_ISAS(MOE_DECLARE)
 
 namespace {
 
 constexpr const char* kVariable = "MOE_CPU_ISA";
 
-constexpr const Kernels* kBestFirst[] = {
-#if defined(__x86_64__)
-    &avx512vnni::table, &avx512::table, &avx2::table, &baseline::table
-#elif defined(__aarch64__)
-    &neon::table
-#endif
-};
+#define MOE_ADDRESS(set) &set::table,
+constexpr const Kernels* kBestFirst[] = {MOE_CPU_ISAS(MOE_ADDRESS)};
 
 std::string names_of_supported() {
   std::string names;

@@ -11,7 +11,7 @@ namespace moe::cpu {
 std::span<const Kernels* const> supported_kernels();
 
 // The set that `forced` names, the best one when it is null or empty. Throws kDeviceUnavailable, naming what is there,
-// when the name is unknown or the CPU lacks it.
+// when the name is unknown, or the CPU or this build lacks it.
 const Kernels& choose_kernels(const char* forced);
 
 // choose_kernels with what the environment variable MOE_CPU_ISA says.

@@ -119,6 +119,8 @@ export interface NativeLayer {
   readPacked(part: number, offset: number, length: number): Uint8Array;
   /** Sentences about how the device runs the layer. */
   readonly notes: string[];
+  /** Every stage, after `close`, too. Empty unless the layer was made to take the times. */
+  readonly profile: NativeStageTime[];
   forward(call: NativeCall): Promise<void>;
   forwardSync(call: NativeCall): void;
   /** Adds up the values of one rank of each set, in place. Every rank calls it. */
@@ -129,6 +131,15 @@ export interface NativeLayer {
   nextCall(): Promise<number>;
   /** Rejects waiting calls with ERR_MOE_CLOSED, lets the running one end, frees the weights. Safe to call twice. */
   close(): Promise<void>;
+}
+
+/** What a stage of a layer has taken so far. */
+export interface NativeStageTime {
+  stage: string;
+  /** Times it ran. */
+  count: number;
+  /** Of all of them together. */
+  seconds: number;
 }
 
 /** A way in which a device holds experts' weights. */
@@ -194,6 +205,7 @@ export interface NativeBinding {
     onProgress?: (done: number, total: number) => void,
     cancellation?: NativeCancellation,
     parallel?: NativeParallel,
+    profile?: boolean,
   ): Promise<NativeLayer>;
   Group: new (options: NativeGroupOptions) => NativeGroup;
   Cancellation: new () => NativeCancellation;

@@ -31,6 +31,7 @@ import {
 } from './options.js';
 import { heldExperts, nativeSetting, ownViews } from './parallel.js';
 import { checkParts, dependsOnDevice, type LayerParts, nativeSpec, partsOf } from './parts.js';
+import { keepProfile, printProfile, profiling } from './profile.js';
 import type { Tensor } from './weights.js';
 
 /** One Mixture-of-Experts feed-forward layer, its weights resident on one device. */
@@ -126,9 +127,16 @@ export class MoELayer implements AsyncDisposable {
         onProgress,
         cancellation,
         parallel,
+        profiling(),
       );
     const native = await settled(created, signal, () => cancellation.cancel());
-    return new MoELayer(inside, parts, deviceText(device), native);
+    const layer = new MoELayer(inside, parts, deviceText(device), native);
+    if (profiling()) {
+      const { config: moe, hiddenSize: h, intermediateSize: i, weightType } = layer;
+      const sizes = `H ${h}, I ${i}, E ${moe.expertNum}, K ${moe.numExpertsChosen}`;
+      keepProfile(native, `a layer on ${layer.device} (${sizes}, ${weightType})`);
+    }
+    return layer;
   }
 
   /**
@@ -219,6 +227,7 @@ export class MoELayer implements AsyncDisposable {
   async close(): Promise<void> {
     this.#closed = true;
     await settled(() => this.#native.close());
+    printProfile(this.#native);
   }
 
   /** `close`, for `await using`. */

@@ -139,7 +139,7 @@ beforeAll(async () => {
   const cancellation = await native.construct('Cancellation');
   layer = (await native.call(
     'createLayer',
-    ...(['cpu', 0, spec, weights, () => {}, cancellation] as const),
+    ...(['cpu', 0, spec, weights, () => {}, cancellation, undefined, true] as const),
   )) as NativeLayer;
 
   const watched = surface.watch('NativeLayer', layer);
@@ -209,7 +209,7 @@ test('what the addon gives is what is declared', () => {
         'NativeMachinePeak',
         'NativeFile',
       ],
-      ...['NativeLayer', 'NativeCancellation', 'NativeGroup', 'NativeLinkCost'],
+      ...['NativeLayer', 'NativeStageTime', 'NativeCancellation', 'NativeGroup', 'NativeLinkCost'],
     ]),
   );
   expect(surface.differences).toEqual([]);

@@ -64,3 +64,17 @@ test.skipIf(process.arch !== 'x64')(
     expect(out).not.toMatch(/note: .*ABI/);
   },
 );
+
+test.skipIf(process.arch !== 'x64')(
+  'a build has the instruction sets that it is asked for, and the least one (skipped where there is one only)',
+  { timeout: 120_000 },
+  () => {
+    const out = build(['help'], ['-DMOE_CPU_ISAS=avx2']);
+    const list = readFileSync(join(folder, 'generated/cpu/isa_list.h'), 'utf8');
+    expect(list.match(/X\(\w+\)/g), out).toEqual(['X(avx2)', 'X(baseline)']);
+    expect(readFileSync(join(folder, 'compile_commands.json'), 'utf8')).not.toContain('avx512.cc');
+    expect(build(['help'], ['-DMOE_CPU_ISAS=avx2;avx3']).replace(/\s+/g, ' ')).toContain(
+      'Expected MOE_CPU_ISAS to list names of avx512vnni, avx512, avx2, baseline, got `avx3`',
+    );
+  },
+);

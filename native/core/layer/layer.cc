@@ -32,8 +32,8 @@ void expect_countable(int64_t slots) {
 }  // namespace
 
 Layer::Layer(Device& device, const LayerSpec& spec, const LayerWeights& weights, Progress progress,
-             const std::stop_token& stop, std::optional<ParallelOptions> parallel)
-    : device_(device), spec_(spec) {
+             const std::stop_token& stop, std::optional<ParallelOptions> parallel, std::shared_ptr<Profile> profile)
+    : device_(device), profile_(std::move(profile)), clock_(device, profile_.get()), spec_(spec) {
   const std::shared_ptr<ExpertGroup> group = parallel ? parallel->group : nullptr;
   try {
     prepare(weights, progress, stop, std::move(parallel));
@@ -59,9 +59,9 @@ void Layer::prepare(const LayerWeights& weights, Progress progress, const std::s
   std::unique_ptr<PreparedExperts> prepared = stages.prepare_experts(spec_, held, count, stop);
   if (shared > 0) shared_ = stages.prepare_shared(spec_, held, count_shared, stop);
   if (parallel)
-    routed_ = std::make_unique<RankExperts>(device_, spec_, std::move(prepared), std::move(*parallel));
+    routed_ = std::make_unique<RankExperts>(device_, spec_, std::move(prepared), std::move(*parallel), clock_);
   else
-    routed_ = std::make_unique<HereExperts>(device_, std::move(prepared));
+    routed_ = std::make_unique<HereExperts>(device_, std::move(prepared), clock_);
 }
 
 template <class Body>
@@ -113,12 +113,12 @@ std::unique_ptr<Routing> Layer::run(Workspace& workspace, Matrix hidden, Matrix 
 std::unique_ptr<Routing> Layer::run(Workspace& workspace, const Tokens& tokens, const RoutingArrays& arrays, Matrix out,
                                     const std::stop_token& stop) const {
   MoeStages& stages = device_.moe();
-  std::unique_ptr<Routing> routing = stages.route(*router_, tokens, arrays);
+  std::unique_ptr<Routing> routing = clock_.time(Stage::kRoute, [&] { return stages.route(*router_, tokens, arrays); });
   const auto run_shared = [&]() -> Matrix {
     Matrix shared = float_matrix(nullptr, out.rows, out.cols);
     if (!shared_) return shared;
     shared.data = workspace.shared.reserve<float>(out.rows * out.cols);
-    stages.run_shared(*shared_, tokens, shared, stop);
+    clock_.time(Stage::kShared, [&] { stages.run_shared(*shared_, tokens, shared, stop); });
     return shared;
   };
   if (out.data) routed_->run(workspace, tokens.hidden, *routing, run_shared, out, stop);
@@ -147,21 +147,28 @@ void Layer::forward_batch(Workspace& workspace, const HostBatch& batch, const Fo
     if (wanted && wanted != from) device_.download(wanted, from, count * sizeof(T));
   };
 
-  const float* const on_host = as_float32(batch, values, workspace.widened);
-  const auto hidden = here ? const_cast<float*>(on_host) : workspace.hidden.reserve<float>(values);
+  const float* on_host = nullptr;
+  float* const hidden = clock_.time(Stage::kUpload, [&] {
+    on_host = as_float32(batch, values, workspace.widened);
+    if (here) return const_cast<float*>(on_host);
+    auto* const there = workspace.hidden.reserve<float>(values);
+    device_.upload(there, on_host, values * sizeof(float));
+    return there;
+  });
   const RoutingArrays arrays{
       place(out.expert_ids, workspace.experts, slots), place(out.weights, workspace.weights, slots),
       place(out.expert_load, workspace.expert_load, spec_.moe.expert_num), place(out.totals, workspace.totals, 1)};
   float* const output = out.output ? place(out.output, workspace.output, values) : nullptr;
-  if (!here) device_.upload(hidden, on_host, values * sizeof(float));
   run(workspace, Tokens{float_matrix(hidden, tokens, hidden_size), on_host}, arrays,
       float_matrix(output, tokens, hidden_size), stop);
-  bring(out.output, output, values);
-  bring(out.expert_ids, arrays.experts, slots);
-  bring(out.weights, arrays.weights, slots);
-  bring(out.expert_load, arrays.expert_load, spec_.moe.expert_num);
-  bring(out.totals, arrays.totals, 1);
-  device_.synchronize();
+  clock_.time(Stage::kDownload, [&] {
+    bring(out.output, output, values);
+    bring(out.expert_ids, arrays.experts, slots);
+    bring(out.weights, arrays.weights, slots);
+    bring(out.expert_load, arrays.expert_load, spec_.moe.expert_num);
+    bring(out.totals, arrays.totals, 1);
+    device_.synchronize();
+  });
 }
 
 }  // namespace moe

@@ -9,6 +9,7 @@
 
 #include "core/device.h"
 #include "core/experts/routed_experts.h"
+#include "core/host/profile.h"
 #include "core/ranks/rank_experts.h"
 
 namespace moe {
@@ -33,9 +34,10 @@ class Layer {
  public:
   // Checks that the weights fit the spec (kShape names the one that does not), then packs them. With a group the
   // experts are those of the rank's set (packed weights have all of them), and every rank makes its layer and runs its
-  // batches in step with the others.
+  // batches in step with the others. A profile takes the times of stages.
   Layer(Device& device, const LayerSpec& spec, const LayerWeights& weights, Progress progress,
-        const std::stop_token& stop, std::optional<ParallelOptions> parallel = {});
+        const std::stop_token& stop, std::optional<ParallelOptions> parallel = {},
+        std::shared_ptr<Profile> profile = nullptr);
 
   // From device memory to device memory, both [tokens, H] float32: routes `hidden` and, unless `out` is without data,
   // runs the experts into it. Returns the routing, in memory of the workspace. Work may be under way when this returns.
@@ -56,6 +58,7 @@ class Layer {
   size_t weight_bytes() const;
   // Parts are valid for as long as the layer lives; there are none where its device cannot give any.
   PackedWeights packed() const;
+  std::shared_ptr<const Profile> profile() const { return profile_; }  // null without one
   std::vector<std::string> notes() const { return router_->notes(); }
 
  private:
@@ -70,6 +73,8 @@ class Layer {
   auto telling_peers(const Body& body) const;
 
   Device& device_;
+  std::shared_ptr<Profile> profile_;
+  StageClock clock_;
   LayerSpec spec_;
   std::unique_ptr<PreparedRouter> router_;
   std::unique_ptr<PreparedExperts> shared_;  // null without an always-on expert

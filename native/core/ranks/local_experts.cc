@@ -4,21 +4,24 @@
 
 namespace moe {
 
-LocalExperts::LocalExperts(Device& device, Collective& collective, const GroupShape& shape, const LayerSpec& spec)
+LocalExperts::LocalExperts(Device& device, Collective& collective, const GroupShape& shape, const LayerSpec& spec,
+                           StageClock clock)
     : device_(device),
       collective_(collective),
       shape_(shape),
       hidden_size_(spec.hidden_size),
       intermediate_size_(spec.intermediate_size),
-      experts_(spec.held_experts()) {}
+      experts_(spec.held_experts()),
+      clock_(clock) {}
 
 Matrix LocalExperts::run(const PreparedExperts& held, const ArrivedRows& rows, Matrix arrived,
                          const std::stop_token& stop) {
   const Matrix done = float_matrix(done_.reserve<float>(rows.results() * hidden_size_), rows.results(), hidden_size_);
   if (done.rows == 0) return done;
-  const std::unique_ptr<Plan> plan = device_.moe().plan(rows.experts(), experts_, rows.choices());
+  const std::unique_ptr<Plan> plan =
+      clock_.time(Stage::kPlan, [&] { return device_.moe().plan(rows.experts(), experts_, rows.choices()); });
   if (shape_.model_parallel == 1)
-    device_.moe().run(held, arrived, *plan, done, stop);
+    clock_.time(Stage::kRun, [&] { device_.moe().run(held, arrived, *plan, done, stop); });
   else
     run_columns(held, arrived, *plan, done, stop);
   return done;
@@ -33,10 +36,10 @@ void LocalExperts::run_columns(const PreparedExperts& held, Matrix hidden, const
   ColumnStages& stages = *device_.moe().columns();
   const Matrix whole = float_matrix(intermediate_.reserve<float>(rows * intermediate_size_), rows, intermediate_size_);
   const Matrix up = float_matrix(part_.reserve<float>(rows * width), rows, width);
-  stages.run_up(held, hidden, plan, up, stop);
+  clock_.time(Stage::kUp, [&] { stages.run_up(held, hidden, plan, up, stop); });
   all_gather_columns(up, whole);
   const Matrix down = float_matrix(part_.reserve<float>(rows * columns), rows, columns);
-  stages.run_down(held, whole, plan, down, stop);
+  clock_.time(Stage::kDown, [&] { stages.run_down(held, whole, plan, down, stop); });
   all_gather_columns(down, out);
 }
 

@@ -4,6 +4,7 @@
 
 #include "core/collective.h"
 #include "core/experts/workspace.h"
+#include "core/host/profile.h"
 #include "core/moe_stages.h"
 #include "core/ranks/arrived_rows.h"
 #include "core/ranks/group_shape.h"
@@ -13,7 +14,8 @@ namespace moe {
 class LocalExperts {
  public:
   // Device and collective are borrowed. The rank has spec.held_experts(), whose columns the members of its set share.
-  LocalExperts(Device& device, Collective& collective, const GroupShape& shape, const LayerSpec& spec);
+  LocalExperts(Device& device, Collective& collective, const GroupShape& shape, const LayerSpec& spec,
+               StageClock clock);
 
   // Results stand sorted by expert, as rows.row_of_result() says; valid until the next call. Members of a set run the
   // same rows in step.
@@ -29,6 +31,7 @@ class LocalExperts {
   GroupShape shape_;
   int64_t hidden_size_;
   int32_t intermediate_size_, experts_;
+  StageClock clock_;
   std::vector<Transfer> sends_, receives_;
   DeviceBuffer done_{device_}, part_{device_}, parts_{device_}, intermediate_{device_};
 };

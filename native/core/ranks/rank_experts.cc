@@ -70,7 +70,7 @@ void RankExperts::keep_own(Device& device, LayerSpec& spec, LayerWeights& weight
 }
 
 RankExperts::RankExperts(Device& device, const LayerSpec& spec, std::unique_ptr<PreparedExperts> prepared,
-                         ParallelOptions options)
+                         ParallelOptions options, StageClock clock)
     : device_(device),
       prepared_(std::move(prepared)),
       membership_(std::move(options.group), device),
@@ -79,7 +79,8 @@ RankExperts::RankExperts(Device& device, const LayerSpec& spec, std::unique_ptr<
                  .placement = std::move(options.placement),
                  .chunks = std::min(options.chunks, kMaxChunks),
                  .group_wise = options.group_wise && shape().model_parallel > 1}),
-      local_(device, membership_.collective(), shape(), spec) {
+      local_(device, membership_.collective(), shape(), spec, clock),
+      clock_(clock) {
   expect_same_layer(options.facts);
 }
 
@@ -110,20 +111,23 @@ void RankExperts::run(Workspace& workspace, Matrix hidden, const Routing& routin
                       Matrix out, const std::stop_token& stop) {
   std::vector<int32_t>& choices = workspace.choices;
   choices.resize(routing.tokens * routing.top_k);
-  device_.download(choices.data(), routing.arrays.experts, choices.size() * sizeof(int32_t));
-  device_.synchronize();
-  exchange_.plan(choices, routing.top_k);
-  const auto all = group().announce(
-      {.kind = Announcement::kForward, .layer = number(), .tokens = routing.tokens, .routing = digest_of(choices)},
-      std::as_bytes(exchange_.counts()));
   Matrix always{};
-  const Matrix rows = exchange_.run(
-      hidden, [&](int rank) { return all[rank]; },
-      [&](const ArrivedRows& arrived, Matrix values) { return local_.run(*prepared_, arrived, values, stop); },
-      [&] { always = shared(); });
+  const Matrix rows = clock_.time(Stage::kExchange, [&] {
+    device_.download(choices.data(), routing.arrays.experts, choices.size() * sizeof(int32_t));
+    device_.synchronize();
+    exchange_.plan(choices, routing.top_k);
+    const auto all = group().announce(
+        {.kind = Announcement::kForward, .layer = number(), .tokens = routing.tokens, .routing = digest_of(choices)},
+        std::as_bytes(exchange_.counts()));
+    return exchange_.run(
+        hidden, [&](int rank) { return all[rank]; },
+        [&](const ArrivedRows& arrived, Matrix values) { return local_.run(*prepared_, arrived, values, stop); },
+        [&] { always = shared(); });
+  });
   const ExpertExchange::Blocks blocks = exchange_.blocks();
-  const std::unique_ptr<Plan> plan = device_.moe().plan(blocks.of_slot, blocks.count, routing.top_k);
-  device_.moe().combine(*prepared_, rows, routing, *plan, always, out);
+  const std::unique_ptr<Plan> plan =
+      clock_.time(Stage::kPlan, [&] { return device_.moe().plan(blocks.of_slot, blocks.count, routing.top_k); });
+  clock_.time(Stage::kCombine, [&] { device_.moe().combine(*prepared_, rows, routing, *plan, always, out); });
 }
 
 void RankExperts::sum(std::span<double> values) {

@@ -32,8 +32,8 @@ class RankExperts final : public RoutedExperts {
 
   // `prepared` are the experts that `keep_own` left. Every rank describes the layer to all others; throws kConfig where
   // they differ.
-  RankExperts(Device& device, const LayerSpec& spec, std::unique_ptr<PreparedExperts> prepared,
-              ParallelOptions options);
+  RankExperts(Device& device, const LayerSpec& spec, std::unique_ptr<PreparedExperts> prepared, ParallelOptions options,
+              StageClock clock);
 
   void run(Workspace& workspace, Matrix hidden, const Routing& routing, FunctionRef<Matrix()> shared, Matrix out,
            const std::stop_token& stop) override;
@@ -53,6 +53,7 @@ class RankExperts final : public RoutedExperts {
   ExpertGroup::Membership membership_;
   ExpertExchange exchange_;
   LocalExperts local_;
+  StageClock clock_;
 };
 
 }  // namespace moe

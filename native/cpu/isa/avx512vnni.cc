@@ -1,11 +1,8 @@
-#if defined(__x86_64__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++ 12 warns of its own intrinsics
 #define MOE_ISA avx512vnni
 #define MOE_VNNI
-#define MOE_TARGET _Pragma("GCC target(\"avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c\")")
+#define MOE_TARGET "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"
 #define MOE_CPU_HAS_IT                                                                                              \
   (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && \
    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni"))
 #define MOE_VEC "cpu/kernels/vec_avx512.h"
 #include "cpu/kernels/all.h"
-#endif

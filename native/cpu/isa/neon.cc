@@ -1,7 +1,4 @@
-#if defined(__aarch64__)
 #define MOE_ISA neon
-#define MOE_TARGET
 #define MOE_CPU_HAS_IT true
 #define MOE_VEC "cpu/kernels/vec_neon.h"
 #include "cpu/kernels/all.h"
-#endif

@@ -1,6 +1,6 @@
 // Every kernel, compiled for one instruction set. No include guard: isa/*.cc include it once each, after they said
-// which set (MOE_ISA), how to compile for it (MOE_TARGET), whether the CPU has it (MOE_CPU_HAS_IT) and its registers
-// (MOE_VEC). The order is the order of use.
+// which set (MOE_ISA), what the compiler calls its instructions (MOE_TARGET, where it needs to be told), whether the
+// CPU has it (MOE_CPU_HAS_IT) and its registers (MOE_VEC). The order is the order of use.
 // clang-format off
 #include "cpu/kernels/begin.h"
 #include MOE_VEC

@@ -6,7 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++ 12 warns of its own intrinsics
+#endif
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
@@ -14,8 +18,14 @@
 
 #include "cpu/kernels/table.h"
 
+#define MOE_PRAGMA_OF(text) _Pragma(#text)
+#define MOE_PRAGMA(text) MOE_PRAGMA_OF(text)
+#if defined(MOE_TARGET) && defined(__clang__)
+MOE_PRAGMA(clang attribute push(__attribute__((target(MOE_TARGET))), apply_to = function))
+#elif defined(MOE_TARGET)
 #pragma GCC push_options
-MOE_TARGET
+MOE_PRAGMA(GCC target(MOE_TARGET))
+#endif
 namespace moe::cpu::MOE_ISA {
 extern const Kernels table;
 namespace {

@@ -30,4 +30,8 @@ const Kernels table = {
 };
 
 }  // namespace moe::cpu::MOE_ISA
+#if defined(MOE_TARGET) && defined(__clang__)
+#pragma clang attribute pop
+#elif defined(MOE_TARGET)
 #pragma GCC pop_options
+#endif

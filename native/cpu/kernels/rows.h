@@ -17,29 +17,16 @@ inline Vec load_part(const float* from, int64_t count) {
   return load(lane);
 }
 
-template <int Value>
-struct Quad {
-  static constexpr int kValue = Value;
-};
-
-// The columns of four rows: out[n * stride + i] = row i's n-th.
-inline void store_columns(float* out, int64_t stride, Vec a, Vec b, Vec c, Vec d) {
-  // Four by four within every 128 bits.
-  const Vec low_ab = zip_low(a, b), high_ab = zip_high(a, b), low_cd = zip_low(c, d), high_cd = zip_high(c, d);
-  const auto store_quads = [&](auto quad) {
-    constexpr int kQuad = decltype(quad)::kValue;
-    float* const at = out + 4 * kQuad * stride;
-    store_quad<kQuad>(at, join_low(low_ab, low_cd));
-    store_quad<kQuad>(at + stride, join_high(low_ab, low_cd));
-    store_quad<kQuad>(at + 2 * stride, join_low(high_ab, high_cd));
-    store_quad<kQuad>(at + 3 * stride, join_high(high_ab, high_cd));
-  };
-  store_quads(Quad<0>{});
-  if constexpr (kLanes > 4) store_quads(Quad<1>{});
-  if constexpr (kLanes > 8) {
-    store_quads(Quad<2>{});
-    store_quads(Quad<3>{});
-  }
+// The columns of four rows: out[n * stride + i] = row i's n-th. Pairs of rows were zipped; every 128 bits are a quad.
+template <int Quad = 0>
+[[gnu::always_inline]] inline void store_columns(float* out, int64_t stride, Vec low_ab, Vec high_ab, Vec low_cd,
+                                                 Vec high_cd) {
+  store_quad<Quad>(out, join_low(low_ab, low_cd));
+  store_quad<Quad>(out + stride, join_high(low_ab, low_cd));
+  store_quad<Quad>(out + 2 * stride, join_low(high_ab, high_cd));
+  store_quad<Quad>(out + 3 * stride, join_high(high_ab, high_cd));
+  if constexpr (4 * (Quad + 1) < kLanes)
+    store_columns<Quad + 1>(out + 4 * stride, stride, low_ab, high_ab, low_cd, high_cd);
 }
 
 // Some columns of a tile's rows, in tile form: out[n * rows + i] = row_at(i)[n] for n < columns, kLanes at most.
@@ -52,7 +39,8 @@ template <class RowAt>
   }
   for (int64_t next = 0; next < rows; next += 4) {
     const int64_t i = next + 4 <= rows ? next : rows - 4;  // the last four may overlap those before
-    store_columns(out + i, rows, load(row_at(i)), load(row_at(i + 1)), load(row_at(i + 2)), load(row_at(i + 3)));
+    const Vec a = load(row_at(i)), b = load(row_at(i + 1)), c = load(row_at(i + 2)), d = load(row_at(i + 3));
+    store_columns(out + i, rows, zip_low(a, b), zip_high(a, b), zip_low(c, d), zip_high(c, d));
   }
 }
 

@@ -9,6 +9,12 @@ constexpr int kStreamAccumulators = 8;    // for few rows: enough to hide the la
 constexpr int64_t kWidenFloat16From = 4;  // see weights.h
 constexpr int64_t kWidenBFloat16From = 4;
 
+// __builtin_cpu_supports of clang does not know it.
+inline bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
 inline Vec zero() { return _mm256_setzero_ps(); }
 inline Vec broadcast(float value) { return _mm256_set1_ps(value); }
 inline Vec load(const float* from) { return _mm256_loadu_ps(from); }

@@ -21,7 +21,7 @@ endif()
 file(GLOB sources CONFIGURE_DEPENDS interpreter/*_test.cc)
 add_executable(ptx_test ${sources})
 target_link_libraries(ptx_test PRIVATE moe_ptx GTest::gtest_main)
-gtest_discover_tests(ptx_test TEST_PREFIX "cuda." DISCOVERY_TIMEOUT 60)
+gtest_discover_tests(ptx_test TEST_PREFIX "cuda." DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES)
 
 # The rest needs nvcc for the kernels' PTX and the headers beside it for the host code.
 find_program(MOE_NVCC nvcc HINTS /usr/local/cuda/bin)
@@ -100,7 +100,7 @@ set_target_properties(moe_fake_nccl PROPERTIES OUTPUT_NAME nccl SOVERSION 2
 target_link_libraries(moe_fake_nccl PRIVATE moe_options)
 add_dependencies(cuda_emulated_test moe_fake_nccl)
 set_target_properties(cuda_emulated_test PROPERTIES BUILD_RPATH ${PROJECT_BINARY_DIR}/cuda/nccl)
-gtest_discover_tests(cuda_emulated_test TEST_PREFIX "cuda." DISCOVERY_TIMEOUT 60)
+gtest_discover_tests(cuda_emulated_test TEST_PREFIX "cuda." DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES)
 
 # What runs on a GPU runs here, too, but for sizes that would take minutes.
 file(GLOB sources CONFIGURE_DEPENDS device/*_test.cc)
@@ -108,7 +108,7 @@ list(FILTER sources EXCLUDE REGEX "/large_test\\.cc$")
 if(sources)
   add_executable(cuda_device_emulated_test ${sources} runtime/stubs.cc runtime/test_main.cc)
   target_link_libraries(cuda_device_emulated_test PRIVATE moe_cuda_on_emulator moe_cpu GTest::gtest)
-  gtest_discover_tests(cuda_device_emulated_test TEST_PREFIX "cuda.emulated." DISCOVERY_TIMEOUT 60)
+  gtest_discover_tests(cuda_device_emulated_test TEST_PREFIX "cuda.emulated." DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES)
 endif()
 
 file(GLOB sources CONFIGURE_DEPENDS static/*.cc)
@@ -118,4 +118,4 @@ target_compile_definitions(cuda_kernels_test PRIVATE
   MOE_PTX_FOLDER="${MOE_PTX_FOLDER}" MOE_CUBIN_FOLDER="${MOE_CUBIN_FOLDER}" MOE_NVCC_VERSION="${nvcc_version}"
   MOE_KERNEL_TABLE="${CMAKE_CURRENT_SOURCE_DIR}/static/kernels.md")
 add_dependencies(cuda_kernels_test moe_cuda_cubins)
-gtest_discover_tests(cuda_kernels_test TEST_PREFIX "cuda." DISCOVERY_TIMEOUT 60)
+gtest_discover_tests(cuda_kernels_test TEST_PREFIX "cuda." DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES)

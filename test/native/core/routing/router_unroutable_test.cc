@@ -76,7 +76,10 @@ TEST_P(Unroutable, LogitsBeyondFloatDifferencesAreStillRoutable) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Policies, Unroutable,
-                         testing::Values(RoutingPolicy::kTopkRouterV1, RoutingPolicy::kTopkRouterV2));
+                         testing::Values(RoutingPolicy::kTopkRouterV1, RoutingPolicy::kTopkRouterV2),
+                         [](const auto& info) {
+                           return info.param == RoutingPolicy::kTopkRouterV1 ? "TopkRouterV1" : "TopkRouterV2";
+                         });
 
 }  // namespace
 }  // namespace moe::test

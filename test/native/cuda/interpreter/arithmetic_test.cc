@@ -66,7 +66,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"mov.b32 {%h1, %h2}, %r11; mov.b32 %r10, {%h2, %h1};", 0x12345678, 0, 0, 0x56781234},
         Case{"cvt.s32.s8 %r10, %r11;", 0x180, 0, 0, 0xffffff80}, Case{"cvt.u32.u8 %r10, %r11;", 0x180, 0, 0, 0x80},
         Case{"cvt.u16.u32 %h1, %r11; cvt.s32.s16 %r10, %h1;", 0x18000, 0, 0, 0xffff8000},
-        Case{"cvt.sat.s8.s32 %r10, %r11;", 300, 0, 0, 127}));
+        Case{"cvt.sat.s8.s32 %r10, %r11;", 300, 0, 0, 127}),
+    opcode_name<Case>);
 
 INSTANTIATE_TEST_SUITE_P(
     Floats, OneInstruction,
@@ -103,7 +104,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"setp.neu.f32 %p1, %f11, %f11; selp.u32 %r10, 1, 0, %p1;", bits(kNan), 0, 0, 1},
         Case{"setp.nan.f32 %p1, %f11, %f12; selp.u32 %r10, 1, 0, %p1;", bits(1), bits(kNan), 0, 1},
         Case{"setp.gt.s32 %p1, %r11, %r12; setp.lt.and.s32 %p2|%p3, %r11, %r13, %p1; selp.u32 %r10, 1, 0, %p3;", 5, 1,
-             3, 1}));
+             3, 1}),
+    opcode_name<Case>);
 
 TEST(Opcodes, AreRefusedWhereUnknown) {
   for (const char* code : {"frobnicate.b32 %r10, %r1;", "add.cc.u32 %r10, %r1, %r1;", "mul.rz.f32 %f1, %f1, %f1;",

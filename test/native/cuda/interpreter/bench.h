@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <cctype>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,15 @@ namespace moe::ptx::test {
 
 inline uint32_t bits(float value) { return std::bit_cast<uint32_t>(value); }
 inline float number(uint32_t value) { return std::bit_cast<float>(value); }
+
+// The name of a test of some code: its first opcode and its number, for several cases have the same.
+template <class Case>
+std::string opcode_name(const testing::TestParamInfo<Case>& info) {
+  std::string name(info.param.code, std::string(info.param.code).find(' '));
+  for (char& letter : name)
+    if (!std::isalnum(static_cast<unsigned char>(letter))) letter = '_';
+  return name + "_" + std::to_string(info.index);
+}
 
 struct BenchOptions {
   uint32_t threads = 32, blocks = 1;

@@ -161,7 +161,8 @@ INSTANTIATE_TEST_SUITE_P(
         // segments of 8: mask 0x18 in bits 8 to 12
         ShuffleCase{"shfl.sync.idx.b32 %r11, %r10, 2, 0x181f, -1;", [](uint32_t l) { return 100 + (l & ~7u) + 2; }},
         ShuffleCase{"shfl.sync.down.b32 %r11|%p1, %r10, 3, 31, -1; selp.u32 %r11, %r11, 0, %p1;",
-                    [](uint32_t l) { return l > 28 ? 0 : 103 + l; }}));
+                    [](uint32_t l) { return l > 28 ? 0 : 103 + l; }}),
+    opcode_name<ShuffleCase>);
 
 TEST(Warps, VoteMatchAndReduce) {
   const auto out = Bench::run(R"(

@@ -192,7 +192,8 @@ TEST_P(Kernels, MultiplyOnTensorCoresInTheirHotLoops) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Sm, Kernels, testing::ValuesIn(kArchitectures));
+INSTANTIATE_TEST_SUITE_P(All, Kernels, testing::ValuesIn(kArchitectures),
+                         [](const auto& info) { return "sm_" + std::to_string(info.param); });
 
 TEST(KernelTable, IsTheOneInTheRepository) {
   const std::string actual = whole_table(), path = MOE_KERNEL_TABLE;
