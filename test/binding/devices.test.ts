@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { type DeviceInfo, devices } from '../../src/index.js';
+import { weightGroups } from '../../src/layer/options.js';
 
 const root = join(import.meta.dirname, '../..');
 const built = ['build/test', 'build/lead']
@@ -58,6 +59,13 @@ test('lists every family in the order auto tries them, with a reason where it ca
   );
   expect(cpu?.devices[0]?.threads).toBeGreaterThan(0);
   expect(cpu?.devices[0]?.kernels).toMatch(/avx512|avx2|baseline|neon/);
+});
+
+test('a device says which groups of weights it has in the words of `weightGroup`', () => {
+  const families = devices().flatMap((family) => (family.available ? family.devices : []));
+  const held = families.flatMap(({ weights }) => weights);
+  expect(held.find(({ type }) => type === 'int8')?.groups).toContain('all');
+  for (const { groups } of held) for (const group of groups) expect(weightGroups).toContain(group);
 });
 
 test('an instruction set that is not there is an error that names those that are', async () => {
