@@ -47,7 +47,7 @@ TEST(Ranks, GiveWhatOneProcessGivesWithALatentSize) {
                       .top_k = 3,
                       .shared = 16,
                       .latent = 22,
-                      .activation = Activation::kReLU2,
+                      .activation = Activation::kSiLU,
                       .held = best_held()});
   for (const int64_t tokens : {0, 23}) expect_as_on_cpu_over_ranks(random, tokens);
 }
