@@ -40,6 +40,7 @@ export {
   type PlacementPlan,
   planPlacement,
 } from './group/placement.js';
+export type { Activation, ActivationClamp, ExpertOptions } from './layer/experts.js';
 export type {
   ForwardOptions,
   ForwardResult,
@@ -49,7 +50,6 @@ export type {
 } from './layer/forward.js';
 export { MoELayer } from './layer/layer.js';
 export type {
-  Activation,
   ActivationType,
   LayerOptions,
   LoadOptions,

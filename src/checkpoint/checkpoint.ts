@@ -13,14 +13,9 @@ import { addon } from '../binding/addon.js';
 import type { NativeFile } from '../binding/views.js';
 import { MoEConfig, type MoEConfigOptions } from '../config/config.js';
 import { huggingFaceSizes } from '../config/hugging_face.js';
+import { type Activation, type ExpertOptions, expertRows } from '../layer/experts.js';
 import { MoELayer } from '../layer/layer.js';
-import {
-  type Activation,
-  heldRows,
-  type LoadOptions,
-  loadRows,
-  type WeightType,
-} from '../layer/options.js';
+import { heldRows, type LoadOptions, loadRows, type WeightType } from '../layer/options.js';
 import { heldExperts } from '../layer/parallel.js';
 import type { LayerParts } from '../layer/parts.js';
 import { storedType } from '../layer/weights.js';
@@ -41,7 +36,7 @@ const packedDevice = 'cpu';
 type PackedAs = Pick<PackedDescription, 'layout' | 'weightType' | 'weightGroup' | 'activationType'>;
 
 /** What a checkpoint says of all its MoE layers. */
-interface Description extends LayerSizes {
+interface Description extends LayerSizes, ExpertOptions {
   modelType: string;
   config: MoEConfig;
   activation: Activation;
@@ -151,7 +146,7 @@ export class MoECheckpoint implements AsyncDisposable {
     const { packed } = this.#description;
     if (packed !== undefined) expectAsPacked(this.path, packed, options);
     const config = this.configWith(changes);
-    const { hiddenSize, intermediateSize, sharedSize, activation, described } = this.#description;
+    const { hiddenSize, intermediateSize, sharedSize, described } = this.#description;
     if (!described && changes?.numExpertsChosen === undefined)
       throw new ConfigError(
         `Expected \`config.numExpertsChosen\`: ${this.path} has no config.json that says how many experts a token takes`,
@@ -171,7 +166,7 @@ export class MoECheckpoint implements AsyncDisposable {
       hiddenSize,
       intermediateSize,
       sharedSize,
-      activation,
+      ...this.experts,
       views,
       notes,
       weightType: storedType(views),
@@ -188,6 +183,11 @@ export class MoECheckpoint implements AsyncDisposable {
         cause: error,
       });
     }
+  }
+
+  /** @internal What its experts compute, and on rows of which width. */
+  get experts(): ExpertOptions & { activation: Activation } {
+    return { activation: this.activation, ...given(expertRows, this.#description) };
   }
 
   /** @internal Every file that it is read from. */

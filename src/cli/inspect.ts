@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
+import { given } from '../base/rows.js';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import type { TensorEntry } from '../checkpoint/containers/header.js';
+import { expertRows } from '../layer/experts.js';
 import { checkpointArgument, jsonFlag, print } from './options.js';
 import { bold, bytes, facts, ranges, table, wrap } from './text.js';
 
@@ -30,14 +32,14 @@ export function addInspect(program: Command): void {
 async function inspect(path: string) {
   const checkpoint = await MoECheckpoint.open(path);
   try {
-    const { modelType, hiddenSize, intermediateSize, activation, weightType, config } = checkpoint;
+    const { modelType, hiddenSize, intermediateSize, weightType, config } = checkpoint;
     return {
       checkpoint: path,
       modelType,
       family: checkpoint.family,
       hiddenSize,
       intermediateSize,
-      activation,
+      ...checkpoint.experts,
       weightType,
       config: config.toJSON(),
       diagnostics: [...config.diagnostics],
@@ -74,7 +76,10 @@ function describe(inspection: Awaited<ReturnType<typeof inspect>>): string {
       ],
       ['hidden size', String(inspection.hiddenSize)],
       ['intermediate size', String(inspection.intermediateSize)],
-      ['activation', inspection.activation],
+      ...Object.entries(given(expertRows, inspection)).map(([name, value]): [string, string] => [
+        wordsOf(name),
+        String(value),
+      ]),
       ['weights', inspection.weightType],
     ]),
     '',
@@ -87,6 +92,10 @@ function describe(inspection: Awaited<ReturnType<typeof inspect>>): string {
   for (const diagnostic of diagnostics) lines.push('', wrap(`note: ${diagnostic}`));
   return lines.join('\n');
 }
+
+/** `hiddenSize` as hidden size. */
+const wordsOf = (name: string): string =>
+  name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 
 function layerTable(layers: readonly LayerFacts[]): string {
   const columns = [

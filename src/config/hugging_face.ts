@@ -1,6 +1,6 @@
 import { describe, expectObject } from '../base/checks.js';
 import { ConfigError } from '../base/errors.js';
-import type { NativeLayerSpec } from '../binding/native.js';
+import type { NativeActivation } from '../binding/native.js';
 import type { MoEConfigFields } from './fields.js';
 import { type HuggingFaceFamily, huggingFaceFamilies } from './hugging_face_families.js';
 import { HuggingFaceKeys } from './hugging_face_keys.js';
@@ -17,7 +17,7 @@ export interface HuggingFaceSizes {
   intermediateSize: number;
   /** Width of the always-on expert, 0 without one. */
   sharedSize: number;
-  activation: NativeLayerSpec['activation'];
+  activation: NativeActivation['kind'];
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { NativeLayerSpec } from '../binding/native.js';
+import type { NativeActivation } from '../binding/native.js';
 import type { MoEConfigFields } from './fields.js';
 import type { HuggingFaceKeys } from './hugging_face_keys.js';
 
@@ -9,7 +9,7 @@ export interface HuggingFaceFamily {
   /** Width of the always-on expert, 0 without one. */
   sharedSize(keys: HuggingFaceKeys): number;
   /** What its experts compute where `hidden_act` does not say it. */
-  readonly activation?: NativeLayerSpec['activation'];
+  readonly activation?: NativeActivation['kind'];
   /** The values of `hidden_act` that it may have, where they are fewer than those of others. */
   readonly activations?: readonly ('silu' | 'swish')[];
   /** What differs from softmax scores, all experts open, weights divided by their exact sum. */

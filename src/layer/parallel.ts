@@ -35,7 +35,11 @@ export function nativeSetting(
     unevenExperts = false,
     placement,
     ...sizes
-  }: ParallelOptions & { hiddenSize: number; intermediateSize: number },
+  }: ParallelOptions & {
+    hiddenSize: number;
+    intermediateSize: number;
+    latentSize?: number | undefined;
+  },
 ): NativeSetting {
   if (group === undefined) {
     if (placement !== undefined)
@@ -43,8 +47,10 @@ export function nativeSetting(
     return { moe: toNativeConfig(config) };
   }
   const { modelParallel, expertParallel } = group;
-  for (const name of ['hiddenSize', 'intermediateSize'] as const)
-    expectMultiple(name, sizes[name], 'modelParallel', modelParallel);
+  const { hiddenSize, intermediateSize, latentSize } = sizes;
+  const cut = latentSize === undefined ? { hiddenSize } : { latentSize };
+  for (const [name, size] of Object.entries({ ...cut, intermediateSize }))
+    expectMultiple(name, size, 'modelParallel', modelParallel);
   const experts = expertsOf(config, expertParallel, unevenExperts, placement);
   return {
     moe: toNativeConfig(config, {

@@ -1,6 +1,6 @@
 import type { LayerWeightViews } from '../../binding/views.js';
 import type { MoEConfig } from '../../config/config.js';
-import type { Activation } from '../../layer/options.js';
+import type { Activation } from '../../layer/experts.js';
 import type { DType } from '../../layer/weights.js';
 import type { LayerTensors } from './layer_tensors.js';
 
