@@ -41,7 +41,7 @@ void RouteStage::run(const CudaRouter& router, Matrix hidden, const RoutingArray
 
   float* const logits = logits_.reserve<float>(scores);
   multiply({hidden.floats(), router.matrix.as<float>(), data_of<float>(router.bias), logits, out.expert_load, tokens,
-            router.hidden_size, config.router_rows()});
+            router.hidden_size, config.router_rows(), config.expert_num, 0});
 
   ChooseTask choose{};
   choose.logits = logits;
@@ -94,7 +94,7 @@ void RouteStage::route_to_only_expert(Matrix hidden, const RoutingArrays& out) {
 const float* RouteStage::logits_of(const DeviceMemory& router, Matrix hidden) {
   float* const logits = shared_logits_.reserve<float>(hidden.rows);
   multiply({hidden.floats(), router.as<float>(), nullptr, logits, nullptr, hidden.rows,
-            static_cast<int32_t>(hidden.cols), 1});
+            static_cast<int32_t>(hidden.cols), 1, 1, 0});
   return logits;
 }
 

@@ -34,7 +34,9 @@ struct RouterTask {
   uint32_t* expert_load;  // [E], set to 0, or null
   int64_t tokens;
   int32_t hidden_size;
-  int32_t experts;
+  int32_t experts;       // of the product: R
+  int32_t real_experts;  // of the load
+  int32_t unused;
 };
 
 // Tiles of the router's product, tokens x experts, and how its operands come.
