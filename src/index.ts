@@ -25,6 +25,7 @@ export {
   type MoEConfigFields,
   type MoEConfigOptions,
   type RoutingPolicy,
+  type ScoreFunction,
   type TopkMethod,
 } from './config/config.js';
 export {
@@ -46,6 +47,7 @@ export type {
   ForwardResult,
   RoutedForwardOptions,
   RoutedForwardResult,
+  RouteOptions,
   Routing,
 } from './layer/forward.js';
 export { MoELayer } from './layer/layer.js';

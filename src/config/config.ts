@@ -7,7 +7,13 @@ import { huggingFaceOptions } from './hugging_face.js';
 import { checkOtherFields } from './other_fields.js';
 import { parseFields } from './parse.js';
 
-export type { AuxLossType, MoEConfigFields, RoutingPolicy, TopkMethod } from './fields.js';
+export type {
+  AuxLossType,
+  MoEConfigFields,
+  RoutingPolicy,
+  ScoreFunction,
+  TopkMethod,
+} from './fields.js';
 
 /** Fields of `MoEConfig`; one left out or undefined takes its default. */
 export type MoEConfigOptions = {

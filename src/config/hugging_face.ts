@@ -46,12 +46,10 @@ export function huggingFaceOptions(config: object): {
   notes: string[];
 } {
   const { options, notes } = read(config);
-  if (options.numExpertsChosen === 1 && options.normTopkProb !== false)
-    throw new ConfigError(
-      'Expected `num_experts_per_tok` to be at least 2 in a model that normalises its weights, got `1` (number): ' +
-        'MindFormers leaves the weight of a single choice as it is',
-    );
-  return { options, notes };
+  const { numExpertsChosen, normTopkProb } = options;
+  // MindFormers leaves the weight of a single choice as it is.
+  const normTopkSingle = numExpertsChosen === 1 && normTopkProb !== false;
+  return { options: normTopkSingle ? { ...options, normTopkSingle } : options, notes };
 }
 
 /** Throws `ConfigError`, with what is supported, unless a parsed `config.json` is that of a model type that is known. */

@@ -9,6 +9,7 @@ import type { NativeLayer } from '../binding/native.js';
 import type { MoEConfig } from '../config/config.js';
 import { diagnose } from '../config/diagnose.js';
 import type { ExpertGroup } from '../group/group.js';
+import { choicesOf } from './choices.js';
 import type { Activation } from './experts.js';
 import { factsOf } from './facts.js';
 import {
@@ -20,8 +21,10 @@ import {
   inputOf,
   type RoutedForwardOptions,
   type RoutedForwardResult,
+  type RouteOptions,
   type Routing,
   resultOf,
+  routeRows,
 } from './forward.js';
 import { type LayerOptions, type LoadOptions, loadRows, type WeightType } from './options.js';
 import { heldExperts, nativeSetting, ownViews } from './parallel.js';
@@ -57,6 +60,9 @@ export class MoELayer implements AsyncDisposable {
    */
   readonly diagnostics: readonly string[];
 
+  /** @internal `[V, K]`: the experts of each token id, where a table says them. */
+  readonly expertTable: Int32Array | undefined;
+
   readonly #native: NativeLayer;
   readonly #load: Float64Array;
   /** Of calls that have ended: making one takes longer than filling it. */
@@ -78,6 +84,7 @@ export class MoELayer implements AsyncDisposable {
     this.device = device;
     this.weightType = parts.weightType;
     this.weightBytes = native.weightBytes;
+    this.expertTable = parts.views.expertTable;
     this.#native = native;
   }
 
@@ -105,7 +112,8 @@ export class MoELayer implements AsyncDisposable {
 
   /** @internal Checkpoints come in here, with views into mapped files. */
   static async fromParts(parts: LayerParts): Promise<MoELayer> {
-    const { config, views, group, onProgress, signal } = parts;
+    const { config, group, onProgress, signal } = parts;
+    const { expertTable, ...views } = parts.views;
     const device = resolveDevice(parts.device);
     const weights = dependsOnDevice(parts) ? deviceAt(device)?.weights : undefined;
     checkParts(parts, device, weights);
@@ -194,13 +202,15 @@ export class MoELayer implements AsyncDisposable {
   }
 
   /**
-   * The router's choices, capacity applied, without running any expert.
+   * The router's choices, or those given, capacity applied, without running any expert.
    *
-   * @throws `ShapeError`, `DeviceError` and `ClosedError` as `forward` does
+   * @throws `ShapeError`, `ConfigError`, `DeviceError` and `ClosedError` as `forward` does
    */
-  async route(hidden: Float32Array | Tensor): Promise<Routing> {
+  async route(hidden: Float32Array | Tensor, options: RouteOptions = {}): Promise<Routing> {
+    expectOptions('route', options, routeRows);
     const input = inputOf(hidden, this.hiddenSize);
-    const call = { ...input, ...emptyRouting(input.tokens, this.config) };
+    const experts = choicesOf(options, input.tokens, this);
+    const call = { ...input, experts, ...emptyRouting(input.tokens, this.config) };
     await settled(() => this.#native.forward(call));
     return { expertIds: call.expertIds, weights: call.weights };
   }

@@ -152,7 +152,7 @@ export const loadRows: Rows<LoadOptions> = {
 };
 
 const weightNames: readonly (keyof LayerWeights)[] = [
-  ...(['router', 'routerBias', 'routerCorrectionBias'] as const),
+  ...(['router', 'routerBias', 'routerCorrectionBias', 'expertScale', 'expertTable'] as const),
   ...(['gate', 'up', 'down', 'gateBias', 'upBias', 'downBias', 'shared'] as const),
   ...(['latentDown', 'latentUp'] as const),
 ];

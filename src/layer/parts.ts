@@ -3,9 +3,10 @@ import { ConfigError, ShapeError } from '../base/errors.js';
 import { expectOptions, given } from '../base/rows.js';
 import type { BackendName, HeldWeights, ResolvedDevice } from '../binding/devices.js';
 import type { NativeLayerSpec, NativeMoEConfig } from '../binding/native.js';
-import type { LayerWeightViews } from '../binding/views.js';
+import type { LayerViews } from '../binding/views.js';
 import { MoEConfig } from '../config/config.js';
-import { defaults } from '../config/fields.js';
+import { defaults, routerRows } from '../config/fields.js';
+import { checkChoices, expectGivenChoices, expectRouter, tableOf } from './choices.js';
 import {
   type Activation,
   type ExpertOptions,
@@ -38,7 +39,7 @@ export interface LayerParts
   sharedSize: number;
   activation: Activation;
   weightType: WeightType;
-  views: LayerWeightViews;
+  views: LayerViews;
   /** What the layer's `diagnostics` say of its weights. */
   notes?: readonly string[] | undefined;
 }
@@ -54,13 +55,14 @@ export function partsOf(options: LayerOptions): LayerParts {
     options.config instanceof MoEConfig ? options.config : new MoEConfig(options.config);
   const sharedSize = sharedSizeOf(config, intermediateSize, weights);
   const sizes = {
-    ...{ expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize },
-    latentSize: experts.latentSize,
+    ...{ expertNum: config.expertNum, routerRows: routerRows(config) },
+    ...{ hiddenSize, intermediateSize, sharedSize, latentSize: experts.latentSize },
   };
-  const views = viewsOf(weights, sizes, {
+  const views: LayerViews = viewsOf(weights, sizes, {
     routed: isGated(experts.activation),
     shared: isGated(experts.sharedActivation ?? experts.activation),
   });
+  if (weights.expertTable !== undefined) views.expertTable = tableOf(weights.expertTable);
   const parts = { config, hiddenSize, intermediateSize, sharedSize, ...experts, views };
   return { ...parts, weightType: storedType(views), ...given(heldRows, options) };
 }
@@ -93,7 +95,12 @@ export function checkParts(
 ): void {
   if (weightGroup !== undefined) expectWeightGroup(weightType, weightGroup);
   if (activationType === 'int8' && held) expectInt8Rows(weightType, backend, held);
+  if (views.expertTable !== undefined) {
+    expectGivenChoices('weights.expertTable', config);
+    checkChoices('weights.expertTable', views.expertTable, config);
+  }
   if (views.packed !== undefined) return; // checked when it was packed
+  if (views.expertScale !== undefined) expectRouter('weights.expertScale', config);
   const { moeIntermediateSize } = config;
   if (
     moeIntermediateSize !== defaults.moeIntermediateSize &&

@@ -4,9 +4,10 @@ import { ShapeError } from '../base/errors.js';
 import type { ExpertView, LayerWeightViews, MatrixView, VectorView } from '../binding/views.js';
 import { elementBytes, type LayerWeights, type Tensor } from './weights.js';
 
-/** E, H, I and L of a layer, and the width of its shared expert (0 without one). */
+/** E, rows of the router, H, I and L of a layer, and the width of its shared expert (0 without one). */
 export interface WeightSizes {
   expertNum: number;
+  routerRows: number;
   hiddenSize: number;
   intermediateSize: number;
   sharedSize: number;
@@ -34,7 +35,10 @@ export function expectArray(name: string, dtype: unknown, array: unknown): void 
 }
 
 /** Throws `ShapeError` for memory that can move or vanish: resizable, growable or detached. */
-export function expectFixedMemory(name: string, array: Float32Array | Uint16Array): void {
+export function expectFixedMemory(
+  name: string,
+  array: Float32Array | Uint16Array | Int32Array,
+): void {
   const buffer = array.buffer as { resizable?: boolean; growable?: boolean; detached?: boolean };
   if (buffer.resizable === true || buffer.growable === true)
     throw new ShapeError(
@@ -83,7 +87,8 @@ export function viewsOf(
   sizes: WeightSizes,
   { routed: gated, shared: sharedGated }: Record<'routed' | 'shared', boolean>,
 ): LayerWeightViews {
-  const { expertNum: E, hiddenSize: H, intermediateSize: I, sharedSize: S, latentSize: L } = sizes;
+  const { expertNum: E, routerRows, hiddenSize: H, intermediateSize: I, sharedSize: S } = sizes;
+  const { latentSize: L } = sizes;
   const R = L ?? H; // of the routed experts
   if (!gated && (weights.gate !== undefined || weights.gateBias !== undefined))
     throw new ShapeError('Expected no `weights.gate`: the activation has no gate');
@@ -119,17 +124,21 @@ export function viewsOf(
       ...(downBias && { downBias: vectorOf(downBias, R, expert) }),
     }),
   );
-  const perExpert = (name: 'routerBias' | 'routerCorrectionBias') => {
+  const vector = (name: 'routerBias' | 'routerCorrectionBias' | 'expertScale', size: number) => {
     const tensor = weights[name];
     if (tensor === undefined) return {};
-    return { [name]: vectorOf(expectTensor(`weights.${name}`, tensor, [E]), E, 0) };
+    return { [name]: vectorOf(expectTensor(`weights.${name}`, tensor, [size]), size, 0) };
   };
   return {
-    ...((E > 1 || weights.router !== undefined) && {
-      router: matrixOf(expectTensor('weights.router', weights.router, [E, H]), E, H, 0),
+    ...((routerRows > 1 || weights.router !== undefined) && {
+      router: matrixOf(
+        expectTensor('weights.router', weights.router, [routerRows, H]),
+        ...([routerRows, H, 0] as const),
+      ),
     }),
-    ...perExpert('routerBias'),
-    ...perExpert('routerCorrectionBias'),
+    ...vector('routerBias', routerRows),
+    ...vector('routerCorrectionBias', routerRows),
+    ...vector('expertScale', E),
     experts,
     ...latentViews(weights, L, H),
     ...sharedViews(weights.shared, S, H, sharedGated),

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, describe, expect, test } from 'vitest';
 import type { LayerOptions } from '../../src/index.js';
+import { cases, seeded } from '../cases.js';
 import { randomValues, smallLayer } from '../support/layers.js';
 
 const root = join(import.meta.dirname, '../..');
@@ -66,6 +67,19 @@ describe.skipIf(!built)(
     test('is said to be emulated', () => {
       const info = devices().find(({ name }) => name === 'cuda');
       expect(info).toMatchObject({ available: true, devices: [{ index: 0, emulated: true }] });
+    });
+
+    const beyond = /identit|weights on|sparse|always|softplus|by logit|more choices/;
+    test.each(
+      cases.filter(({ name }) => beyond.test(name)).map((shape) => [shape.name, shape] as const),
+    )('gives what the CPU gives of %s', async (_, shape) => {
+      const { options, hidden } = seeded(shape);
+      const { cuda, cpu } = await both(options);
+      const result = await cuda.forward(hidden, { routing: true });
+      const expected = await cpu.forward(hidden, { routing: true });
+      expect(result.routing).toEqual(expected.routing);
+      expect(result.expertLoad).toEqual(expected.expertLoad);
+      expect(difference(result.output, expected.output)).toBeLessThan(1e-5);
     });
 
     test.each([

@@ -312,7 +312,6 @@ test.each<[config: unknown, message: string]>([
     'Expected `num_local_experts` to be an integer from 1 to 2147483647, got `8`',
   ],
   [{ ...mixtral, num_local_experts: null }, 'Expected the key `num_local_experts`'],
-  [{ ...mixtral, num_experts_per_tok: 1 }, 'Expected `num_experts_per_tok` to be at least 2'],
   [
     { ...mixtral, num_experts_per_tok: 9 },
     'Expected `numExpertsChosen` to be at most `expertNum` (8)',
@@ -349,4 +348,13 @@ test.each<[config: object, message: string]>([
 
 test('gelu makes a GeGLU', () => {
   expect(huggingFaceSizes({ ...mixtral, hidden_act: 'gelu' }).activation).toBe('geglu');
+});
+
+test('a single choice of a model that normalises has weight 1', () => {
+  const { numExpertsChosen, normTopkProb, normTopkSingle } = MoEConfig.fromHuggingFace({
+    ...mixtral,
+    num_experts_per_tok: 1,
+  });
+  expect([numExpertsChosen, normTopkProb, normTopkSingle]).toEqual([1, true, true]);
+  expect(MoEConfig.fromHuggingFace(mixtral).normTopkSingle).toBe(false);
 });

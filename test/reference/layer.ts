@@ -99,11 +99,12 @@ function activationsOf(options: LayerOptions): Record<'routed' | 'shared', [Acti
   };
 }
 
-/** options: those of `MoELayer.create`. hidden: `[T, H]`. */
+/** options: those of `MoELayer.create`. hidden: `[T, H]`. given: `[T, K]`, choices from outside. */
 export function layerReference(
   config: MoEConfig,
   options: LayerOptions,
   hidden: Float32Array,
+  given?: Int32Array,
 ): ReferenceResult {
   const { hiddenSize: H, intermediateSize: I, latentSize: L, weights } = options;
   const computed = activationsOf(options);
@@ -111,11 +112,17 @@ export function layerReference(
   const tokens = Array.from({ length: hidden.length / H }, (_, t) => [
     ...hidden.subarray(t * H, (t + 1) * H),
   ]);
-  const router = Array.from({ length: E }, (_, e) => row(weights.router as Tensor, e, H));
-  const bias = weights.routerBias ? row(weights.routerBias, 0, E) : new Array<number>(E).fill(0);
+  const R = E + config.zeroExpertNum;
+  const K = config.numExpertsChosen;
+  const router = Array.from({ length: R }, (_, e) => row(weights.router as Tensor, e, H));
+  const bias = weights.routerBias ? row(weights.routerBias, 0, R) : new Array<number>(R).fill(0);
   const routing = routeReference(
     config,
     tokens.map((x) => router.map((w, e) => dot(x, w) + (bias[e] as number))),
+    {
+      ...(weights.expertScale && { expertScale: row(weights.expertScale, 0, E) }),
+      ...(given && { given: tokens.map((_, t) => [...given.subarray(t * K, (t + 1) * K)]) }),
+    },
   );
 
   const feedForward = (
@@ -152,16 +159,27 @@ export function layerReference(
   const output = tokens.map((x, t) => {
     const input = L === undefined ? x : project(x, weights.latentDown as Tensor, L);
     const mixed = new Array<number>(input.length).fill(0);
+    const identities = new Array<number>(H).fill(0);
     routing.expertIds[t]?.forEach((expert, choice) => {
       if (expert < 0) return;
       const weight = routing.weights[t]?.[choice] as number;
-      feedForward(input, weights, expert, I, computed.routed).forEach((value, h) => {
-        mixed[h] = (mixed[h] as number) + weight * value;
-      });
+      const add = (to: number[], values: readonly number[], factor: number) =>
+        values.forEach((value, i) => {
+          to[i] = (to[i] as number) + factor * value;
+        });
+      if (expert >= E) {
+        add(identities, x, weight);
+        return;
+      }
+      const [before, after] = config.weightOnInput ? [weight, 1] : [1, weight];
+      const read = input.map((value) => before * value);
+      add(mixed, feedForward(read, weights, expert, I, computed.routed), after);
     });
-    const y = L === undefined ? mixed : project(mixed, weights.latentUp as Tensor, H);
+    const routed = L === undefined ? mixed : project(mixed, weights.latentUp as Tensor, H);
+    const y = routed.map((value, h) => value + (identities[h] as number));
     if (shared) {
-      const scale = shared.router ? sigmoid(dot(x, row(shared.router, 0, H))) : 1;
+      const gate = shared.router ? sigmoid(dot(x, row(shared.router, 0, H))) : 1;
+      const scale = gate * config.sharedExpertScale;
       feedForward(x, shared, 0, S, computed.shared).forEach((value, h) => {
         y[h] = (y[h] as number) + scale * value;
       });

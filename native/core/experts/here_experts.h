@@ -1,10 +1,12 @@
 // All experts of a layer on one device.
 #pragma once
 #include <memory>
+#include <optional>
 
 #include "core/device.h"
 #include "core/error.h"
 #include "core/experts/routed_experts.h"
+#include "core/experts/weighed_input.h"
 #include "core/host/profile.h"
 #include "core/host/profile.h"
 
@@ -12,17 +14,29 @@ namespace moe {
 
 class HereExperts final : public RoutedExperts {
  public:
-  HereExperts(Device& device, std::unique_ptr<PreparedExperts> prepared, StageClock clock)
-      : stages_(device.moe()), prepared_(std::move(prepared)), clock_(clock) {}
+  HereExperts(Device& device, const LayerSpec& spec, std::unique_ptr<PreparedExperts> prepared, StageClock clock)
+      : stages_(device.moe()),
+        weight_on_input_(spec.moe.weight_on_input),
+        prepared_(std::move(prepared)),
+        clock_(clock) {}
 
   void run(Workspace& workspace, Matrix hidden, const Routing& routing, FunctionRef<Matrix()> shared, Matrix out,
            const std::stop_token& stop) override {
     const int64_t slots = routing.tokens * routing.top_k;
     const Matrix rows = float_matrix(workspace.rows.reserve<float>(slots * hidden.cols), slots, hidden.cols);
     const std::unique_ptr<Plan> plan = clock_.time(Stage::kPlan, [&] { return stages_.plan(routing); });
-    clock_.time(Stage::kRun, [&] { stages_.run(*prepared_, hidden, *plan, rows, stop); });
+    std::optional<WeighedInput> weighed;
+    clock_.time(Stage::kRun, [&] {
+      if (weight_on_input_) {
+        weighed.emplace(stages_, *prepared_, workspace, hidden, routing);
+        stages_.run(*prepared_, weighed->rows, *stages_.plan(*weighed->by_slot), rows, stop);
+      } else {
+        stages_.run(*prepared_, hidden, *plan, rows, stop);
+      }
+    });
     const Matrix always = shared();
-    clock_.time(Stage::kCombine, [&] { stages_.combine(*prepared_, rows, routing, *plan, always, out); });
+    const Routing& mixed = weighed ? weighed->mixed : routing;
+    clock_.time(Stage::kCombine, [&] { stages_.combine(*prepared_, rows, mixed, *plan, always, out); });
   }
   const PreparedExperts& prepared() const override { return *prepared_; }
   void fail(const std::exception_ptr&) noexcept override {}  // nobody waits
@@ -32,6 +46,7 @@ class HereExperts final : public RoutedExperts {
 
  private:
   MoeStages& stages_;
+  bool weight_on_input_;
   std::unique_ptr<PreparedExperts> prepared_;
   StageClock clock_;
 };

@@ -70,7 +70,7 @@ void Layer::prepare(const LayerWeights& weights, Progress progress, const std::s
     routed_ =
         std::make_unique<RankExperts>(device_, spec_.of_routed(), std::move(prepared), std::move(*parallel), clock_);
   else
-    routed_ = std::make_unique<HereExperts>(device_, std::move(prepared), clock_);
+    routed_ = std::make_unique<HereExperts>(device_, spec_, std::move(prepared), clock_);
 }
 
 // As exact as the router: every choice of a token goes through the same two. A device without float32 has its first
@@ -141,17 +141,23 @@ std::unique_ptr<Routing> Layer::run(Workspace& workspace, const Tokens& tokens, 
                                     const std::stop_token& stop) const {
   MoeStages& stages = device_.moe();
   std::unique_ptr<Routing> routing = clock_.time(Stage::kRoute, [&] { return stages.route(*router_, tokens, arrays); });
-  const auto run_shared = [&]() -> Matrix {
-    Matrix shared = float_matrix(nullptr, out.rows, out.cols);
-    if (!shared_) return shared;
-    shared.data = workspace.shared.reserve<float>(out.rows * out.cols);
-    clock_.time(Stage::kShared, [&] { stages.run_shared(*shared_, tokens, shared, stop); });
-    return shared;
+  const auto run_always = [&]() -> Matrix {
+    Matrix always = float_matrix(nullptr, out.rows, out.cols);
+    const bool identities = spec_.moe.zero_expert_num > 0;
+    if (!shared_ && !identities) return always;
+    always.data = workspace.shared.reserve<float>(out.rows * out.cols);
+    const auto scale = static_cast<float>(spec_.moe.shared_expert_scale);
+    clock_.time(Stage::kShared, [&] {
+      if (shared_) stages.run_shared(*shared_, tokens, always, stop);
+      if (identities || scale != 1.0f)
+        stages.add_identities(routed_->prepared(), *routing, tokens.hidden, shared_ ? scale : 0.0f, always);
+    });
+    return always;
   };
   if (out.data && spec_.latent_size > 0)
-    run_latent(workspace, tokens, *routing, run_shared, out, stop);
+    run_latent(workspace, tokens, *routing, run_always, out, stop);
   else if (out.data)
-    routed_->run(workspace, tokens.hidden, *routing, run_shared, out, stop);
+    routed_->run(workspace, tokens.hidden, *routing, run_always, out, stop);
   routing->complete();
   return routing;
 }
@@ -205,8 +211,9 @@ void Layer::forward_batch(Workspace& workspace, const HostBatch& batch, const Fo
       place(out.expert_ids, workspace.experts, slots), place(out.weights, workspace.weights, slots),
       place(out.expert_load, workspace.expert_load, spec_.moe.expert_num), place(out.totals, workspace.totals, 1)};
   float* const output = out.output ? place(out.output, workspace.output, values) : nullptr;
-  run(workspace, Tokens{float_matrix(hidden, tokens, hidden_size), on_host}, arrays,
-      float_matrix(output, tokens, hidden_size), stop);
+  if (batch.experts) device_.upload(arrays.experts, batch.experts, slots * sizeof(int32_t));
+  const Tokens of_batch{float_matrix(hidden, tokens, hidden_size), on_host, batch.experts != nullptr};
+  run(workspace, of_batch, arrays, float_matrix(output, tokens, hidden_size), stop);
   clock_.time(Stage::kDownload, [&] {
     bring(out.output, output, values);
     bring(out.expert_ids, arrays.experts, slots);

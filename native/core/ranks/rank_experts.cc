@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "core/error.h"
+#include "core/experts/weighed_input.h"
 #include "core/ranks/layer_facts.h"
 
 namespace moe {
@@ -72,6 +74,7 @@ void RankExperts::keep_own(Device& device, LayerSpec& spec, LayerWeights& weight
 RankExperts::RankExperts(Device& device, const LayerSpec& spec, std::unique_ptr<PreparedExperts> prepared,
                          ParallelOptions options, StageClock clock)
     : device_(device),
+      weight_on_input_(spec.moe.weight_on_input),
       prepared_(std::move(prepared)),
       membership_(std::move(options.group), device),
       exchange_(device, membership_.collective(), spec.hidden_size,
@@ -111,23 +114,28 @@ void RankExperts::run(Workspace& workspace, Matrix hidden, const Routing& routin
                       Matrix out, const std::stop_token& stop) {
   std::vector<int32_t>& choices = workspace.choices;
   choices.resize(routing.tokens * routing.top_k);
+  std::optional<WeighedInput> weighed;
   Matrix always{};
   const Matrix rows = clock_.time(Stage::kExchange, [&] {
     device_.download(choices.data(), routing.arrays.experts, choices.size() * sizeof(int32_t));
     device_.synchronize();
-    exchange_.plan(choices, routing.top_k);
+    for (int32_t& choice : choices)
+      if (choice >= routing.num_experts) choice = -1;  // identities stay at home
+    if (weight_on_input_) weighed.emplace(device_.moe(), *prepared_, workspace, hidden, routing);
+    exchange_.plan(choices, weighed ? 1 : routing.top_k);
     const auto all = group().announce(
         {.kind = Announcement::kForward, .layer = number(), .tokens = routing.tokens, .routing = digest_of(choices)},
         std::as_bytes(exchange_.counts()));
     return exchange_.run(
-        hidden, [&](int rank) { return all[rank]; },
+        weighed ? weighed->rows : hidden, [&](int rank) { return all[rank]; },
         [&](const ArrivedRows& arrived, Matrix values) { return local_.run(*prepared_, arrived, values, stop); },
         [&] { always = shared(); });
   });
   const ExpertExchange::Blocks blocks = exchange_.blocks();
   const std::unique_ptr<Plan> plan =
       clock_.time(Stage::kPlan, [&] { return device_.moe().plan(blocks.of_slot, blocks.count, routing.top_k); });
-  clock_.time(Stage::kCombine, [&] { device_.moe().combine(*prepared_, rows, routing, *plan, always, out); });
+  const Routing& mixed = weighed ? weighed->mixed : routing;
+  clock_.time(Stage::kCombine, [&] { device_.moe().combine(*prepared_, rows, mixed, *plan, always, out); });
 }
 
 void RankExperts::sum(std::span<double> values) {

@@ -49,6 +49,7 @@ class RankExperts final : public RoutedExperts {
   void expect_same_layer(std::string_view facts);
 
   Device& device_;
+  bool weight_on_input_;
   std::unique_ptr<PreparedExperts> prepared_;
   ExpertGroup::Membership membership_;
   ExpertExchange exchange_;

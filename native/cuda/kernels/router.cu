@@ -62,7 +62,7 @@ __device__ __forceinline__ void router(const RouterTask& task) {
   const int first_expert = blockIdx.y * kExperts, depth = task.hidden_size;
   const int chunks = (depth + kDepth - 1) / kDepth;
   if (task.expert_load && blockIdx.x == 0 && blockIdx.y == 0)
-    for (int expert = thread; expert < task.experts; expert += kRouterThreads) task.expert_load[expert] = 0;
+    for (int expert = thread; expert < task.real_experts; expert += kRouterThreads) task.expert_load[expert] = 0;
 
   RouterCopies<kTokens, kDepth, kRowFloats, kFloats> rows_in(task.hidden + first_token * depth, depth,
                                                              task.tokens - first_token, kDepth);

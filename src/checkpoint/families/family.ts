@@ -1,4 +1,4 @@
-import type { LayerWeightViews } from '../../binding/views.js';
+import type { LayerViews } from '../../binding/views.js';
 import type { MoEConfig } from '../../config/config.js';
 import type { Activation } from '../../layer/experts.js';
 import type { DType } from '../../layer/weights.js';
@@ -35,7 +35,7 @@ export interface Family {
    * @throws `CheckpointError` naming tensor and file, where a shape does not fit the sizes or a tensor that the config
    *   asks for is missing
    */
-  views(tensors: LayerTensors, sizes: LayerSizes, config: MoEConfig): LayerWeightViews;
+  views(tensors: LayerTensors, sizes: LayerSizes, config: MoEConfig): LayerViews;
 }
 
 /** Where a family says how wide an expert is: a dimension of one of its tensors, whose type is that of the experts. */
