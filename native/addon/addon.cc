@@ -7,6 +7,7 @@
 #include "addon/layer_object.h"
 #include "addon/machine_peak_job.h"
 #include "addon/mapped_file.h"
+#include "core/weight_format.h"
 
 namespace moe {
 namespace {
@@ -17,7 +18,7 @@ Napi::Array describe(Napi::Env env, const std::vector<HeldWeights>& weights) {
     const Napi::Object object = Napi::Object::New(env);
     const Napi::Array groups = Napi::Array::New(env);
     for (const int32_t group : held.groups) groups.Set(groups.Length(), Napi::Number::New(env, group));
-    object.Set("type", Napi::String::New(env, name_of(held.type)));
+    object.Set("type", Napi::String::New(env, format_of(held.type).name));
     object.Set("groups", groups);
     object.Set("int8Rows", Napi::Boolean::New(env, held.int8_rows));
     list.Set(list.Length(), object);

@@ -44,16 +44,8 @@ struct MoEConfig {
 
 enum class Activation : uint8_t { kSwiGLU, kSwiGLUOai, kGeGLU, kGELU, kGELUTanh, kReLU, kSiLU };
 
-// How a device holds experts. An integer weight is q * scale: q from -127 to 127 or from -8 to 7, and a bfloat16 scale
-// for some inputs of an output feature (core/weights/quantize.h).
+// How a device holds experts: which format (core/weight_format.h).
 enum class WeightType : uint8_t { kFloat32, kBFloat16, kFloat16, kInt8, kInt4 };
-
-constexpr const char* name_of(WeightType type) {
-  constexpr const char* kNames[] = {"float32", "bfloat16", "float16", "int8", "int4"};
-  return kNames[static_cast<int>(type)];
-}
-
-constexpr bool is_quantized(WeightType type) { return type >= WeightType::kInt8; }
 
 constexpr bool is_gated(Activation activation) { return activation <= Activation::kGeGLU; }
 
@@ -64,7 +56,7 @@ struct LayerSpec {
   int32_t shared_size = 0;  // width of the shared expert, 0 when there is none
   Activation activation = Activation::kSwiGLU;
   WeightType weight_type = WeightType::kFloat32;  // of the experts; the router is always float32
-  int32_t weight_group = 0;                       // inputs that share a scale: 32, 64, 128; 0: all (int8 only)
+  int32_t weight_group = 0;                       // inputs that share a scale; 0: all, or no scales
   // What is held here, where experts are spread over ranks; 0: all of it.
   int32_t local_experts = 0;      // how many of the experts
   int32_t intermediate_part = 0;  // how many of I, in gate and up

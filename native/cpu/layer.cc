@@ -13,7 +13,7 @@
 namespace moe::cpu {
 namespace {
 
-WeightFormat format_of(const LayerSpec& spec) { return {spec.weight_type, spec.weight_group, spec.int8_activations}; }
+HeldAs held_as(const LayerSpec& spec) { return {spec.weight_type, spec.weight_group, spec.int8_activations}; }
 
 const PackedPart* find(const PackedWeights& packed, const std::string& name) {
   const auto found =
@@ -27,7 +27,7 @@ const PackedPart& get(const PackedWeights& packed, const std::string& name) {
 }
 
 PackedMatrices packed_float(const Kernels& kernels, int64_t columns, int64_t depth, const PackedPart& part) {
-  return {kernels, WeightFormat{}, false, 1, columns, depth, part};
+  return {kernels, HeldAs{}, false, 1, columns, depth, part};
 }
 
 // Reports each expert once all its panels are packed, from whichever thread packed the last one.
@@ -73,7 +73,7 @@ void pack_experts(CpuExperts& packed, std::span<const ExpertWeights> experts, Th
 }
 
 PackedMatrices pack_float(const Kernels& kernels, const WeightMatrix& weights, const WeightVector& bias) {
-  PackedMatrices packed(kernels, WeightFormat{}, false, 1, weights.out_features, weights.in_features);
+  PackedMatrices packed(kernels, HeldAs{}, false, 1, weights.out_features, weights.in_features);
   for (int64_t panel = 0; panel < packed.num_panels(); ++panel) packed.pack_panel(0, panel, {}, weights);
   packed.pack_bias(0, {}, bias);
   return packed;
@@ -86,9 +86,9 @@ CpuExperts::CpuExperts(const Kernels& kernels, const LayerSpec& spec, std::span<
                        const std::stop_token& stop)
     : activation(spec.activation),
       threads(spec.threads),
-      up(kernels, format_of(spec), is_gated(activation), static_cast<int64_t>(host.size()), spec.held_intermediate(),
+      up(kernels, held_as(spec), is_gated(activation), static_cast<int64_t>(host.size()), spec.held_intermediate(),
          spec.hidden_size),
-      down(kernels, format_of(spec), false, static_cast<int64_t>(host.size()), spec.held_hidden(),
+      down(kernels, held_as(spec), false, static_cast<int64_t>(host.size()), spec.held_hidden(),
            spec.intermediate_size),
       is_shared_(is_shared) {
   ExpertProgress counted(static_cast<int64_t>(host.size()), progress);
@@ -100,10 +100,10 @@ CpuExperts::CpuExperts(const Kernels& kernels, const LayerSpec& spec, const Pack
     : activation(spec.activation),
       threads(spec.threads),
       memory(packed.memory),
-      up(kernels, format_of(spec), is_gated(activation), is_shared ? 1 : spec.moe.expert_num, spec.intermediate_size,
+      up(kernels, held_as(spec), is_gated(activation), is_shared ? 1 : spec.moe.expert_num, spec.intermediate_size,
          spec.hidden_size, get(packed, is_shared ? "shared.up" : "up")),
-      down(kernels, format_of(spec), false, is_shared ? 1 : spec.moe.expert_num, spec.hidden_size,
-           spec.intermediate_size, get(packed, is_shared ? "shared.down" : "down")),
+      down(kernels, held_as(spec), false, is_shared ? 1 : spec.moe.expert_num, spec.hidden_size, spec.intermediate_size,
+           get(packed, is_shared ? "shared.down" : "down")),
       is_shared_(is_shared) {
   if (!is_shared) {
     up.hold(packed.experts);

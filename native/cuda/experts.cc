@@ -48,17 +48,16 @@ void ExpertsStage::plan(const int32_t* choices, int64_t slots, int32_t num_exper
 }
 
 void ExpertsStage::run(const CudaExperts& experts, Matrix hidden, const ExpertRows& rows, float* out) {
-  const WeightType type = experts.type;
-  const int planes = planes_of(type);
+  const CudaFormat& format = experts.format;
   const bool few = is_few(hidden.rows), several = is_several(hidden.rows);
-  const GemmShape shape = few ? kFewShape : several ? kSeveralShape : tile_shape(type);
+  const GemmShape shape = few ? kFewShape : several ? kSeveralShape : tile_shape(format);
   const auto kernel_of = [&](const GemmKernels& kernels) -> const Kernel<GemmTask>& {
     return few ? kernels.few : several ? kernels.several : kernels.tile;
   };
   const PacketLayout &up = experts.up.layout, &down = experts.down.layout;
   const int64_t most_tiles = max_tiles(rows.rows, experts.count, shape.height);
   PlanBuffers& plan = rows.plan;
-  auto* const intermediate = intermediate_.reserve<uint16_t>(planes * rows.rows * down.padded_depth());
+  auto* const intermediate = intermediate_.reserve<uint16_t>(format.planes * rows.rows * down.padded_depth());
   Tile* const tiles = plan.tiles.reserve<Tile>(most_tiles);
   auto* const tile_count = plan.tile_count.reserve<int32_t>(1);
   if (plan.tile_height != shape.height)
@@ -74,7 +73,7 @@ void ExpertsStage::run(const CudaExperts& experts, Matrix hidden, const ExpertRo
   if (few)
     task.hidden = hidden.floats();
   else
-    task.input = round(type, hidden, up.padded_depth());
+    task.input = round(format, hidden, up.padded_depth());
   task.hidden_size = static_cast<int32_t>(hidden.cols);
   task.input_plane = hidden.rows * up.padded_depth();
   task.slot_of_row = rows.all ? nullptr : plan.slot_of_row.reserve<int32_t>(0);
@@ -82,27 +81,24 @@ void ExpertsStage::run(const CudaExperts& experts, Matrix hidden, const ExpertRo
   task.output = intermediate;
   task.output_plane = rows.rows * down.padded_depth();
   task.output_stride = down.padded_depth();
-  multiply(experts.up, kernel_of(up_kernels(type)), shape, most_tiles, task);
+  multiply(experts.up, kernel_of(format.up), shape, most_tiles, task);
 
   task.input = intermediate;
   task.input_plane = task.output_plane;
   task.slot_of_row = nullptr;
   task.output = out;
   task.output_stride = down.columns;
-  multiply(experts.down, kernel_of(down_kernels(type)), shape, most_tiles, task);
+  multiply(experts.down, kernel_of(format.down), shape, most_tiles, task);
 }
 
-const uint16_t* ExpertsStage::round(WeightType type, Matrix hidden, int64_t padded_columns) {
+const uint16_t* ExpertsStage::round(const CudaFormat& format, Matrix hidden, int64_t padded_columns) {
   RoundTask task{};
   task.from = hidden.floats();
-  task.to = rounded_.reserve<uint16_t>(planes_of(type) * hidden.rows * padded_columns);
+  task.to = rounded_.reserve<uint16_t>(format.planes * hidden.rows * padded_columns);
   task.rows = hidden.rows;
   task.columns = static_cast<int32_t>(hidden.cols);
   task.padded_columns = static_cast<int32_t>(padded_columns);
-  const auto& kernel = type == WeightType::kFloat32   ? kernels::moe_round_split
-                       : type == WeightType::kFloat16 ? kernels::moe_round_float16
-                                                      : kernels::moe_round_bfloat16;
-  queue_.add(kernel, {static_cast<unsigned>(hidden.rows), 256}, task);
+  queue_.add(format.round, {static_cast<unsigned>(hidden.rows), 256}, task);
   return task.to;
 }
 

@@ -38,7 +38,7 @@ class ExpertsStage {
   void run(const CudaExperts& experts, Matrix hidden, const ExpertRows& rows, float* out);
 
  private:
-  const uint16_t* round(WeightType type, Matrix hidden, int64_t padded_columns);
+  const uint16_t* round(const CudaFormat& format, Matrix hidden, int64_t padded_columns);
   void multiply(const PackedProduct& product, const Kernel<GemmTask>& kernel, const GemmShape& shape,
                 int64_t most_tiles, GemmTask task);
 

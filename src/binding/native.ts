@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { LayerWeightViews, NativeFile } from './views.js';
+import type { WeightType } from './weight_formats.js';
 
 /** Withdraws a waiting call, or stops a running one at the next block of an expert. */
 export interface NativeCancellation {
@@ -40,7 +41,7 @@ export interface NativeLayerSpec {
   /** 0 when there is no shared expert. */
   sharedSize: number;
   activation: 'swiglu' | 'swiglu_oai' | 'geglu' | 'gelu' | 'gelu_tanh' | 'relu' | 'silu';
-  weightType: 'float32' | 'bfloat16' | 'float16' | 'int8' | 'int4';
+  weightType: WeightType;
   /** Inputs that share a scale; 0: all of an output's, and for floats. */
   weightGroup: number;
   /** `int8`: rows are rounded to int8 before each product. */
@@ -132,7 +133,7 @@ export interface NativeLayer {
 /** A way in which a device holds experts' weights. */
 export interface NativeHeldWeights {
   /** As `weightType`. */
-  type: NativeLayerSpec['weightType'];
+  type: WeightType;
   /** What `weightGroup` may be, its default first; 0: all. None for floats. */
   groups: number[];
   /** Whether rows may be rounded to int8 before each product. */

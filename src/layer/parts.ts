@@ -4,6 +4,7 @@ import { expectOptions, given } from '../base/rows.js';
 import { heldWeights, type ResolvedDevice, resolveDevice } from '../binding/devices.js';
 import type { NativeLayerSpec, NativeMoEConfig } from '../binding/native.js';
 import type { LayerWeightViews } from '../binding/views.js';
+import { hasScales, weightGroupsOf } from '../binding/weight_formats.js';
 import { MoEConfig } from '../config/config.js';
 import { defaults } from '../config/fields.js';
 import {
@@ -15,7 +16,6 @@ import {
   layerRows,
   type WeightGroup,
   type WeightType,
-  weightGroups,
 } from './options.js';
 import { viewsOf } from './tensor_views.js';
 import { type LayerWeights, storedType } from './weights.js';
@@ -99,10 +99,9 @@ export function checkParts({
 }
 
 function expectWeightGroup(weightType: WeightType, weightGroup: WeightGroup): void {
-  if (!isQuantized(weightType))
+  if (!hasScales(weightType))
     throw new ConfigError(`Expected no \`weightGroup\`: ${weightType} weights have no scales`);
-  const groups = weightGroups.filter((group) => weightType === 'int8' || group !== 'all');
-  expectOneOf('weightGroup', weightGroup, groups);
+  expectOneOf('weightGroup', weightGroup, weightGroupsOf(weightType));
 }
 
 /** A device that is not here is refused when it is opened, with the reason. */
@@ -138,14 +137,9 @@ function nativeWeightGroup(
   weightGroup: WeightGroup | undefined,
   device: ResolvedDevice,
 ): number {
-  if (!isQuantized(weightType)) return 0;
   if (weightGroup !== undefined) return weightGroup === 'all' ? 0 : weightGroup;
   return heldWeights(device)?.find(({ type }) => type === weightType)?.groups[0] ?? 0;
 }
-
-/** Whether weights of this type have scales. */
-export const isQuantized = (weightType: WeightType): boolean =>
-  weightType === 'int8' || weightType === 'int4';
 
 function expectTogether(weight: string, view: unknown, field: string, asked: boolean): void {
   if (asked && view === undefined)

@@ -12,7 +12,7 @@ namespace {
 const float* as_float32(const HostBatch& batch, int64_t values, std::vector<float>& widened) {
   if (batch.dtype == DType::kFloat32) return static_cast<const float*>(batch.data);
   widened.resize(values);
-  widen(batch.data, batch.dtype, values, widened.data());
+  read_floats(batch.data, batch.dtype, 0, 1, values, widened.data());
   return widened.data();
 }
 
