@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/host/usable_cpus.h"
+#include "core/weight_format.h"
 #include "core/weights/float16.h"
 #include "cpu/device.h"
 #include "cpu/kernels.h"
@@ -38,19 +39,7 @@ moe::cpu::CpuDevice& backend() {
 }
 
 double bytes_per_weight(WeightType type) {
-  constexpr double kScale = 2.0 / kGroup;
-  switch (type) {
-    case WeightType::kFloat32:
-      return 4;
-    case WeightType::kBFloat16:
-    case WeightType::kFloat16:
-      return 2;
-    case WeightType::kInt8:
-      return 1 + kScale;
-    case WeightType::kInt4:
-      return 0.5 + kScale;
-  }
-  return 0;
+  return static_cast<double>(moe::format_of(type).row_bytes(kGroup, kGroup)) / kGroup;
 }
 
 std::vector<float> random_values(int64_t count, float scale) {
@@ -74,7 +63,7 @@ const moe::PreparedExperts& layer(WeightType type) {
   spec.hidden_size = kHidden;
   spec.intermediate_size = kIntermediate;
   spec.weight_type = type;
-  spec.weight_group = moe::is_quantized(type) ? kGroup : 0;
+  spec.weight_group = moe::format_of(type).has_groups() ? kGroup : 0;
   const moe::WeightMatrix up{values.data(), DType::kFloat32, kIntermediate, kHidden, kHidden, 1};
   const moe::WeightMatrix down{values.data(), DType::kFloat32, kHidden, kIntermediate, kIntermediate, 1};
   moe::LayerWeights weights;

@@ -6,6 +6,7 @@
 #include "addon/group_object.h"
 #include "addon/layer_object.h"
 #include "addon/mapped_file.h"
+#include "core/weight_format.h"
 #include "cpu/machine_peak.h"
 
 namespace moe {
@@ -13,7 +14,7 @@ namespace {
 
 Napi::Object describe(Napi::Env env, const HeldWeights& held) {
   const Napi::Object object = Napi::Object::New(env);
-  object.Set("type", name_of(held.type));
+  object.Set("type", format_of(held.type).name);
   object.Set("groups", list_of(env, held.groups, [env](int32_t group) {
                return group > 0 ? Napi::Value::From(env, group) : Napi::Value::From(env, "all");
              }));

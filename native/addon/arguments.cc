@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/weight_format.h"
 
 namespace moe {
 namespace {
@@ -12,6 +13,13 @@ constexpr int64_t kMaxSize = int64_t{1} << 30;
 
 [[noreturn]] void refuse(const char* name, const std::string& expected) {
   throw Error(ErrorCode::kShape, std::string("Expected `") + name + "` to be " + expected);
+}
+
+WeightType read_weight_type(Napi::Object from) {
+  const std::string text = read_text(from, "weightType");
+  for (const WeightFormat& format : weight_formats())
+    if (text == format.name) return format.type;
+  refuse("weightType", "one of the known words, got `" + text + "`");
 }
 
 // It is 0 for types that nothing is ever passed in.
@@ -298,13 +306,8 @@ LayerSpec read_spec(Napi::Object from) {
   spec.latent_size = static_cast<int32_t>(read_integer(from, "latentSize", 0, kMaxSize));
   spec.activation = read_activation(from, "activation");
   spec.shared_activation = read_activation(from, "sharedActivation");
-  spec.weight_type = read_word<WeightType>(from, "weightType",
-                                           {{"float32", WeightType::kFloat32},
-                                            {"bfloat16", WeightType::kBFloat16},
-                                            {"float16", WeightType::kFloat16},
-                                            {"int8", WeightType::kInt8},
-                                            {"int4", WeightType::kInt4}});
-  spec.weight_group = static_cast<int32_t>(read_integer(from, "weightGroup", 0, 128));
+  spec.weight_type = read_weight_type(from);
+  spec.weight_group = static_cast<int32_t>(read_integer(from, "weightGroup", 0, kMaxSize));
   spec.int8_activations = read_word<bool>(from, "activationType", {{"float", false}, {"int8", true}});
   spec.threads = static_cast<int32_t>(read_integer(from, "threads", 0, 4096));
   return spec;

@@ -6,18 +6,8 @@
 
 namespace moe::ascend {
 
-const Capabilities& capabilities_of(const SocProfile& profile) {
-  // How operators pack int4 is not documented, and of int8 weights they take one scale per output feature.
-  static const Capabilities whole{.weights = {{WeightType::kFloat32, {}, false},
-                                              {WeightType::kBFloat16, {}, false},
-                                              {WeightType::kFloat16, {}, false},
-                                              {WeightType::kInt8, {0}, true}},
-                                  .max_experts = 0,
-                                  .host_memory = false,
-                                  .packed_weights = false};
-  static const Capabilities float16{
-      .weights = {{WeightType::kFloat16, {}, false}}, .max_experts = 0, .host_memory = false, .packed_weights = false};
-  return profile.bfloat16 ? whole : float16;
+Capabilities capabilities_of(const SocProfile& profile) {
+  return {.weights = held_weights(profile), .max_experts = 0, .host_memory = false, .packed_weights = false};
 }
 
 AscendDevice::AscendDevice(int index)

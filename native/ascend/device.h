@@ -14,14 +14,14 @@ std::string why_unavailable();
 std::vector<DeviceInfo> device_infos();
 
 // What a chip can.
-const Capabilities& capabilities_of(const SocProfile& profile);
+Capabilities capabilities_of(const SocProfile& profile);
 
 // All work goes through one stream; what waits is `synchronize`.
 class AscendDevice : public Device {
  public:
   explicit AscendDevice(int index);
 
-  const Capabilities& capabilities() const override { return capabilities_of(npu_.profile()); }
+  const Capabilities& capabilities() const override { return capabilities_; }
   AscendStages& moe() override { return stages_; }
 
   void* allocate(size_t bytes) override;
@@ -35,6 +35,7 @@ class AscendDevice : public Device {
 
  private:
   Npu npu_;
+  const Capabilities capabilities_ = capabilities_of(npu_.profile());
   OperatorQueue queue_;
   HostLink link_;
   AscendStages stages_;

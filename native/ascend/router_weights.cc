@@ -14,16 +14,10 @@ constexpr int64_t kFlopsPerPiece = 1 << 18;  // worth a thread
 RouterWeights::RouterWeights(Npu& device, const WeightMatrix& weights, const WeightVector& added)
     : depth(weights.in_features),
       columns(weights.out_features),
-      host(depth * columns),
+      host(read_transposed(weights)),
       host_bias(read_vector(added)),
       matrix(device),
-      bias(device) {
-  std::vector<float> row(depth);
-  for (int64_t column = 0; column < columns; ++column) {
-    read_block(weights, column, 1, 0, depth, row.data());
-    for (int64_t i = 0; i < depth; ++i) host[i * columns + column] = row[i];
-  }
-}
+      bias(device) {}
 
 void RouterWeights::place(PinnedPool& pool) {
   pool.send<float>(host, matrix);

@@ -6,8 +6,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/weights/float16.h"
-#include "core/weights/quantize.h"
+#include "core/weight_format.h"
 #include "core/weights/read_weights.h"
 
 namespace moe::ascend {
@@ -26,34 +25,36 @@ int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1
                                       ": its grouped products take no more");
 }
 
-void write(DataType type, float value, std::byte* to) {
-  if (type == DataType::kFloat32) {
-    std::memcpy(to, &value, sizeof value);
-  } else {
-    const uint16_t bits = type == DataType::kBFloat16 ? to_bfloat16(value) : to_float16(value);
-    std::memcpy(to, &bits, sizeof bits);
-  }
-}
+// What the device does with a format.
+struct AscendFormat {
+  WeightType type;
+  std::span<const int32_t> groups;
+  bool int8_rows;
+  DataType weight, compute, bias;
+};
+
+// How operators pack int4 is not documented, and of int8 weights they take one scale per output feature.
+constexpr int32_t kWholeFeatures[] = {0};
+constexpr AscendFormat kFormats[] = {
+    {WeightType::kFloat32, {}, false, DataType::kFloat32, DataType::kFloat32, DataType::kFloat32},
+    {WeightType::kBFloat16, {}, false, DataType::kBFloat16, DataType::kBFloat16, DataType::kFloat32},
+    {WeightType::kFloat16, {}, false, DataType::kFloat16, DataType::kFloat16, DataType::kFloat16},
+    {WeightType::kInt8, kWholeFeatures, true, DataType::kInt8, DataType::kBFloat16, DataType::kFloat32},
+};
 
 }  // namespace
 
-ExpertTypes ExpertTypes::of(WeightType type, bool int8_rows, const SocProfile& profile) {
-  const auto types = [&](DataType weight, DataType compute, DataType bias) {
-    return ExpertTypes{weight, compute, bias, int8_rows, profile.blocked_weights, profile.column_multiple};
-  };
-  switch (type) {
-    case WeightType::kFloat32:
-      return types(DataType::kFloat32, DataType::kFloat32, DataType::kFloat32);
-    case WeightType::kBFloat16:
-      return types(DataType::kBFloat16, DataType::kBFloat16, DataType::kFloat32);
-    case WeightType::kFloat16:
-      return types(DataType::kFloat16, DataType::kFloat16, DataType::kFloat16);
-    case WeightType::kInt8:
-      return types(DataType::kInt8, DataType::kBFloat16, DataType::kFloat32);
-    case WeightType::kInt4:
-      break;  // how its operators pack int4 is not documented
-  }
-  throw Error(ErrorCode::kInternal, "A weight type without a meaning on Ascend");
+ExpertTypes ExpertTypes::of(WeightType held, bool int8_activations, const SocProfile& profile) {
+  const auto& [type, groups, int8_rows, weight, compute, bias] = find_format(kFormats, held);
+  return {type, weight, compute, bias, int8_activations, profile.blocked_weights, profile.column_multiple};
+}
+
+std::vector<HeldWeights> held_weights(const SocProfile& profile) {
+  std::vector<HeldWeights> held;
+  for (const AscendFormat& format : kFormats)
+    if (profile.bfloat16 || format.compute == DataType::kFloat16)
+      held.push_back({format.type, format.groups, format.int8_rows});
+  return held;
 }
 
 Projections::Projections(Npu& device, const ExpertTypes& types, int64_t experts, int64_t in, int64_t out, bool gated,
@@ -65,7 +66,7 @@ Projections::Projections(Npu& device, const ExpertTypes& types, int64_t experts,
       half_(round_up(out, types.column_multiple)),
       columns_(gated ? 2 * half_ : half_),
       biased_(biased),
-      scaled_(types.weight == DataType::kInt8) {
+      scaled_(format_of(types.type).has_groups()) {
   if (experts_ > kMostExperts)
     refuse_size("at most " + std::to_string(kMostExperts) + " experts on one device", experts_);
   const std::string features = "at most " + std::to_string(kMostFeatures);
@@ -99,34 +100,28 @@ void Projections::pack(const Expert& expert, Executor& executor, std::byte* matr
 void Projections::pack_matrix(const WeightMatrix& from, int64_t first, Executor& executor, std::byte* matrix,
                               std::byte* scales) const {
   const int64_t outs = from.out_features, ins = from.in_features, bytes = size_of(types_.weight);
+  const auto encode = format_of(types_.type).encode;
   executor.parallel_for((outs + kTileColumns - 1) / kTileColumns, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> tile(kTileColumns * ins);
-    std::vector<int8_t> integers(scaled_ ? kTileColumns * ins : 0);
+    std::vector<std::byte> codes(kTileColumns * ins * bytes);
     for (int64_t out = begin * kTileColumns; out < std::min(end * kTileColumns, outs); out += kTileColumns) {
       const int64_t count = std::min(kTileColumns, outs - out);
       read_block(from, out, count, 0, ins, tile.data());
-      for (int64_t o = 0; scaled_ && o < count; ++o) {
-        uint16_t scale;
-        quantize(WeightType::kInt8, tile.data() + o * ins, ins, 0, integers.data() + o * ins, &scale);
-        std::memcpy(scales + (first + out + o) * size_of(types_.compute), &scale, sizeof scale);
-      }
+      for (int64_t o = 0; o < count; ++o)
+        encode(tile.data() + o * ins, ins, 0, codes.data() + o * ins * bytes,
+               scaled_ ? scales + (first + out + o) * size_of(types_.compute) : nullptr);
       for (int64_t in = 0; in < ins; ++in)
-        for (int64_t o = 0; o < count; ++o) {
-          std::byte* const to = matrix + index_of(in, first + out + o) * bytes;
-          if (scaled_)
-            std::memcpy(to, &integers[o * ins + in], 1);
-          else
-            write(types_.weight, tile[o * ins + in], to);
-        }
+        for (int64_t o = 0; o < count; ++o)
+          std::memcpy(matrix + index_of(in, first + out + o) * bytes, codes.data() + (o * ins + in) * bytes, bytes);
     }
   });
 }
 
 void Projections::pack_bias(const WeightVector& from, int64_t first, std::byte* biases) const {
   const std::vector<float> values = read_vector(from);
-  const int64_t bytes = size_of(types_.bias);
-  for (size_t i = 0; i < values.size(); ++i)
-    write(types_.bias, values[i], biases + (first + static_cast<int64_t>(i)) * bytes);
+  const auto type = types_.bias == DataType::kFloat32 ? WeightType::kFloat32 : WeightType::kFloat16;
+  format_of(type).encode(values.data(), static_cast<int64_t>(values.size()), 0, biases + first * size_of(types_.bias),
+                         nullptr);
 }
 
 // FRACTAL_NZ: blocks of 16 x 16, row-major inside, stand in columns of blocks.

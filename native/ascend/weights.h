@@ -3,9 +3,11 @@
 #include <optional>
 #include <span>
 #include <stop_token>
+#include <vector>
 
 #include "ascend/array.h"
 #include "ascend/npu.h"
+#include "core/capabilities.h"
 #include "core/config.h"
 #include "core/host/executor.h"
 #include "core/moe_stages.h"
@@ -14,6 +16,7 @@ namespace moe::ascend {
 
 // How a layer's experts are held and computed on a chip.
 struct ExpertTypes {
+  WeightType type;
   cann::DataType weight;
   cann::DataType compute;  // of activations
   cann::DataType bias;
@@ -21,9 +24,12 @@ struct ExpertTypes {
   bool blocked;    // FRACTAL_NZ
   int64_t column_multiple;
 
-  // The weights are of a type that capabilities_of(profile) has.
-  static ExpertTypes of(WeightType type, bool int8_rows, const SocProfile& profile);
+  // The weights are of a type that `held_weights` has.
+  static ExpertTypes of(WeightType held, bool int8_activations, const SocProfile& profile);
 };
+
+// The weight formats that Ascend holds.
+std::vector<HeldWeights> held_weights(const SocProfile& profile);
 
 // A matrix [in, out] per expert. `out` may be two matrices side by side: gate, then up. Sizes are padded by zeros to
 // the chip's multiple.

@@ -4,23 +4,26 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/weight_format.h"
 
 namespace moe {
 
 void expect_capable(const Capabilities& capabilities, const LayerSpec& spec) {
-  const std::string got = std::string("got '") + name_of(spec.weight_type) + "'";
+  const std::string got = std::string("got '") + format_of(spec.weight_type).name + "'";
   const auto held = std::ranges::find(capabilities.weights, spec.weight_type, &HeldWeights::type);
   if (held == capabilities.weights.end()) {
     std::string names;
     for (const HeldWeights& each : capabilities.weights)
-      names += (names.empty() ? "'" : " or '") + std::string(name_of(each.type)) + "'";
+      names += (names.empty() ? "'" : " or '") + std::string(format_of(each.type).name) + "'";
     throw Error(ErrorCode::kConfig, "Expected `weightType` to be " + names + " on this device, " + got);
   }
-  if (is_quantized(held->type) && std::ranges::find(held->groups, spec.weight_group) == held->groups.end()) {
+  constexpr int32_t kNone[] = {0};
+  const std::span<const int32_t> known = held->groups.empty() ? kNone : held->groups;
+  if (std::ranges::find(known, spec.weight_group) == known.end()) {
     std::string groups;
-    for (const int32_t group : held->groups)
+    for (const int32_t group : known)
       groups += (groups.empty() ? "" : " or ") + (group > 0 ? std::to_string(group) : "'all'");
-    throw Error(ErrorCode::kConfig, "Expected `weightGroup` to be " + groups + " for '" + name_of(held->type) +
+    throw Error(ErrorCode::kConfig, "Expected `weightGroup` to be " + groups + " for '" + format_of(held->type).name +
                                         "' on this device, got " +
                                         (spec.weight_group > 0 ? std::to_string(spec.weight_group) : "'all'"));
   }

@@ -1,6 +1,7 @@
 // What a device can do, said by itself: nobody else knows devices by name.
 #pragma once
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/config.h"
@@ -10,8 +11,8 @@ namespace moe {
 // A way to hold experts' weights.
 struct HeldWeights {
   WeightType type;
-  std::vector<int32_t> groups;  // that LayerSpec::weight_group may be, the default first
-  bool int8_rows;               // whether LayerSpec::int8_activations may be set beside it
+  std::span<const int32_t> groups;  // that LayerSpec::weight_group may be, the default first; none for floats
+  bool int8_rows;                   // whether LayerSpec::int8_activations may be set beside it
 };
 
 struct Capabilities {

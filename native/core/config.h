@@ -61,16 +61,9 @@ struct MoEConfig {
   bool limits_slots() const { return expert_capacity > 0 || capacity_factor > 0.0; }
 };
 
-// How a device holds experts. An integer weight is q * scale: q from -127 to 127 or from -8 to 7, and a bfloat16 scale
-// for some inputs of an output feature (core/weights/quantize.h).
+// How a device holds experts: which format (core/weight_format.h).
 enum class WeightType : uint8_t { kFloat32, kBFloat16, kFloat16, kInt8, kInt4 };
 
-constexpr const char* name_of(WeightType type) {
-  constexpr const char* kNames[] = {"float32", "bfloat16", "float16", "int8", "int4"};
-  return kNames[static_cast<int>(type)];
-}
-
-constexpr bool is_quantized(WeightType type) { return type >= WeightType::kInt8; }
 
 struct LayerSpec {
   MoEConfig moe;
@@ -80,7 +73,7 @@ struct LayerSpec {
   int32_t latent_size = 0;  // width of the rows that the routed experts take and give; 0: that of a token
   Activation activation, shared_activation;       // of the routed experts, of the shared one
   WeightType weight_type = WeightType::kFloat32;  // of the experts; the router is always float32
-  int32_t weight_group = 0;                       // inputs that share a scale: 32, 64, 128; 0: all (int8 only)
+  int32_t weight_group = 0;                       // inputs that share a scale; 0: all, or no scales
   // What is held here, where experts are spread over ranks; 0: all of it.
   int32_t local_experts = 0;      // how many of the experts
   int32_t intermediate_part = 0;  // how many of I, in gate and up

@@ -7,6 +7,7 @@
 #include "core/host/usable_cpus.h"
 #include "cpu/grain.h"
 #include "cpu/kernels.h"
+#include "cpu/weight_formats.h"
 
 namespace moe::cpu {
 namespace {
@@ -34,14 +35,8 @@ std::byte* at(Matrix matrix, int64_t row) { return static_cast<std::byte*>(matri
 }  // namespace
 
 const Capabilities& CpuDevice::can() {
-  static const Capabilities all{.weights = {{WeightType::kFloat32, {}, false},
-                                            {WeightType::kBFloat16, {}, false},
-                                            {WeightType::kFloat16, {}, false},
-                                            {WeightType::kInt8, {32, 64, 128, 0}, true},
-                                            {WeightType::kInt4, {32, 64, 128}, true}},
-                                .max_experts = 0,
-                                .host_memory = true,
-                                .packed_weights = true};
+  static const Capabilities all{
+      .weights = held_weights(), .max_experts = 0, .host_memory = true, .packed_weights = true};
   return all;
 }
 

@@ -27,18 +27,6 @@ int64_t row_begin(int64_t rows, int64_t tiles, int64_t tile) {
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Of int8 or int4 among the kernels for integer products.
-size_t integer_index(const PackedMatrices& weights) {
-  return static_cast<size_t>(weights.type()) - static_cast<size_t>(WeightType::kInt8);
-}
-
-using Gemm = void (*)(const GemmTask&);
-
-Gemm gemm_for(const Kernels& kernels, const PackedMatrices& weights) {
-  return weights.integer_products() ? kernels.integer_gemm[integer_index(weights)]
-                                    : kernels.gemm[static_cast<size_t>(weights.type())];
-}
-
 }  // namespace
 
 void GroupedGemm::set_rows(const RowsByExpert& rows, int64_t experts) {
@@ -133,7 +121,7 @@ void GroupedGemm::quantize(const float* tiles, const PackedMatrices& weights, Th
                             .rows = rows,
                             .depth = depth,
                             .group = group,
-                            .offset = kernels_.integer_offset[integer_index(weights)],
+                            .offset = weights.kernels().offset,
                             .integers = integers + row * padded,
                             .scales = scales + row * groups,
                             .starts = starts + row * groups});
@@ -162,7 +150,7 @@ void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, co
   const auto* const row_scales = static_cast<const float*>(row_scales_.data());
   const auto* const row_starts = static_cast<const int32_t*>(row_starts_.data());
   const int64_t row_groups = divide_up(weights.depth(), weights.group());
-  const Gemm gemm = gemm_for(kernels_, weights);
+  const auto gemm = weights.kernels().gemm;
   const int64_t group = panels_per_task(weights, team.threads());
   const int64_t groups = divide_up(weights.num_panels(), group);
 

@@ -15,7 +15,7 @@ namespace {
 
 // Of a LayerSpec or a LinearSpec.
 template <class Spec>
-WeightFormat format_of(const Spec& spec) {
+HeldAs held_as(const Spec& spec) {
   return {spec.weight_type, spec.weight_group, spec.int8_activations};
 }
 
@@ -31,7 +31,7 @@ const PackedPart& get(const PackedWeights& packed, const std::string& name) {
 }
 
 PackedMatrices packed_float(const Kernels& kernels, int64_t columns, int64_t depth, const PackedPart& part) {
-  return {kernels, WeightFormat{}, false, 1, columns, depth, part};
+  return {kernels, HeldAs{}, false, 1, columns, depth, part};
 }
 
 // Empty where there is no such part.
@@ -90,7 +90,7 @@ void pack_experts(CpuExperts& packed, std::span<const ExpertWeights> experts, Th
 }
 
 PackedMatrices pack_float(const Kernels& kernels, const WeightMatrix& weights, const WeightVector& bias) {
-  PackedMatrices packed(kernels, WeightFormat{}, false, 1, weights.out_features, weights.in_features);
+  PackedMatrices packed(kernels, HeldAs{}, false, 1, weights.out_features, weights.in_features);
   for (int64_t panel = 0; panel < packed.num_panels(); ++panel) packed.pack_panel(0, panel, {}, weights);
   packed.pack_bias(0, {}, bias);
   return packed;
@@ -103,9 +103,9 @@ CpuExperts::CpuExperts(const Kernels& kernels, const LayerSpec& spec, std::span<
                        const std::stop_token& stop)
     : activation(spec.activation),
       threads(spec.threads),
-      up(kernels, format_of(spec), is_gated(activation), static_cast<int64_t>(host.size()), spec.held_intermediate(),
+      up(kernels, held_as(spec), is_gated(activation), static_cast<int64_t>(host.size()), spec.held_intermediate(),
          spec.hidden_size),
-      down(kernels, format_of(spec), false, static_cast<int64_t>(host.size()), spec.held_hidden(),
+      down(kernels, held_as(spec), false, static_cast<int64_t>(host.size()), spec.held_hidden(),
            spec.intermediate_size),
       is_shared_(is_shared) {
   ExpertProgress counted(static_cast<int64_t>(host.size()), progress);
@@ -117,10 +117,10 @@ CpuExperts::CpuExperts(const Kernels& kernels, const LayerSpec& spec, const Pack
     : activation(spec.activation),
       threads(spec.threads),
       memory(packed.memory),
-      up(kernels, format_of(spec), is_gated(activation), is_shared ? 1 : spec.moe.expert_num, spec.intermediate_size,
+      up(kernels, held_as(spec), is_gated(activation), is_shared ? 1 : spec.moe.expert_num, spec.intermediate_size,
          spec.hidden_size, get(packed, is_shared ? "shared.up" : "up")),
-      down(kernels, format_of(spec), false, is_shared ? 1 : spec.moe.expert_num, spec.hidden_size,
-           spec.intermediate_size, get(packed, is_shared ? "shared.down" : "down")),
+      down(kernels, held_as(spec), false, is_shared ? 1 : spec.moe.expert_num, spec.hidden_size, spec.intermediate_size,
+           get(packed, is_shared ? "shared.down" : "down")),
       is_shared_(is_shared) {
   if (!is_shared) {
     up.hold(packed.experts);
@@ -143,7 +143,7 @@ std::vector<PackedPart> CpuExperts::packed_parts() const {
 CpuLinear::CpuLinear(const Kernels& kernels, const LinearSpec& spec, const WeightMatrix& host, ThreadPool::Team& team)
     : name(spec.name),
       threads(spec.threads),
-      matrix(kernels, format_of(spec), false, 1, spec.out_features, spec.in_features) {
+      matrix(kernels, held_as(spec), false, 1, spec.out_features, spec.in_features) {
   team.parallel_for(matrix.num_panels(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t panel = begin; panel < end; ++panel) matrix.pack_panel(0, panel, {}, host);
   });
@@ -153,7 +153,7 @@ CpuLinear::CpuLinear(const Kernels& kernels, const LinearSpec& spec, const Packe
     : name(spec.name),
       threads(spec.threads),
       memory(packed.memory),
-      matrix(kernels, format_of(spec), false, 1, spec.out_features, spec.in_features, get(packed, spec.name)) {}
+      matrix(kernels, held_as(spec), false, 1, spec.out_features, spec.in_features, get(packed, spec.name)) {}
 
 CpuRouter::CpuRouter(const Kernels& kernels, const LayerSpec& spec, const LayerWeights& host)
     : moe(spec.moe), threads(spec.threads) {

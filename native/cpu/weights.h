@@ -5,17 +5,16 @@
 #include <utility>
 #include <vector>
 
-#include "core/config.h"
-#include "core/tensor.h"
+#include "core/weight_format.h"
 #include "cpu/aligned_buffer.h"
-#include "cpu/kernels/table.h"
+#include "cpu/weight_formats.h"
 
 namespace moe::cpu {
 
-struct WeightFormat {
+struct HeldAs {
   WeightType type = WeightType::kFloat32;
   int64_t group = 0;              // as LayerSpec::weight_group
-  bool integer_products = false;  // int8, int4: rows stand as integer dot products read them (kernels/integer.h)
+  bool integer_products = false;  // with int8 rows
 };
 
 // Some matrices of one shape (one per expert), each cut into panels of `panel_columns` output features:
@@ -25,12 +24,11 @@ struct WeightFormat {
 class PackedMatrices {
  public:
   // columns: output features of one matrix. Panels are uninitialised, biases zero. Throws kOutOfMemory.
-  PackedMatrices(const Kernels& kernels, WeightFormat format, bool gated, int64_t matrices, int64_t columns,
-                 int64_t depth);
+  PackedMatrices(const Kernels& kernels, HeldAs held, bool gated, int64_t matrices, int64_t columns, int64_t depth);
 
   // Matrices that were packed before, used where they are. Throws kCheckpoint when the part has another size.
-  PackedMatrices(const Kernels& kernels, WeightFormat format, bool gated, int64_t matrices, int64_t columns,
-                 int64_t depth, const PackedPart& part);
+  PackedMatrices(const Kernels& kernels, HeldAs held, bool gated, int64_t matrices, int64_t columns, int64_t depth,
+                 const PackedPart& part);
 
   // From now on there are only these, numbered as they stand here. For matrices that were packed before.
   void hold(const std::vector<int32_t>& matrices);
@@ -40,8 +38,8 @@ class PackedMatrices {
   void pack_panel(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
   void pack_bias(int64_t matrix, const WeightVector& gate, const WeightVector& up);
 
-  WeightType type() const { return type_; }
-  bool integer_products() const { return integer_products_; }
+  const PanelKernels& kernels() const { return kernels_->panels[static_cast<size_t>(layout_->panel)]; }
+  bool integer_products() const { return layout_->panel >= Panel::kInt8Dots; }
   int64_t group() const { return group_; }  // rows of a panel that stand behind one row of scales
   int64_t matrices() const { return held_.empty() ? matrices_ : static_cast<int64_t>(held_.size()); }
   int64_t columns() const { return columns_; }
@@ -59,8 +57,8 @@ class PackedMatrices {
   }
 
  private:
-  PackedMatrices(const Kernels& kernels, WeightFormat format, bool gated, int64_t matrices, int64_t columns,
-                 int64_t depth, const void* base);
+  PackedMatrices(const Kernels& kernels, HeldAs held, bool gated, int64_t matrices, int64_t columns, int64_t depth,
+                 const void* base);
 
   // Where a column of a panel comes from; `feature` is beyond columns_ in the padding.
   struct Source {
@@ -73,18 +71,19 @@ class PackedMatrices {
   int64_t stored(int64_t matrix) const { return held_.empty() ? matrix : held_[matrix]; }
   size_t panel_at(int64_t matrix, int64_t panel) const { return (matrix * num_panels_ + panel) * panel_bytes_; }
   std::byte* at(int64_t matrix, int64_t panel) { return memory_.data() + panel_at(matrix, panel); }
-  template <class To>
+  template <class Code>
   void pack_floats(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
-  void pack_integers(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
+  void pack_groups(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
   // Bytes of `rows` rows of a panel, without scales.
-  size_t bytes_of_rows(int64_t rows) const;
-  // Puts `count` integers of a column into the rows of a group.
-  void put_integers(std::byte* rows, int64_t column, const int8_t* q, int64_t count) const;
-  // Puts a column's integers and scales into a panel.
-  void put_column(std::byte* panel, int64_t column, const int8_t* q, const uint16_t* scales) const;
+  size_t bytes_of_rows(int64_t rows) const {
+    return (rows + kernels().rows - 1) / kernels().rows * kernels().rows_bytes;
+  }
+  // Puts a column's codes and scales into a panel.
+  void put_column(std::byte* panel, int64_t column, const int8_t* codes, const uint16_t* scales) const;
 
-  WeightType type_;
-  bool integer_products_;
+  const Kernels* kernels_;
+  const WeightFormat* format_;
+  const PanelLayout* layout_;
   bool gated_;
   bool scale_per_feature_;  // every group of an output feature has the same scale
   int64_t group_;

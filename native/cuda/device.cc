@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "cuda/collective.h"
+#include "cuda/weight_formats.h"
 
 namespace moe::cuda {
 namespace {
@@ -17,14 +18,8 @@ MoveTask move_of(Matrix from, const int32_t* index, float* to, int64_t rows, int
 CudaDevice::~CudaDevice() { stream_.queue().clear(); }  // nobody waits for it any more
 
 const Capabilities& CudaDevice::can() {
-  static const Capabilities all{.weights = {{WeightType::kFloat32, {}, false},
-                                            {WeightType::kBFloat16, {}, false},
-                                            {WeightType::kFloat16, {}, false},
-                                            {WeightType::kInt8, {32, 64, 128, 0}, false},
-                                            {WeightType::kInt4, {32, 64, 128}, false}},
-                                .max_experts = kMaxExperts,
-                                .host_memory = false,
-                                .packed_weights = false};
+  static const Capabilities all{
+      .weights = held_weights(), .max_experts = kMaxExperts, .host_memory = false, .packed_weights = false};
   return all;
 }
 

@@ -73,10 +73,10 @@ void ExpertsStage::plan(const int32_t* choices, int64_t slots, int32_t num_exper
   queue_.add(kernels::moe_plan_place, {chunks, kPlanChunk, shared_bytes}, task);
 }
 
-ExpertsStage::Way ExpertsStage::way_of(WeightType type, int64_t tokens) {
+ExpertsStage::Way ExpertsStage::way_of(const CudaFormat& format, int64_t tokens) {
   if (is_few(tokens)) return {kFewShape, &GemmKernels::few};
   if (is_several(tokens)) return {kSeveralShape, &GemmKernels::several};
-  return {tile_shape(type), &GemmKernels::tile};
+  return {tile_shape(format), &GemmKernels::tile};
 }
 
 GemmTask ExpertsStage::cut_tiles(const ExpertRows& rows, int32_t experts, const GemmShape& shape) {
@@ -95,11 +95,11 @@ GemmTask ExpertsStage::cut_tiles(const ExpertRows& rows, int32_t experts, const 
 }
 
 void ExpertsStage::run(const CudaExperts& experts, Matrix hidden, const ExpertRows& rows, float* out) {
-  const WeightType type = experts.type;
-  const auto [shape, kernel] = way_of(type, hidden.rows);
+  const CudaFormat& format = experts.format;
+  const auto [shape, kernel] = way_of(format, hidden.rows);
   const PacketLayout &up = experts.up.layout, &down = experts.down.layout;
   const int64_t most_tiles = max_tiles(rows.rows, experts.count, shape.height);
-  auto* const intermediate = intermediate_.reserve<uint16_t>(planes_of(type) * rows.rows * down.padded_depth());
+  auto* const intermediate = intermediate_.reserve<uint16_t>(format.planes * rows.rows * down.padded_depth());
 
   GemmTask task = cut_tiles(rows, experts.count, shape);
   task.activation = static_cast<int32_t>(kind_of(experts.activation));
@@ -107,7 +107,7 @@ void ExpertsStage::run(const CudaExperts& experts, Matrix hidden, const ExpertRo
   if (is_few(hidden.rows))
     task.hidden = hidden.floats();
   else
-    task.input = round(type, hidden, up.padded_depth());
+    task.input = round(format, hidden, up.padded_depth());
   task.hidden_size = static_cast<int32_t>(hidden.cols);
   task.input_plane = hidden.rows * up.padded_depth();
   task.slot_of_row = rows.all ? nullptr : rows.plan.slot_of_row.reserve<int32_t>(0);
@@ -115,39 +115,36 @@ void ExpertsStage::run(const CudaExperts& experts, Matrix hidden, const ExpertRo
   task.output = intermediate;
   task.output_plane = rows.rows * down.padded_depth();
   task.output_stride = down.padded_depth();
-  multiply(experts.up, up_kernels(type).*kernel, shape, most_tiles, task);
+  multiply(experts.up, format.up.*kernel, shape, most_tiles, task);
 
   task.input = intermediate;
   task.input_plane = task.output_plane;
   task.slot_of_row = nullptr;
   task.output = out;
   task.output_stride = down.columns;
-  multiply(experts.down, down_kernels(type).*kernel, shape, most_tiles, task);
+  multiply(experts.down, format.down.*kernel, shape, most_tiles, task);
 }
 
 void ExpertsStage::linear(const CudaLinear& linear, Matrix in, PlanBuffers& tiles, float* out) {
   const PacketLayout& layout = linear.product.layout;
-  const auto [shape, kernel] = way_of(layout.type, in.rows);
+  const auto [shape, kernel] = way_of(linear.format, in.rows);
   GemmTask task = cut_tiles({tiles, true, in.rows, 1}, 1, shape);
-  task.input = round(layout.type, in, layout.padded_depth());
+  task.input = round(linear.format, in, layout.padded_depth());
   task.input_plane = in.rows * layout.padded_depth();
   task.fan_out = 1;
   task.output = out;
   task.output_stride = layout.columns;
-  multiply(linear.product, down_kernels(layout.type).*kernel, shape, max_tiles(in.rows, 1, shape.height), task);
+  multiply(linear.product, linear.format.down.*kernel, shape, max_tiles(in.rows, 1, shape.height), task);
 }
 
-const uint16_t* ExpertsStage::round(WeightType type, Matrix hidden, int64_t padded_columns) {
+const uint16_t* ExpertsStage::round(const CudaFormat& format, Matrix hidden, int64_t padded_columns) {
   RoundTask task{};
   task.from = hidden.floats();
-  task.to = rounded_.reserve<uint16_t>(planes_of(type) * hidden.rows * padded_columns);
+  task.to = rounded_.reserve<uint16_t>(format.planes * hidden.rows * padded_columns);
   task.rows = hidden.rows;
   task.columns = static_cast<int32_t>(hidden.cols);
   task.padded_columns = static_cast<int32_t>(padded_columns);
-  const auto& kernel = type == WeightType::kFloat32   ? kernels::moe_round_split
-                       : type == WeightType::kFloat16 ? kernels::moe_round_float16
-                                                      : kernels::moe_round_bfloat16;
-  queue_.add(kernel, {static_cast<unsigned>(hidden.rows), 256}, task);
+  queue_.add(format.round, {static_cast<unsigned>(hidden.rows), 256}, task);
   return task.to;
 }
 

@@ -46,10 +46,10 @@ class ExpertsStage {
     GemmShape shape;
     Kernel<GemmTask> GemmKernels::*kernel;
   };
-  static Way way_of(WeightType type, int64_t tokens);
+  static Way way_of(const CudaFormat& format, int64_t tokens);
   // The rows as tiles of that height, and a task that says so.
   GemmTask cut_tiles(const ExpertRows& rows, int32_t experts, const GemmShape& shape);
-  const uint16_t* round(WeightType type, Matrix hidden, int64_t padded_columns);
+  const uint16_t* round(const CudaFormat& format, Matrix hidden, int64_t padded_columns);
   void multiply(const PackedProduct& product, const Kernel<GemmTask>& kernel, const GemmShape& shape,
                 int64_t most_tiles, GemmTask task);
 

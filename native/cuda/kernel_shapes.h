@@ -1,17 +1,11 @@
-// Which kernels a weight type has, and the shape of their launches.
+// The shape of launches.
 #pragma once
 #include <cstddef>
 #include <vector>
 
-#include "core/config.h"
-#include "cuda/launch.h"
+#include "cuda/weight_formats.h"
 
 namespace moe::cuda {
-
-// The kernels of one product, by how many rows an expert has.
-struct GemmKernels {
-  Kernel<GemmTask> few, several, tile;
-};
 
 // One way to do a product.
 struct GemmShape {
@@ -21,9 +15,7 @@ struct GemmShape {
   size_t shared_bytes;
 };
 
-const GemmKernels& up_kernels(WeightType type);
-const GemmKernels& down_kernels(WeightType type);
-GemmShape tile_shape(WeightType type);
+GemmShape tile_shape(const CudaFormat& format);
 
 constexpr GemmShape kFewShape{8, 128, 4, 0};
 constexpr GemmShape kSeveralShape{32, 128, 4, 0};

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/host/host_executor.h"
+#include "core/weight_format.h"
 #include "core/weights/read_weights.h"
 
 namespace moe::cuda {
@@ -83,36 +84,27 @@ DeviceMemory to_device(const std::vector<T>& values, Staging& staging) {
   return memory;
 }
 
-// Turns [out, in] into [in, out].
-std::vector<float> transposed(const WeightMatrix& matrix) {
-  if (!matrix) return {};
-  std::vector<float> row(matrix.in_features), values(matrix.out_features * matrix.in_features);
-  for (int64_t out = 0; out < matrix.out_features; ++out) {
-    read_block(matrix, out, 1, 0, matrix.in_features, row.data());
-    for (int64_t in = 0; in < matrix.in_features; ++in) values[in * matrix.out_features + out] = row[in];
-  }
-  return values;
-}
-
 }  // namespace
 
 CudaExperts::CudaExperts(const LayerSpec& spec, std::span<const ExpertWeights> host, const WeightMatrix& gate_weights,
                          Staging& staging, Progress progress, const std::stop_token& stop)
-    : type(spec.weight_type),
+    : format(find_format(formats(), spec.weight_type)),
       activation(spec.activation),
       hidden_size(spec.hidden_size),
       count(static_cast<int32_t>(host.size())) {
   const bool biased = std::ranges::any_of(host, has_biases);
-  up = allocate({type, spec.weight_group, is_gated(activation), spec.intermediate_size, hidden_size, true}, count,
-                biased);
-  down = allocate({type, spec.weight_group, false, hidden_size, spec.intermediate_size, false}, count, biased);
+  up = allocate({spec.weight_type, spec.weight_group, is_gated(activation), spec.intermediate_size, hidden_size, true},
+                count, biased);
+  down =
+      allocate({spec.weight_type, spec.weight_group, false, hidden_size, spec.intermediate_size, false}, count, biased);
   HostExecutor executor(spec.threads);
   pack_experts(*this, host, {executor, staging, progress, stop});
-  gate = to_device(transposed(gate_weights), staging);
+  gate = to_device(read_transposed(gate_weights), staging);
 }
 
 CudaLinear::CudaLinear(const LinearSpec& spec, const WeightMatrix& host, Staging& staging)
-    : product(allocate({spec.weight_type, spec.weight_group, false, spec.out_features, spec.in_features, false}, 1,
+    : format(find_format(formats(), spec.weight_type)),
+      product(allocate({spec.weight_type, spec.weight_group, false, spec.out_features, spec.in_features, false}, 1,
                        false)) {
   const PacketLayout& layout = product.layout;
   std::vector<uint8_t> bytes(layout.expert_bytes());
@@ -126,7 +118,7 @@ CudaLinear::CudaLinear(const LinearSpec& spec, const WeightMatrix& host, Staging
 CudaRouter::CudaRouter(const LayerSpec& spec, const LayerWeights& host, Staging& staging)
     : moe(spec.moe), hidden_size(spec.hidden_size) {
   if (moe.router_rows() == 1) return;
-  matrix = to_device(transposed(host.router), staging);
+  matrix = to_device(read_transposed(host.router), staging);
   bias = to_device(read_vector(host.router_bias), staging);
   std::vector<float> correction = read_vector(host.correction_bias);
   for (float& each : correction)

@@ -8,6 +8,7 @@
 #include "core/moe_stages.h"
 #include "cuda/memory.h"
 #include "cuda/transfer.h"
+#include "cuda/weight_formats.h"
 #include "cuda/weights.h"
 
 namespace moe::cuda {
@@ -31,7 +32,7 @@ class CudaExperts final : public PreparedExperts {
 
   size_t weight_bytes() const override { return up.bytes() + down.bytes() + gate.bytes(); }
 
-  WeightType type;
+  const CudaFormat& format;
   Activation activation;
   int32_t hidden_size, count;
   PackedProduct up, down;
@@ -45,6 +46,7 @@ class CudaLinear final : public PreparedLinear {
   size_t weight_bytes() const override { return product.bytes(); }
   std::vector<PackedPart> packed_parts() const override { return {}; }
 
+  const CudaFormat& format;
   PackedProduct product;
 };
 

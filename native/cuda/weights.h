@@ -13,9 +13,6 @@ constexpr int64_t round_up(int64_t value, int64_t multiple) { return (value + mu
 
 size_t packet_bytes(WeightType type);
 
-// 16-bit planes of the rows that weights of a type are multiplied with.
-int planes_of(WeightType type);
-
 // One product of every expert: matrices [columns, depth], with a gate two of them side by side. They are cut into
 // blocks of 16 features, 8 of the gate and the same 8 of up where there is a gate, and blocks into packets of 32
 // inputs. Features and inputs beyond the matrix are zeros.

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { LayerWeightViews, NativeFile } from './views.js';
+import type { WeightType } from './weight_formats.js';
 
 /** Withdraws a waiting call, or stops a running one at the next block of an expert. */
 export interface NativeCancellation {
@@ -72,7 +73,7 @@ export interface NativeLayerSpec {
   latentSize: number;
   activation: NativeActivation;
   sharedActivation: NativeActivation;
-  weightType: 'float32' | 'bfloat16' | 'float16' | 'int8' | 'int4';
+  weightType: WeightType;
   /** Inputs that share a scale; 0: all of an output's, and for floats. */
   weightGroup: number;
   /** `int8`: rows are rounded to int8 before each product. */
@@ -179,7 +180,7 @@ export interface NativeStageTime {
 /** A way in which a device holds experts' weights. */
 export interface NativeHeldWeights {
   /** As `weightType`. */
-  type: NativeLayerSpec['weightType'];
+  type: WeightType;
   /** What `weightGroup` may be, its default first. None for floats. */
   groups: (number | 'all')[];
   /** Whether rows may be rounded to int8 before each product. */

@@ -11,20 +11,22 @@ import {
   type Rows,
 } from '../base/rows.js';
 import { type DeviceName, expectDevice } from '../binding/devices.js';
+import {
+  hasScales,
+  type WeightGroup,
+  type WeightType,
+  weightGroups,
+  weightTypes,
+} from '../binding/weight_formats.js';
 import type { MoEConfig, MoEConfigOptions } from '../config/config.js';
 import { expectPlacement } from '../group/placement.js';
 import { type ExpertOptions, expertRows, maxSize } from './experts.js';
 import { expectGroup, type ParallelOptions } from './parallel.js';
 import type { LayerWeights, SharedWeights } from './weights.js';
 
-export const weightTypes = ['float32', 'bfloat16', 'float16', 'int8', 'int4'] as const;
-/** How experts are held in memory. `int8` and `int4` have a scale per group of inputs: a weight is `q * scale`. */
-export type WeightType = (typeof weightTypes)[number];
+export { type WeightGroup, type WeightType, weightGroups, weightTypes };
 
-/** Inputs of an output feature that share a scale. */
-export const weightGroups = [32, 64, 128, 'all'] as const;
-/** How many inputs of an output feature share a scale. `'all'`: one scale per output feature. */
-export type WeightGroup = (typeof weightGroups)[number];
+const typesWithScales = weightTypes.filter(hasScales).join(' and ');
 
 /** What rows are multiplied as. */
 export const activationTypes = ['float', 'int8'] as const;
@@ -103,14 +105,14 @@ export const heldRows: Rows<HeldOptions> = {
     kind: choice(weightGroups),
     flag: {
       value: 'n',
-      help: 'inputs that share a scale, for int8 and int4 (default: 32; all on Ascend)',
+      help: `inputs that share a scale, for ${typesWithScales} (default: 32; all on Ascend)`,
     },
   },
   activationType: {
     kind: choice(activationTypes),
     flag: {
       value: 'type',
-      help: 'what rows are multiplied as, int8 with int8 and int4 experts (default: float)',
+      help: `what rows are multiplied as, int8 with ${typesWithScales} experts (default: float)`,
     },
   },
   threads: {

@@ -4,6 +4,7 @@ import { expectOptions, given } from '../base/rows.js';
 import type { BackendName, HeldWeights, ResolvedDevice } from '../binding/devices.js';
 import type { NativeLayerSpec, NativeMoEConfig } from '../binding/native.js';
 import type { LayerViews } from '../binding/views.js';
+import { hasScales, weightGroupsOf } from '../binding/weight_formats.js';
 import { MoEConfig } from '../config/config.js';
 import { defaults, routerRows } from '../config/fields.js';
 import { checkChoices, expectGivenChoices, expectRouter, tableOf } from './choices.js';
@@ -22,7 +23,6 @@ import {
   layerRows,
   type WeightGroup,
   type WeightType,
-  weightGroups,
 } from './options.js';
 import { viewsOf } from './tensor_views.js';
 import { type LayerWeights, storedType } from './weights.js';
@@ -80,7 +80,7 @@ function sharedSizeOf(config: MoEConfig, intermediateSize: number, weights: Laye
 
 /** Whether a device is to be asked how it holds weights: floats are held by themselves. */
 export const dependsOnDevice = ({ weightType, activationType }: LayerParts): boolean =>
-  isQuantized(weightType) || activationType === 'int8';
+  hasScales(weightType) || activationType === 'int8';
 
 /**
  * Refuses parts that do not mean one layer together, wherever they come from.
@@ -124,10 +124,9 @@ export function checkParts(
 }
 
 function expectWeightGroup(weightType: WeightType, weightGroup: WeightGroup): void {
-  if (!isQuantized(weightType))
+  if (!hasScales(weightType))
     throw new ConfigError(`Expected no \`weightGroup\`: ${weightType} weights have no scales`);
-  const groups = weightGroups.filter((group) => weightType === 'int8' || group !== 'all');
-  expectOneOf('weightGroup', weightGroup, groups);
+  expectOneOf('weightGroup', weightGroup, weightGroupsOf(weightType));
 }
 
 function expectInt8Rows(
@@ -153,7 +152,7 @@ export function nativeSpec(
   const { hiddenSize, intermediateSize, sharedSize, latentSize = 0, weightType } = parts;
   const { activationType = 'float', threads = 0, maxQueue = defaultMaxQueue } = parts;
   const ofType = held?.find(({ type }) => type === weightType);
-  const group = isQuantized(weightType) ? (parts.weightGroup ?? ofType?.groups[0] ?? 'all') : 'all';
+  const group = parts.weightGroup ?? ofType?.groups[0] ?? 'all';
   const weightGroup = group === 'all' ? 0 : group;
   const sizes = { hiddenSize, intermediateSize, sharedSize, latentSize };
   const computed = nativeActivations(parts, sharedSize > 0);
@@ -162,10 +161,6 @@ export function nativeSpec(
     ...{ weightType, weightGroup, activationType, threads, maxQueue },
   };
 }
-
-/** Whether weights of this type have scales. */
-export const isQuantized = (weightType: WeightType): boolean =>
-  weightType === 'int8' || weightType === 'int4';
 
 function expectTogether(weight: string, view: unknown, field: string, asked: boolean): void {
   if (asked && view === undefined)

@@ -20,6 +20,7 @@ import type {
   PackedView,
   VectorView,
 } from '../../src/binding/views.js';
+import { weightGroupsOf, weightTypes } from '../../src/binding/weight_formats.js';
 import { root } from '../fixtures/command_line.js';
 import { Surface, withEachWord, withoutEachField } from '../support/surface.js';
 
@@ -299,6 +300,15 @@ test('the addon knows every word that is declared', async () => {
       .catch((error: Error) => error.message);
     expect(String(outcome), path).not.toContain('known words');
   }
+});
+
+test('the formats of weights that are declared are those of the addon, all of which the CPU holds', () => {
+  const cpu = binding.devices().find(({ name }) => name === 'cpu');
+  const held = cpu?.devices[0]?.weights.map(({ type, groups }) => [
+    type,
+    groups.map((group) => group || 'all'),
+  ]);
+  expect(held).toEqual(weightTypes.map((type) => [type, weightGroupsOf(type)]));
 });
 
 test('every word that the addon knows is declared', () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { ConfigError, type LayerOptions, MoELayer } from '../../src/index.js';
+import { hasScales, weightFormats, weightTypes } from '../../src/binding/weight_formats.js';
+import { ConfigError, type LayerOptions, MoELayer, type WeightType } from '../../src/index.js';
 import {
   nodeMoe,
   nodeMoeJson,
@@ -78,6 +79,27 @@ describe('integer weights', () => {
     expect(await bytesOf({ weightType: 'int4' })).toBeLessThan(0.7 * int8);
     expect(await bytesOf({ weightType: 'int8', weightGroup: 128 })).toBeLessThan(int8);
   });
+
+  test.each(weightTypes)(
+    '%s weighs its bits, and a bfloat16 for each scale',
+    async (weightType) => {
+      const [hiddenSize, intermediateSize] = [256, 128];
+      const zeros = (...shape: number[]) =>
+        float32Tensor(new Float32Array(shape.reduce((a, b) => a * b)), shape);
+      const up = zeros(E, intermediateSize, hiddenSize);
+      const down = zeros(E, hiddenSize, intermediateSize);
+      const sized = { hiddenSize, intermediateSize };
+      const bytesOf = async (type: WeightType) => {
+        const given = { router: zeros(E, hiddenSize), gate: up, up, down };
+        await using layer = await create({ ...sized, weights: given, weightType: type });
+        return layer.weightBytes;
+      };
+      const { bits } = weightFormats[weightType];
+      const saved = (await bytesOf('float32')) - (await bytesOf(weightType));
+      const perScale = hasScales(weightType) ? 16 / 32 : 0;
+      expect((8 * saved) / (3 * E * hiddenSize * intermediateSize)).toBe(32 - bits - perScale);
+    },
+  );
 
   test.each([
     [{ weightGroup: 32 }, /no `weightGroup`: float32 weights have no scales/],

@@ -2,32 +2,17 @@
 #pragma once
 #include <vector>
 
-#include "core/weights/float16.h"
-#include "core/weights/quantize.h"
+#include "core/weight_format.h"
 
 namespace moe::test {
 
 // An output feature's weights, rounded to a type or quantised.
 inline void round_to(WeightType type, int64_t group, float* weights, int64_t count) {
-  switch (type) {
-    case WeightType::kFloat32:
-      return;
-    case WeightType::kBFloat16:
-      for (int64_t i = 0; i < count; ++i) weights[i] = from_bfloat16(to_bfloat16(weights[i]));
-      return;
-    case WeightType::kFloat16:
-      for (int64_t i = 0; i < count; ++i) weights[i] = from_float16(to_float16(weights[i]));
-      return;
-    case WeightType::kInt8:
-    case WeightType::kInt4: {
-      const int64_t size = group == 0 ? count : group;
-      std::vector<int8_t> q(count);
-      std::vector<uint16_t> scales((count + size - 1) / size);
-      quantize(type, weights, count, group, q.data(), scales.data());
-      for (int64_t i = 0; i < count; ++i) weights[i] = static_cast<float>(q[i]) * from_bfloat16(scales[i / size]);
-      return;
-    }
-  }
+  const WeightFormat& format = format_of(type);
+  std::vector<std::byte> codes(count * format.code_bytes());
+  std::vector<std::byte> scales(format.num_groups(count, group) * format.scale_bytes);
+  format.encode(weights, count, group, codes.data(), scales.data());
+  format.decode(codes.data(), scales.data(), count, group, weights);
 }
 
 }  // namespace moe::test

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/experts/here_experts.h"
+#include "core/weight_format.h"
 #include "core/weights/check_weights.h"
 #include "core/weights/float16.h"
 
@@ -13,7 +14,7 @@ namespace {
 const float* as_float32(const HostBatch& batch, int64_t values, std::vector<float>& widened) {
   if (batch.dtype == DType::kFloat32) return static_cast<const float*>(batch.data);
   widened.resize(values);
-  widen(batch.data, batch.dtype, values, widened.data());
+  read_floats(batch.data, batch.dtype, 0, 1, values, widened.data());
   return widened.data();
 }
 
@@ -77,7 +78,7 @@ void Layer::prepare(const LayerWeights& weights, Progress progress, const std::s
 // type of floats.
 LinearSpec Layer::latent_spec(const char* name, int64_t in_features, int64_t out_features) const {
   const auto& types = device_.capabilities().weights;
-  const auto type = std::ranges::find_if(types, [](const HeldWeights& held) { return !is_quantized(held.type); });
+  const auto type = std::ranges::find_if(types, [](const HeldWeights& held) { return !format_of(held.type).has_groups(); });
   return {.name = name,
           .in_features = in_features,
           .out_features = out_features,

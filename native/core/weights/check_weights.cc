@@ -38,23 +38,9 @@ void check_expert(const std::string& name, const ExpertWeights& expert, bool gat
   expect_vector_if_given(name + ".downBias", expert.down_bias, hidden_part);
 }
 
-void check_weight_type(const LayerSpec& spec) {
-  const int32_t group = spec.weight_group;
-  const bool known =
-      group == 32 || group == 64 || group == 128 || (group == 0 && spec.weight_type != WeightType::kInt4);
-  if (is_quantized(spec.weight_type) ? !known : group != 0)
-    throw Error(
-        ErrorCode::kConfig,
-        "Expected `weightGroup` to be 32, 64 or 128, 0 for one scale per output of int8, and 0 for floats, got " +
-            std::to_string(group));
-  if (spec.int8_activations && !is_quantized(spec.weight_type))
-    throw Error(ErrorCode::kConfig, "Expected `weightType` int8 or int4 where `activationType` is int8");
-}
-
 }  // namespace
 
 void check_weights(const LayerSpec& spec, const LayerWeights& weights) {
-  check_weight_type(spec);
   if (weights.packed) return;  // the device knows what it packed
   const int64_t experts = spec.moe.expert_num, hidden = spec.hidden_size;
   const int64_t rows = spec.moe.router_rows();

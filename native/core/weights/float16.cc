@@ -1,5 +1,6 @@
 #include "core/weights/float16.h"
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -53,33 +54,59 @@ float from_float8_e8m0(uint8_t bits) {
   return std::ldexp(1.0f, static_cast<int>(bits) - 127);
 }
 
-float read_float(const void* data, DType dtype, int64_t index) {
-  const auto* const bytes = static_cast<const uint8_t*>(data);
-  uint16_t bits;  // checkpoints do not promise alignment
-  switch (dtype) {
-    case DType::kFloat32: {
-      float value;
-      std::memcpy(&value, bytes + index * 4, 4);
-      return value;
-    }
-    case DType::kBFloat16:
-      std::memcpy(&bits, bytes + index * 2, 2);
-      return from_bfloat16(bits);
-    case DType::kFloat16:
-      std::memcpy(&bits, bytes + index * 2, 2);
-      return from_float16(bits);
-    case DType::kFloat8E4M3:
-      return from_float8_e4m3(bytes[index]);
-    case DType::kFloat4E2M1:
-      return from_float4_e2m1(static_cast<uint8_t>(bytes[index / 2] >> (index % 2 * 4)));
-    case DType::kFloat8E8M0:
-      return from_float8_e8m0(bytes[index]);
-  }
-  return std::numeric_limits<float>::quiet_NaN();
+namespace {
+
+float same(float value) { return value; }
+
+// Branches on the value would cost more than a table in L1.
+float float8_from_table(uint8_t bits) {
+  static const auto table = [] {
+    std::array<float, 256> values{};
+    for (size_t i = 0; i < values.size(); ++i) values[i] = from_float8_e4m3(static_cast<uint8_t>(i));
+    return values;
+  }();
+  return table[bits];
 }
 
-void widen(const void* from, DType dtype, int64_t count, float* to) {
-  for (int64_t i = 0; i < count; ++i) to[i] = read_float(from, dtype, i);
+template <class Bits, float (*kWiden)(Bits)>
+void read_each(const void* data, int64_t first, int64_t step, int64_t count, float* to, int64_t to_step) {
+  const auto at = [&](int64_t index) {
+    Bits bits;  // checkpoints do not promise alignment
+    std::memcpy(&bits, static_cast<const std::byte*>(data) + index * static_cast<int64_t>(sizeof bits), sizeof bits);
+    return kWiden(bits);
+  };
+  if (step == 1 && to_step == 1)  // a loop of vectors
+    for (int64_t i = 0; i < count; ++i) to[i] = at(first + i);
+  else
+    for (int64_t i = 0; i < count; ++i) to[i * to_step] = at(first + i * step);
+}
+
+void read_nibbles(const void* data, int64_t first, int64_t step, int64_t count, float* to, int64_t to_step) {
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t at = first + i * step;
+    to[i * to_step] = from_float4_e2m1(static_cast<uint8_t>(static_cast<const uint8_t*>(data)[at / 2] >> at % 2 * 4));
+  }
+}
+
+}  // namespace
+
+void read_floats(const void* data, DType dtype, int64_t first, int64_t step, int64_t count, float* to,
+                 int64_t to_step) {
+  const auto by = [&](auto read) { read(data, first, step, count, to, to_step); };
+  switch (dtype) {
+    case DType::kFloat32:
+      return by(read_each<float, same>);
+    case DType::kBFloat16:
+      return by(read_each<uint16_t, from_bfloat16>);
+    case DType::kFloat16:
+      return by(read_each<uint16_t, from_float16>);
+    case DType::kFloat8E4M3:
+      return by(read_each<uint8_t, float8_from_table>);
+    case DType::kFloat4E2M1:
+      return by(read_nibbles);
+    case DType::kFloat8E8M0:
+      return by(read_each<uint8_t, from_float8_e8m0>);
+  }
 }
 
 }  // namespace moe

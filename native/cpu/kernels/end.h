@@ -4,6 +4,15 @@ constexpr int64_t kScratchFloats =
 
 bool supported() { return MOE_CPU_HAS_IT; }
 
+template <class W>
+constexpr PanelKernels panels_of() {
+  return {gemm<W>, W::kRows, W::kRowsBytes};
+}
+template <class W>
+constexpr PanelKernels dots_of() {
+  return {integer_gemm<W>, padded_depth(1), padded_depth(1) / W::kRows * W::kRowsBytes, W::kOffset};
+}
+
 }  // namespace
 
 #define MOE_TEXT_OF(x) #x
@@ -16,9 +25,8 @@ const Kernels table = {
     .tile_rows = kTileRows,
     .max_tiles = kMaxTiles,
     .scratch_floats = kScratchFloats,
-    .gemm = {gemm<Float32Weights>, gemm<BFloat16Weights>, gemm<Float16Weights>, gemm<Int8Weights>, gemm<Int4Weights>},
-    .integer_gemm = {integer_gemm<Int8Dots>, integer_gemm<Int4Dots>},
-    .integer_offset = {Int8Dots::kOffset, Int4Dots::kOffset},
+    .panels = {panels_of<Float32Weights>(), panels_of<BFloat16Weights>(), panels_of<Float16Weights>(),
+               panels_of<Int8Weights>(), panels_of<Int4Weights>(), dots_of<Int8Dots>(), dots_of<Int4Dots>()},
     .quantize_tile = quantize_tile,
     .pack_rows = pack_rows,
     .combine = combine,

@@ -19,6 +19,9 @@ constexpr int64_t kPanelsTogether = 4;
 // Rows of depth in panels and tiles for integer products, zeros included.
 constexpr int64_t padded_depth(int64_t depth) { return (depth + 7) / 8 * 8; }
 
+// How rows of weights stand in a panel (weights.h), the last two for products with int8 rows (integer.h).
+enum class Panel : uint8_t { kFloat32, kBFloat16, kFloat16, kInt8, kInt4, kInt8Dots, kInt4Dots };
+
 // Some rows of one expert times a run of panels of one of its matrices.
 //
 // The rows of an expert are cut into tiles: n = ceil(rows / tile_rows) of them, as even as can be, larger ones first.
@@ -35,7 +38,7 @@ struct GemmTask {
   int64_t first_tile;         // the tiles to work on, at most max_tiles
   int64_t num_tiles;
   int64_t group;       // integer weights: rows of a panel that share scales; a multiple of 32 that divides 256
-  const void* panels;  // [num_panels][depth][panel_columns], as packed for the weight type; readable 3 bytes further
+  const void* panels;  // [num_panels][depth][panel_columns], as the kernel has them; readable 3 bytes further
   const float* bias;   // [num_panels][panel_columns]
   int64_t num_panels;
   int64_t first_panel;  // of `panels` in the whole matrix
@@ -80,6 +83,17 @@ struct CombineTask {
   int32_t fan_out;
 };
 
+// What reads one kind of panels. A result depends on its row and its column alone: acc = fma(x[k], w[k], acc) for k =
+// 0 .. K-1 starting from 0, + bias, then the activation. With integer weights: acc of each group on its own, then sum =
+// fma(acc, scale, sum) over the groups in order. With int8 rows: exact dot products of four bytes within a group, then
+// sum = fma(product, scale of the weights * scale of the row, sum) over the groups in order.
+struct PanelKernels {
+  void (*gemm)(const GemmTask&);
+  int64_t rows;        // of depth that stand together, zeros behind the last
+  int64_t rows_bytes;  // that they take, without scales
+  int32_t offset = 0;  // as in QuantizeTask
+};
+
 struct Kernels {
   const char* name;
   bool (*supported)();
@@ -90,14 +104,7 @@ struct Kernels {
   int64_t max_tiles;      // per GemmTask
   int64_t scratch_floats;
 
-  // By weight type, in the order of moe::WeightType. A result depends on its row and its column alone: acc = fma(x[k],
-  // w[k], acc) for k = 0 .. K-1 starting from 0, + bias, then the activation. With integer weights: acc of each group
-  // on its own, then sum = fma(acc, scale, sum) over the groups in order.
-  void (*gemm[5])(const GemmTask&);
-  // int8 and int4 by integer rows: exact dot products of four bytes within a group, then sum = fma(product, scale of
-  // the weights * scale of the row, sum) over the groups in order.
-  void (*integer_gemm[2])(const GemmTask&);
-  int32_t integer_offset[2];
+  PanelKernels panels[7];  // in the order of Panel
   void (*quantize_tile)(const QuantizeTask&);
   void (*pack_rows)(const PackTask&);
   void (*combine)(const CombineTask&);

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MoEError } from '../../base/errors.js';
 import type { NativeMachinePeak } from '../../binding/native.js';
+import { hasScales, weightFormats } from '../../binding/weight_formats.js';
 import type { MoELayer } from '../../layer/layer.js';
 import type { WeightType } from '../../layer/options.js';
 import { referenceRows, relativeError } from './reference.js';
@@ -15,25 +16,15 @@ const rounds = 5;
 const pauseMilliseconds = 20;
 
 /** Largest error of a result whose time is believed: weights and inputs are exact in every float type. */
-const tolerances: Readonly<Record<WeightType, number>> = {
-  float32: 1e-4,
-  bfloat16: 1e-4,
-  float16: 1e-4,
-  int8: 0.03,
-  int4: 0.3,
-};
+const tolerances: { [Type in WeightType]?: number } = { int8: 0.03, int4: 0.3 };
+const exactTolerance = 1e-4;
 
 /** The same where experts' intermediate rows are rounded to 16 bits: on every device but the cpu. */
 const roundedTolerances: typeof tolerances = { ...tolerances, bfloat16: 2e-2, float16: 3e-3 };
 
 /** Bits of a weight, with its share of a scale for each 32 weights. */
-export const bitsPerWeight: Readonly<Record<WeightType, number>> = {
-  float32: 32,
-  bfloat16: 16,
-  float16: 16,
-  int8: 8.5,
-  int4: 4.5,
-};
+export const bitsPerWeight = (type: WeightType): number =>
+  weightFormats[type].bits + (hasScales(type) ? 16 / 32 : 0);
 
 export interface Measurement {
   milliseconds: Spread;
@@ -89,7 +80,8 @@ export async function checkedCall({ shape, layer, weightType, tokens, signal }: 
     reference,
     (token, column) => out[token * shape.hiddenSize + column] ?? Number.NaN,
   );
-  const tolerance = (layer.device === 'cpu' ? tolerances : roundedTolerances)[weightType];
+  const tolerance =
+    (layer.device === 'cpu' ? tolerances : roundedTolerances)[weightType] ?? exactTolerance;
   if (!(error <= tolerance))
     throw new MoEError(
       'ERR_MOE_INTERNAL',
@@ -168,6 +160,6 @@ function flops(tokens: number, { hiddenSize, intermediateSize, numExpertsChosen 
 /** What has to pass through memory at least: the chosen experts' weights, the router, input and output. */
 function bytesMoved({ shape, weightType, tokens }: MeasureOptions, activeExperts: number): number {
   const weights = (expertElements(shape) / shape.expertNum) * activeExperts;
-  const experts = (weights * bitsPerWeight[weightType]) / 8;
+  const experts = (weights * bitsPerWeight(weightType)) / 8;
   return experts + 4 * shape.hiddenSize * (shape.expertNum + 2 * tokens);
 }

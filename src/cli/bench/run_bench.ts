@@ -3,10 +3,10 @@ import { given } from '../../base/rows.js';
 import { addon } from '../../binding/addon.js';
 import { type Device, type DeviceName, deviceAt, resolveDevice } from '../../binding/devices.js';
 import type { NativeMachinePeak } from '../../binding/native.js';
+import { hasScales } from '../../binding/weight_formats.js';
 import type { MoEConfigOptions } from '../../config/config.js';
 import type { MoELayer } from '../../layer/layer.js';
 import { type HeldOptions, heldRows, type WeightType } from '../../layer/options.js';
-import { isQuantized } from '../../layer/parts.js';
 import { LocalWorkers } from '../local_workers.js';
 import { interruptSignal, layerArguments } from '../options.js';
 import { ProgressLine } from '../progress.js';
@@ -127,14 +127,14 @@ export async function withLayer(
 /** How a layer of this type is held: what only integers have is left out for floats. */
 function heldAs(settings: BenchSettings, weightType: WeightType): HeldOptions {
   const held = given(heldRows, { ...settings, weightType });
-  if (isQuantized(weightType)) return held;
+  if (hasScales(weightType)) return held;
   const { weightGroup, activationType, ...ofFloats } = held;
   return ofFloats;
 }
 
 /** Weights are held twice while a layer is made: as given in bfloat16, and packed. A batch has rows of every width. */
 export function checkMemory({ shape, weightTypes, tokens }: BenchSettings): void {
-  const packed = Math.max(...weightTypes.map((type) => bitsPerWeight[type])) / 8;
+  const packed = Math.max(...weightTypes.map(bitsPerWeight)) / 8;
   const { hiddenSize, intermediateSize, numExpertsChosen } = shape;
   const perToken = 4 * (4 * hiddenSize + numExpertsChosen * (2 * hiddenSize + intermediateSize));
   const needed = expertElements(shape) * (2 + packed) + Math.max(...tokens) * perToken;

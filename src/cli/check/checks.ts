@@ -1,3 +1,4 @@
+import { weightTypes } from '../../binding/weight_formats.js';
 import type { MoEConfigOptions } from '../../config/config.js';
 import {
   type Activation,
@@ -50,9 +51,7 @@ const groups = { nGroup: 4, topkGroup: 2 };
 
 /** What together calls every operator and kernel that a device may use. */
 export const checks: readonly Check[] = [
-  ...(['float32', 'bfloat16', 'float16', 'int8', 'int4'] as const).map((weightType) =>
-    check(`${weightType} weights`, { weightType }),
-  ),
+  ...weightTypes.map((weightType) => check(`${weightType} weights`, { weightType })),
   check('int8 weights and rows', { weightType: 'int8', activationType: 'int8' }),
   ...activations.map((activation) =>
     check(`${activation} with biases`, { activation, biases: true }),

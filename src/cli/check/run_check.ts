@@ -1,4 +1,5 @@
 import type { DeviceName } from '../../binding/devices.js';
+import { weightGroupsOf } from '../../binding/weight_formats.js';
 import type { RoutedForwardResult } from '../../layer/forward.js';
 import { MoELayer } from '../../layer/layer.js';
 import type { LayerOptions, WeightType } from '../../layer/options.js';
@@ -23,13 +24,8 @@ export interface Outcome {
 }
 
 /** Of the norm of an output. Devices may round rows to the type of the weights, the CPU keeps float32. */
-const tolerances: Record<WeightType, number> = {
-  float32: 1e-5,
-  float16: 5e-3,
-  bfloat16: 2e-2,
-  int8: 2e-2,
-  int4: 2e-2,
-};
+const tolerances: { [Type in WeightType]?: number } = { float32: 1e-5, float16: 5e-3 };
+const toleranceOfOthers = 2e-2; // their rows are bfloat16
 const toleranceOfInt8Rows = 5e-2;
 
 /** The most exact type of weights that a device takes. */
@@ -52,7 +48,10 @@ export async function runCheck(
   bestType: WeightType,
 ): Promise<Outcome> {
   const weightType = check.weightType ?? bestType;
-  const tolerance = check.activationType === 'int8' ? toleranceOfInt8Rows : tolerances[weightType];
+  const tolerance =
+    check.activationType === 'int8'
+      ? toleranceOfInt8Rows
+      : (tolerances[weightType] ?? toleranceOfOthers);
   const outcome = { name: check.name, weightType, tolerance };
   const nothing = { relativeError: null, differentChoices: 0, milliseconds: null };
   try {
@@ -73,7 +72,8 @@ async function compared(
 ): Promise<Omit<Outcome, 'name' | 'weightType' | 'tolerance'>> {
   const { options, hidden } = layerOf(check);
   // One scale per output is what every device has.
-  const types = { weightType, ...(weightType === 'int8' && { weightGroup: 'all' as const }) };
+  const groups = weightGroupsOf(weightType);
+  const types = { weightType, ...(groups.includes('all') && { weightGroup: 'all' as const }) };
   const { activationType } = check;
   await using layer = await MoELayer.create({ ...options, ...types, device, activationType });
   const result = await layer.forward(hidden, { routing: true });

@@ -3,7 +3,6 @@
 #include <cstring>
 #include <limits>
 
-#include "core/weights/quantize.h"
 #include "cpu/run_stages.h"
 #include "rounded_reference.h"
 

@@ -183,14 +183,11 @@ void for_each_row(const HostExperts& experts, const SortedSlots& plan, Matrix hi
 }  // namespace
 
 const Capabilities& HostDevice::capabilities() const {
-  static const Capabilities all{.weights = {{WeightType::kFloat32, {}, false},
-                                            {WeightType::kBFloat16, {}, false},
-                                            {WeightType::kFloat16, {}, false},
-                                            {WeightType::kInt8, {32, 64, 128, 0}, false},
-                                            {WeightType::kInt4, {32, 64, 128}, false}},
-                                .max_experts = 0,
-                                .host_memory = false,
-                                .packed_weights = false};
+  static const Capabilities all = [] {
+    Capabilities every{.weights = {}, .max_experts = 0, .host_memory = false, .packed_weights = false};
+    for (const WeightFormat& format : weight_formats()) every.weights.push_back({format.type, format.groups, false});
+    return every;
+  }();
   return all;
 }
 

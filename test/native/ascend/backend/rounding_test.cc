@@ -21,7 +21,7 @@ void expect_rounded(const Held& held) {
   }
   if (held.int8_activations)
     rounding.row = quantize;
-  else if (is_quantized(held.type))
+  else if (format_of(held.type).has_groups())
     rounding.weight = as_bfloat16;
   ascend::AscendDevice npu(0);
   for (const int64_t tokens : {4, 40})

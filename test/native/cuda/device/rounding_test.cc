@@ -12,7 +12,7 @@ TEST_F(CudaRoundings, AreThoseOfTheWeightType) {
     Rounding rounding;
     if (held.type != WeightType::kFloat32)
       rounding.value = held.type == WeightType::kFloat16 ? as_float16 : as_bfloat16;
-    if (is_quantized(held.type)) rounding.weight = as_bfloat16;
+    if (format_of(held.type).has_groups()) rounding.weight = as_bfloat16;
     for (const int64_t tokens : {4, 20, 70})
       expect_every_rounding(cuda(), {.hidden = 150, .intermediate = 70, .shared = 140, .held = held}, rounding, tokens);
   }

@@ -7,7 +7,7 @@
 #include <random>
 
 #include "core/weights/float16.h"
-#include "core/weights/quantize.h"
+#include "held_weights.h"
 
 namespace moe::cuda {
 namespace {
@@ -61,16 +61,7 @@ std::vector<float> random_values(int64_t count, uint32_t seed) {
 // The values of one feature as a device holds them.
 std::vector<float> held(WeightType type, int32_t group, const float* values, int64_t depth) {
   std::vector<float> out(values, values + depth);
-  if (is_quantized(type)) {
-    const int64_t size = group == 0 ? depth : group;
-    std::vector<int8_t> q(depth);
-    std::vector<uint16_t> scales((depth + size - 1) / size);
-    quantize(type, values, depth, group, q.data(), scales.data());
-    for (int64_t k = 0; k < depth; ++k) out[k] = static_cast<float>(q[k]) * from_bfloat16(scales[k / size]);
-  } else if (type != WeightType::kFloat32) {
-    for (float& value : out)
-      value = type == WeightType::kBFloat16 ? from_bfloat16(to_bfloat16(value)) : from_float16(to_float16(value));
-  }
+  test::round_to(type, group, out.data(), depth);
   return out;
 }
 

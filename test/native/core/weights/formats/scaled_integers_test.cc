@@ -1,5 +1,4 @@
-#include "core/weights/quantize.h"
-
+// int8 and int4.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -7,6 +6,7 @@
 #include <random>
 #include <vector>
 
+#include "core/weight_format.h"
 #include "core/weights/float16.h"
 
 namespace moe {
@@ -21,7 +21,7 @@ Quantized quantized(WeightType type, const std::vector<float>& weights, int64_t 
   const auto count = static_cast<int64_t>(weights.size()), size = group == 0 ? count : group;
   Quantized result{std::vector<int8_t>(count, 99), {}};
   std::vector<uint16_t> scales((count + size - 1) / size);
-  quantize(type, weights.data(), count, group, result.q.data(), scales.data());
+  format_of(type).encode(weights.data(), count, group, result.q.data(), scales.data());
   for (const uint16_t bits : scales) result.scales.push_back(from_bfloat16(bits));
   return result;
 }
@@ -44,7 +44,7 @@ double relative_error(const std::vector<float>& weights, const Quantized& quanti
   return std::sqrt(difference / norm);
 }
 
-TEST(Quantize, KeepsInt8WithinHalfAStepOfEveryWeight) {
+TEST(ScaledIntegers, KeepsInt8WithinHalfAStepOfEveryWeight) {
   for (const int64_t count : {1, 5, 31, 32, 33, 100, 257})
     for (const int64_t group : {0, 32, 64, 128}) {
       const std::vector<float> weights = gaussian(count, 0.02f);
@@ -57,7 +57,7 @@ TEST(Quantize, KeepsInt8WithinHalfAStepOfEveryWeight) {
     }
 }
 
-TEST(Quantize, HasTheErrorThatTheDocumentationStates) {
+TEST(ScaledIntegers, HasTheErrorThatTheDocumentationStates) {
   const std::vector<float> weights = gaussian(1 << 16);
   const auto error = [&](WeightType type, int64_t group) {
     return relative_error(weights, quantized(type, weights, group), group);
@@ -68,14 +68,14 @@ TEST(Quantize, HasTheErrorThatTheDocumentationStates) {
   EXPECT_NEAR(error(WeightType::kInt4, 64), 0.0907, 0.001);
 }
 
-TEST(Quantize, FindsTheScaleOfWeightsThatAreMultiplesOfOne) {
+TEST(ScaledIntegers, FindsTheScaleOfWeightsThatAreMultiplesOfOne) {
   std::vector<float> weights(32);
   for (int i = 0; i < 32; ++i) weights[i] = 0.5f * static_cast<float>(i % 16 - 8);
   const Quantized held = quantized(WeightType::kInt4, weights, 32);
   for (int i = 0; i < 32; ++i) EXPECT_EQ(held.q[i] * held.scales[0], weights[i]) << i;
 }
 
-TEST(Quantize, StaysInTheRangeOfFourBits) {
+TEST(ScaledIntegers, StaysInTheRangeOfFourBits) {
   for (const float sign : {1.0f, -1.0f}) {
     std::vector<float> weights = gaussian(64);
     weights[5] = 40 * sign;
@@ -88,7 +88,7 @@ TEST(Quantize, StaysInTheRangeOfFourBits) {
   }
 }
 
-TEST(Quantize, HoldsZerosAndTheSmallestNumbersAsZero) {
+TEST(ScaledIntegers, HoldsZerosAndTheSmallestNumbersAsZero) {
   for (const WeightType type : {WeightType::kInt8, WeightType::kInt4})
     for (const float value : {0.0f, -0.0f, 1e-40f, -1e-38f}) {
       const Quantized held = quantized(type, std::vector<float>(40, value), 32);
@@ -97,7 +97,7 @@ TEST(Quantize, HoldsZerosAndTheSmallestNumbersAsZero) {
     }
 }
 
-TEST(Quantize, HoldsTheLargestNumbers) {
+TEST(ScaledIntegers, HoldsTheLargestNumbers) {
   constexpr float kMax = std::numeric_limits<float>::max();
   for (const WeightType type : {WeightType::kInt8, WeightType::kInt4}) {
     const Quantized held = quantized(type, {kMax, -kMax, kMax / 2, 0}, 32);
@@ -106,7 +106,7 @@ TEST(Quantize, HoldsTheLargestNumbers) {
   }
 }
 
-TEST(Quantize, GivesTheScaleNaNToAGroupWithAWeightThatIsNotFiniteAndToNoOther) {
+TEST(ScaledIntegers, GivesTheScaleNaNToAGroupWithAWeightThatIsNotFiniteAndToNoOther) {
   for (const WeightType type : {WeightType::kInt8, WeightType::kInt4})
     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
       std::vector<float> weights = gaussian(96);
