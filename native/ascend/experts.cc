@@ -8,8 +8,7 @@ using cann::DataType;
 }  // namespace
 
 ExpertStage::ExpertStage(Npu& device, OperatorQueue& queue)
-    : device_(device),
-      operators_(device.cann().operators),
+    : operators_(device.cann().operators),
       queue_(queue),
       activation_(device, queue),
       narrowed_(device),

@@ -31,7 +31,6 @@ class ExpertStage {
   void multiply(const Projections& projections, const Array& x, const Array& counts, const Array& out, bool int8_rows);
   Quantized quantize(const Array& x);
 
-  Npu& device_;
   const cann::Operators& operators_;
   OperatorQueue& queue_;
   ActivationStage activation_;
