@@ -26,7 +26,7 @@ bool is_finite(const float* values, int64_t count) {
 // Whether an operator would choose as the router does: logits are finite, and no token scores all experts alike, but
 // for what is added.
 bool may_gate(const AscendRouter& router, const Tokens& tokens) {
-  const auto [rows, cols] = std::pair{tokens.hidden.rows, tokens.hidden.cols};
+  const int64_t rows = tokens.hidden.rows, cols = tokens.hidden.cols;
   if (router.gating.method < GatingMethod::kSoftmax || rows == 0 || !tokens.on_host) return false;
   // Bits of magnitudes compare like the magnitudes; NaN is above all.
   constexpr int32_t kMagnitude = 0x7fffffff;

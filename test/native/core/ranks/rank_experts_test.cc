@@ -18,7 +18,7 @@ TEST(RankExperts, StagesTheBytesOfADeviceOnTheHost) {
   const std::vector<float> expected = small.forward(whole);
   for (const auto& [size, model_parallel] : {std::pair{2, 1}, {4, 1}, {2, 2}, {4, 2}}) {
     ThreadRanks ranks(size);
-    ThreadRanks::run(size, [&](int rank) {
+    ThreadRanks::run(size, [&, size = size, model_parallel = model_parallel](int rank) {
       HostDevice backend;
       ASSERT_FALSE(backend.capabilities().host_memory);
       const GroupShape shape{rank, size, model_parallel};

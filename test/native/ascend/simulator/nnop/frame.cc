@@ -101,7 +101,7 @@ void each_element(const Tensor& tensor, Visit&& visit) {
 
 }  // namespace
 
-Frame::Frame(const Op& op) : op_(op) {
+Frame::Frame(const Op& op) {
   for (const auto& argument : op.arguments_) {
     const Tensor& tensor = *argument.tensor;
     if (tensor.size() == 0) {

@@ -108,7 +108,6 @@ class Frame {
 
  private:
   std::byte* base(const Argument& argument) const;
-  const Op& op_;
   std::vector<std::pair<std::shared_ptr<Block>, std::byte*>> memory_;  // where element 0 of each argument lies
 };
 
