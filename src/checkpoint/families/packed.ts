@@ -1,24 +1,13 @@
-import { CheckpointError } from '../../base/errors.js';
-import type { Family } from './family.js';
+import type { LayerWeightViews } from '../../binding/views.js';
+import type { LayerTensors } from './layer_tensors.js';
 
-const prefix = 'packed.';
+export const packedPrefix = 'packed.';
 
 /** Layers that a device packed before (src/checkpoint/packed/format.ts): parts in its layout, used where they stand. */
-export const packed: Family = {
-  name: 'packed by node-moe',
-  routers: [`${prefix}up`],
-
-  measure() {
-    throw new CheckpointError(
-      'Expected a packed checkpoint to say what its layers are, got no such metadata: pack it again',
-    );
-  },
-
-  views(tensors) {
-    const parts = tensors.names.map((name) => ({
-      name: name.slice(prefix.length),
-      ...tensors.region(name),
-    }));
-    return { experts: [], packed: { layout: '', parts } };
-  },
-};
+export function packedViews(tensors: LayerTensors, layout: string): LayerWeightViews {
+  const parts = tensors.names.map((name) => ({
+    name: name.slice(packedPrefix.length),
+    ...tensors.region(name),
+  }));
+  return { experts: [], packed: { layout, parts } };
+}
