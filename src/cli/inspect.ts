@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import type { TensorEntry } from '../checkpoint/containers/header.js';
-import { jsonOption, print } from './options.js';
+import { jsonOption, print, stackOption } from './options.js';
 import { bold, bytes, facts, ranges, table, wrap } from './text.js';
 
 /** The stored tensors of one MoE layer. */
@@ -16,6 +16,14 @@ interface Inspection {
   checkpoint: string;
   modelType: string;
   family: string;
+  /** Which stack of layers. */
+  stack: string | null;
+  router: string;
+  experts: string;
+  /** Null without one. */
+  sharedExpert: string | null;
+  /** What the caller does around the layer. */
+  around: string | null;
   hiddenSize: number;
   intermediateSize: number;
   activation: string;
@@ -33,21 +41,24 @@ export function addInspect(program: Command): void {
       'what a checkpoint holds: model type, config, MoE layers, types and sizes. Reads no weights',
     )
     .argument('<checkpoint>', 'a folder with config.json, or a .safetensors file')
+    .addOption(stackOption())
     .addOption(jsonOption())
-    .action(async (path: string, { json }: { json?: true }) => {
-      const inspection = await inspect(path);
+    .action(async (path: string, { json, stack }: { json?: true; stack?: string }) => {
+      const inspection = await inspect(path, stack);
       print(json, inspection, () => describe(inspection));
     });
 }
 
-async function inspect(path: string): Promise<Inspection> {
-  const checkpoint = await MoECheckpoint.open(path);
+async function inspect(path: string, stack?: string): Promise<Inspection> {
+  const checkpoint = await MoECheckpoint.open(path, { stack });
   try {
     const { modelType, hiddenSize, intermediateSize, activation, weightType, config } = checkpoint;
     return {
       checkpoint: path,
       modelType,
       family: checkpoint.family,
+      stack: checkpoint.stack ?? null,
+      ...checkpoint.description,
       hiddenSize,
       intermediateSize,
       activation,
@@ -87,6 +98,10 @@ function describe(inspection: Inspection): string {
       ],
       ['hidden size', String(inspection.hiddenSize)],
       ['intermediate size', String(inspection.intermediateSize)],
+      ['router', inspection.router],
+      ['experts', inspection.experts],
+      ['shared expert', inspection.sharedExpert ?? 'none'],
+      ...(inspection.around === null ? [] : [['the caller’s', inspection.around] as const]),
       ['activation', inspection.activation],
       ['weights', inspection.weightType],
     ]),

@@ -10,6 +10,7 @@ import {
   type LayerFlags,
   layerOptions,
   print,
+  stackOption,
 } from './options.js';
 import { ProgressLine } from './progress.js';
 import { bytes, milliseconds, ranges, wrap } from './text.js';
@@ -17,6 +18,7 @@ import { bytes, milliseconds, ranges, wrap } from './text.js';
 interface PackCommandOptions extends Omit<LayerFlags, 'device'> {
   out: string;
   layer: number[] | 'all';
+  stack?: string;
   json?: true;
 }
 
@@ -34,6 +36,7 @@ export function addPack(program: Command): void {
         .default('all'),
     );
   addLayerFlags(command, { without: ['device', 'unevenExperts'] })
+    .addOption(stackOption())
     .addOption(jsonOption())
     .action(async (path: string, options: PackCommandOptions) => {
       const { json, ...rest } = options;
@@ -53,7 +56,7 @@ export function addPack(program: Command): void {
 async function pack(path: string, options: Omit<PackCommandOptions, 'json'>) {
   const { out, layer } = options;
   const started = performance.now();
-  await using checkpoint = await MoECheckpoint.open(path);
+  await using checkpoint = await MoECheckpoint.open(path, { stack: options.stack });
   const layers = layer === 'all' ? checkpoint.layers : layer;
   for (const number of layers) checkpoint.expectLayer(number);
   await using file = await OutputFile.open('--out', out, {

@@ -66,7 +66,7 @@ async function report(path: string, options: ReportOptions): Promise<ReportData>
   const signal = interruptSignal();
   const { options: config } = await configOverrides(options.config, options.set);
   const recording = await Recording.open(options.input);
-  await using checkpoint = await MoECheckpoint.open(path);
+  await using checkpoint = await MoECheckpoint.open(path, { stack: options.stack });
   const read = [
     options.input,
     ...(options.config === undefined ? [] : [options.config]),

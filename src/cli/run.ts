@@ -87,7 +87,7 @@ async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
   const signal = interruptSignal();
   const { options: config, others } = await configOverrides(options.config, options.set);
   const recording = await Recording.open(options.input);
-  const checkpoint = await MoECheckpoint.open(path);
+  const checkpoint = await MoECheckpoint.open(path, { stack: options.stack });
   try {
     await using file = await outputFile(options, checkpoint.files);
     const changed = configured(options.set, () => checkpoint.configWith(config));

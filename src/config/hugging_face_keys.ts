@@ -66,6 +66,11 @@ export class HuggingFaceKeys {
     return (key.oneMinus ? 1 - (value as number) : value) as Scalar;
   }
 
+  /** Takes a key for read. */
+  ignore(key: string): void {
+    this.#find(key);
+  }
+
   /** Which of the cases a key's value is. */
   oneOf(key: Key, cases: readonly string[], reason?: string): string {
     const { name, value } = this.#found(key);

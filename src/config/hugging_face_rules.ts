@@ -38,6 +38,10 @@ function optionsOf(rule: Rule, keys: HuggingFaceKeys, layer: number | undefined)
     const found = keys.oneOf(rule.by, Object.keys(rule.are), rule.reason);
     return optionsBy(rule.are[found] ?? [], keys, layer);
   }
+  if ('ignored' in rule) {
+    keys.ignore(rule.ignored);
+    return {};
+  }
   const below = keys.count({ ...rule.layersBelow, whenNull: 0 });
   return optionsBy((layer ?? 0) < below ? rule.are : rule.others, keys, layer);
 }

@@ -32,7 +32,10 @@ const neutral = {
   ...valued([1], ['moe_routed_scaling_factor', 'moe_router_scaling_factor']),
   ...valued([1], ['moe_normalize_expert_weights', 'moe_eval_capacity_token_fraction']),
   ...valued([true], ['norm_topk_prob', 'route_norm', 'enable_moe_block']),
-  ...valued([false], ['use_expert_bias', 'moe_apply_router_weight_on_input', 'mlp_bias']),
+  ...valued(
+    [false],
+    ['use_expert_bias', 'moe_apply_router_weight_on_input', 'mlp_bias', 'router_bias'],
+  ),
   ...valued([false], ['normalize_router_prob_before_dropping', 'batch_prioritized_routing']),
   ...valued(['softmax'], ['scoring_func', 'score_func', 'expert_selection_fn']),
   ...valued(['greedy'], ['topk_method']),

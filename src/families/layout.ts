@@ -39,6 +39,8 @@ export interface Layout {
   /** For tables and messages. */
   readonly name: string;
   readonly router: MatrixAt;
+  /** The name of a second router, of another stack in the same layer. */
+  readonly otherRouter?: string;
   /** Added to the logits. */
   readonly routerBias?: VectorAt;
   /** Added to the scores for the choice; the first that is there. */

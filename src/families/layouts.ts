@@ -190,7 +190,6 @@ export const deepseekV4: Layout = {
   expertTable: 'ffn.gate.tid2eid',
   experts: [three(expertsOf('ffn'), numbered)],
   shared: [three('ffn.shared_experts', numbered)],
-  beside: ['hc_attn_', 'hc_ffn_'],
 };
 
 export const inkling: Layout = {

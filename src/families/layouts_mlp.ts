@@ -45,7 +45,8 @@ export const ernieText: Layout = {
   choiceBias: [{ name: 'mlp.moe_statics.e_score_correction_bias', row: { at: 0, of: 2 } }],
   experts: [three(expertsOf('mlp'), projected)],
   shared: [three('mlp.shared_experts', projected)],
-  beside: ['mlp.gate.weight_1', 'mlp.experts.{e+E}.'],
+  otherRouter: 'mlp.gate.weight_1',
+  beside: ['mlp.experts.{e+E}.'],
 };
 
 export const ernieVision: Layout = {
@@ -54,7 +55,8 @@ export const ernieVision: Layout = {
   router: { name: 'mlp.gate.weight_1', axes: 'io' },
   choiceBias: [{ name: 'mlp.moe_statics.e_score_correction_bias', row: { at: 1, of: 2 } }],
   experts: [three('mlp.experts.{e+E}', projected)],
-  beside: ['mlp.gate.weight', 'mlp.experts.{e}.'],
+  otherRouter: 'mlp.gate.weight',
+  beside: ['mlp.experts.{e}.'],
 };
 
 /** `name`: of the shared expert. */

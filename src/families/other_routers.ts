@@ -99,6 +99,8 @@ const nllbs = coders.map(
         // Both count only where choices are dropped.
         { by: { key: 'normalize_router_prob_before_dropping', default: false }, are: r.either },
         { by: { key: 'batch_prioritized_routing', default: false }, are: r.either },
+        // What a share of 1 of the call's tokens is in place of.
+        { ignored: 'expert_capacity' },
         {
           set: {
             routedScalingFactor: { key: 'moe_token_dropout', default: 0.2, oneMinus: true },

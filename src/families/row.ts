@@ -74,6 +74,8 @@ export type Rule =
       readonly excludeMasked: boolean;
       readonly default?: readonly [groups: number, kept: number];
     }
+  /** A key that has no effect with what the other rules ask for. */
+  | { readonly ignored: BlockKey }
   /** Rules of the first layers, and of the others. */
   | { readonly layersBelow: Key; readonly are: readonly Rule[]; readonly others: readonly Rule[] };
 

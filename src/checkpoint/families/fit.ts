@@ -41,7 +41,13 @@ export const hasExperts = (layout: Layout, names: readonly string[]): boolean =>
 export function usedOf(layout: Layout, names: readonly string[]): string | undefined {
   const { router, experts, shared = [], choiceBias = [], routerRow, beside } = layout;
   const needed = [
-    ...[router.name, layout.routerBias?.name, layout.expertScale?.name, layout.outputBias],
+    ...[
+      router.name,
+      layout.otherRouter,
+      layout.routerBias?.name,
+      layout.expertScale?.name,
+      layout.outputBias,
+    ],
     ...[layout.factor, routerRow?.scale, routerRow?.norm],
   ].filter((name) => name !== undefined);
   const optional = [
@@ -74,7 +80,12 @@ const beginsWith = (name: string, part: string): boolean =>
  *
  * @param expertNum E
  */
-export function standsBeside({ beside = [] }: Layout, name: string, expertNum: number): boolean {
+export function standsBeside(
+  { beside = [], otherRouter }: Layout,
+  name: string,
+  expertNum: number,
+): boolean {
+  if (name === otherRouter) return true;
   return beside.some((part) => {
     if (!part.includes('{e')) return beginsWith(name, part);
     const [before, behind] = part.split(/\{e(?:\+E)?\}/) as [string, string];
