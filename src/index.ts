@@ -42,7 +42,9 @@ export {
 } from './group/placement.js';
 export {
   type Activation,
+  type ActivationClamp,
   type ActivationType,
+  type ExpertOptions,
   type ForwardOptions,
   type ForwardResult,
   type LayerOptions,

@@ -1,5 +1,5 @@
 // The layers that everything is checked on.
-import type { Activation, DType, LayerOptions, MoEConfigOptions, Tensor } from '../src/index.js';
+import type { DType, ExpertOptions, LayerOptions, MoEConfigOptions, Tensor } from '../src/index.js';
 import { toBits } from './support/floats.js';
 import { float32Tensor, generator, randomValues } from './support/layers.js';
 
@@ -11,7 +11,7 @@ export interface Case {
   E: number;
   K: number;
   config?: MoEConfigOptions;
-  activation?: Activation;
+  experts?: ExpertOptions;
   /** Biases of the experts and of the router. */
   biases?: boolean;
   /** Width of the shared expert, a multiple of I; `gated` scales it by a sigmoid. */
@@ -90,12 +90,56 @@ export const cases: readonly Case[] = [
     (activation): Case => ({
       ...small,
       name: `${activation} with biases`,
-      activation,
+      experts: { activation },
       biases: true,
     }),
   ),
   { ...small, name: 'shared expert', shared: { experts: 1, gated: false } },
   { ...small, name: 'two gated shared experts', shared: { experts: 2, gated: true } },
+  ...(['geglu_tanh', 'relu2'] as const).map(
+    (activation): Case => ({
+      ...small,
+      name: `${activation} with biases`,
+      experts: { activation },
+      biases: true,
+    }),
+  ),
+  ...(['swiglu', 'swiglu_oai'] as const).flatMap((activation) =>
+    (['before', 'after'] as const).map(
+      (activationClamp): Case => ({
+        ...small,
+        name: `${activation} clamped ${activationClamp} its sigmoid`,
+        experts: { activation, activationAlpha: 1.25, activationLimit: 0.5, activationClamp },
+      }),
+    ),
+  ),
+  {
+    ...small,
+    name: 'a shared expert of another limit',
+    shared: { experts: 1, gated: false },
+    experts: { activationLimit: 0.5, sharedActivationLimit: null },
+  },
+  {
+    ...small,
+    name: 'a shared expert of another activation',
+    shared: { experts: 1, gated: true },
+    experts: { activation: 'relu2', sharedActivation: 'swiglu_oai', sharedActivationLimit: 0.5 },
+  },
+  {
+    ...small,
+    name: 'a latent size',
+    T: 11,
+    shared: { experts: 2, gated: true },
+    experts: { activation: 'relu2', latentSize: 7 },
+    biases: true,
+  },
+  {
+    ...small,
+    name: 'a latent size above the hidden one, with capacity',
+    T: 40,
+    config: { ...capacity },
+    experts: { latentSize: 33 },
+  },
   { ...small, name: 'bfloat16 weights', T: 9, H: 130, I: 70, weightType: 'bfloat16' },
   { ...small, name: 'float16 weights', T: 9, H: 130, I: 70, weightType: 'float16' },
 ];
@@ -133,25 +177,17 @@ export function withWeights(
 
 /** Options of the case's layer with float32 weights, and its batch. */
 export function seeded(shape: Case): { options: LayerOptions; hidden: Float32Array } {
-  const {
-    T,
-    H,
-    I,
-    E,
-    K,
-    config = {},
-    activation = 'swiglu',
-    biases = false,
-    shared,
-    seed = 1,
-  } = shape;
+  const { T, H, I, E, K, config = {}, experts = {}, biases = false, shared, seed = 1 } = shape;
   let index = 0;
   const tensor = (...sizes: number[]): Tensor => {
     const count = sizes.reduce((product, size) => product * size, 1);
     const scale = sizes.length === 1 ? 0.5 : Math.sqrt(3 / (sizes.at(-1) as number));
     return float32Tensor(randomValues(count, seed * 1000 + index++, scale), sizes);
   };
-  const gated = activation === 'swiglu' || activation === 'swiglu_oai' || activation === 'geglu';
+  const { activation = 'swiglu', sharedActivation = activation, latentSize: L } = experts;
+  const isGated = (name: string) => /^(swi|ge)glu/.test(name);
+  const gated = isGated(activation);
+  const R = L ?? H; // of the routed experts
   const S = (shared?.experts ?? 0) * I;
   const dropless = { routingPolicy: 'TopkRouterV2', capacityFactor: -1 } as const;
   const sharing = shared
@@ -161,22 +197,23 @@ export function seeded(shape: Case): { options: LayerOptions; hidden: Float32Arr
     config: { expertNum: E, numExpertsChosen: K, ...dropless, ...sharing, ...config },
     hiddenSize: H,
     intermediateSize: I,
-    activation,
+    ...experts,
     weights: {
       router: tensor(E, H),
-      ...(gated && { gate: tensor(E, I, H) }),
-      up: tensor(E, I, H),
-      down: tensor(E, H, I),
-      ...(biases && { routerBias: tensor(E), upBias: tensor(E, I), downBias: tensor(E, H) }),
+      ...(gated && { gate: tensor(E, I, R) }),
+      up: tensor(E, I, R),
+      down: tensor(E, R, I),
+      ...(biases && { routerBias: tensor(E), upBias: tensor(E, I), downBias: tensor(E, R) }),
       ...(biases && gated && { gateBias: tensor(E, I) }),
       ...(shared && {
         shared: {
-          ...(gated && { gate: tensor(S, H) }),
+          ...(isGated(sharedActivation) && { gate: tensor(S, H) }),
           up: tensor(S, H),
           down: tensor(H, S),
           ...(shared.gated && { router: tensor(1, H) }),
         },
       }),
+      ...(L !== undefined && { latentDown: tensor(L, H), latentUp: tensor(H, L) }),
     },
   };
   return { options, hidden: randomValues(T * H, seed * 1000 + 999, 2) };
@@ -211,7 +248,13 @@ export function randomCase(seed: number): Case {
     E,
     K,
     config: { ...policy, ...v2 },
-    activation: pick(['swiglu', 'swiglu_oai', 'geglu', 'gelu', 'gelu_tanh', 'relu', 'silu']),
+    experts: {
+      activation: pick([
+        ...(['swiglu', 'swiglu_oai', 'geglu', 'geglu_tanh'] as const),
+        ...(['gelu', 'gelu_tanh', 'relu', 'relu2', 'silu'] as const),
+      ]),
+      ...(next() < 0.3 && { latentSize: between(1, 40) }),
+    },
     biases: next() < 0.5,
     seed,
   };

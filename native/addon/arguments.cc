@@ -77,6 +77,24 @@ MoEConfig read_config(Napi::Object from) {
   return config;
 }
 
+Activation read_activation(Napi::Object from, const char* name) {
+  const Napi::Value value = from.Get(name);
+  if (!value.IsObject()) refuse(name, "an object");
+  const auto object = value.As<Napi::Object>();
+  const auto kind = read_word<ActivationKind>(object, "kind",
+                                              {{"swiglu", ActivationKind::kSwiGLU},
+                                               {"swiglu_oai", ActivationKind::kSwiGLUOai},
+                                               {"geglu", ActivationKind::kGeGLU},
+                                               {"geglu_tanh", ActivationKind::kGeGLUTanh},
+                                               {"gelu", ActivationKind::kGELU},
+                                               {"gelu_tanh", ActivationKind::kGELUTanh},
+                                               {"relu", ActivationKind::kReLU},
+                                               {"relu2", ActivationKind::kReLU2},
+                                               {"silu", ActivationKind::kSiLU}});
+  return {kind, static_cast<float>(read_number(object, "alpha")), static_cast<float>(read_number(object, "limit")),
+          read_word<Clamp>(object, "clamp", {{"before", Clamp::kBefore}, {"after", Clamp::kAfter}})};
+}
+
 // The bytes a view may read, from its offset on.
 Borrowed read_source(Napi::Object view, std::vector<std::shared_ptr<MappedFile>>& files) {
   const auto offset = static_cast<size_t>(read_integer(view, "byteOffset", 0, INT64_C(1) << 53));
@@ -258,14 +276,9 @@ LayerSpec read_spec(Napi::Object from) {
   spec.hidden_size = static_cast<int32_t>(read_integer(from, "hiddenSize", 1, kMaxSize));
   spec.intermediate_size = static_cast<int32_t>(read_integer(from, "intermediateSize", 1, kMaxSize));
   spec.shared_size = static_cast<int32_t>(read_integer(from, "sharedSize", 0, kMaxSize));
-  spec.activation = read_word<Activation>(from, "activation",
-                                          {{"swiglu", Activation::kSwiGLU},
-                                           {"swiglu_oai", Activation::kSwiGLUOai},
-                                           {"geglu", Activation::kGeGLU},
-                                           {"gelu", Activation::kGELU},
-                                           {"gelu_tanh", Activation::kGELUTanh},
-                                           {"relu", Activation::kReLU},
-                                           {"silu", Activation::kSiLU}});
+  spec.latent_size = static_cast<int32_t>(read_integer(from, "latentSize", 0, kMaxSize));
+  spec.activation = read_activation(from, "activation");
+  spec.shared_activation = read_activation(from, "sharedActivation");
   spec.weight_type = read_word<WeightType>(from, "weightType",
                                            {{"float32", WeightType::kFloat32},
                                             {"bfloat16", WeightType::kBFloat16},
@@ -287,6 +300,8 @@ WeightArguments read_weights(Napi::Object from) {
   weights.router = read_matrix(from, "router", files);
   weights.router_bias = read_vector(from, "routerBias", files);
   weights.correction_bias = read_vector(from, "routerCorrectionBias", files);
+  weights.latent_down = read_matrix(from, "latentDown", files);
+  weights.latent_up = read_matrix(from, "latentUp", files);
   weights.shared_router = read_matrix(from, "sharedRouter", files);
   const Napi::Value experts = from.Get("experts");
   if (!experts.IsArray()) refuse("experts", "an array");

@@ -16,13 +16,15 @@ class ActivationStage {
         third_(device) {}
 
   // out [rows, width] of x [rows, width], or of x [rows, 2 * width] with the gate in front of what it gates.
-  void run(Activation activation, const Array& x, const Array& out);
+  void run(const Activation& activation, const Array& x, const Array& out);
 
   // Bytes of scratch per row of that width.
-  static int64_t scratch_per_row(Activation activation, int64_t width);
+  static int64_t scratch_per_row(const Activation& activation, int64_t width);
 
  private:
-  void swiglu_oai(const Array& x, const Array& out);
+  void clamped_swiglu(const SwiGLUNumbers& by, const Array& x, const Array& out);
+  // out = gelu of the first half of x * the second half.
+  void geglu(int64_t approximation, const Array& x, const Array& out);
 
   const cann::Operators& operators_;
   OperatorQueue& queue_;

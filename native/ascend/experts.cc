@@ -21,50 +21,61 @@ ExpertStage::ExpertStage(Npu& device, OperatorQueue& queue)
       quantized_(device),
       scales_(device) {}
 
-Array ExpertStage::narrow(const AscendExperts& experts, Matrix hidden) {
+Array ExpertStage::narrow(const ExpertTypes& types, const PaddedColumns& columns, Matrix hidden) {
   const Dims dims{hidden.rows, hidden.cols};
   const Array wide = array_of(hidden.data, DataType::kFloat32, dims);
-  const DataType type = experts.types.compute;
+  const DataType type = types.compute;
   if (type == DataType::kFloat32) return wide;
   const Array narrowed = array_of(narrowed_.reserve_bytes(dims.product() * size_of(type)), type, dims);
   queue_.run(operators_.cast, wide, type, narrowed);
-  return widen_columns(experts, narrowed);
+  return widen_columns(columns, narrowed);
 }
 
-Array ExpertStage::widen_columns(const AscendExperts& experts, const Array& x) {
-  if (experts.padded_hidden == x.dims.values[1]) return x;
-  const Dims dims{x.dims.values[0], experts.padded_hidden};
+Array ExpertStage::widen_columns(const PaddedColumns& columns, const Array& x) {
+  if (columns.padded == x.dims.values[1]) return x;
+  const Dims dims{x.dims.values[0], columns.padded};
   const Array out = array_of(padded_.reserve_bytes(dims.product() * size_of(x.type)), x.type, dims);
-  queue_.run(operators_.index_select, x, 1,
-             array_of(experts.widening.data(), DataType::kInt64, {experts.padded_hidden}), out);
+  queue_.run(operators_.index_select, x, 1, array_of(columns.widening.data(), DataType::kInt64, {columns.padded}), out);
   return out;
 }
 
-Array ExpertStage::narrow_columns(const AscendExperts& experts, const Array& x, void* to) {
-  const int64_t hidden = experts.spec.hidden_size;
-  const Array out = array_of(to, x.type, {x.dims.values[0], hidden});
-  queue_.run(operators_.index_select, x, 1, array_of(experts.narrowing.data(), DataType::kInt64, {hidden}), out);
+Array ExpertStage::narrow_columns(const PaddedColumns& columns, const Array& x, void* to) {
+  const Array out = array_of(to, x.type, {x.dims.values[0], columns.columns});
+  queue_.run(operators_.index_select, x, 1, array_of(columns.narrowing.data(), DataType::kInt64, {columns.columns}),
+             out);
   return out;
 }
 
 void ExpertStage::run(const AscendExperts& experts, const Array& x, const Array& counts, float* out) {
   const DataType type = experts.types.compute;
-  const int64_t rows = x.dims.values[0], width = experts.down.in(), hidden = experts.spec.hidden_size;
-  const bool padded = experts.down.columns() != hidden;
+  const int64_t rows = x.dims.values[0];
   const auto scratch = [&](DeviceScratch& memory, int64_t columns) {
     return array_of(memory.reserve_bytes(rows * columns * size_of(type)), type, {rows, columns});
   };
-  const Array result = array_of(out, DataType::kFloat32, {rows, hidden});
-  const Array up = scratch(up_, experts.up.columns()), activated = scratch(activated_, width);
-  const bool direct = type == DataType::kFloat32 && !padded;
-  Array down = direct ? result : scratch(down_, experts.down.columns());
-
+  const Array up = scratch(up_, experts.up.columns()), activated = scratch(activated_, experts.down.in());
   multiply(experts.up, x, counts, up, experts.types.int8_rows);
   activation_.run(experts.spec.activation, up, activated);
-  multiply(experts.down, activated, counts, down, experts.types.int8_rows);
-  if (direct) return;
-  if (padded) down = narrow_columns(experts, down, stripped_.reserve_bytes(rows * hidden * size_of(type)));
-  queue_.run(operators_.cast, down, DataType::kFloat32, result);
+  multiply_out(experts.down, experts.types, experts.hidden, activated, counts, out);
+}
+
+void ExpertStage::linear(const AscendLinear& linear, const Array& x, const Array& counts, float* out) {
+  multiply_out(linear.product, linear.types, linear.out, x, counts, out);
+}
+
+void ExpertStage::multiply_out(const Projections& projections, const ExpertTypes& types, const PaddedColumns& columns,
+                               const Array& x, const Array& counts, float* out) {
+  const int64_t rows = x.dims.values[0], padded = projections.columns();
+  const Array result = array_of(out, DataType::kFloat32, {rows, columns.columns});
+  const bool is_padded = padded != columns.columns;
+  if (types.compute == DataType::kFloat32 && !is_padded)
+    return multiply(projections, x, counts, result, types.int8_rows);
+  const auto scratch = [&](DeviceScratch& memory, int64_t width) {
+    return memory.reserve_bytes(rows * width * size_of(types.compute));
+  };
+  Array product = array_of(scratch(down_, padded), types.compute, {rows, padded});
+  multiply(projections, x, counts, product, types.int8_rows);
+  if (is_padded) product = narrow_columns(columns, product, scratch(stripped_, columns.columns));
+  queue_.run(operators_.cast, product, DataType::kFloat32, result);
 }
 
 void ExpertStage::multiply(const Projections& projections, const Array& x, const Array& counts, const Array& out,
@@ -102,6 +113,10 @@ int64_t ExpertStage::scratch_per_row(const AscendExperts& experts) {
   const int64_t columns = experts.up.in() + experts.up.columns() + experts.down.in() + 2 * experts.down.columns();
   return columns * size_of(experts.types.compute) +
          ActivationStage::scratch_per_row(experts.spec.activation, experts.down.in());
+}
+
+int64_t ExpertStage::scratch_per_row(const AscendLinear& linear) {
+  return (linear.product.in() + 2 * linear.product.columns()) * size_of(linear.types.compute);
 }
 
 }  // namespace moe::ascend

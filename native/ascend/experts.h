@@ -9,19 +9,23 @@ class ExpertStage {
  public:
   ExpertStage(Npu& device, OperatorQueue& queue);
 
-  // hidden [tokens, H] as the layer's experts take it: in their type, H padded. Valid until the next call.
-  Array narrow(const AscendExperts& experts, Matrix hidden);
+  // hidden [tokens, columns] as a product takes it: in the type it computes in, columns padded. Valid until the next
+  // call.
+  Array narrow(const ExpertTypes& types, const PaddedColumns& columns, Matrix hidden);
 
   // out [rows, H] float32 of x [rows, padded H]. counts: int64 on the device, rows of each expert; they add up to
   // `rows`, which is not 0.
   void run(const AscendExperts& experts, const Array& x, const Array& counts, float* out);
+  // out [rows, out_features] float32 of x [rows, padded in_features], counts as above.
+  void linear(const AscendLinear& linear, const Array& x, const Array& counts, float* out);
 
-  // Brings columns of [rows, H] to the width the chip takes, and back. x itself where that is its width.
-  Array widen_columns(const AscendExperts& experts, const Array& x);
-  Array narrow_columns(const AscendExperts& experts, const Array& x, void* out);
+  // Brings columns to the width the chip takes, and back. x itself where that is its width.
+  Array widen_columns(const PaddedColumns& columns, const Array& x);
+  Array narrow_columns(const PaddedColumns& columns, const Array& x, void* out);
 
   // Bytes of scratch per row.
   static int64_t scratch_per_row(const AscendExperts& experts);
+  static int64_t scratch_per_row(const AscendLinear& linear);
 
  private:
   struct Quantized {
@@ -29,6 +33,9 @@ class ExpertStage {
   };
 
   void multiply(const Projections& projections, const Array& x, const Array& counts, const Array& out, bool int8_rows);
+  // To float32 rows without padding.
+  void multiply_out(const Projections& projections, const ExpertTypes& types, const PaddedColumns& columns,
+                    const Array& x, const Array& counts, float* out);
   Quantized quantize(const Array& x);
 
   Npu& device_;

@@ -76,7 +76,7 @@ ExpertTypes types_for(const LayerSpec& spec, std::span<const ExpertWeights> host
     throw Error(ErrorCode::kConfig,
                 "Expected experts without biases: `activationType` is 'int8', and products of "
                 "int8 rows add none");
-  return ExpertTypes::of(spec, profile);
+  return ExpertTypes::of(spec.weight_type, spec.int8_activations, profile);
 }
 
 // Copies the router to the device where products of float32 are to be had there.
@@ -86,6 +86,20 @@ void place(RouterWeights& weights, Npu& npu, PinnedPool& pool) {
 
 }  // namespace
 
+PaddedColumns::PaddedColumns(Npu& npu, int64_t columns, int64_t padded)
+    : columns(columns), padded(padded), widening(npu), narrowing(npu) {
+  if (padded == columns) return;
+  // Columns behind the row may hold anything finite, for the weights they meet are 0: here, column 0 again.
+  PinnedPool pool(npu);
+  const size_t bytes = padded * sizeof(int64_t);
+  auto* const numbers = static_cast<int64_t*>(pool.take(bytes));
+  std::iota(numbers, numbers + columns, 0);
+  std::fill(numbers + columns, numbers + padded, 0);
+  npu.copy_to_device(widening.reserve_bytes(bytes), numbers, bytes);
+  npu.copy_to_device(narrowing.reserve_bytes(bytes), numbers, columns * sizeof(int64_t));
+  npu.wait();
+}
+
 AscendExperts::AscendExperts(Npu& npu, const LayerSpec& layer_spec, std::span<const ExpertWeights> host,
                              const WeightMatrix& gate_weights, Progress progress, const std::stop_token& stop)
     : spec(layer_spec),
@@ -94,28 +108,29 @@ AscendExperts::AscendExperts(Npu& npu, const LayerSpec& layer_spec, std::span<co
          is_gated(spec.activation), has_up_bias(host)),
       down(npu, types, static_cast<int64_t>(host.size()), spec.intermediate_size, spec.hidden_size, false,
            has_down_bias(host)),
-      padded_hidden(up.in()),
-      widening(npu),
-      narrowing(npu) {
-  if (gate_weights) gate.emplace(npu, gate_weights, WeightVector{});
-  place_small_weights(npu);
+      hidden(npu, spec.hidden_size, up.in()) {
+  if (gate_weights) {
+    gate.emplace(npu, gate_weights, WeightVector{});
+    PinnedPool pool(npu);
+    place(*gate, npu, pool);
+    npu.wait();
+  }
   Packer packer(npu, *this, static_cast<int64_t>(host.size()), progress, stop);
   packer.pack(*this, host);
   npu.wait();
 }
 
-void AscendExperts::place_small_weights(Npu& npu) {
+AscendLinear::AscendLinear(Npu& npu, const LinearSpec& spec, const WeightMatrix& host)
+    : types(ExpertTypes::of(spec.weight_type, spec.int8_activations, npu.profile())),
+      product(npu, types, 1, spec.in_features, spec.out_features, false, false),
+      in(npu, spec.in_features, product.in()),
+      out(npu, spec.out_features, product.columns()) {
   PinnedPool pool(npu);
-  if (gate) place(*gate, npu, pool);
-  if (padded_hidden != spec.hidden_size) {
-    // Columns beyond H may hold anything finite, for the weights they meet are 0: here, column 0 again.
-    const size_t bytes = padded_hidden * sizeof(int64_t);
-    auto* const numbers = static_cast<int64_t*>(pool.take(bytes));
-    std::iota(numbers, numbers + spec.hidden_size, 0);
-    std::fill(numbers + spec.hidden_size, numbers + padded_hidden, 0);
-    npu.copy_to_device(widening.reserve_bytes(bytes), numbers, bytes);
-    npu.copy_to_device(narrowing.reserve_bytes(bytes), numbers, spec.hidden_size * sizeof(int64_t));
-  }
+  HostExecutor executor(spec.threads);
+  auto* const matrix = pool.take_as<std::byte>(product.matrix_bytes() + product.vector_bytes());
+  std::byte* const vectors = matrix + product.matrix_bytes();
+  product.pack({nullptr, &host, nullptr, nullptr}, executor, matrix, vectors);
+  product.place(0, matrix, vectors);
   npu.wait();
 }
 

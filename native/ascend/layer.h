@@ -14,6 +14,15 @@
 
 namespace moe::ascend {
 
+// A width as the chip's operators take it, and int64 column numbers that bring rows to it and back; null where the
+// width is such a one.
+struct PaddedColumns {
+  PaddedColumns(Npu& npu, int64_t columns, int64_t padded);
+
+  int64_t columns, padded;
+  DeviceScratch widening, narrowing;
+};
+
 // The two products of an expert, for all experts, or for the always-on one.
 class AscendExperts final : public PreparedExperts {
  public:
@@ -29,14 +38,19 @@ class AscendExperts final : public PreparedExperts {
   ExpertTypes types;
   Projections up, down;
   std::optional<RouterWeights> gate;  // [H, 1]
+  PaddedColumns hidden;
+};
 
-  // H as the chip's operators take it, and int64 column numbers that bring rows to that width and back; null where H is
-  // such a width.
-  int64_t padded_hidden;
-  DeviceScratch widening, narrowing;
+class AscendLinear final : public PreparedLinear {
+ public:
+  AscendLinear(Npu& npu, const LinearSpec& spec, const WeightMatrix& host);
 
- private:
-  void place_small_weights(Npu& npu);
+  size_t weight_bytes() const override { return product.bytes(); }
+  std::vector<PackedPart> packed_parts() const override { return {}; }
+
+  ExpertTypes types;
+  Projections product;
+  PaddedColumns in, out;
 };
 
 class AscendRouter final : public PreparedRouter {

@@ -50,7 +50,7 @@ AscendStages::AscendStages(Npu& npu, OperatorQueue& queue, HostLink& link)
       experts_(npu, queue),
       gathered_(npu),
       counts_(npu),
-      ungated_(npu),
+      unfinished_(npu),
       gates_(npu),
       padded_(npu),
       sums_(npu),
@@ -78,6 +78,29 @@ std::unique_ptr<Routing> AscendStages::route(const PreparedRouter& router, const
                                              const RoutingArrays& out) {
   npu_.bind();
   return route_.route(static_cast<const AscendRouter&>(router), tokens, out);
+}
+
+std::unique_ptr<PreparedLinear> AscendStages::prepare_linear(const LinearSpec& spec, const WeightMatrix& matrix,
+                                                             const std::optional<PackedWeights>&) {
+  npu_.bind();
+  return std::make_unique<AscendLinear>(npu_, spec, matrix);
+}
+
+void AscendStages::linear(const PreparedLinear& prepared, Matrix in, Matrix added, Matrix out,
+                          const std::stop_token& stop) {
+  npu_.bind();
+  const auto& linear = static_cast<const AscendLinear&>(prepared);
+  const int64_t step = rows_at_once(linear);
+  for (int64_t first = 0; first < out.rows; first += step) {
+    expect_not_stopped(stop);
+    const int64_t count = std::min(step, out.rows - first);
+    const Matrix to = out.part(first, count);
+    float* const rows = added.data ? unfinished_.reserve<float>(count * out.cols) : to.floats();
+    experts_.linear(linear, experts_.narrow(linear.types, linear.in, in.part(first, count)), count_of_one(count), rows);
+    if (added.data)
+      queue_.run(npu_.cann().operators.add, as_array(float_matrix(rows, count, out.cols)),
+                 as_array(added.part(first, count)), 1.0f, as_array(to));
+  }
 }
 
 std::unique_ptr<Plan> AscendStages::plan(const Routing& prepared) {
@@ -112,7 +135,7 @@ void AscendStages::run_sorted_by_device(const AscendExperts& experts, Matrix hid
                                         Matrix out) {
   const AscendRouting& routing = *plan.routing;
   const SortedRows sorted =
-      sort_.run(experts_.narrow(experts, hidden), routing.chosen, routing.num_experts,
+      sort_.run(experts_.narrow(experts.types, experts.hidden, hidden), routing.chosen, routing.num_experts,
                 plan.host->reserve_row_of_slot(plan.slots), std::exchange(routing.pending_load, nullptr));
   experts_.run(experts, sorted.rows, sorted.counts, out.floats());
 }
@@ -121,7 +144,7 @@ void AscendStages::run_sorted_by_host(const AscendExperts& experts, Matrix hidde
                                       const std::stop_token& stop) {
   const int64_t rows = plan.sorted().rows();
   if (rows == 0) return;
-  const Array x = experts_.narrow(experts, hidden);
+  const Array x = experts_.narrow(experts.types, experts.hidden, hidden);
   const int64_t columns = x.dims.values[1], step = rows_at_once(experts);
   for (int64_t first = 0; first < rows; first += step) {
     expect_not_stopped(stop);
@@ -138,15 +161,13 @@ void AscendStages::run_shared(const PreparedExperts& prepared, const Tokens& tok
   npu_.bind();
   const AscendExperts& shared = as_ascend(prepared);
   const int64_t step = rows_at_once(shared);
-  const Array counts = array_of(counts_.reserve<int64_t>(1), DataType::kInt64, {1});
   for (int64_t first = 0; first < out.rows; first += step) {
     expect_not_stopped(stop);
     const int64_t count = std::min(step, out.rows - first);
     const Tokens in = tokens.part(first, count);
     const Matrix to = out.part(first, count);
-    link_.send<int64_t>(static_cast<int64_t*>(counts.data), std::span(&count, 1));
-    float* const rows = shared.gate ? ungated_.reserve<float>(count * out.cols) : to.floats();
-    experts_.run(shared, experts_.narrow(shared, in.hidden), counts, rows);
+    float* const rows = shared.gate ? unfinished_.reserve<float>(count * out.cols) : to.floats();
+    experts_.run(shared, experts_.narrow(shared.types, shared.hidden, in.hidden), count_of_one(count), rows);
     if (shared.gate)
       queue_.run(npu_.cann().operators.mul, as_array(float_matrix(rows, count, out.cols)), shared_gates(shared, in),
                  as_array(to));
@@ -186,15 +207,15 @@ void AscendStages::combine(const PreparedExperts& prepared, Matrix rows, const R
   if (npu_.profile().column_multiple == 1) return finalize(combined, added, as_array(out));
 
   // Here the operator takes rows of some widths only, and adds nothing to their sum.
-  const Array from = experts_.widen_columns(experts, combined);
-  const bool padded = experts.padded_hidden != out.cols;
+  const Array from = experts_.widen_columns(experts.hidden, combined);
+  const bool padded = experts.hidden.padded != out.cols;
   const Array sums =
       added ? as_array(float_matrix(sums_.reserve<float>(out.rows * out.cols), out.rows, out.cols)) : as_array(out);
   if (padded) {
     const Array wide = as_array(
-        float_matrix(padded_.reserve<float>(out.rows * experts.padded_hidden), out.rows, experts.padded_hidden));
+        float_matrix(padded_.reserve<float>(out.rows * experts.hidden.padded), out.rows, experts.hidden.padded));
     finalize(from, std::nullopt, wide);
-    experts_.narrow_columns(experts, wide, sums.data);
+    experts_.narrow_columns(experts.hidden, wide, sums.data);
   } else {
     finalize(from, std::nullopt, sums);
   }
@@ -209,8 +230,15 @@ Array AscendStages::row_of_slot(Matrix rows, const AscendPlan& plan) {
   return plan.host->row_of_slot(link_);
 }
 
-int64_t AscendStages::rows_at_once(const AscendExperts& experts) const {
-  const auto rows = static_cast<int64_t>(workspace_bytes_) / ExpertStage::scratch_per_row(experts);
+Array AscendStages::count_of_one(int64_t count) {
+  const Array counts = array_of(counts_.reserve<int64_t>(1), DataType::kInt64, {1});
+  link_.send<int64_t>(static_cast<int64_t*>(counts.data), std::span(&count, 1));
+  return counts;
+}
+
+template <class Weights>
+int64_t AscendStages::rows_at_once(const Weights& weights) const {
+  const auto rows = static_cast<int64_t>(workspace_bytes_) / ExpertStage::scratch_per_row(weights);
   return std::max(kCutRows, rows / kCutRows * kCutRows);
 }
 

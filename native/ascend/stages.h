@@ -21,6 +21,9 @@ class AscendStages final : public MoeStages {
                                                   const std::stop_token& stop) override;
 
   std::unique_ptr<Routing> route(const PreparedRouter& router, const Tokens& tokens, const RoutingArrays& out) override;
+  std::unique_ptr<PreparedLinear> prepare_linear(const LinearSpec& spec, const WeightMatrix& matrix,
+                                                 const std::optional<PackedWeights>& packed) override;
+  void linear(const PreparedLinear& linear, Matrix in, Matrix added, Matrix out, const std::stop_token& stop) override;
   std::unique_ptr<Plan> plan(const Routing& routing) override;
   std::unique_ptr<Plan> plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) override;
   void run(const PreparedExperts& experts, Matrix hidden, const Plan& plan, Matrix out,
@@ -33,7 +36,10 @@ class AscendStages final : public MoeStages {
 
  private:
   // Rows that fit the workspace at a time.
-  int64_t rows_at_once(const AscendExperts& experts) const;
+  template <class Weights>
+  int64_t rows_at_once(const Weights& weights) const;
+  // `count` as the rows of the only expert.
+  Array count_of_one(int64_t count);
   void run_sorted_by_device(const AscendExperts& experts, Matrix hidden, const AscendPlan& plan, Matrix out);
   void run_sorted_by_host(const AscendExperts& experts, Matrix hidden, HostPlan& plan, Matrix out,
                           const std::stop_token& stop);
@@ -50,7 +56,7 @@ class AscendStages final : public MoeStages {
   RouteStage route_;
   ExpertStage experts_;
   Pool<HostPlan> plans_;
-  DeviceScratch gathered_, counts_, ungated_, gates_, padded_, sums_;
+  DeviceScratch gathered_, counts_, unfinished_, gates_, padded_, sums_;
   size_t workspace_bytes_;
 };
 

@@ -37,11 +37,11 @@ void write(DataType type, float value, std::byte* to) {
 
 }  // namespace
 
-ExpertTypes ExpertTypes::of(const LayerSpec& spec, const SocProfile& profile) {
+ExpertTypes ExpertTypes::of(WeightType type, bool int8_rows, const SocProfile& profile) {
   const auto types = [&](DataType weight, DataType compute, DataType bias) {
-    return ExpertTypes{weight, compute, bias, spec.int8_activations, profile.blocked_weights, profile.column_multiple};
+    return ExpertTypes{weight, compute, bias, int8_rows, profile.blocked_weights, profile.column_multiple};
   };
-  switch (spec.weight_type) {
+  switch (type) {
     case WeightType::kFloat32:
       return types(DataType::kFloat32, DataType::kFloat32, DataType::kFloat32);
     case WeightType::kBFloat16:

@@ -22,7 +22,7 @@ struct ExpertTypes {
   int64_t column_multiple;
 
   // Of weights that capabilities_of(profile) has.
-  static ExpertTypes of(const LayerSpec& spec, const SocProfile& profile);
+  static ExpertTypes of(WeightType type, bool int8_rows, const SocProfile& profile);
 };
 
 // A matrix [in, out] per expert. `out` may be two matrices side by side: gate, then up. Sizes are padded by zeros to

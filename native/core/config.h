@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/activation.h"
 #include "core/tensor.h"
 
 namespace moe {
@@ -42,8 +43,6 @@ struct MoEConfig {
   double z_loss_factor = 0.0;
 };
 
-enum class Activation : uint8_t { kSwiGLU, kSwiGLUOai, kGeGLU, kGELU, kGELUTanh, kReLU, kSiLU };
-
 // How a device holds experts. An integer weight is q * scale: q from -127 to 127 or from -8 to 7, and a bfloat16 scale
 // for some inputs of an output feature (core/weights/quantize.h).
 enum class WeightType : uint8_t { kFloat32, kBFloat16, kFloat16, kInt8, kInt4 };
@@ -55,14 +54,13 @@ constexpr const char* name_of(WeightType type) {
 
 constexpr bool is_quantized(WeightType type) { return type >= WeightType::kInt8; }
 
-constexpr bool is_gated(Activation activation) { return activation <= Activation::kGeGLU; }
-
 struct LayerSpec {
   MoEConfig moe;
   int32_t hidden_size = 0;
   int32_t intermediate_size = 0;
   int32_t shared_size = 0;  // width of the shared expert, 0 when there is none
-  Activation activation = Activation::kSwiGLU;
+  int32_t latent_size = 0;  // width of the rows that the routed experts take and give; 0: that of a token
+  Activation activation, shared_activation;       // of the routed experts, of the shared one
   WeightType weight_type = WeightType::kFloat32;  // of the experts; the router is always float32
   int32_t weight_group = 0;                       // inputs that share a scale: 32, 64, 128; 0: all (int8 only)
   // What is held here, where experts are spread over ranks; 0: all of it.
@@ -74,11 +72,22 @@ struct LayerSpec {
 
   int32_t held_experts() const { return local_experts > 0 ? local_experts : moe.expert_num; }
   int32_t held_intermediate() const { return intermediate_part > 0 ? intermediate_part : intermediate_size; }
-  int32_t held_hidden() const { return hidden_part > 0 ? hidden_part : hidden_size; }
+  int32_t held_hidden() const { return hidden_part > 0 ? hidden_part : routed_size(); }
+  // The width of the rows that the routed experts take and give.
+  int32_t routed_size() const { return latent_size > 0 ? latent_size : hidden_size; }
+  // The routed experts as those of a layer without a latent size.
+  LayerSpec of_routed() const {
+    LayerSpec spec = *this;
+    spec.hidden_size = routed_size();
+    spec.latent_size = 0;
+    return spec;
+  }
   // The always-on expert as the only one of a layer, whole.
   LayerSpec of_shared() const {
     LayerSpec spec = *this;
     spec.intermediate_size = shared_size;
+    spec.latent_size = 0;
+    spec.activation = shared_activation;
     spec.local_experts = 1;
     spec.intermediate_part = spec.hidden_part = 0;
     return spec;

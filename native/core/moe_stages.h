@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -82,6 +83,18 @@ class PreparedRouter : public Prepared {
 
 class PreparedExperts : public Prepared {};
 
+// A dense projection, held in a type as experts are.
+struct LinearSpec {
+  std::string name;  // of its packed part
+  int64_t in_features, out_features;
+  WeightType weight_type = WeightType::kFloat32;
+  int32_t weight_group = 0;
+  bool int8_activations = false;
+  int32_t threads = 0;
+};
+
+class PreparedLinear : public Prepared {};
+
 // Counts experts as they are prepared: (done, total). Called from one thread at a time.
 using Progress = FunctionRef<void(int64_t done, int64_t total)>;
 
@@ -116,11 +129,20 @@ class MoeStages {
   virtual std::unique_ptr<Routing> route(const PreparedRouter& router, const Tokens& tokens,
                                          const RoutingArrays& out) = 0;
 
+  // matrix: [out_features, in_features], not read where `packed` has it already.
+  virtual std::unique_ptr<PreparedLinear> prepare_linear(const LinearSpec& spec, const WeightMatrix& matrix,
+                                                         const std::optional<PackedWeights>& packed) = 0;
+  // out[r] = matrix * in[r], then + added[r] where added.data is not null. in [rows, in_features]; added and out
+  // [rows, out_features], and they do not overlap.
+  virtual void linear(const PreparedLinear& linear, Matrix in, Matrix added, Matrix out,
+                      const std::stop_token& stop) = 0;
+
   // Of choices that were routed here, and of choices [slots] in host memory, below num_experts, -1 where there is none.
   virtual std::unique_ptr<Plan> plan(const Routing& routing) = 0;
   virtual std::unique_ptr<Plan> plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) = 0;
 
-  // Row r of `out` ([slots, H], the planned rows are written) is its expert's output for its token in `hidden`.
+  // Row r of `out` ([slots, cols of hidden], the planned rows are written) is its expert's output for its token in
+  // `hidden`.
   virtual void run(const PreparedExperts& experts, Matrix hidden, const Plan& plan, Matrix out,
                    const std::stop_token& stop) = 0;
   // The always-on expert's output for every token, gate applied, into `out` [T, H].

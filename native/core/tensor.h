@@ -109,6 +109,7 @@ struct LayerWeights {
   WeightVector router_bias;      // [E], added to the logits
   WeightVector correction_bias;  // [E], added to the scores for the choice only
   std::vector<ExpertWeights> experts;
+  WeightMatrix latent_down, latent_up;  // [L, H] before the routed experts, [H, L] behind them; L: the latent size
   std::optional<ExpertWeights> shared;  // always-on expert, gate and up [S, H], down [H, S]
   WeightMatrix shared_router;           // [1, H]: the shared output is scaled by sigmoid(router . x)
   std::optional<PackedWeights> packed;  // instead of everything above

@@ -153,7 +153,7 @@ int64_t GroupedGemm::panels_per_task(const PackedMatrices& weights, int threads)
   return std::min({panels, even_share, weights.num_panels()});
 }
 
-void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, Epilogue epilogue, float* output,
+void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, const Epilogue& epilogue, float* output,
                            ThreadPool::Team& team, const std::stop_token& stop) {
   if (chunks_.empty()) return;
   float* const scratch = scratch_.reserve<float>(team.threads() * kernels_.scratch_floats);

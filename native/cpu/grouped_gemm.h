@@ -39,7 +39,7 @@ class GroupedGemm {
   // output = epilogue(tiles * weights + bias): rows in row-major order without an activation, tile form with one.
   // tiles: [rows, depth] in tile form. output: [rows, columns]. Weights for integer products have the tiles quantised
   // first.
-  void multiply(const PackedMatrices& weights, const float* tiles, Epilogue epilogue, float* output,
+  void multiply(const PackedMatrices& weights, const float* tiles, const Epilogue& epilogue, float* output,
                 ThreadPool::Team& team, const std::stop_token& stop);
 
  private:

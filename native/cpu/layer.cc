@@ -13,7 +13,11 @@
 namespace moe::cpu {
 namespace {
 
-WeightFormat format_of(const LayerSpec& spec) { return {spec.weight_type, spec.weight_group, spec.int8_activations}; }
+// Of a LayerSpec or a LinearSpec.
+template <class Spec>
+WeightFormat format_of(const Spec& spec) {
+  return {spec.weight_type, spec.weight_group, spec.int8_activations};
+}
 
 const PackedPart* find(const PackedWeights& packed, const std::string& name) {
   const auto found =
@@ -122,6 +126,21 @@ std::vector<PackedPart> CpuExperts::packed_parts() const {
   if (gate) parts.push_back(gate->part("shared_router"));
   return parts;
 }
+
+CpuLinear::CpuLinear(const Kernels& kernels, const LinearSpec& spec, const WeightMatrix& host, ThreadPool::Team& team)
+    : name(spec.name),
+      threads(spec.threads),
+      matrix(kernels, format_of(spec), false, 1, spec.out_features, spec.in_features) {
+  team.parallel_for(matrix.num_panels(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) matrix.pack_panel(0, panel, {}, host);
+  });
+}
+
+CpuLinear::CpuLinear(const Kernels& kernels, const LinearSpec& spec, const PackedWeights& packed)
+    : name(spec.name),
+      threads(spec.threads),
+      memory(packed.memory),
+      matrix(kernels, format_of(spec), false, 1, spec.out_features, spec.in_features, get(packed, spec.name)) {}
 
 CpuRouter::CpuRouter(const Kernels& kernels, const LayerSpec& spec, const LayerWeights& host)
     : moe(spec.moe), threads(spec.threads) {

@@ -38,6 +38,21 @@ class CpuExperts final : public PreparedExperts {
   bool is_shared_;
 };
 
+class CpuLinear final : public PreparedLinear {
+ public:
+  CpuLinear(const Kernels& kernels, const LinearSpec& spec, const WeightMatrix& host, ThreadPool::Team& team);
+  // Uses what was packed where it is, as CpuExperts does.
+  CpuLinear(const Kernels& kernels, const LinearSpec& spec, const PackedWeights& packed);
+
+  size_t weight_bytes() const override { return matrix.bytes(); }
+  std::vector<PackedPart> packed_parts() const override { return {matrix.part(name)}; }
+
+  std::string name;
+  int32_t threads;
+  std::shared_ptr<const void> memory;  // of what was packed before
+  PackedMatrices matrix;
+};
+
 class CpuRouter final : public PreparedRouter {
  public:
   CpuRouter(const Kernels& kernels, const LayerSpec& spec, const LayerWeights& host);

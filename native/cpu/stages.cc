@@ -4,18 +4,11 @@
 #include <bit>
 #include <limits>
 
+#include "core/error.h"
 #include "cpu/grain.h"
 
 namespace moe::cpu {
 namespace {
-
-static_assert(epilogue_of(Activation::kSwiGLU) == Epilogue::kSwiGLU);
-static_assert(epilogue_of(Activation::kSwiGLUOai) == Epilogue::kSwiGLUOai);
-static_assert(epilogue_of(Activation::kGeGLU) == Epilogue::kGeGLU);
-static_assert(epilogue_of(Activation::kGELU) == Epilogue::kGELU);
-static_assert(epilogue_of(Activation::kGELUTanh) == Epilogue::kGELUTanh);
-static_assert(epilogue_of(Activation::kReLU) == Epilogue::kReLU);
-static_assert(epilogue_of(Activation::kSiLU) == Epilogue::kSiLU);
 
 class CpuPlan final : public Plan {
  public:
@@ -47,6 +40,33 @@ void route_to_only_expert(Matrix hidden, ThreadPool::Team& team, const RoutingAr
 }
 
 }  // namespace
+
+Epilogue epilogue_of(const Activation& activation) {
+  switch (activation.kind) {
+    case Activation::kSwiGLU:
+    case Activation::kSwiGLUOai: {
+      if (activation.is_plain_swiglu()) return {Epilogue::kSwiGLU};
+      const SwiGLUNumbers by = activation.swiglu_numbers();
+      return {Epilogue::kClampedSwiGLU, by.alpha,   by.lowest_gate, by.most_gate,
+              by.most_product,          by.most_up, by.up_shift};
+    }
+    case Activation::kGeGLU:
+      return {Epilogue::kGeGLU};
+    case Activation::kGeGLUTanh:
+      return {Epilogue::kGeGLUTanh};
+    case Activation::kGELU:
+      return {Epilogue::kGELU};
+    case Activation::kGELUTanh:
+      return {Epilogue::kGELUTanh};
+    case Activation::kReLU:
+      return {Epilogue::kReLU};
+    case Activation::kReLU2:
+      return {Epilogue::kReLU2};
+    case Activation::kSiLU:
+      return {Epilogue::kSiLU};
+  }
+  throw Error(ErrorCode::kInternal, "Expected a known activation");
+}
 
 // The number at its begin is to be raised whenever a panel changes.
 std::string CpuStages::packed_layout(const LayerSpec& spec) const {
@@ -82,12 +102,30 @@ std::unique_ptr<Routing> CpuStages::route(const PreparedRouter& prepared, const 
   if (router.matrix) {
     const size_t values = hidden.rows * router.matrix->columns();
     float* const logits = logits_.reserve<float>(values);
-    gemm_.multiply(*router.matrix, gather_all(hidden, team, {}), Epilogue::kNone, logits, team, {});
+    gemm_.multiply(*router.matrix, gather_all(hidden, team, {}), {}, logits, team, {});
     router.choose->route({logits, values}, hidden.rows, team, out);
   } else {
     route_to_only_expert(hidden, team, out);
   }
   return std::make_unique<Routing>(out, hidden.rows, router.moe);
+}
+
+std::unique_ptr<PreparedLinear> CpuStages::prepare_linear(const LinearSpec& spec, const WeightMatrix& matrix,
+                                                          const std::optional<PackedWeights>& packed) {
+  if (packed) return std::make_unique<CpuLinear>(kernels_, spec, *packed);
+  ThreadPool::Team team = pool_.team(spec.threads);
+  return std::make_unique<CpuLinear>(kernels_, spec, matrix, team);
+}
+
+void CpuStages::linear(const PreparedLinear& prepared, Matrix in, Matrix added, Matrix out,
+                       const std::stop_token& stop) {
+  const auto& linear = static_cast<const CpuLinear&>(prepared);
+  ThreadPool::Team team = pool_.team(linear.threads);
+  gemm_.multiply(linear.matrix, gather_all(in, team, stop), {}, out.floats(), team, stop);
+  if (!added.data) return;
+  team.parallel_for(out.rows, grain_for(out.cols), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin * out.cols; i < end * out.cols; ++i) out.floats()[i] += added.floats()[i];
+  });
 }
 
 std::unique_ptr<Plan> CpuStages::plan(const Routing& routing) {
@@ -120,7 +158,7 @@ void CpuStages::run_shared(const PreparedExperts& prepared, const Tokens& tokens
   if (!shared.gate) return;
 
   float* const logits = logits_.reserve<float>(hidden.rows);
-  gemm_.multiply(*shared.gate, tiles, Epilogue::kNone, logits, team, stop);
+  gemm_.multiply(*shared.gate, tiles, {}, logits, team, stop);
   team.parallel_for(hidden.rows, grain_for(hidden.cols), [&](int64_t begin, int64_t end) {
     kernels_.scale_by_sigmoid(out.floats() + begin * out.cols, logits + begin, end - begin, out.cols);
   });
@@ -159,7 +197,7 @@ void CpuStages::run_down(const PreparedExperts& prepared, Matrix intermediate, c
   ThreadPool::Team team = pool_.team(experts.threads);
   gemm_.set_rows({.offsets = sorted_by(plan).offsets.data(), .slot_of_row = nullptr, .fan_out = 1},
                  experts.down.matrices());
-  gemm_.multiply(experts.down, gather(intermediate, team, stop), Epilogue::kNone, out.floats(), team, stop);
+  gemm_.multiply(experts.down, gather(intermediate, team, stop), {}, out.floats(), team, stop);
 }
 
 const float* CpuStages::gather(Matrix hidden, ThreadPool::Team& team, const std::stop_token& stop) {
@@ -184,7 +222,7 @@ float* CpuStages::multiply_up(const CpuExperts& experts, const float* tiles, Thr
 void CpuStages::multiply_both(const CpuExperts& experts, const float* tiles, Matrix out, ThreadPool::Team& team,
                               const std::stop_token& stop) {
   const float* const intermediate = multiply_up(experts, tiles, team, stop);
-  gemm_.multiply(experts.down, intermediate, Epilogue::kNone, out.floats(), team, stop);
+  gemm_.multiply(experts.down, intermediate, {}, out.floats(), team, stop);
 }
 
 }  // namespace moe::cpu

@@ -14,9 +14,7 @@
 
 namespace moe::cpu {
 
-constexpr Epilogue epilogue_of(Activation activation) {
-  return static_cast<Epilogue>(static_cast<int>(activation) + 1);
-}
+Epilogue epilogue_of(const Activation& activation);
 
 // Every stage has done its work when it returns. The output of a token depends on nothing but the token and the
 // weights: not on the other tokens (as long as routing does not), the number of threads, or earlier calls.
@@ -32,6 +30,9 @@ class CpuStages final : public MoeStages, public ColumnStages {
                                                   const std::stop_token& stop) override;
 
   std::unique_ptr<Routing> route(const PreparedRouter& router, const Tokens& tokens, const RoutingArrays& out) override;
+  std::unique_ptr<PreparedLinear> prepare_linear(const LinearSpec& spec, const WeightMatrix& matrix,
+                                                 const std::optional<PackedWeights>& packed) override;
+  void linear(const PreparedLinear& linear, Matrix in, Matrix added, Matrix out, const std::stop_token& stop) override;
   std::unique_ptr<Plan> plan(const Routing& routing) override;
   std::unique_ptr<Plan> plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) override;
   void run(const PreparedExperts& experts, Matrix hidden, const Plan& plan, Matrix out,

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/error.h"
+
 namespace moe::cuda {
 namespace {
 
@@ -16,6 +18,34 @@ bool is_several(int64_t tokens) { return tokens <= kSeveralShape.height; }
 // Of any split of the rows over the experts.
 int64_t max_tiles(int64_t rows, int32_t experts, int height) {
   return rows / height + std::min<int64_t>(experts, rows);
+}
+
+DeviceActivation kind_of(const Activation& activation) {
+  switch (activation.kind) {
+    case Activation::kSwiGLU:
+    case Activation::kSwiGLUOai:
+      return activation.is_plain_swiglu() ? DeviceActivation::kSwiGLU : DeviceActivation::kClampedSwiGLU;
+    case Activation::kGeGLU:
+      return DeviceActivation::kGeGLU;
+    case Activation::kGeGLUTanh:
+      return DeviceActivation::kGeGLUTanh;
+    case Activation::kGELU:
+      return DeviceActivation::kGELU;
+    case Activation::kGELUTanh:
+      return DeviceActivation::kGELUTanh;
+    case Activation::kReLU:
+      return DeviceActivation::kReLU;
+    case Activation::kReLU2:
+      return DeviceActivation::kReLU2;
+    case Activation::kSiLU:
+      return DeviceActivation::kSiLU;
+  }
+  throw Error(ErrorCode::kInternal, "Expected a known activation");
+}
+
+ClampedSwiGLU clamped_by(const Activation& activation) {
+  const SwiGLUNumbers by = activation.swiglu_numbers();
+  return {by.alpha, by.lowest_gate, by.most_gate, by.most_product, by.most_up, by.up_shift};
 }
 
 }  // namespace
@@ -47,49 +77,68 @@ void ExpertsStage::plan(const int32_t* choices, int64_t slots, int32_t num_exper
   queue_.add(kernels::moe_plan_place, {chunks, kPlanChunk, shared_bytes}, task);
 }
 
-void ExpertsStage::run(const CudaExperts& experts, Matrix hidden, const ExpertRows& rows, float* out) {
-  const WeightType type = experts.type;
-  const int planes = planes_of(type);
-  const bool few = is_few(hidden.rows), several = is_several(hidden.rows);
-  const GemmShape shape = few ? kFewShape : several ? kSeveralShape : tile_shape(type);
-  const auto kernel_of = [&](const GemmKernels& kernels) -> const Kernel<GemmTask>& {
-    return few ? kernels.few : several ? kernels.several : kernels.tile;
-  };
-  const PacketLayout &up = experts.up.layout, &down = experts.down.layout;
-  const int64_t most_tiles = max_tiles(rows.rows, experts.count, shape.height);
+ExpertsStage::Way ExpertsStage::way_of(WeightType type, int64_t tokens) {
+  if (is_few(tokens)) return {kFewShape, &GemmKernels::few};
+  if (is_several(tokens)) return {kSeveralShape, &GemmKernels::several};
+  return {tile_shape(type), &GemmKernels::tile};
+}
+
+GemmTask ExpertsStage::cut_tiles(const ExpertRows& rows, int32_t experts, const GemmShape& shape) {
   PlanBuffers& plan = rows.plan;
-  auto* const intermediate = intermediate_.reserve<uint16_t>(planes * rows.rows * down.padded_depth());
-  Tile* const tiles = plan.tiles.reserve<Tile>(most_tiles);
+  GemmTask task{};
+  Tile* const tiles = plan.tiles.reserve<Tile>(max_tiles(rows.rows, experts, shape.height));
   auto* const tile_count = plan.tile_count.reserve<int32_t>(1);
   if (plan.tile_height != shape.height)
     queue_.add(kernels::moe_cut_tiles, {1, kMaxExperts},
-               TileTask{rows.all ? nullptr : plan.offsets.reserve<int32_t>(0), tiles, tile_count, experts.count,
+               TileTask{rows.all ? nullptr : plan.offsets.reserve<int32_t>(0), tiles, tile_count, experts,
                         static_cast<int32_t>(rows.rows), shape.height, 0});
   plan.tile_height = rows.all ? 0 : shape.height;
-
-  GemmTask task{};
   task.tiles = tiles;
   task.tile_count = tile_count;
-  task.activation = static_cast<int32_t>(experts.activation);
-  if (few)
+  return task;
+}
+
+void ExpertsStage::run(const CudaExperts& experts, Matrix hidden, const ExpertRows& rows, float* out) {
+  const WeightType type = experts.type;
+  const auto [shape, kernel] = way_of(type, hidden.rows);
+  const PacketLayout &up = experts.up.layout, &down = experts.down.layout;
+  const int64_t most_tiles = max_tiles(rows.rows, experts.count, shape.height);
+  auto* const intermediate = intermediate_.reserve<uint16_t>(planes_of(type) * rows.rows * down.padded_depth());
+
+  GemmTask task = cut_tiles(rows, experts.count, shape);
+  task.activation = static_cast<int32_t>(kind_of(experts.activation));
+  task.clamped = clamped_by(experts.activation);
+  if (is_few(hidden.rows))
     task.hidden = hidden.floats();
   else
     task.input = round(type, hidden, up.padded_depth());
   task.hidden_size = static_cast<int32_t>(hidden.cols);
   task.input_plane = hidden.rows * up.padded_depth();
-  task.slot_of_row = rows.all ? nullptr : plan.slot_of_row.reserve<int32_t>(0);
+  task.slot_of_row = rows.all ? nullptr : rows.plan.slot_of_row.reserve<int32_t>(0);
   task.fan_out = rows.fan_out;
   task.output = intermediate;
   task.output_plane = rows.rows * down.padded_depth();
   task.output_stride = down.padded_depth();
-  multiply(experts.up, kernel_of(up_kernels(type)), shape, most_tiles, task);
+  multiply(experts.up, up_kernels(type).*kernel, shape, most_tiles, task);
 
   task.input = intermediate;
   task.input_plane = task.output_plane;
   task.slot_of_row = nullptr;
   task.output = out;
   task.output_stride = down.columns;
-  multiply(experts.down, kernel_of(down_kernels(type)), shape, most_tiles, task);
+  multiply(experts.down, down_kernels(type).*kernel, shape, most_tiles, task);
+}
+
+void ExpertsStage::linear(const CudaLinear& linear, Matrix in, PlanBuffers& tiles, float* out) {
+  const PacketLayout& layout = linear.product.layout;
+  const auto [shape, kernel] = way_of(layout.type, in.rows);
+  GemmTask task = cut_tiles({tiles, true, in.rows, 1}, 1, shape);
+  task.input = round(layout.type, in, layout.padded_depth());
+  task.input_plane = in.rows * layout.padded_depth();
+  task.fan_out = 1;
+  task.output = out;
+  task.output_stride = layout.columns;
+  multiply(linear.product, down_kernels(layout.type).*kernel, shape, max_tiles(in.rows, 1, shape.height), task);
 }
 
 const uint16_t* ExpertsStage::round(WeightType type, Matrix hidden, int64_t padded_columns) {

@@ -36,8 +36,19 @@ class ExpertsStage {
   void plan(const int32_t* choices, int64_t slots, int32_t num_experts, int32_t fan_out, PlanBuffers& out);
   // out[r] = down(activation(up(hidden of r))), [rows, H]. At least one row.
   void run(const CudaExperts& experts, Matrix hidden, const ExpertRows& rows, float* out);
+  // out = in * W^T, [rows, out_features]. At least one row. `tiles` is the plan of a product whose rows are all of one
+  // matrix.
+  void linear(const CudaLinear& linear, Matrix in, PlanBuffers& tiles, float* out);
 
  private:
+  // How so many tokens are multiplied.
+  struct Way {
+    GemmShape shape;
+    Kernel<GemmTask> GemmKernels::*kernel;
+  };
+  static Way way_of(WeightType type, int64_t tokens);
+  // The rows as tiles of that height, and a task that says so.
+  GemmTask cut_tiles(const ExpertRows& rows, int32_t experts, const GemmShape& shape);
   const uint16_t* round(WeightType type, Matrix hidden, int64_t padded_columns);
   void multiply(const PackedProduct& product, const Kernel<GemmTask>& kernel, const GemmShape& shape,
                 int64_t most_tiles, GemmTask task);

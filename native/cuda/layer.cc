@@ -111,6 +111,18 @@ CudaExperts::CudaExperts(const LayerSpec& spec, std::span<const ExpertWeights> h
   gate = to_device(transposed(gate_weights), staging);
 }
 
+CudaLinear::CudaLinear(const LinearSpec& spec, const WeightMatrix& host, Staging& staging)
+    : product(allocate({spec.weight_type, spec.weight_group, false, spec.out_features, spec.in_features, false}, 1,
+                       false)) {
+  const PacketLayout& layout = product.layout;
+  std::vector<uint8_t> bytes(layout.expert_bytes());
+  HostExecutor(spec.threads).parallel_for(layout.blocks(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block)
+      pack_block(layout, {}, host, block, &bytes[block * layout.block_bytes()]);
+  });
+  staging.upload(product.packets.as<uint8_t>(), bytes.data(), bytes.size());
+}
+
 CudaRouter::CudaRouter(const LayerSpec& spec, const LayerWeights& host, Staging& staging)
     : moe(spec.moe), hidden_size(spec.hidden_size) {
   if (moe.expert_num == 1) return;

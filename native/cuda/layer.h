@@ -39,6 +39,16 @@ class CudaExperts final : public PreparedExperts {
   DeviceMemory gate;  // [H], or empty
 };
 
+class CudaLinear final : public PreparedLinear {
+ public:
+  CudaLinear(const LinearSpec& spec, const WeightMatrix& host, Staging& staging);
+
+  size_t weight_bytes() const override { return product.bytes(); }
+  std::vector<PackedPart> packed_parts() const override { return {}; }
+
+  PackedProduct product;
+};
+
 class CudaRouter final : public PreparedRouter {
  public:
   CudaRouter(const LayerSpec& spec, const LayerWeights& host, Staging& staging);

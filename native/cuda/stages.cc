@@ -64,6 +64,27 @@ std::unique_ptr<Routing> CudaStages::route(const PreparedRouter& prepared, const
   return std::make_unique<Routing>(out, tokens.hidden.rows, router.moe);
 }
 
+std::unique_ptr<PreparedLinear> CudaStages::prepare_linear(const LinearSpec& spec, const WeightMatrix& matrix,
+                                                           const std::optional<PackedWeights>&) {
+  return stream_.guarded([&] {
+    auto linear = std::make_unique<CudaLinear>(spec, matrix, stream_.staging());
+    stream_.staging().finish();
+    return linear;
+  });
+}
+
+void CudaStages::linear(const PreparedLinear& linear, Matrix in, Matrix added, Matrix out,
+                        const std::stop_token& stop) {
+  stream_.guarded([&] {
+    expect_not_stopped(stop);
+    if (in.rows == 0) return;
+    experts_.linear(static_cast<const CudaLinear&>(linear), in, all_rows_, out.floats());
+    if (added.data)
+      stream_.queue().add(kernels::moe_add_rows, {static_cast<unsigned>(out.rows), 256},
+                          AddTask{out.floats(), added.floats(), out.cols});
+  });
+}
+
 std::unique_ptr<Plan> CudaStages::plan(const Routing& routing) {
   const int64_t slots = routing.tokens * routing.top_k;
   auto plan = std::make_unique<CudaPlan>(plans_.take(memory_), slots, routing.top_k);

@@ -31,6 +31,9 @@ class CudaStages final : public MoeStages {
                                                   const std::stop_token& stop) override;
 
   std::unique_ptr<Routing> route(const PreparedRouter& router, const Tokens& tokens, const RoutingArrays& out) override;
+  std::unique_ptr<PreparedLinear> prepare_linear(const LinearSpec& spec, const WeightMatrix& matrix,
+                                                 const std::optional<PackedWeights>& packed) override;
+  void linear(const PreparedLinear& linear, Matrix in, Matrix added, Matrix out, const std::stop_token& stop) override;
   std::unique_ptr<Plan> plan(const Routing& routing) override;
   std::unique_ptr<Plan> plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) override;
   void run(const PreparedExperts& experts, Matrix hidden, const Plan& plan, Matrix out,
@@ -49,7 +52,7 @@ class CudaStages final : public MoeStages {
   QueuedMemory& memory_;
   RouteStage routing_{stream_.queue(), memory_};
   ExpertsStage experts_{stream_.queue(), memory_};
-  PlanBuffers all_rows_;  // the tiles of an always-on expert
+  PlanBuffers all_rows_;  // the tiles of an always-on expert, and of a projection
   Pool<PlanBuffers> plans_;
 };
 

@@ -33,13 +33,34 @@ export interface NativeMoEConfig {
   zLossFactor: number;
 }
 
+/** What an expert computes, as native/core/activation.h declares it. */
+export interface NativeActivation {
+  kind:
+    | 'swiglu'
+    | 'swiglu_oai'
+    | 'geglu'
+    | 'geglu_tanh'
+    | 'gelu'
+    | 'gelu_tanh'
+    | 'relu'
+    | 'relu2'
+    | 'silu';
+  alpha: number;
+  /** Infinity: none. */
+  limit: number;
+  clamp: 'before' | 'after';
+}
+
 export interface NativeLayerSpec {
   moe: NativeMoEConfig;
   hiddenSize: number;
   intermediateSize: number;
   /** 0 when there is no shared expert. */
   sharedSize: number;
-  activation: 'swiglu' | 'swiglu_oai' | 'geglu' | 'gelu' | 'gelu_tanh' | 'relu' | 'silu';
+  /** 0: the experts' rows are as wide as tokens. */
+  latentSize: number;
+  activation: NativeActivation;
+  sharedActivation: NativeActivation;
   weightType: 'float32' | 'bfloat16' | 'float16' | 'int8' | 'int4';
   /** Inputs that share a scale; 0: all of an output's, and for floats. */
   weightGroup: number;

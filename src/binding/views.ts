@@ -80,6 +80,9 @@ export interface LayerWeightViews {
   routerBias?: VectorView;
   routerCorrectionBias?: VectorView;
   experts: ExpertView[];
+  /** With a latent size. */
+  latentDown?: MatrixView;
+  latentUp?: MatrixView;
   shared?: ExpertView;
   sharedRouter?: MatrixView;
   /** Instead of everything else. */

@@ -13,14 +13,9 @@ import { addon } from '../binding/addon.js';
 import type { NativeFile } from '../binding/views.js';
 import type { MoEConfig, MoEConfigOptions } from '../config/config.js';
 import { huggingFaceLayers, huggingFaceRows } from '../config/hugging_face.js';
+import { type Activation, type ExpertOptions, expertRows } from '../layer/experts.js';
 import { MoELayer } from '../layer/layer.js';
-import {
-  type Activation,
-  heldRows,
-  type LoadOptions,
-  loadRows,
-  type WeightType,
-} from '../layer/options.js';
+import { heldRows, type LoadOptions, loadRows, type WeightType } from '../layer/options.js';
 import { heldExperts } from '../layer/parallel.js';
 import type { LayerParts } from '../layer/parts.js';
 import { storedType } from '../layer/weights.js';
@@ -204,7 +199,7 @@ export class MoECheckpoint implements AsyncDisposable {
       hiddenSize,
       intermediateSize,
       sharedSize,
-      activation,
+      ...this.experts,
       views,
       notes,
       weightType: storedType(views),
@@ -222,6 +217,11 @@ export class MoECheckpoint implements AsyncDisposable {
         cause: error,
       });
     }
+  }
+
+  /** @internal What its experts compute, and on rows of which width. */
+  get experts(): ExpertOptions & { activation: Activation } {
+    return { activation: this.activation, ...given(expertRows, this.#description) };
   }
 
   /** @internal Every file that it is read from. */

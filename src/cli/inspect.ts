@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
+import { given } from '../base/rows.js';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import type { TensorEntry } from '../checkpoint/containers/header.js';
+import { type ExpertOptions, expertRows } from '../layer/experts.js';
 import { jsonOption, print, stackOption } from './options.js';
 import { bold, bytes, facts, ranges, table, wrap } from './text.js';
 
@@ -12,7 +14,7 @@ interface LayerFacts {
   dtypes: string[];
 }
 
-interface Inspection {
+interface Inspection extends ExpertOptions {
   checkpoint: string;
   modelType: string;
   family: string;
@@ -26,7 +28,6 @@ interface Inspection {
   around: string | null;
   hiddenSize: number;
   intermediateSize: number;
-  activation: string;
   weightType: string;
   /** MindFormers' names. */
   config: Record<string, unknown>;
@@ -52,7 +53,7 @@ export function addInspect(program: Command): void {
 async function inspect(path: string, stack?: string): Promise<Inspection> {
   const checkpoint = await MoECheckpoint.open(path, { stack });
   try {
-    const { modelType, hiddenSize, intermediateSize, activation, weightType, config } = checkpoint;
+    const { modelType, hiddenSize, intermediateSize, weightType, config } = checkpoint;
     return {
       checkpoint: path,
       modelType,
@@ -61,7 +62,7 @@ async function inspect(path: string, stack?: string): Promise<Inspection> {
       ...checkpoint.description,
       hiddenSize,
       intermediateSize,
-      activation,
+      ...checkpoint.experts,
       weightType,
       config: config.toJSON(),
       diagnostics: [...config.diagnostics],
@@ -102,7 +103,10 @@ function describe(inspection: Inspection): string {
       ['experts', inspection.experts],
       ['shared expert', inspection.sharedExpert ?? 'none'],
       ...(inspection.around === null ? [] : [['the caller’s', inspection.around] as const]),
-      ['activation', inspection.activation],
+      ...Object.entries(given(expertRows, inspection)).map(([name, value]): [string, string] => [
+        wordsOf(name),
+        String(value),
+      ]),
       ['weights', inspection.weightType],
     ]),
     '',
@@ -115,6 +119,10 @@ function describe(inspection: Inspection): string {
   for (const diagnostic of diagnostics) lines.push('', wrap(`note: ${diagnostic}`));
   return lines.join('\n');
 }
+
+/** `hiddenSize` as hidden size. */
+const wordsOf = (name: string): string =>
+  name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 
 function layerTable(layers: readonly LayerFacts[]): string {
   const columns = [

@@ -1,6 +1,6 @@
 import { expectObject, unexpected } from '../base/checks.js';
 import { ConfigError } from '../base/errors.js';
-import type { NativeLayerSpec } from '../binding/native.js';
+import type { NativeActivation } from '../binding/native.js';
 import { knownModelTypes, refusedRows, rowsOf } from '../families/families.js';
 import { type FamilyRow, type LayerOption, layerOptions, type Scalar } from '../families/row.js';
 import { fieldNames, type MoEConfigFields } from './fields.js';
@@ -25,7 +25,7 @@ export interface HuggingFaceSizes {
   intermediateSize: number;
   /** Width of the always-on expert, 0 without one. */
   sharedSize: number;
-  activation: NativeLayerSpec['activation'];
+  activation: NativeActivation['kind'];
 }
 
 /**

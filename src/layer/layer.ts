@@ -9,6 +9,7 @@ import type { NativeLayer } from '../binding/native.js';
 import type { MoEConfig } from '../config/config.js';
 import { diagnose } from '../config/diagnose.js';
 import type { ExpertGroup } from '../group/group.js';
+import type { Activation } from './experts.js';
 import { factsOf } from './facts.js';
 import {
   callOf,
@@ -22,17 +23,12 @@ import {
   type Routing,
   resultOf,
 } from './forward.js';
-import {
-  type Activation,
-  type LayerOptions,
-  type LoadOptions,
-  loadRows,
-  type WeightType,
-} from './options.js';
+import { type LayerOptions, type LoadOptions, loadRows, type WeightType } from './options.js';
 import { heldExperts, nativeSetting, ownViews } from './parallel.js';
 import { checkParts, type LayerParts, nativeSpec, partsOf } from './parts.js';
 import type { Tensor } from './weights.js';
 
+export type { Activation, ActivationClamp, ExpertOptions } from './experts.js';
 export type {
   ForwardOptions,
   ForwardResult,
@@ -41,7 +37,6 @@ export type {
   Routing,
 } from './forward.js';
 export type {
-  Activation,
   ActivationType,
   LayerOptions,
   LoadOptions,
@@ -57,8 +52,10 @@ export class MoELayer implements AsyncDisposable {
   readonly hiddenSize: number;
   /** I, the width of each expert. */
   readonly intermediateSize: number;
-  /** What an expert computes. */
+  /** What a routed expert computes. */
   readonly activation: Activation;
+  /** L, the width of the rows of routed experts; undefined where they are as wide as tokens. */
+  readonly latentSize: number | undefined;
   /** `cpu`, `cuda:0`, … */
   readonly device: DeviceName;
   /** How experts are held. */
@@ -92,6 +89,7 @@ export class MoELayer implements AsyncDisposable {
     this.hiddenSize = parts.hiddenSize;
     this.intermediateSize = parts.intermediateSize;
     this.activation = parts.activation;
+    this.latentSize = parts.latentSize;
     this.device = device;
     this.weightType = parts.weightType;
     this.weightBytes = native.weightBytes;

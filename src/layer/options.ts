@@ -14,24 +14,9 @@ import {
 import { type DeviceName, expectDevice } from '../binding/devices.js';
 import type { MoEConfig, MoEConfigOptions } from '../config/config.js';
 import { expectPlacement } from '../group/placement.js';
+import { type ExpertOptions, expertRows, maxSize } from './experts.js';
 import { expectGroup, type ParallelOptions } from './parallel.js';
 import type { LayerWeights, SharedWeights } from './weights.js';
-
-/** What an expert computes; the last four have no gate. */
-export const activations = [
-  'swiglu',
-  'swiglu_oai',
-  'geglu',
-  'gelu',
-  'gelu_tanh',
-  'relu',
-  'silu',
-] as const;
-/**
- * What an expert computes between its projections: `down(act(gate x) * up x)` for the first three, `down(act(up x))` for
- * `gelu`, `gelu_tanh`, `relu` and `silu`, which have no gate. `swiglu_oai` is gpt-oss' clamped SwiGLU.
- */
-export type Activation = (typeof activations)[number];
 
 export const weightTypes = ['float32', 'bfloat16', 'float16', 'int8', 'int4'] as const;
 /** How experts are held in memory. `int8` and `int4` have a scale per group of inputs: a weight is `q * scale`. */
@@ -74,15 +59,13 @@ export interface HeldOptions extends ParallelOptions {
 }
 
 /** What `MoELayer.create` makes a layer of. */
-export interface LayerOptions extends HeldOptions {
+export interface LayerOptions extends HeldOptions, ExpertOptions {
   /** How tokens are routed, and the number of experts. */
   config: MoEConfig | MoEConfigOptions;
   /** H. */
   hiddenSize: number;
   /** I, the width of each expert. */
   intermediateSize: number;
-  /** Defaults to `'swiglu'`. */
-  activation?: Activation | undefined;
   /** Borrowed until `create` settles. */
   weights: LayerWeights;
 }
@@ -153,14 +136,13 @@ export const ofRank: readonly string[] = Object.entries<Row>(heldRows)
   .map(([name]) => name);
 
 const object: Kind = other(expectObject);
-const maxSize = 2 ** 30;
 
 export const layerRows: Rows<LayerOptions> = {
   config: { kind: object, required: true },
   hiddenSize: { kind: integer(1, maxSize), required: true },
   intermediateSize: { kind: integer(1, maxSize), required: true },
-  activation: { kind: choice(activations) },
   weights: { kind: other(expectWeights), required: true },
+  ...expertRows,
   ...heldRows,
 };
 
@@ -179,6 +161,7 @@ export const loadRows: Rows<LoadOptions> = {
 export const weightNames: readonly (keyof LayerWeights)[] = [
   ...(['router', 'routerBias', 'routerCorrectionBias'] as const),
   ...(['gate', 'up', 'down', 'gateBias', 'upBias', 'downBias', 'shared'] as const),
+  ...(['latentDown', 'latentUp'] as const),
 ];
 const sharedNames: readonly (keyof SharedWeights)[] = ['gate', 'up', 'down', 'router'];
 

@@ -35,7 +35,11 @@ export function nativeSetting(
     unevenExperts = false,
     placement,
     ...sizes
-  }: ParallelOptions & { hiddenSize: number; intermediateSize: number },
+  }: ParallelOptions & {
+    hiddenSize: number;
+    intermediateSize: number;
+    latentSize?: number | undefined;
+  },
 ): NativeSetting {
   if (group === undefined) {
     if (placement !== undefined)
@@ -43,10 +47,12 @@ export function nativeSetting(
     return { moe: toNativeConfig(config) };
   }
   const { modelParallel, expertParallel } = group;
-  for (const name of ['hiddenSize', 'intermediateSize'] as const)
-    if (sizes[name] % modelParallel !== 0)
+  const { hiddenSize, intermediateSize, latentSize } = sizes;
+  const cut = latentSize === undefined ? { hiddenSize } : { latentSize };
+  for (const [name, size] of Object.entries({ ...cut, intermediateSize }))
+    if (size % modelParallel !== 0)
       throw new ConfigError(
-        `Expected \`${name}\` to be a multiple of \`modelParallel\` ${modelParallel}, got ${sizes[name]}`,
+        `Expected \`${name}\` to be a multiple of \`modelParallel\` ${modelParallel}, got ${size}`,
       );
   const experts = expertsOf(config, expertParallel, unevenExperts, placement);
   return {

@@ -8,6 +8,12 @@ import { MoEConfig } from '../config/config.js';
 import { defaults } from '../config/fields.js';
 import {
   type Activation,
+  type ExpertOptions,
+  expertRows,
+  isGated,
+  nativeActivations,
+} from './experts.js';
+import {
   type HeldOptions,
   heldRows,
   type LayerOptions,
@@ -21,7 +27,10 @@ import { viewsOf } from './tensor_views.js';
 import { type LayerWeights, storedType } from './weights.js';
 
 /** A layer ready to be handed to the native side: checked options, and where the weights stand. */
-export interface LayerParts extends HeldOptions, Pick<LoadOptions, 'onProgress' | 'signal'> {
+export interface LayerParts
+  extends HeldOptions,
+    ExpertOptions,
+    Pick<LoadOptions, 'onProgress' | 'signal'> {
   config: MoEConfig;
   hiddenSize: number;
   intermediateSize: number;
@@ -36,19 +45,23 @@ export interface LayerParts extends HeldOptions, Pick<LoadOptions, 'onProgress' 
 
 const defaultMaxQueue = 1024;
 
-export const isGated = (activation: Activation): boolean =>
-  activation === 'swiglu' || activation === 'swiglu_oai' || activation === 'geglu';
-
 /** Checks the options of `MoELayer.create` and finds where each weight stands. */
 export function partsOf(options: LayerOptions): LayerParts {
   expectOptions('MoELayer.create', options, layerRows);
-  const { hiddenSize, intermediateSize, weights, activation = 'swiglu' } = options;
+  const { hiddenSize, intermediateSize, weights } = options;
+  const experts = { activation: 'swiglu' as const, ...given(expertRows, options) };
   const config =
     options.config instanceof MoEConfig ? options.config : new MoEConfig(options.config);
   const sharedSize = sharedSizeOf(config, intermediateSize, weights);
-  const sizes = { expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize };
-  const views = viewsOf(weights, sizes, isGated(activation));
-  const parts = { config, hiddenSize, intermediateSize, sharedSize, activation, views };
+  const sizes = {
+    ...{ expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize },
+    latentSize: experts.latentSize,
+  };
+  const views = viewsOf(weights, sizes, {
+    routed: isGated(experts.activation),
+    shared: isGated(experts.sharedActivation ?? experts.activation),
+  });
+  const parts = { config, hiddenSize, intermediateSize, sharedSize, ...experts, views };
   return { ...parts, weightType: storedType(views), ...given(heldRows, options) };
 }
 
@@ -124,12 +137,13 @@ export function nativeSpec(
   parts: LayerParts,
   device: ResolvedDevice,
 ): NativeLayerSpec {
-  const { hiddenSize, intermediateSize, sharedSize, activation, weightType } = parts;
+  const { hiddenSize, intermediateSize, sharedSize, latentSize = 0, weightType } = parts;
   const { activationType = 'float', threads = 0, maxQueue = defaultMaxQueue } = parts;
   const weightGroup = nativeWeightGroup(weightType, parts.weightGroup, device);
-  const sizes = { hiddenSize, intermediateSize, sharedSize };
-  const held = { activation, weightType, weightGroup, activationType };
-  return { moe, ...sizes, ...held, threads, maxQueue };
+  const sizes = { hiddenSize, intermediateSize, sharedSize, latentSize };
+  const held = { weightType, weightGroup, activationType };
+  const computed = nativeActivations(parts, sharedSize > 0);
+  return { moe, ...sizes, ...computed, ...held, threads, maxQueue };
 }
 
 /** Inputs that share a scale, as the native side counts them: 0 for all of an output's, and for floats. */

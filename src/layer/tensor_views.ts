@@ -4,12 +4,13 @@ import { ShapeError } from '../base/errors.js';
 import type { ExpertView, LayerWeightViews, MatrixView, VectorView } from '../binding/views.js';
 import { elementBytes, type LayerWeights, type Tensor } from './weights.js';
 
-/** E, H and I of a layer, and the width of its shared expert (0 without one). */
+/** E, H, I and L of a layer, and the width of its shared expert (0 without one). */
 export interface WeightSizes {
   expertNum: number;
   hiddenSize: number;
   intermediateSize: number;
   sharedSize: number;
+  latentSize?: number | undefined;
 }
 
 /**
@@ -80,14 +81,15 @@ const sizeText = (size: unknown): string => (typeof size === 'number' ? `${size}
 export function viewsOf(
   weights: LayerWeights,
   sizes: WeightSizes,
-  gated: boolean,
+  { routed: gated, shared: sharedGated }: Record<'routed' | 'shared', boolean>,
 ): LayerWeightViews {
-  const { expertNum: E, hiddenSize: H, intermediateSize: I, sharedSize: S } = sizes;
+  const { expertNum: E, hiddenSize: H, intermediateSize: I, sharedSize: S, latentSize: L } = sizes;
+  const R = L ?? H; // of the routed experts
   if (!gated && (weights.gate !== undefined || weights.gateBias !== undefined))
     throw new ShapeError('Expected no `weights.gate`: the activation has no gate');
-  const gate = gated ? expectTensor('weights.gate', weights.gate, [E, I, H]) : undefined;
-  const up = expectTensor('weights.up', weights.up, [E, I, H]);
-  const down = expectTensor('weights.down', weights.down, [E, H, I]);
+  const gate = gated ? expectTensor('weights.gate', weights.gate, [E, I, R]) : undefined;
+  const up = expectTensor('weights.up', weights.up, [E, I, R]);
+  const down = expectTensor('weights.down', weights.down, [E, R, I]);
   for (const [name, tensor] of [
     ['gate', gate],
     ['down', down],
@@ -103,18 +105,18 @@ export function viewsOf(
   const [gateBias, upBias, downBias] = [
     bias('gateBias', I),
     bias('upBias', I),
-    bias('downBias', H),
+    bias('downBias', R),
   ];
 
   const experts = Array.from(
     { length: E },
     (_, expert): ExpertView => ({
-      ...(gate && { gate: matrixOf(gate, I, H, expert) }),
-      up: matrixOf(up, I, H, expert),
-      down: matrixOf(down, H, I, expert),
+      ...(gate && { gate: matrixOf(gate, I, R, expert) }),
+      up: matrixOf(up, I, R, expert),
+      down: matrixOf(down, R, I, expert),
       ...(gateBias && { gateBias: vectorOf(gateBias, I, expert) }),
       ...(upBias && { upBias: vectorOf(upBias, I, expert) }),
-      ...(downBias && { downBias: vectorOf(downBias, H, expert) }),
+      ...(downBias && { downBias: vectorOf(downBias, R, expert) }),
     }),
   );
   const perExpert = (name: 'routerBias' | 'routerCorrectionBias') => {
@@ -129,8 +131,24 @@ export function viewsOf(
     ...perExpert('routerBias'),
     ...perExpert('routerCorrectionBias'),
     experts,
-    ...sharedViews(weights.shared, S, H, gated),
+    ...latentViews(weights, L, H),
+    ...sharedViews(weights.shared, S, H, sharedGated),
   };
+}
+
+function latentViews(
+  weights: LayerWeights,
+  L: number | undefined,
+  H: number,
+): Pick<LayerWeightViews, 'latentDown' | 'latentUp'> {
+  const view = (name: 'latentDown' | 'latentUp', rows: number, columns: number) =>
+    matrixOf(expectTensor(`weights.${name}`, weights[name], [rows, columns]), rows, columns, 0);
+  if (L !== undefined)
+    return { latentDown: view('latentDown', L, H), latentUp: view('latentUp', H, L) };
+  for (const name of ['latentDown', 'latentUp'] as const)
+    if (weights[name] !== undefined)
+      throw new ShapeError(`Expected no \`weights.${name}\`: there is no \`latentSize\``);
+  return {};
 }
 
 function sharedViews(

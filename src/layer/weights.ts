@@ -27,7 +27,7 @@ export interface LayerWeights {
   routerBias?: Tensor | undefined;
   /** `[E]`, added to the scores for the choice only (`balanceViaTopkBias`). */
   routerCorrectionBias?: Tensor | undefined;
-  /** `[E, I, H]`; given exactly when the activation is gated. */
+  /** `[E, I, H]`; given exactly when the activation is gated. With a `latentSize` the experts' H is L. */
   gate?: Tensor | undefined;
   /** `[E, I, H]`. */
   up: Tensor;
@@ -39,13 +39,17 @@ export interface LayerWeights {
   upBias?: Tensor | undefined;
   /** `[E, H]`. */
   downBias?: Tensor | undefined;
+  /** `[L, H]`, between tokens and routed experts; given exactly when there is a `latentSize`. Held in float32. */
+  latentDown?: Tensor | undefined;
+  /** `[H, L]`, behind the mixed outputs of the routed experts; given exactly when there is a `latentSize`. */
+  latentUp?: Tensor | undefined;
   /** The always-on expert. */
   shared?: SharedWeights | undefined;
 }
 
 /** The weights of the always-on expert, S wide. */
 export interface SharedWeights {
-  /** `[S, H]`; given exactly when the activation is gated. */
+  /** `[S, H]`; given exactly when its activation is gated. */
   gate?: Tensor | undefined;
   /** `[S, H]`. */
   up: Tensor;

@@ -53,7 +53,9 @@ const spec: NativeLayerSpec = {
   hiddenSize: hidden,
   intermediateSize: width,
   sharedSize: width,
-  activation: 'swiglu',
+  latentSize: width,
+  activation: { kind: 'swiglu', alpha: 1, limit: Infinity, clamp: 'before' },
+  sharedActivation: { kind: 'swiglu_oai', alpha: 1.702, limit: 7, clamp: 'after' },
   weightType: 'float32',
   weightGroup: 0,
   activationType: 'float',
@@ -87,23 +89,27 @@ const vector = (size: number): VectorView => ({
   size,
   stride: 1,
 });
-const expert: ExpertView = {
-  gate: matrix(width, hidden),
-  up: matrix(width, hidden),
-  down: matrix(hidden, width),
+const expertOf = (rows: number): ExpertView => ({
+  gate: matrix(width, rows),
+  up: matrix(width, rows),
+  down: matrix(rows, width),
   gateBias: vector(width),
   upBias: vector(width),
-  downBias: vector(hidden),
-};
+  downBias: vector(rows),
+});
+const [expert, shared] = [expertOf(width), expertOf(hidden)]; // the latent size is the width
 const weights: LayerWeightViews = {
   router: matrix(experts, hidden),
   routerBias: vector(experts),
   routerCorrectionBias: vector(experts),
   experts: [expert, expert],
-  shared: expert,
+  latentDown: matrix(width, hidden),
+  latentUp: matrix(hidden, width),
+  shared,
   sharedRouter: matrix(1, hidden),
 };
-const plain = { experts: [expert, expert], router: matrix(experts, hidden), shared: expert };
+const plainSpec: NativeLayerSpec = { ...spec, latentSize: 0 };
+const plain = { experts: [shared, shared], router: matrix(experts, hidden), shared };
 
 const call = (): Required<Omit<NativeCall, 'cancellation'>> => ({
   hidden: new Float32Array(hidden),
@@ -217,7 +223,8 @@ test('what the addon gives is what is declared', () => {
 
 describe('the addon reads what is declared, and nothing else', () => {
   test.each([
-    ...['NativeLayerSpec', 'NativeMoEConfig', 'NativeCall', 'NativeGroupOptions'],
+    ...['NativeLayerSpec', 'NativeActivation', 'NativeMoEConfig', 'NativeCall'],
+    ...['NativeGroupOptions'],
     ...['NativeParallel', 'LayerWeightViews', 'ExpertView', 'MatrixView', 'ScalesView'],
     ...['VectorView', 'PackedView'],
   ])('%s', (name) => {
@@ -234,8 +241,8 @@ describe('the addon needs what is not optional, and nothing else', () => {
   const small = { hidden: new Float32Array(hidden), dtype: 'float32', tokens: 1 };
 
   test('of a layer', async () => {
-    await (await create(spec, plain)).close();
-    const left = withoutEachField(surface, 'NativeLayerSpec', spec);
+    await (await create(plainSpec, plain)).close();
+    const left = withoutEachField(surface, 'NativeLayerSpec', plainSpec);
     expect(left.length).toBeGreaterThan(25);
     for (const { path, value } of left)
       await expect(async () => create(value, plain), path).rejects.toThrow();
@@ -243,7 +250,7 @@ describe('the addon needs what is not optional, and nothing else', () => {
 
   test('of weights', async () => {
     for (const { path, value } of withoutEachField(surface, 'LayerWeightViews', plain))
-      await expect(async () => create(spec, value), path).rejects.toThrow();
+      await expect(async () => create(plainSpec, value), path).rejects.toThrow();
     for (const { path, value } of withoutEachField(surface, 'PackedView', packed))
       await expect(async () => create(spec, { packed: value }), path).rejects.toThrow();
   });
@@ -261,12 +268,12 @@ describe('the addon needs what is not optional, and nothing else', () => {
 });
 
 test('the addon knows every word that is declared', async () => {
-  const cases = withEachWord(surface, 'NativeLayerSpec', spec);
+  const cases = withEachWord(surface, 'NativeLayerSpec', plainSpec);
   expect(cases.length).toBeGreaterThan(15);
   const words: [string, () => unknown][] = [
     ...cases.map(({ path, value }): [string, () => unknown] => [path, () => create(value, plain)]),
     ...withEachWord(surface, 'LayerWeightViews', plain).map(
-      ({ path, value }): [string, () => unknown] => [path, () => create(spec, value)],
+      ({ path, value }): [string, () => unknown] => [path, () => create(plainSpec, value)],
     ),
     ...withEachWord(surface, 'NativeCall', call()).map(
       ({ path, value }): [string, () => unknown] => [

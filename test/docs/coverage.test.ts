@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { errorCodes } from '../../src/base/errors.js';
 import { defaults } from '../../src/config/fields.js';
-import { activations, weightTypes } from '../../src/layer/options.js';
+import { activations, expertRows } from '../../src/layer/experts.js';
+import { weightTypes } from '../../src/layer/options.js';
 import { nodeMoe, root } from '../fixtures/command_line.js';
 
 const page = (name: string) => readFileSync(join(root, 'docs', name), 'utf8');
@@ -43,9 +44,9 @@ describe('the guides cover', () => {
     }
   });
 
-  test('every weight type and activation', () => {
+  test('every weight type, activation and option of experts', () => {
     for (const type of weightTypes) expect(page('command-line.md')).toContain(type);
-    for (const activation of activations)
-      expect(page('checkpoints.md')).toContain(`\`${activation}\``);
+    for (const word of [...activations, ...Object.keys(expertRows)])
+      expect(page('checkpoints.md')).toContain(`\`${word}\``);
   });
 });

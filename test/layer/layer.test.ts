@@ -107,6 +107,71 @@ describe('create', () => {
       /no `weights\.gate`: the activation has no gate/,
     ],
     [
+      'a gate that the shared expert has no use for',
+      (o) => {
+        const { gate, up, down } = o.weights;
+        const shared = { gate, up, down } as LayerOptions['weights']['shared'];
+        const config = { ...o.config, sharedExpertNum: 1 };
+        return { ...o, config, sharedActivation: 'relu2', weights: { ...o.weights, shared } };
+      },
+      ShapeError,
+      /no `weights\.shared\.gate`: the activation has no gate/,
+    ],
+    [
+      'a limit of what has none',
+      (o) => ({ ...o, activation: 'geglu_tanh', activationLimit: 7 }),
+      ConfigError,
+      /no `activationLimit`: the activation 'geglu_tanh' has no such number/,
+    ],
+    [
+      'an alpha of what has none',
+      (o) => ({ ...o, activation: 'geglu', activationAlpha: 2 }),
+      ConfigError,
+      /no `activationAlpha`: the activation 'geglu' has no such number/,
+    ],
+    [
+      'a clamp without a limit',
+      (o) => ({ ...o, activationClamp: 'after' }),
+      ConfigError,
+      /no `activationClamp`: there is no limit/,
+    ],
+    [
+      'a limit of no shared expert',
+      (o) => ({ ...o, sharedActivationLimit: null }),
+      ConfigError,
+      /no `sharedActivationLimit`: there is no always-on expert/,
+    ],
+    [
+      'a limit of nothing',
+      (o) => ({ ...o, activationLimit: 0 }),
+      ConfigError,
+      /`activationLimit` to be a finite number above 0 or null, got `0`/,
+    ],
+    [
+      'latent projections that are missing',
+      (o) => {
+        const { gate, up, down } = smallLayer({ H: 20 }).weights;
+        return { ...o, latentSize: 20, weights: { ...o.weights, gate, up, down } };
+      },
+      ShapeError,
+      /`weights\.latentDown` to be a tensor of shape \[20, 32\], got `undefined`/,
+    ],
+    [
+      'experts that are not as narrow as the latent size',
+      (o) => ({ ...o, latentSize: 20 }),
+      ShapeError,
+      /`weights\.gate` to have shape \[8, 24, 20\], got \[8, 24, 32\]/,
+    ],
+    [
+      'latent projections without a latent size',
+      (o) => ({
+        ...o,
+        weights: { ...o.weights, latentUp: float32Tensor(new Float32Array(64), [32, 2]) },
+      }),
+      ShapeError,
+      /no `weights\.latentUp`: there is no `latentSize`/,
+    ],
+    [
       'a weight of another shape',
       (o) => ({ ...o, intermediateSize: 25 }),
       ShapeError,

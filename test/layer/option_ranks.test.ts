@@ -6,9 +6,11 @@ import type { Kind, Row } from '../../src/base/rows.js';
 import { type FieldName, fieldNames, fieldRows } from '../../src/config/fields.js';
 import { toNativeConfig } from '../../src/config/native.js';
 import { type LayerOptions, type MoEConfigOptions, MoELayer } from '../../src/index.js';
+import { expertRows } from '../../src/layer/experts.js';
 import { factsOf } from '../../src/layer/facts.js';
 import { heldRows, layerRows, ofRank } from '../../src/layer/options.js';
 import { nativeSpec, partsOf } from '../../src/layer/parts.js';
+import { seeded } from '../cases.js';
 import { activations, nodeMoe, tinyMixtral } from '../fixtures/command_line.js';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';
 import { float32Tensor, randomValues, smallLayer } from '../support/layers.js';
@@ -29,6 +31,7 @@ const isQuantized = { weightType: 'int8' } as const;
 
 /** What an option needs beside it. */
 const beside: Partial<Record<keyof LayerOptions, Partial<LayerOptions>>> = {
+  activationClamp: { activationLimit: 0.5 },
   weightGroup: isQuantized,
   activationType: isQuantized,
 };
@@ -40,6 +43,10 @@ const values: Partial<Record<keyof LayerOptions, readonly unknown[]>> = {
   maxQueue: [1],
   hiddenSize: [H],
   intermediateSize: [24],
+  activationAlpha: [0.5],
+  activationLimit: [null, 0.5],
+  sharedActivationLimit: [null, 0.25],
+  latentSize: [20],
   placement: [
     {
       expertsOfRank: [
@@ -52,10 +59,17 @@ const values: Partial<Record<keyof LayerOptions, readonly unknown[]>> = {
 
 const notByItself: readonly string[] = ['config', 'weights', 'group'];
 
-const ungated = (options: LayerOptions): LayerOptions => {
-  const { gate, ...weights } = options.weights;
-  return { ...options, weights };
-};
+/** A small layer with the weights that its options ask for. */
+function layerOf(given: Partial<LayerOptions>): LayerOptions {
+  const { activation = 'swiglu', latentSize } = given;
+  const hasShared = Object.keys(given).some((name) => name.startsWith('shared'));
+  const { options } = seeded({
+    ...{ name: '', T: 0, H, I: 24, E: 8, K: 2 },
+    ...(hasShared && { shared: { experts: 1, gated: true } }),
+    experts: { activation, latentSize, sharedActivation: given.sharedActivation },
+  });
+  return { ...options, ...given };
+}
 
 const optionCases: Case[] = Object.entries<Row>(layerRows)
   .filter(([name]) => !notByItself.includes(name))
@@ -64,9 +78,8 @@ const optionCases: Case[] = Object.entries<Row>(layerRows)
     const given = valuesOf(kind) ?? values[option];
     if (given === undefined) throw new Error(`Expected values of \`${name}\` here, got none`);
     return given.map((value): Case => {
-      const options = { ...smallLayer(), ...beside[option], [name]: value };
-      const plain = ['gelu', 'gelu_tanh', 'relu', 'silu'].includes(options.activation ?? 'swiglu');
-      return [`${name} ${JSON.stringify(value)}`, plain ? ungated(options) : options];
+      const options = layerOf({ ...beside[option], [name]: value });
+      return [`${name} ${JSON.stringify(value)}`, options];
     });
   });
 
@@ -192,13 +205,25 @@ describe('what ranks compare', () => {
     expect(linesOf(layerWith(config ?? {}))).toContain(`${name}=${written}`);
   });
 
+  /** Lines that say more than the option by whose name they go. */
+  const lineOf: Record<string, string> = {
+    activationAlpha: 'activation',
+    activationLimit: 'activation',
+    activationClamp: 'activation',
+    sharedActivationLimit: 'sharedActivation',
+  };
   const notCompared: readonly string[] = [...ofRank, 'group', 'unevenExperts'];
-  const held = Object.entries<Row>(heldRows).filter(([name]) => !notCompared.includes(name));
+  const rows: Record<string, Row> = { ...expertRows, ...heldRows };
+  const held = Object.entries(rows).filter(([name]) => !notCompared.includes(name));
   test.each(held)('has the option %s', (name, { kind }) => {
     const option = name as keyof LayerOptions;
     const [value] = (valuesOf(kind) ?? values[option] ?? []).slice(-1);
-    const options = { ...smallLayer(), ...beside[option] };
-    expect(differences(options, { ...options, [name]: value })).toContain(name);
+    const without = layerOf({
+      ...beside[option],
+      ...(name.startsWith('shared') && { sharedActivation: 'swiglu' }),
+    });
+    const differing = differences(without, layerOf({ ...beside[option], [name]: value }));
+    expect(differing).toContain(lineOf[name] ?? name);
   });
 
   test.each(ofRank)('has nothing of %s, which a rank has for itself', (name) => {

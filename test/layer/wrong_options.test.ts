@@ -129,6 +129,8 @@ const withOptions: [
 const rightFor: Readonly<Record<string, readonly string[]>> = {
   onProgress: ['function', 'class', 'Proxy of a function'],
   address: ['string'],
+  activationLimit: ['null', 'number', 'no whole number'],
+  sharedActivationLimit: ['null', 'number', 'no whole number'],
 };
 
 function isRight(option: string, { kind, required }: Row, name: string): boolean {

@@ -130,7 +130,7 @@ inline void expect_every_rounding(Device& backend, const LayerOptions& options, 
     std::vector<RoundedExpert> experts;
     for (int32_t e = 0; e < spec.moe.expert_num; ++e)
       experts.emplace_back(layer.dense[e], stored.dense[e], spec.activation, rounding, in_experts);
-    const RoundedExpert shared(layer.dense_shared, stored.dense_shared, spec.activation, rounding, in_shared);
+    const RoundedExpert shared(layer.dense_shared, stored.dense_shared, spec.shared_activation, rounding, in_shared);
     std::vector<double> sums(hidden.size(), 0.0);
     for (int64_t token = 0; token < tokens; ++token) {
       const std::vector<double> x(hidden.begin() + token * width, hidden.begin() + (token + 1) * width);

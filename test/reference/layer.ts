@@ -39,25 +39,64 @@ function erf(x: number): number {
   return Math.sign(x) * (1 - Math.exp(-a * a) / Math.sqrt(Math.PI) / (a + fraction));
 }
 
-function activate(activation: Activation, gate: number, up: number): number {
+/** What a SwiGLU may be told, as its options say it. */
+interface Numbers {
+  alpha: number;
+  limit: number;
+  after: boolean;
+}
+
+function swiglu(gate: number, up: number, { alpha, limit, after }: Numbers, shift: number): number {
+  const limited = after ? gate : Math.min(gate, limit);
+  const product = limited * sigmoid(alpha * limited);
+  return (
+    (Math.max(-limit, Math.min(up, limit)) + shift) * (after ? Math.min(product, limit) : product)
+  );
+}
+
+function activate(activation: Activation, numbers: Numbers, gate: number, up: number): number {
   switch (activation) {
     case 'swiglu':
-      return gate * sigmoid(gate) * up;
-    case 'swiglu_oai': {
-      const limited = Math.min(gate, 7);
-      return (Math.max(-7, Math.min(up, 7)) + 1) * limited * sigmoid(1.702 * limited);
-    }
+      return swiglu(gate, up, numbers, 0);
+    case 'swiglu_oai':
+      return swiglu(gate, up, numbers, 1);
     case 'geglu':
       return gelu(gate) * up;
+    case 'geglu_tanh':
+      return geluTanh(gate) * up;
     case 'gelu':
       return gelu(up);
     case 'gelu_tanh':
       return geluTanh(up);
     case 'relu':
       return Math.max(up, 0);
+    case 'relu2':
+      return Math.max(up, 0) ** 2;
     case 'silu':
       return up * sigmoid(up);
   }
+}
+
+/** What routed and shared experts compute: gpt-oss has alpha 1.702 and limit 7, others none. */
+function activationsOf(options: LayerOptions): Record<'routed' | 'shared', [Activation, Numbers]> {
+  const { activation = 'swiglu', activationAlpha, activationLimit, activationClamp } = options;
+  const { sharedActivation = activation, sharedActivationLimit } = options;
+  const after = activationClamp === 'after';
+  const numbers = (of: Activation, alpha?: number, limit?: number | null): Numbers => ({
+    alpha: alpha ?? (of === 'swiglu_oai' ? 1.702 : 1),
+    limit: (limit === undefined && of === 'swiglu_oai' ? 7 : limit) ?? Infinity,
+    after,
+  });
+  const same = sharedActivation === activation;
+  const sharedLimit =
+    sharedActivationLimit === undefined && same ? activationLimit : sharedActivationLimit;
+  return {
+    routed: [activation, numbers(activation, activationAlpha, activationLimit)],
+    shared: [
+      sharedActivation,
+      numbers(sharedActivation, same ? activationAlpha : undefined, sharedLimit),
+    ],
+  };
 }
 
 /** options: those of `MoELayer.create`. hidden: `[T, H]`. */
@@ -66,7 +105,8 @@ export function layerReference(
   options: LayerOptions,
   hidden: Float32Array,
 ): ReferenceResult {
-  const { hiddenSize: H, intermediateSize: I, weights, activation = 'swiglu' } = options;
+  const { hiddenSize: H, intermediateSize: I, latentSize: L, weights } = options;
+  const computed = activationsOf(options);
   const E = config.expertNum;
   const tokens = Array.from({ length: hidden.length / H }, (_, t) => [
     ...hidden.subarray(t * H, (t + 1) * H),
@@ -83,39 +123,46 @@ export function layerReference(
     from: Pick<typeof weights, 'gate' | 'up' | 'down' | 'gateBias' | 'upBias' | 'downBias'>,
     expert: number,
     width: number,
+    [activation, numbers]: [Activation, Numbers],
   ) => {
+    const size = x.length;
     const at = (tensor: Tensor | undefined, i: number, size: number) =>
       tensor ? floatOf(tensor.dtype, tensor.data[expert * size + i] as number) : 0;
     const inner = Array.from({ length: width }, (_, i) => {
       const gate = from.gate
-        ? dot(x, row(from.gate, expert * width + i, H)) + at(from.gateBias, i, width)
+        ? dot(x, row(from.gate, expert * width + i, size)) + at(from.gateBias, i, width)
         : 0;
       return activate(
         activation,
+        numbers,
         gate,
-        dot(x, row(from.up, expert * width + i, H)) + at(from.upBias, i, width),
+        dot(x, row(from.up, expert * width + i, size)) + at(from.upBias, i, width),
       );
     });
     return Array.from(
-      { length: H },
-      (_, h) => dot(inner, row(from.down, expert * H + h, width)) + at(from.downBias, h, H),
+      { length: size },
+      (_, h) => dot(inner, row(from.down, expert * size + h, width)) + at(from.downBias, h, size),
     );
   };
 
+  const project = (x: readonly number[], by: Tensor, rows: number) =>
+    Array.from({ length: rows }, (_, i) => dot(x, row(by, i, x.length)));
   const { shared } = weights;
   const S = shared ? (shared.up.shape[0] as number) : 0;
   const output = tokens.map((x, t) => {
-    const y = new Array<number>(H).fill(0);
+    const input = L === undefined ? x : project(x, weights.latentDown as Tensor, L);
+    const mixed = new Array<number>(input.length).fill(0);
     routing.expertIds[t]?.forEach((expert, choice) => {
       if (expert < 0) return;
       const weight = routing.weights[t]?.[choice] as number;
-      feedForward(x, weights, expert, I).forEach((value, h) => {
-        y[h] = (y[h] as number) + weight * value;
+      feedForward(input, weights, expert, I, computed.routed).forEach((value, h) => {
+        mixed[h] = (mixed[h] as number) + weight * value;
       });
     });
+    const y = L === undefined ? mixed : project(mixed, weights.latentUp as Tensor, H);
     if (shared) {
       const scale = shared.router ? sigmoid(dot(x, row(shared.router, 0, H))) : 1;
-      feedForward(x, shared, 0, S).forEach((value, h) => {
+      feedForward(x, shared, 0, S, computed.shared).forEach((value, h) => {
         y[h] = (y[h] as number) + scale * value;
       });
     }

@@ -1,5 +1,7 @@
 #include "core/layer/layer.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "core/experts/here_experts.h"
 #include "core/ranks/rank_experts.h"
@@ -57,12 +59,30 @@ void Layer::prepare(const LayerWeights& weights, Progress progress, const std::s
   const auto count = [&](int64_t done, int64_t) { progress(done, experts + shared); };
   const auto count_shared = [&](int64_t, int64_t) { progress(experts + 1, experts + 1); };
   router_ = stages.prepare_router(spec_, held);
-  std::unique_ptr<PreparedExperts> prepared = stages.prepare_experts(spec_, held, count, stop);
+  std::unique_ptr<PreparedExperts> prepared = stages.prepare_experts(spec_.of_routed(), held, count, stop);
   if (shared > 0) shared_ = stages.prepare_shared(spec_, held, count_shared, stop);
+  if (spec_.latent_size > 0) {
+    latent_down_ = stages.prepare_linear(latent_spec("latent_down", spec_.hidden_size, spec_.latent_size),
+                                         held.latent_down, held.packed);
+    latent_up_ = stages.prepare_linear(latent_spec("latent_up", spec_.latent_size, spec_.hidden_size), held.latent_up,
+                                       held.packed);
+  }
   if (parallel)
-    routed_ = std::make_unique<RankExperts>(device_, spec_, std::move(prepared), std::move(*parallel));
+    routed_ = std::make_unique<RankExperts>(device_, spec_.of_routed(), std::move(prepared), std::move(*parallel));
   else
     routed_ = std::make_unique<HereExperts>(device_, std::move(prepared));
+}
+
+// As exact as the router: every choice of a token goes through the same two. A device without float32 has its first
+// type of floats.
+LinearSpec Layer::latent_spec(const char* name, int64_t in_features, int64_t out_features) const {
+  const auto& types = device_.capabilities().weights;
+  const auto type = std::ranges::find_if(types, [](const HeldWeights& held) { return !is_quantized(held.type); });
+  return {.name = name,
+          .in_features = in_features,
+          .out_features = out_features,
+          .weight_type = type->type,
+          .threads = spec_.threads};
 }
 
 template <class Body>
@@ -83,18 +103,24 @@ void Layer::sum_over_group(std::span<double> values) const {
   telling_peers([&] { routed_->sum(values); });
 }
 
+std::vector<const Prepared*> Layer::all_prepared() const {
+  std::vector<const Prepared*> all{&routed_->prepared(), shared_.get(), router_.get(), latent_down_.get(),
+                                   latent_up_.get()};
+  std::erase(all, nullptr);
+  return all;
+}
+
 size_t Layer::weight_bytes() const {
-  return router_->weight_bytes() + routed_->prepared().weight_bytes() + (shared_ ? shared_->weight_bytes() : 0);
+  size_t bytes = 0;
+  for (const Prepared* prepared : all_prepared()) bytes += prepared->weight_bytes();
+  return bytes;
 }
 
 PackedWeights Layer::packed() const {
-  PackedWeights packed{device_.moe().packed_layout(spec_), routed_->prepared().packed_parts(), {}, {}};
-  if (packed.parts.empty()) return packed;
-  const auto add = [&](std::vector<PackedPart> parts) {
-    packed.parts.insert(packed.parts.end(), parts.begin(), parts.end());
-  };
-  if (shared_) add(shared_->packed_parts());
-  add(router_->packed_parts());
+  PackedWeights packed{device_.moe().packed_layout(spec_), {}, {}, {}};
+  if (routed_->prepared().packed_parts().empty()) return packed;
+  for (const Prepared* prepared : all_prepared())
+    for (PackedPart& part : prepared->packed_parts()) packed.parts.push_back(std::move(part));
   return packed;
 }
 
@@ -122,9 +148,28 @@ std::unique_ptr<Routing> Layer::run(Workspace& workspace, const Tokens& tokens, 
     stages.run_shared(*shared_, tokens, shared, stop);
     return shared;
   };
-  if (out.data) routed_->run(workspace, tokens.hidden, *routing, run_shared, out, stop);
+  if (out.data && spec_.latent_size > 0)
+    run_latent(workspace, tokens, *routing, run_shared, out, stop);
+  else if (out.data)
+    routed_->run(workspace, tokens.hidden, *routing, run_shared, out, stop);
   routing->complete();
   return routing;
+}
+
+void Layer::run_latent(Workspace& workspace, const Tokens& tokens, const Routing& routing,
+                       FunctionRef<Matrix()> run_shared, Matrix out, const std::stop_token& stop) const {
+  MoeStages& stages = device_.moe();
+  const int64_t values = out.rows * spec_.latent_size;
+  const Matrix latent = float_matrix(workspace.latent.reserve<float>(values), out.rows, spec_.latent_size);
+  const Matrix mixed = float_matrix(workspace.mixed.reserve<float>(values), out.rows, spec_.latent_size);
+  stages.linear(*latent_down_, tokens.hidden, {}, latent, stop);
+  Matrix shared{};
+  const auto add_later = [&] {
+    shared = run_shared();
+    return Matrix{};
+  };
+  routed_->run(workspace, latent, routing, add_later, mixed, stop);
+  stages.linear(*latent_up_, mixed, shared, out, stop);
 }
 
 // A rank that fails leaves its peers waiting: they are told.

@@ -61,10 +61,15 @@ class Layer {
  private:
   void prepare(const LayerWeights& weights, Progress progress, const std::stop_token& stop,
                std::optional<ParallelOptions> parallel);
+  LinearSpec latent_spec(const char* name, int64_t in_features, int64_t out_features) const;
+  std::vector<const Prepared*> all_prepared() const;
   void forward_batch(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
                      const std::stop_token& stop) const;
   std::unique_ptr<Routing> run(Workspace& workspace, const Tokens& tokens, const RoutingArrays& arrays, Matrix out,
                                const std::stop_token& stop) const;
+  // The routed experts between the projections of a latent size, and the shared one beside them.
+  void run_latent(Workspace& workspace, const Tokens& tokens, const Routing& routing, FunctionRef<Matrix()> run_shared,
+                  Matrix out, const std::stop_token& stop) const;
   // Calls body(), and tells the peers if it throws.
   template <class Body>
   auto telling_peers(const Body& body) const;
@@ -72,7 +77,8 @@ class Layer {
   Device& device_;
   LayerSpec spec_;
   std::unique_ptr<PreparedRouter> router_;
-  std::unique_ptr<PreparedExperts> shared_;  // null without an always-on expert
+  std::unique_ptr<PreparedExperts> shared_;                  // null without an always-on expert
+  std::unique_ptr<PreparedLinear> latent_down_, latent_up_;  // null without a latent size
   std::unique_ptr<RoutedExperts> routed_;
 };
 

@@ -36,12 +36,12 @@ WeightVector part_of(const WeightVector& vector, const GroupShape& shape) {
 
 void cut_columns(LayerSpec& spec, LayerWeights& weights, const GroupShape& shape) {
   if (shape.model_parallel == 1) return;
-  if (spec.intermediate_size < shape.model_parallel || spec.hidden_size < shape.model_parallel)
+  if (spec.intermediate_size < shape.model_parallel || spec.routed_size() < shape.model_parallel)
     throw Error(ErrorCode::kConfig, "Expected `modelParallel` to be at most hiddenSize and intermediateSize, got " +
                                         std::to_string(shape.model_parallel));
   spec.intermediate_part =
       static_cast<int32_t>(Part(spec.intermediate_size, shape.member(), shape.model_parallel).size());
-  spec.hidden_part = static_cast<int32_t>(Part(spec.hidden_size, shape.member(), shape.model_parallel).size());
+  spec.hidden_part = static_cast<int32_t>(Part(spec.routed_size(), shape.member(), shape.model_parallel).size());
   for (ExpertWeights& expert : weights.experts)
     expert = {rows_of(expert.gate, shape),      rows_of(expert.up, shape),      rows_of(expert.down, shape),
               part_of(expert.gate_bias, shape), part_of(expert.up_bias, shape), part_of(expert.down_bias, shape)};

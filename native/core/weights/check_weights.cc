@@ -57,7 +57,6 @@ void check_weights(const LayerSpec& spec, const LayerWeights& weights) {
   check_weight_type(spec);
   if (weights.packed) return;  // the device knows what it packed
   const int64_t experts = spec.moe.expert_num, hidden = spec.hidden_size;
-  const bool gated = is_gated(spec.activation);
   if (experts > 1) expect_matrix("router", weights.router, experts, hidden);
   expect_vector_if_given("routerBias", weights.router_bias, experts);
   expect_vector_if_given("routerCorrectionBias", weights.correction_bias, experts);
@@ -66,12 +65,19 @@ void check_weights(const LayerSpec& spec, const LayerWeights& weights) {
     throw Error(ErrorCode::kShape, "Expected weights of " + std::to_string(held) + " experts, got " +
                                        std::to_string(weights.experts.size()));
   for (int64_t expert = 0; expert < held; ++expert)
-    check_expert("experts[" + std::to_string(expert) + "]", weights.experts[expert], gated, hidden,
-                 spec.intermediate_size, spec.held_hidden(), spec.held_intermediate());
+    check_expert("experts[" + std::to_string(expert) + "]", weights.experts[expert], is_gated(spec.activation),
+                 spec.routed_size(), spec.intermediate_size, spec.held_hidden(), spec.held_intermediate());
   if (weights.shared.has_value() != (spec.shared_size > 0))
     throw Error(ErrorCode::kShape, "Expected shared expert weights exactly when the shared expert has a width");
   if (weights.shared)
-    check_expert("shared", *weights.shared, gated, hidden, spec.shared_size, hidden, spec.shared_size);
+    check_expert("shared", *weights.shared, is_gated(spec.shared_activation), hidden, spec.shared_size, hidden,
+                 spec.shared_size);
+  if (spec.latent_size > 0) {
+    expect_matrix("latentDown", weights.latent_down, spec.latent_size, hidden);
+    expect_matrix("latentUp", weights.latent_up, hidden, spec.latent_size);
+  } else if (weights.latent_down || weights.latent_up) {
+    throw Error(ErrorCode::kShape, "Expected no `latentDown` and no `latentUp`: there is no latent size");
+  }
   if (weights.shared_router) expect_matrix("shared.router", weights.shared_router, 1, hidden);
 }
 

@@ -21,28 +21,35 @@ inline Vec gelu_tanh(Vec x) {
   return x * sigmoid(x * fma(x * x, broadcast(0.0713548163f), broadcast(1.59576912f)));
 }
 
-// gpt-oss: both sides are clamped, the sigmoid is steeper, and up is moved by one.
-inline Vec swiglu_oai(Vec gate, Vec up) {
-  gate = at_least(at_most(gate, 7.0f), kLowest);
-  up = at_least(at_most(up, 7.0f), -7.0f);
-  return (up + broadcast(1.0f)) * (gate * sigmoid(gate * broadcast(1.702f)));
+// Both sides may be clamped, the sigmoid be steeper, and up be moved.
+inline Vec clamped_swiglu(const Epilogue& by, Vec gate, Vec up) {
+  gate = at_least(at_most(gate, by.most_gate), by.lowest_gate);
+  up = at_least(at_most(up, by.most_up), -by.most_up);
+  const Vec product = at_most(gate * sigmoid(gate * broadcast(by.alpha)), by.most_product);
+  return (up + broadcast(by.up_shift)) * product;
 }
 
 // `gate` is not looked at when the activation has none.
-inline Vec activate(Epilogue epilogue, Vec gate, Vec up) {
-  switch (epilogue) {
+inline Vec activate(const Epilogue& epilogue, Vec gate, Vec up) {
+  switch (epilogue.kind) {
     case Epilogue::kSwiGLU:
       return silu(gate) * up;
-    case Epilogue::kSwiGLUOai:
-      return swiglu_oai(gate, up);
+    case Epilogue::kClampedSwiGLU:
+      return clamped_swiglu(epilogue, gate, up);
     case Epilogue::kGeGLU:
       return gelu(gate) * up;
+    case Epilogue::kGeGLUTanh:
+      return gelu_tanh(gate) * up;
     case Epilogue::kGELU:
       return gelu(up);
     case Epilogue::kGELUTanh:
       return gelu_tanh(up);
     case Epilogue::kReLU:
       return at_least(up, 0.0f);
+    case Epilogue::kReLU2: {
+      const Vec positive = at_least(up, 0.0f);
+      return positive * positive;
+    }
     case Epilogue::kSiLU:
       return silu(up);
     case Epilogue::kNone:
@@ -51,4 +58,6 @@ inline Vec activate(Epilogue epilogue, Vec gate, Vec up) {
   return up;
 }
 
-inline bool has_gate(Epilogue epilogue) { return epilogue >= Epilogue::kSwiGLU && epilogue <= Epilogue::kGeGLU; }
+inline bool has_gate(const Epilogue& epilogue) {
+  return epilogue.kind >= Epilogue::kSwiGLU && epilogue.kind <= Epilogue::kGeGLUTanh;
+}

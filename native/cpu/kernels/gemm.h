@@ -228,7 +228,7 @@ void multiply_blocked(const GemmTask& task, Finish finish) {
 
 template <class W>
 void gemm(const GemmTask& task) {
-  const Finish finish = task.epilogue == Epilogue::kNone ? finish_rows : finish_tile;
+  const Finish finish = task.epilogue.kind == Epilogue::kNone ? finish_rows : finish_tile;
   const Tiling tiling(task.rows);
   const int64_t rows = tiling.rows(task.first_tile);
   if (task.num_tiles >= W::kWidenFrom) return multiply_blocked<W, true>(task, finish);

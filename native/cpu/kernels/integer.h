@@ -237,7 +237,7 @@ using DotTiles = CountRows<DotsByRows, W, kTileRows>;
 
 template <class W>
 void integer_gemm(const GemmTask& task) {
-  const Finish finish = task.epilogue == Epilogue::kNone ? finish_rows : finish_tile;
+  const Finish finish = task.epilogue.kind == Epilogue::kNone ? finish_rows : finish_tile;
   const Tiling tiling(task.rows);
   const int64_t rows_of_first = tiling.rows(task.first_tile);
   if (task.num_tiles == 1 && panels_at_once(rows_of_first) > 1)

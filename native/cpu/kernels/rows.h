@@ -93,7 +93,7 @@ inline void scale_by_sigmoid(float* rows, const float* logits, int64_t tokens, i
   }
 }
 
-inline void activate(Epilogue epilogue, const float* gate, const float* up, float* out, int64_t count) {
+inline void activate(const Epilogue& epilogue, const float* gate, const float* up, float* out, int64_t count) {
   for (int64_t i = 0; i < count; i += kLanes) {
     const Vec left = has_gate(epilogue) ? load_part(gate + i, count - i) : zero();
     store_part(out + i, activate(epilogue, left, load_part(up + i, count - i)), count - i);

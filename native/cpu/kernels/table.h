@@ -5,8 +5,13 @@
 
 namespace moe::cpu {
 
-// What happens to a product before it is stored. The order after kNone is that of moe::Activation.
-enum class Epilogue : uint8_t { kNone, kSwiGLU, kSwiGLUOai, kGeGLU, kGELU, kGELUTanh, kReLU, kSiLU };
+// What happens to a product before it is stored.
+struct Epilogue {
+  enum Kind : uint8_t { kNone, kSwiGLU, kClampedSwiGLU, kGeGLU, kGeGLUTanh, kGELU, kGELUTanh, kReLU, kReLU2, kSiLU };
+  Kind kind = kNone;
+  // Of kClampedSwiGLU: moe::SwiGLUNumbers.
+  float alpha = 0, lowest_gate = 0, most_gate = 0, most_product = 0, most_up = 0, up_shift = 0;
+};
 
 // Panels whose next blocks are fetched side by side: a task of a multiple of them loses nothing.
 constexpr int64_t kPanelsTogether = 4;
@@ -99,7 +104,7 @@ struct Kernels {
   // rows[t] *= sigmoid(logits[t]); rows [tokens, columns].
   void (*scale_by_sigmoid)(float* rows, const float* logits, int64_t tokens, int64_t columns);
   // out[i] = epilogue(gate[i], up[i]); `gate` is not read when the activation has none.
-  void (*activate)(Epilogue epilogue, const float* gate, const float* up, float* out, int64_t count);
+  void (*activate)(const Epilogue& epilogue, const float* gate, const float* up, float* out, int64_t count);
 
   // Independent chains of fused multiply-adds in registers: burn_flops operations per step. Reads and writes two
   // floats.

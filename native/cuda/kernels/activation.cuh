@@ -3,13 +3,12 @@
 #pragma once
 #include <cstdint>
 
+#include "cuda/kernels/tasks.h"
+
 namespace moe::cuda {
 
-// The order is that of moe::Activation.
-enum class DeviceActivation : int32_t { kSwiGLU, kSwiGLUOai, kGeGLU, kGELU, kGELUTanh, kReLU, kSiLU };
-
 __host__ __device__ constexpr bool has_gate(int32_t activation) {
-  return activation <= static_cast<int32_t>(DeviceActivation::kGeGLU);
+  return activation <= static_cast<int32_t>(DeviceActivation::kGeGLUTanh);
 }
 
 // Unlike fmin and fmax these keep NaN.
@@ -92,24 +91,30 @@ __device__ __forceinline__ float swiglu(float gate, float up) {
 
 // `gate` is not looked at when the activation has none. Cases share code: this is inlined many times.
 template <class Functions>
-__device__ __forceinline__ float activate(int32_t activation, float gate, float up) {
-  const auto kind = static_cast<DeviceActivation>(activation);
-  if (kind == DeviceActivation::kReLU) return at_least(up, 0.0f);
-  const bool oai = kind == DeviceActivation::kSwiGLUOai, gated = has_gate(activation);
+__device__ __forceinline__ float activate(const GemmTask& task, float gate, float up) {
+  const auto kind = static_cast<DeviceActivation>(task.activation);
+  if (kind == DeviceActivation::kReLU || kind == DeviceActivation::kReLU2) {
+    const float positive = at_least(up, 0.0f);
+    return kind == DeviceActivation::kReLU ? positive : positive * positive;
+  }
+  const ClampedSwiGLU& by = task.clamped;
+  const bool clamped = kind == DeviceActivation::kClampedSwiGLU, gated = has_gate(task.activation);
   float x = gated ? gate : up;
-  if (oai) x = at_most(x, 7.0f);
-  x = at_least(x, kLowest);
+  if (clamped) x = at_most(x, by.most_gate);
+  x = at_least(x, clamped ? by.lowest_gate : kLowest);
   float product;
   if (kind == DeviceActivation::kGeGLU || kind == DeviceActivation::kGELU) {
     product = x * normal_cdf<Functions>(x);
   } else {
     float steep = x;
-    if (oai) steep = x * 1.702f;
-    if (kind == DeviceActivation::kGELUTanh) steep = x * fmaf(x * x, 0.0713548163f, 1.59576912f);
+    if (clamped) steep = x * by.alpha;
+    if (kind == DeviceActivation::kGeGLUTanh || kind == DeviceActivation::kGELUTanh)
+      steep = x * fmaf(x * x, 0.0713548163f, 1.59576912f);
     product = x * sigmoid<Functions>(steep);
   }
   if (!gated) return product;
-  return product * (oai ? at_least(at_most(up, 7.0f), -7.0f) + 1.0f : up);
+  if (!clamped) return product * up;
+  return at_most(product, by.most_product) * (at_least(at_most(up, by.most_up), -by.most_up) + by.up_shift);
 }
 
 }  // namespace moe::cuda

@@ -203,10 +203,10 @@ __device__ __forceinline__ void few_gemm(const GemmTask& task) {
         if (block * 16 + g < task.columns) to[0] = sum;
         if (block * 16 + 8 + g < task.columns) to[8] = sum8;
       } else if (has_gate(task.activation)) {
-        store_rounded<Weights>(task, at + block * 8 + g, activate<Functions>(task.activation, sum, sum8));
+        store_rounded<Weights>(task, at + block * 8 + g, activate<Functions>(task, sum, sum8));
       } else {
-        store_rounded<Weights>(task, at + block * 16 + g, activate<Functions>(task.activation, 0.0f, sum));
-        store_rounded<Weights>(task, at + block * 16 + 8 + g, activate<Functions>(task.activation, 0.0f, sum8));
+        store_rounded<Weights>(task, at + block * 16 + g, activate<Functions>(task, 0.0f, sum));
+        store_rounded<Weights>(task, at + block * 16 + 8 + g, activate<Functions>(task, 0.0f, sum8));
       }
     }
 }

@@ -32,6 +32,7 @@
   X(moe_round_split, RoundTask)      \
   X(moe_combine, CombineTask)        \
   X(moe_scale_rows, ScaleTask)       \
+  X(moe_add_rows, AddTask)           \
   X(moe_move_rows, MoveTask)         \
   MOE_CUDA_GEMM_KERNELS(X, bfloat16) \
   MOE_CUDA_GEMM_KERNELS(X, float16)  \

@@ -1,4 +1,4 @@
-// Work on whole rows: rounding them for the tensor cores, mixing them into tokens, scaling and moving them.
+// Work on whole rows: rounding them for the tensor cores, mixing them into tokens, scaling, adding and moving them.
 #include <cuda_fp16.h>
 
 #include "cuda/kernels/activation.cuh"
@@ -96,6 +96,12 @@ extern "C" __global__ void __launch_bounds__(256) moe_scale_rows(const moe::cuda
   const float scale = moe::cuda::sigmoid<moe::cuda::Exact>(task.logits[token]);
   for (int column = threadIdx.x; column < task.hidden_size; column += blockDim.x)
     task.rows[token * task.hidden_size + column] *= scale;
+}
+
+extern "C" __global__ void __launch_bounds__(256) moe_add_rows(const moe::cuda::AddTask task) {
+  const int64_t first = blockIdx.x * task.columns;
+  for (int64_t column = threadIdx.x; column < task.columns; column += blockDim.x)
+    task.rows[first + column] += task.added[first + column];
 }
 
 // A block of one row.

@@ -206,6 +206,23 @@ constexpr TileSizes tile_sizes(int packet_bytes) {
   return {128, packet_bytes == 1024 ? 5 : packet_bytes > 512 ? 6 : 7, 1};
 }
 
+enum class DeviceActivation : int32_t {
+  kSwiGLU,
+  kClampedSwiGLU,
+  kGeGLU,
+  kGeGLUTanh,
+  kGELU,
+  kGELUTanh,
+  kReLU,
+  kReLU2,
+  kSiLU
+};
+
+// moe::SwiGLUNumbers
+struct ClampedSwiGLU {
+  float alpha, lowest_gate, most_gate, most_product, most_up, up_shift;
+};
+
 // One product of every expert. Up: output = activation(input . gate^T + .., input . up^T + ..), rounded as input.
 // Down: float32 rows.
 struct GemmTask {
@@ -224,8 +241,9 @@ struct GemmTask {
   int32_t column_blocks;  // of kPacketColumns; gated: 8 columns of gate, then the same 8 of up
   int32_t columns;        // of output that are written
   int32_t fan_out;
-  int32_t activation;  // moe::Activation
+  int32_t activation;  // DeviceActivation
   int32_t hidden_size;
+  ClampedSwiGLU clamped;  // read by that activation only
 };
 
 // A thread has four columns where H is a multiple of four, else one.
@@ -249,6 +267,13 @@ struct ScaleTask {
   const float* logits;  // [T]
   int64_t tokens;
   int64_t hidden_size;
+};
+
+// rows += added, a row for each block
+struct AddTask {
+  float* rows;
+  const float* added;
+  int64_t columns;
 };
 
 // to[r] = from[index ? index[r] : r] for so many columns of rows that are strides apart; where the index is -1, to[r]

@@ -263,7 +263,7 @@ __device__ __forceinline__ void multiply_tile(const GemmTask& task, const Tile& 
     const int output_column = (first_block + block) * per_block + column;
     const float first = at[0] + bias.x, up = gated ? at[8] + bias.y : first;
     if (kUp)
-      store_rounded<Weights>(task, output_row + output_column, activate<Functions>(task.activation, first, up));
+      store_rounded<Weights>(task, output_row + output_column, activate<Functions>(task, first, up));
     else if (output_column < task.columns)
       static_cast<float*>(task.output)[output_row + output_column] = first;
   }

@@ -1,10 +1,10 @@
 import { describe, expectInteger, expectObject, expectOneOf } from '../../base/checks.js';
 import { CheckpointError, ConfigError } from '../../base/errors.js';
+import { expectOptions, type Rows } from '../../base/rows.js';
 import { MoEConfig } from '../../config/config.js';
+import { type Activation, type ExpertOptions, expertRows } from '../../layer/experts.js';
 import {
-  type Activation,
   type ActivationType,
-  activations,
   activationTypes,
   type WeightGroup,
   type WeightType,
@@ -24,7 +24,7 @@ const formatName = 'node-moe packed';
 const formatVersion = '1';
 
 /** What the metadata of a packed checkpoint says. */
-export interface PackedDescription extends LayerSizes {
+export interface PackedDescription extends LayerSizes, ExpertOptions {
   /** How the device that packed the weights lays them out. Another layout is refused when a layer is made. */
   layout: string;
   weightType: WeightType;
@@ -82,24 +82,32 @@ export function readPackedMetadata(
   }
 }
 
+/** The activation is always written. */
+const packedRows: Rows<ExpertOptions & { activation: Activation }> = {
+  ...expertRows,
+  activation: { ...expertRows.activation, required: true },
+};
+
 function checkLayer(layer: object): Omit<PackedDescription, 'layout' | 'source'> {
-  const { weightType, weightGroup, activationType, activation, modelType, config, ...sizes } =
-    layer as Record<string, unknown>;
+  const { weightType, weightGroup, activationType, modelType, config, ...rest } = layer as Record<
+    string,
+    unknown
+  >;
   expectOneOf('weightType', weightType, weightTypes);
   if (weightGroup !== undefined) expectOneOf('weightGroup', weightGroup, weightGroups);
   expectOneOf('activationType', activationType, activationTypes);
-  expectOneOf('activation', activation, activations);
-  const { expertNum, hiddenSize, intermediateSize, sharedSize } = sizes;
+  const { expertNum, hiddenSize, intermediateSize, sharedSize, ...experts } = rest;
   expectInteger('expertNum', expertNum, 1);
   expectInteger('hiddenSize', hiddenSize, 1);
   expectInteger('intermediateSize', intermediateSize, 1);
   expectInteger('sharedSize', sharedSize, 0);
   expectObject('config', config);
+  expectOptions<ExpertOptions & { activation: Activation }>('packed layers', experts, packedRows);
   return {
+    ...experts,
     weightType,
     weightGroup,
     activationType,
-    activation,
     modelType: String(modelType),
     config: MoEConfig.parse(config),
     expertNum,

@@ -61,13 +61,13 @@ function descriptionOf(
   layer: MoELayer,
   { weightGroup, activationType = 'float' }: HeldOptions,
 ): PackedDescription {
-  const { hiddenSize, intermediateSize, activation, weightType, config } = layer;
+  const { hiddenSize, intermediateSize, weightType, config } = layer;
   return {
     expertNum: config.expertNum,
     hiddenSize,
     intermediateSize,
     sharedSize: Math.round(config.sharedExpertNum * intermediateSize),
-    activation,
+    ...checkpoint.experts,
     weightType,
     weightGroup,
     activationType,

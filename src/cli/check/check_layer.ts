@@ -1,3 +1,5 @@
+import { given } from '../../base/rows.js';
+import { expertRows, isGated } from '../../layer/experts.js';
 import type { LayerOptions } from '../../layer/options.js';
 import type { Tensor } from '../../layer/weights.js';
 import type { Check } from './checks.js';
@@ -26,7 +28,9 @@ export function layerOf(check: Check): { options: LayerOptions; hidden: Float32A
       data: Float32Array.from({ length: count }, () => scale * next()),
     };
   };
-  const gated = activation === 'swiglu' || activation === 'swiglu_oai' || activation === 'geglu';
+  const { latentSize: L, sharedActivation = activation } = check;
+  const R = L ?? H; // of the routed experts
+  const gated = isGated(activation);
   const options: LayerOptions = {
     config: {
       expertNum: E,
@@ -36,18 +40,19 @@ export function layerOf(check: Check): { options: LayerOptions; hidden: Float32A
     },
     hiddenSize: H,
     intermediateSize: I,
-    activation,
+    ...given(expertRows, check),
     weights: {
       router: tensor(E, H),
       ...(check.correctionBias && { routerCorrectionBias: tensor(E) }),
-      ...(gated && { gate: tensor(E, I, H) }),
-      up: tensor(E, I, H),
-      down: tensor(E, H, I),
-      ...(check.biases && { routerBias: tensor(E), upBias: tensor(E, I), downBias: tensor(E, H) }),
+      ...(gated && { gate: tensor(E, I, R) }),
+      up: tensor(E, I, R),
+      down: tensor(E, R, I),
+      ...(L !== undefined && { latentDown: tensor(L, H), latentUp: tensor(H, L) }),
+      ...(check.biases && { routerBias: tensor(E), upBias: tensor(E, I), downBias: tensor(E, R) }),
       ...(check.biases && gated && { gateBias: tensor(E, I) }),
       ...(check.shared && {
         shared: {
-          ...(gated && { gate: tensor(I, H) }),
+          ...(isGated(sharedActivation) && { gate: tensor(I, H) }),
           up: tensor(I, H),
           down: tensor(H, I),
           router: tensor(1, H),

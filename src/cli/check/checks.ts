@@ -1,8 +1,14 @@
 import type { MoEConfigOptions } from '../../config/config.js';
-import type { Activation, ActivationType, WeightType } from '../../layer/options.js';
+import {
+  type Activation,
+  activationClamps,
+  activations,
+  type ExpertOptions,
+} from '../../layer/experts.js';
+import type { ActivationType, WeightType } from '../../layer/options.js';
 
 /** A layer that a device and the CPU are to compute alike. */
-export interface Check {
+export interface Check extends ExpertOptions {
   name: string;
   tokens: number;
   hiddenSize: number;
@@ -48,10 +54,16 @@ export const checks: readonly Check[] = [
     check(`${weightType} weights`, { weightType }),
   ),
   check('int8 weights and rows', { weightType: 'int8', activationType: 'int8' }),
-  ...(['swiglu', 'swiglu_oai', 'geglu', 'gelu', 'gelu_tanh', 'relu', 'silu'] as const).map(
-    (activation) => check(`${activation} with biases`, { activation, biases: true }),
+  ...activations.map((activation) =>
+    check(`${activation} with biases`, { activation, biases: true }),
+  ),
+  ...activationClamps.map((activationClamp) =>
+    check(`swiglu clamped ${activationClamp} its sigmoid`, { activationLimit: 1, activationClamp }),
   ),
   check('shared expert', { shared: true }),
+  check('latent size, another shared expert', {
+    ...{ shared: true, activation: 'relu2', sharedActivation: 'swiglu', latentSize: 48 },
+  }),
 
   check('softmax, not normalised, scaled', {
     config: { normTopkProb: false, routedScalingFactor: 2.5 },

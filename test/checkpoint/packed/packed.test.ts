@@ -1,8 +1,18 @@
 import { copyFile, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { OutputFile } from '../../../src/base/output_file.js';
 import { SafetensorsFile } from '../../../src/checkpoint/containers/file.js';
-import { CheckpointError, ConfigError, MoECheckpoint, MoELayer } from '../../../src/index.js';
+import { packCheckpoint } from '../../../src/checkpoint/packed/write.js';
+import {
+  CheckpointError,
+  ConfigError,
+  MoECheckpoint,
+  MoEConfig,
+  type MoEConfigOptions,
+  MoELayer,
+} from '../../../src/index.js';
+import { cases, seeded } from '../../cases.js';
 import { activations, nodeMoe, nodeMoeJson, tinyMixtral } from '../../fixtures/command_line.js';
 import { modelFixtures } from '../../fixtures/families.js';
 import { temporaryFolder } from '../../fixtures/temporary_folder.js';
@@ -77,6 +87,26 @@ test.each(fixtures.map((model) => [model.name, model] as const))(
     expect(result).toEqual(await direct.forward(hidden, { routing: true }));
   },
 );
+
+test.each(
+  cases.filter(({ experts }) => experts !== undefined).map((shape) => [shape.name, shape] as const),
+)('what experts compute is packed too: %s', async (_, shape) => {
+  const { options, hidden } = seeded(shape);
+  const { activation = 'swiglu' } = options;
+  const config = new MoEConfig(options.config as MoEConfigOptions);
+  const source = {
+    ...{ path: 'memory', modelType: 'none', config, experts: { activation, ...shape.experts } },
+    load: () => MoELayer.create({ ...options, device: 'cpu' }),
+  } as unknown as MoECheckpoint;
+  const out = join(await temporaryFolder(), 'packed.safetensors');
+  const { signal } = new AbortController();
+  await using output = await OutputFile.open('--out', out, { outOfOrder: true });
+  await packCheckpoint(source, output, { layers: [0], signal });
+  await using direct = await source.load();
+  await using packed = await MoELayer.load(out);
+  expect(await packed.forward(hidden)).toEqual(await direct.forward(hidden));
+  expect(packed.weightBytes).toBe(direct.weightBytes);
+});
 
 test('a layer packed for integer products is the layer, and says so', async () => {
   const int4 = ['--weight-type', 'int4', '--activation-type', 'int8'];

@@ -61,8 +61,7 @@ TEST_P(Experts, MatchTheReferenceWithFarMoreExpertsThanRows) {
 }
 
 TEST_P(Experts, MatchTheReferenceWithEveryActivationTypeAndLayout) {
-  for (const Activation activation : {Activation::kSwiGLU, Activation::kSwiGLUOai, Activation::kGeGLU,
-                                      Activation::kGELU, Activation::kGELUTanh, Activation::kReLU, Activation::kSiLU})
+  for (const Activation& activation : kEveryActivation)
     for (const Held held : kEveryHeld)
       for (const DType stored : {DType::kFloat32, DType::kBFloat16, DType::kFloat16})
         for (const Layout layout : {Layout::kRows, Layout::kTransposed, Layout::kStrided})
@@ -133,8 +132,7 @@ TEST_P(Experts, GiveNaNToATokenWithoutARoutableExpertAndToNoOther) {
 TEST_P(Experts, KeepNaNAndInfinityInTheirToken) {
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
                           -std::numeric_limits<float>::infinity()})
-    for (const Activation activation : {Activation::kSwiGLU, Activation::kSwiGLUOai, Activation::kGeGLU,
-                                        Activation::kGELU, Activation::kGELUTanh, Activation::kSiLU}) {
+    for (const Activation& activation : kEveryActivation) {
       RandomLayer layer({.hidden = 50, .intermediate = 30, .activation = activation});
       const std::unique_ptr<PreparedExperts> prepared = prepare(backend_, layer);
       const Choices choices = round_robin(30, 2, 4);

@@ -26,12 +26,13 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 // More rows per expert than a tile, more depth than a block, sizes that are multiples of nothing.
-LayerOptions options_for(Held held, Activation activation) {
+LayerOptions options_for(Held held, const Activation& activation, int32_t latent = 0) {
   return {.hidden = 531,
           .intermediate = 277,
           .experts = 5,
           .top_k = 3,
           .shared = 90,
+          .latent = latent,
           .activation = activation,
           .held = held,
           .biases = true,
@@ -39,10 +40,11 @@ LayerOptions options_for(Held held, Activation activation) {
 }
 
 // One call for all tokens, one call per token, and calls of several sizes.
-void expect_the_batch_without_effect(const cpu::Kernels& kernels, Held held, Activation activation) {
+void expect_the_batch_without_effect(const cpu::Kernels& kernels, Held held, const Activation& activation,
+                                     int32_t latent = 0) {
   constexpr int64_t kTokens = 150;
   cpu::CpuDevice backend(kernels, 2);
-  RandomLayer random(options_for(held, activation));
+  RandomLayer random(options_for(held, activation, latent));
   const Layer layer(backend, random.spec, random.host, [](int64_t, int64_t) {}, {});
   const std::vector<float> hidden = random.hidden(kTokens);
   const std::vector<float> together = forward(backend, layer, hidden.data(), kTokens);
@@ -61,6 +63,11 @@ TEST_P(Invariance, OfATokenToTheRestOfTheBatch) {
       expect_the_batch_without_effect(kernels(), held, activation);
 }
 
+TEST_P(Invariance, OfATokenToTheRestOfTheBatchWithALatentSize) {
+  for (const Held held : {Held{WeightType::kFloat32}, {WeightType::kInt8, 32, true}})
+    expect_the_batch_without_effect(kernels(), held, Activation::kReLU2, 131);
+}
+
 TEST_P(Invariance, OfATokenToTheRestOfTheBatchInIntegers) {
   for (const Held held : kEveryHeld)
     if (is_quantized(held.type)) expect_the_batch_without_effect(kernels(), held, Activation::kSwiGLU);
@@ -75,7 +82,7 @@ TEST_P(Invariance, OfTheOutputToTheNumberOfThreads) {
   std::vector<float> first;
   for (const int32_t threads : {1, 2, 5}) {
     cpu::CpuDevice backend(kernels(), 2);
-    LayerOptions options = options_for({WeightType::kBFloat16}, Activation::kSwiGLU);
+    LayerOptions options = options_for({WeightType::kBFloat16}, Activation::kSwiGLU, 75);
     options.threads = threads;
     RandomLayer random(options);
     const Layer layer(backend, random.spec, random.host, [](int64_t, int64_t) {}, {});

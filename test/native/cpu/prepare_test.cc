@@ -78,7 +78,7 @@ TEST(Prepare, CountsTheBytesOfThePackedWeights) {
 TEST(Prepare, TakesItsOwnPackedPartsAndGivesTheSameBits) {
   cpu::CpuDevice backend(cpu::choose_kernels(), 2);
   for (const Held held : kEveryHeld) {
-    RandomLayer random({.hidden = 70, .intermediate = 45, .shared = 20, .held = held, .biases = true});
+    RandomLayer random({.hidden = 70, .intermediate = 45, .shared = 20, .latent = 31, .held = held, .biases = true});
     const Layer first(backend, random.spec, random.host, ignore_progress, {});
     LayerWeights packed;
     packed.packed = first.packed();

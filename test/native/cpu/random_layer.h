@@ -33,9 +33,10 @@ constexpr Held kEveryHeld[] = {{WeightType::kFloat32},   {WeightType::kBFloat16}
                                {WeightType::kInt4, 128}};
 
 struct LayerOptions {
-  int32_t hidden = 16, intermediate = 16, experts = 4, top_k = 2, shared = 0;
-  Activation activation = Activation::kSwiGLU;
-  DType stored = DType::kFloat32;  // in the checkpoint
+  int32_t hidden = 16, intermediate = 16, experts = 4, top_k = 2, shared = 0, latent = 0;
+  Activation activation{};
+  std::optional<Activation> shared_activation{};  // none: `activation`
+  DType stored = DType::kFloat32;                 // in the checkpoint
   Held held{};
   Layout layout = Layout::kRows;
   bool biases = false;
@@ -60,7 +61,9 @@ class RandomLayer {
     spec.hidden_size = options.hidden;
     spec.intermediate_size = options.intermediate;
     spec.shared_size = options.shared;
+    spec.latent_size = options.latent;
     spec.activation = options.activation;
+    spec.shared_activation = options.shared_activation.value_or(options.activation);
     spec.weight_type = options.held.type;
     spec.weight_group = options.held.group;
     spec.int8_activations = options.held.int8_activations;
@@ -68,8 +71,14 @@ class RandomLayer {
 
     host.router = matrix(options.experts, options.hidden, DType::kFloat32, Held{}, dense_router);
     for (int32_t e = 0; e < options.experts; ++e)
-      host.experts.push_back(expert(options.intermediate, dense.emplace_back()));
-    if (options.shared > 0) host.shared = expert(options.shared, dense_shared);
+      host.experts.push_back(
+          expert(spec.routed_size(), options.intermediate, is_gated(spec.activation), dense.emplace_back()));
+    if (options.shared > 0)
+      host.shared = expert(options.hidden, options.shared, is_gated(spec.shared_activation), dense_shared);
+    if (options.latent > 0) {
+      host.latent_down = matrix(options.latent, options.hidden, options.stored, Held{}, dense_latent_down);
+      host.latent_up = matrix(options.hidden, options.latent, options.stored, Held{}, dense_latent_up);
+    }
     if (options.shared_gate)
       host.shared_router = matrix(1, options.hidden, DType::kFloat32, Held{}, dense_shared_router);
   }
@@ -84,7 +93,7 @@ class RandomLayer {
   LayerWeights host;
   std::vector<DenseExpert> dense;  // weights as the device holds them
   DenseExpert dense_shared;
-  DenseMatrix dense_router, dense_shared_router;
+  DenseMatrix dense_router, dense_shared_router, dense_latent_down, dense_latent_up;
 
  private:
   float next() { return std::uniform_real_distribution<float>(-1, 1)(random_); }
@@ -135,15 +144,14 @@ class RandomLayer {
     }
   }
 
-  ExpertWeights expert(int64_t width, DenseExpert& out) {
-    const bool gated = is_gated(options_.activation);
+  ExpertWeights expert(int64_t hidden, int64_t width, bool gated, DenseExpert& out) {
     ExpertWeights weights;
-    if (gated) weights.gate = matrix(width, options_.hidden, options_.stored, options_.held, out.gate);
-    weights.up = matrix(width, options_.hidden, options_.stored, options_.held, out.up);
-    weights.down = matrix(options_.hidden, width, options_.stored, options_.held, out.down);
+    if (gated) weights.gate = matrix(width, hidden, options_.stored, options_.held, out.gate);
+    weights.up = matrix(width, hidden, options_.stored, options_.held, out.up);
+    weights.down = matrix(hidden, width, options_.stored, options_.held, out.down);
     if (gated) weights.gate_bias = vector(width, out.gate_bias);
     weights.up_bias = vector(width, out.up_bias);
-    weights.down_bias = vector(options_.hidden, out.down_bias);
+    weights.down_bias = vector(hidden, out.down_bias);
     return weights;
   }
 

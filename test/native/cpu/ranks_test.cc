@@ -125,6 +125,18 @@ TEST(Ranks, GiveWhatOneProcessGivesWithQuantisedWeights) {
   }
 }
 
+TEST(Ranks, GiveWhatOneProcessGivesWithALatentSize) {
+  RandomLayer random({.hidden = 37,
+                      .intermediate = 22,
+                      .experts = 8,
+                      .top_k = 3,
+                      .shared = 11,
+                      .latent = 13,
+                      .activation = Activation::kReLU2,
+                      .biases = true});
+  for (const Setting& setting : settings()) expect_same_as_one_process(random, setting, {13, 0, 1, 40});
+}
+
 TEST(Ranks, DropWhatOneProcessDrops) {
   for (const RoutingPolicy policy : {RoutingPolicy::kTopkRouterV1, RoutingPolicy::kTopkRouterV2})
     for (const bool sdrop : {false, true}) {
@@ -158,7 +170,7 @@ TEST(Ranks, ServeExpertsFromReplicas) {
 TEST(Ranks, UseTheirPartOfPackedWeights) {
   for (const Held held : kEveryHeld) {
     RandomLayer random(
-        {.hidden = 40, .intermediate = 36, .experts = 6, .top_k = 2, .shared = 20, .held = held, .biases = true});
+        {.hidden = 40, .intermediate = 36, .experts = 6, .top_k = 2, .shared = 20, .latent = 24, .held = held});
     cpu::CpuDevice backend(cpu::choose_kernels(), 1);
     const Layer whole(backend, random.spec, random.host, ignore_progress, {});
     LayerWeights packed;
@@ -226,6 +238,17 @@ TEST(Ranks, SendATokenOnceToEachRankThatServesIt) {
   const size_t there = 10 * row + ids, back = 40 * row;
   EXPECT_LE(ranks.bytes(0, 1), 2 * (there + back) + 3 * announcement);
   EXPECT_EQ(ranks.messages(0, 1), 1u + 2 * 3) << "the layer's description; then for each call counts, rows, results";
+}
+
+TEST(Ranks, SendRowsOfTheLatentSize) {
+  size_t bytes[2];
+  for (const int32_t latent : {0, 32}) {
+    RandomLayer random({.hidden = 256, .intermediate = 8, .experts = 4, .top_k = 2, .latent = latent});
+    ThreadRanks ranks(2);
+    expect_same_as_one_process(random, {.size = 2}, {128}, ranks);
+    bytes[latent > 0] = ranks.bytes(0, 1);
+  }
+  EXPECT_LT(bytes[1], bytes[0] / 6);
 }
 
 TEST(Ranks, SendTheirSliceOnlyWhenGroupWise) {

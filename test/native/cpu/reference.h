@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "activations.h"
 #include "core/config.h"
 
 namespace moe::test {
@@ -28,22 +29,28 @@ inline double gelu_tanh(double x) {
   return x * sigmoid(2 * std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x));
 }
 
-inline double activate(Activation activation, double gate, double up) {
-  switch (activation) {
+inline double activate(const Activation& activation, double gate, double up) {
+  switch (activation.kind) {
     case Activation::kSwiGLU:
-      return silu(gate) * up;
     case Activation::kSwiGLUOai: {
-      const double g = std::min(gate, 7.0), u = std::clamp(up, -7.0, 7.0);
-      return (u + 1) * g * sigmoid(1.702 * g);
+      const double limit = activation.limit, alpha = activation.alpha;
+      double g = activation.clamp == Clamp::kBefore ? std::min(gate, limit) : gate;
+      g *= sigmoid(alpha * g);
+      if (activation.clamp == Clamp::kAfter) g = std::min(g, limit);
+      return g * (std::clamp(up, -limit, limit) + (activation.kind == Activation::kSwiGLUOai ? 1 : 0));
     }
     case Activation::kGeGLU:
       return gelu(gate) * up;
+    case Activation::kGeGLUTanh:
+      return gelu_tanh(gate) * up;
     case Activation::kGELU:
       return gelu(up);
     case Activation::kGELUTanh:
       return gelu_tanh(up);
     case Activation::kReLU:
       return std::max(up, 0.0);
+    case Activation::kReLU2:
+      return std::max(up, 0.0) * std::max(up, 0.0);
     case Activation::kSiLU:
       return silu(up);
   }
@@ -61,7 +68,8 @@ inline std::vector<double> affine(const DenseMatrix& matrix, const std::vector<d
   return y;
 }
 
-inline std::vector<double> run_expert(const DenseExpert& expert, Activation activation, const std::vector<double>& x) {
+inline std::vector<double> run_expert(const DenseExpert& expert, const Activation& activation,
+                                      const std::vector<double>& x) {
   std::vector<double> up = affine(expert.up, x, expert.up_bias);
   const std::vector<double> gate = is_gated(activation) ? affine(expert.gate, x, expert.gate_bias) : up;
   for (size_t i = 0; i < up.size(); ++i) up[i] = activate(activation, gate[i], up[i]);

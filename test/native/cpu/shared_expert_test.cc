@@ -17,7 +17,8 @@ class SharedExpert : public EachInstructionSet {
       const std::vector<double> x(hidden.begin() + token * options.hidden,
                                   hidden.begin() + (token + 1) * options.hidden);
       const double scale = options.shared_gate ? sigmoid(affine(layer.dense_shared_router, x, {})[0]) : 1;
-      for (const double y : run_expert(layer.dense_shared, options.activation, x)) expected.push_back(scale * y);
+      for (const double y : run_expert(layer.dense_shared, layer.spec.shared_activation, x))
+        expected.push_back(scale * y);
     }
     const double error = relative_error(output, expected);
     EXPECT_FALSE(!(error <= 1e-5)) << error << " at T " << tokens;
@@ -40,6 +41,17 @@ TEST_P(SharedExpert, IsScaledByItsGate) {
 
 TEST_P(SharedExpert, MayHaveTwoMatrices) {
   expect_reference({.hidden = 21, .intermediate = 8, .shared = 50, .activation = Activation::kGELU}, 40);
+}
+
+TEST_P(SharedExpert, MayComputeSomethingElseThanTheRoutedOnes) {
+  for (const Activation& activation : kEveryActivation)
+    expect_reference({.hidden = 21,
+                      .intermediate = 8,
+                      .shared = 50,
+                      .latent = 9,
+                      .activation = Activation::kSiLU,
+                      .shared_activation = activation},
+                     40);
 }
 
 }  // namespace

@@ -10,9 +10,9 @@ namespace moe::test {
 
 // Every method of Device and of MoeStages that may throw.
 constexpr const char* kFailing[] = {
-    "allocate",       "upload",          "download",       "gather",  "place_columns", "connect",      "synchronize",
-    "prepare_router", "prepare_experts", "prepare_shared", "route",   "plan",          "plan_choices", "run",
-    "run_shared",     "combine",         "run_up",         "run_down"};
+    "allocate",       "upload",          "download",       "gather",   "place_columns",  "connect",      "synchronize",
+    "prepare_router", "prepare_experts", "prepare_shared", "route",    "plan",           "plan_choices", "run",
+    "run_shared",     "combine",         "run_up",         "run_down", "prepare_linear", "linear"};
 
 class FailingDevice : public HostDevice {
  public:
@@ -49,6 +49,13 @@ class FailingDevice : public HostDevice {
   std::unique_ptr<Routing> route(const PreparedRouter& router, const Tokens& tokens,
                                  const RoutingArrays& out) override {
     return check("route"), HostDevice::route(router, tokens, out);
+  }
+  std::unique_ptr<PreparedLinear> prepare_linear(const LinearSpec& spec, const WeightMatrix& matrix,
+                                                 const std::optional<PackedWeights>& packed) override {
+    return check("prepare_linear"), HostDevice::prepare_linear(spec, matrix, packed);
+  }
+  void linear(const PreparedLinear& linear, Matrix in, Matrix added, Matrix out, const std::stop_token& stop) override {
+    check("linear"), HostDevice::linear(linear, in, added, out, stop);
   }
   std::unique_ptr<Plan> plan(const Routing& routing) override { return check("plan"), HostDevice::plan(routing); }
   std::unique_ptr<Plan> plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) override {

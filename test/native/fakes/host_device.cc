@@ -39,10 +39,17 @@ struct HostExperts final : PreparedExperts {
   size_t weight_bytes() const override { return bytes; }
   std::vector<PackedPart> packed_parts() const override { return {}; }
 
-  Activation activation = Activation::kSwiGLU;
+  Activation activation;
   size_t bytes = 0;
   Dense gate;
   std::vector<Expert> experts;
+};
+
+struct HostLinear final : PreparedLinear {
+  size_t weight_bytes() const override { return weight.values.size() * sizeof(float); }
+  std::vector<PackedPart> packed_parts() const override { return {}; }
+
+  Dense weight;
 };
 
 struct HostRouter final : PreparedRouter {
@@ -87,33 +94,39 @@ void add_bias(std::vector<float>& values, const std::vector<float>& bias) {
   for (size_t i = 0; i < bias.size(); ++i) values[i] += bias[i];
 }
 
-float silu(float x) { return x / (1.0f + std::exp(-x)); }
 float gelu(float x) { return 0.5f * x * (1.0f + std::erf(x * 0.70710678f)); }
 float gelu_tanh(float x) { return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * x * x * x))); }
 
-float activated(Activation activation, float gate, float up) {
-  switch (activation) {
+float activated(const Activation& activation, float gate, float up) {
+  switch (activation.kind) {
     case Activation::kSwiGLU:
-      return silu(gate) * up;
     case Activation::kSwiGLUOai: {
-      const float limited = gate > 7.0f ? 7.0f : gate;
-      return limited / (1.0f + std::exp(-1.702f * limited)) * (std::clamp(up, -7.0f, 7.0f) + 1.0f);
+      const float limit = activation.limit;
+      float x = gate;
+      if (activation.clamp == Clamp::kBefore && x > limit) x = limit;
+      x /= 1.0f + std::exp(-activation.alpha * x);
+      if (activation.clamp == Clamp::kAfter && x > limit) x = limit;
+      return x * (std::clamp(up, -limit, limit) + (activation.kind == Activation::kSwiGLUOai ? 1.0f : 0.0f));
     }
     case Activation::kGeGLU:
       return gelu(gate) * up;
+    case Activation::kGeGLUTanh:
+      return gelu_tanh(gate) * up;
     case Activation::kGELU:
       return gelu(up);
     case Activation::kGELUTanh:
       return gelu_tanh(up);
     case Activation::kReLU:
       return up < 0.0f ? 0.0f : up;
+    case Activation::kReLU2:
+      return up < 0.0f ? 0.0f : up * up;
     case Activation::kSiLU:
-      return silu(up);
+      return up / (1.0f + std::exp(-up));
   }
   throw Error(ErrorCode::kInternal, "Expected a known activation");
 }
 
-std::vector<float> run_up(const Expert& expert, Activation activation, const float* in) {
+std::vector<float> run_up(const Expert& expert, const Activation& activation, const float* in) {
   std::vector<float> gate(expert.gate.rows), up(expert.up.rows);
   expert.gate.multiply(in, gate.data());
   expert.up.multiply(in, up.data());
@@ -130,7 +143,7 @@ void run_down(const Expert& expert, const float* intermediate, float* out) {
   std::copy(result.begin(), result.end(), out);
 }
 
-void run_expert(const Expert& expert, Activation activation, const float* in, float* out) {
+void run_expert(const Expert& expert, const Activation& activation, const float* in, float* out) {
   run_down(expert, run_up(expert, activation, in).data(), out);
 }
 
@@ -242,6 +255,24 @@ std::unique_ptr<Routing> HostDevice::route(const PreparedRouter& prepared, const
   SerialExecutor executor;
   router.router.route(logits, hidden.rows, executor, out);
   return routing;
+}
+
+std::unique_ptr<PreparedLinear> HostDevice::prepare_linear(const LinearSpec& spec, const WeightMatrix& matrix,
+                                                           const std::optional<PackedWeights>&) {
+  auto linear = std::make_unique<HostLinear>();
+  linear->weight = read_matrix(matrix, spec.weight_type, spec.weight_group);
+  return linear;
+}
+
+void HostDevice::linear(const PreparedLinear& prepared, Matrix in, Matrix added, Matrix out,
+                        const std::stop_token& stop) {
+  stop_if_requested(stop);
+  const Dense& weight = static_cast<const HostLinear&>(prepared).weight;
+  for (int64_t row = 0; row < out.rows; ++row) {
+    float* const to = out.floats() + row * out.cols;
+    weight.multiply(in.floats() + row * in.cols, to);
+    for (int64_t i = 0; added.data && i < out.cols; ++i) to[i] += added.floats()[row * out.cols + i];
+  }
 }
 
 std::unique_ptr<Plan> HostDevice::plan(const Routing& routing) {

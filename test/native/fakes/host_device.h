@@ -25,6 +25,9 @@ class HostDevice : public Device, public MoeStages, public ColumnStages {
   std::unique_ptr<PreparedExperts> prepare_shared(const LayerSpec& spec, const LayerWeights& host, Progress progress,
                                                   const std::stop_token& stop) override;
   std::unique_ptr<Routing> route(const PreparedRouter& router, const Tokens& tokens, const RoutingArrays& out) override;
+  std::unique_ptr<PreparedLinear> prepare_linear(const LinearSpec& spec, const WeightMatrix& matrix,
+                                                 const std::optional<PackedWeights>& packed) override;
+  void linear(const PreparedLinear& linear, Matrix in, Matrix added, Matrix out, const std::stop_token& stop) override;
   std::unique_ptr<Plan> plan(const Routing& routing) override;
   std::unique_ptr<Plan> plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) override;
   void run(const PreparedExperts& experts, Matrix hidden, const Plan& plan, Matrix out,

@@ -1,4 +1,5 @@
-// A layer small enough to compute by hand in tests: 4 experts of 2 -> 3 -> 2, a gated shared expert.
+// A layer small enough to compute by hand in tests: 4 experts of 2 -> 3 -> 2, a gated shared expert; with a latent size
+// the routed experts are of that width.
 #pragma once
 #include <vector>
 
@@ -10,7 +11,7 @@ class SmallLayer {
  public:
   static constexpr int32_t kExperts = 4, kHidden = 2, kWidth = 3, kTopK = 2;
 
-  SmallLayer() {
+  explicit SmallLayer(int32_t latent = 0) {
     spec.moe.routing_policy = RoutingPolicy::kTopkRouterV2;
     spec.moe.expert_num = kExperts;
     spec.moe.num_experts_chosen = kTopK;
@@ -18,11 +19,15 @@ class SmallLayer {
     spec.hidden_size = kHidden;
     spec.intermediate_size = kWidth;
     spec.shared_size = kWidth;
+    spec.latent_size = latent;
     for (int i = 0; i < 64; ++i) values_.push_back(static_cast<float>((i * 37) % 23 - 11) / 8.0f);
     weights.router = matrix(kExperts, kHidden);
-    for (int i = 0; i < kExperts; ++i) weights.experts.push_back(expert());
-    weights.shared = expert();
+    for (int i = 0; i < kExperts; ++i) weights.experts.push_back(expert(spec.routed_size()));
+    weights.shared = expert(kHidden);
     weights.shared_router = matrix(1, kHidden);
+    if (latent == 0) return;
+    weights.latent_down = matrix(latent, kHidden);
+    weights.latent_up = matrix(kHidden, latent);
   }
   SmallLayer(const SmallLayer&) = delete;  // weights point into values_
   SmallLayer& operator=(const SmallLayer&) = delete;
@@ -47,11 +52,11 @@ class SmallLayer {
     offset_ = (offset_ + 5) % 32;
     return {values_.data() + offset_, DType::kFloat32, rows, cols, cols, 1};
   }
-  ExpertWeights expert() {
+  ExpertWeights expert(int32_t hidden) {
     ExpertWeights expert;
-    expert.gate = matrix(kWidth, kHidden);
-    expert.up = matrix(kWidth, kHidden);
-    expert.down = matrix(kHidden, kWidth);
+    expert.gate = matrix(kWidth, hidden);
+    expert.up = matrix(kWidth, hidden);
+    expert.down = matrix(hidden, kWidth);
     return expert;
   }
 

@@ -30,8 +30,7 @@ TEST(Layer, IsAsOnTheCpuForAnyChoice) {
 }
 
 TEST(Layer, HasEveryActivationAndBias) {
-  for (const Activation activation : {Activation::kSwiGLU, Activation::kSwiGLUOai, Activation::kGeGLU,
-                                      Activation::kGELU, Activation::kGELUTanh, Activation::kReLU, Activation::kSiLU})
+  for (const Activation& activation : kEveryActivation)
     for (const bool biases : {false, true}) {
       RandomLayer random({.hidden = 40,
                           .intermediate = 24,
@@ -44,6 +43,26 @@ TEST(Layer, HasEveryActivationAndBias) {
                           .shared_gate = biases});
       expect_as_on_cpu(random, random.hidden(13));
     }
+}
+
+TEST(Layer, HasALatentSize) {
+  std::vector<WeightType> types{WeightType::kFloat16};
+  if (profile().bfloat16)
+    types = {WeightType::kFloat32, WeightType::kBFloat16, WeightType::kFloat16, WeightType::kInt8};
+  for (const WeightType type : types)
+    for (const auto& [hidden, latent] : {std::pair{33, 17}, {64, 32}, {20, 41}})
+      for (const int32_t shared : {0, 9}) {
+        RandomLayer random({.hidden = hidden,
+                            .intermediate = 19,
+                            .experts = 4,
+                            .top_k = 2,
+                            .shared = shared,
+                            .latent = latent,
+                            .activation = Activation::kSiLU,
+                            .shared_activation = Activation::kGeGLUTanh,
+                            .held = {type}});
+        for (const int64_t tokens : {0, 1, 13}) expect_as_on_cpu(random, random.hidden(tokens));
+      }
 }
 
 TEST(Layer, HasEveryTypeTheChipHas) {

@@ -40,6 +40,18 @@ TEST(Ranks, GiveWhatOneProcessGives) {
   for (const int64_t tokens : {0, 1, 23}) expect_as_on_cpu_over_ranks(random, tokens);
 }
 
+TEST(Ranks, GiveWhatOneProcessGivesWithALatentSize) {
+  RandomLayer random({.hidden = 48,
+                      .intermediate = 32,
+                      .experts = 8,
+                      .top_k = 3,
+                      .shared = 16,
+                      .latent = 22,
+                      .activation = Activation::kSiLU,
+                      .held = best_held()});
+  for (const int64_t tokens : {0, 23}) expect_as_on_cpu_over_ranks(random, tokens);
+}
+
 TEST(Ranks, DropWhatOneProcessDrops) {
   RandomLayer random({.hidden = 48, .intermediate = 32, .experts = 8, .top_k = 3, .held = best_held()});
   random.spec.moe.capacity_factor = 0.5;

@@ -16,9 +16,8 @@ std::string described(const LayerSpec& spec, int64_t tokens) {
          std::to_string(spec.intermediate_size) + " S " + std::to_string(spec.shared_size) + " E " +
          std::to_string(moe.expert_num) + " K " + std::to_string(moe.num_experts_chosen) + " groups " +
          std::to_string(moe.topk_group) + " of " + std::to_string(moe.n_group) + " weights " +
-         std::to_string(static_cast<int>(spec.weight_type)) + " activation " +
-         std::to_string(static_cast<int>(spec.activation)) + (moe.use_gating_sigmoid ? " sigmoid" : "") +
-         (moe.norm_topk_prob ? " normalised" : "");
+         std::to_string(static_cast<int>(spec.weight_type)) + " activation " + name_of(spec.activation) +
+         (moe.use_gating_sigmoid ? " sigmoid" : "") + (moe.norm_topk_prob ? " normalised" : "");
 }
 
 class Sizes : public testing::Test {
@@ -76,8 +75,7 @@ TEST_F(Sizes, OfOneToThreeGiveWhatTheCpuGives) {
 }
 
 TEST_F(Sizes, OfOneToThreeHaveEveryActivation) {
-  for (const Activation activation : {Activation::kSwiGLU, Activation::kSwiGLUOai, Activation::kGeGLU,
-                                      Activation::kGELU, Activation::kGELUTanh, Activation::kReLU, Activation::kSiLU})
+  for (const Activation& activation : kEveryActivation)
     for (const int32_t width : kSizes)
       for (const int32_t tokens : kSizes) {
         RandomLayer random({.hidden = 2,

@@ -41,7 +41,7 @@ bool is_of_ranks(const std::string& call) {
 }
 
 TEST(Failure, OfEveryMethodComesThroughAndLeavesTheDeviceUsable) {
-  const SmallLayer small;
+  const SmallLayer small(3);
   HostDevice whole;
   const std::vector<float> expected = small.forward(whole);
   for (const std::string call : kFailing) {
@@ -63,13 +63,13 @@ TEST(Failure, OfEveryMethodComesThroughAndLeavesTheDeviceUsable) {
 }
 
 TEST(Failure, OfACallLeavesTheLayerUsable) {
-  const SmallLayer small;
+  const SmallLayer small(3);
   Broken device;
   const Layer layer(device, small.spec, small.weights, [](int64_t, int64_t) {}, {});
   const std::vector<float> hidden{1.0f, -0.5f, 0.25f, 2.0f, -1.0f, -1.0f};
   std::vector<float> output(6), first;
   for (const std::string call :
-       {"upload", "route", "plan", "run", "run_shared", "combine", "download", "synchronize"}) {
+       {"upload", "route", "plan", "run", "run_shared", "combine", "linear", "download", "synchronize"}) {
     SCOPED_TRACE(call);
     Workspace workspace(device);
     const auto forward = [&] {
@@ -119,7 +119,7 @@ Outcome run_ranks(const SmallLayer& small, int model_parallel, const std::string
 }
 
 TEST(Failure, OfEveryMethodOnARankIsToldToItsPeers) {
-  const SmallLayer small;
+  const SmallLayer small(3);
   for (const int model_parallel : {1, 2})
     for (const std::string call : kFailing) {
       if (call == "plan") continue;  // choices come from the host

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "core/error.h"
 #include "fakes/small_layer.h"
 
@@ -34,7 +36,7 @@ TEST(CheckWeights, AcceptsWeightsThatFit) {
             }),
             "");
   EXPECT_EQ(message_after([](LayerSpec& spec, LayerWeights& weights) {
-              spec.activation = Activation::kGELU;
+              spec.activation = spec.shared_activation = Activation::kGELU;
               for (ExpertWeights& expert : weights.experts) expert.gate = {};
               weights.shared->gate = {};
             }),
@@ -84,6 +86,35 @@ TEST(CheckWeights, CountsTheExperts) {
 TEST(CheckWeights, WantsAGateExactlyWhenTheActivationHasOne) {
   EXPECT_EQ(message_after([](LayerSpec& spec, LayerWeights&) { spec.activation = Activation::kReLU; }),
             "Expected no `experts[0].gate`: the activation has no gate");
+}
+
+TEST(CheckWeights, WantsAGateOfTheSharedExpertByItsOwnActivation) {
+  EXPECT_EQ(message_after([](LayerSpec& spec, LayerWeights&) { spec.shared_activation = Activation::kReLU2; }),
+            "Expected no `shared.gate`: the activation has no gate");
+}
+
+TEST(CheckWeights, WantsProjectionsExactlyWhenThereIsALatentSize) {
+  const auto with_latent = [](const std::function<void(LayerWeights&)>& change) {
+    return message_after([&](LayerSpec& spec, LayerWeights& weights) {
+      spec.latent_size = 1;
+      for (ExpertWeights& expert : weights.experts)
+        expert.gate.in_features = expert.up.in_features = expert.down.out_features = 1;
+      weights.latent_down = {&kNothing, DType::kFloat32, 1, 2, 0, 0};
+      weights.latent_up = {&kNothing, DType::kFloat32, 2, 1, 0, 0};
+      change(weights);
+    });
+  };
+  EXPECT_EQ(with_latent([](LayerWeights&) {}), "");
+  EXPECT_EQ(with_latent([](LayerWeights& weights) { weights.latent_down = {}; }),
+            "Expected `latentDown` of shape [1, 2], got none");
+  EXPECT_EQ(with_latent([](LayerWeights& weights) { weights.latent_up.out_features = 3; }),
+            "Expected `latentUp` to have shape [2, 1], got [3, 1]");
+  EXPECT_EQ(with_latent([](LayerWeights& weights) { weights.experts[1].up.in_features = 2; }),
+            "Expected `experts[1].up` to have shape [3, 1], got [3, 2]");
+  EXPECT_EQ(message_after([](LayerSpec&, LayerWeights& weights) {
+              weights.latent_up = {&kNothing, DType::kFloat32, 2, 1, 0, 0};
+            }),
+            "Expected no `latentDown` and no `latentUp`: there is no latent size");
 }
 
 TEST(CheckWeights, WantsASharedExpertExactlyWhenItHasAWidth) {

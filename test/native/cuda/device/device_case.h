@@ -13,6 +13,7 @@
 #include "cpu/random_layer.h"
 #include "cuda/device.h"
 #include "cuda/info.h"
+#include "layer_reference.h"
 
 namespace moe::test {
 
@@ -66,27 +67,6 @@ class LayerOn {
   Workspace workspace_;
 };
 
-// The layer's output in float64, for the routing that a device decided.
-inline std::vector<double> expected_output(const RandomLayer& layer, const std::vector<float>& hidden,
-                                           const LayerResult& routed) {
-  const int64_t width = layer.spec.hidden_size, fan_out = layer.spec.moe.num_experts_chosen;
-  const auto tokens = static_cast<int64_t>(hidden.size()) / width;
-  std::vector<double> output(hidden.size(), 0.0);
-  for (int64_t token = 0; token < tokens; ++token) {
-    const std::vector<double> x(hidden.begin() + token * width, hidden.begin() + (token + 1) * width);
-    const auto add = [&](double weight, const DenseExpert& expert) {
-      const std::vector<double> y = run_expert(expert, layer.spec.activation, x);
-      for (int64_t i = 0; i < width; ++i) output[token * width + i] += weight * y[i];
-    };
-    for (int64_t choice = 0; choice < fan_out; ++choice)
-      if (const int32_t expert = routed.experts[token * fan_out + choice]; expert >= 0)
-        add(routed.weights[token * fan_out + choice], layer.dense[expert]);
-    if (layer.spec.shared_size > 0)
-      add(layer.host.shared_router ? sigmoid(affine(layer.dense_shared_router, x, {})[0]) : 1.0, layer.dense_shared);
-  }
-  return output;
-}
-
 // Skips, and says why, where there is no device.
 class OnDevice : public testing::Test {
  protected:
@@ -104,15 +84,14 @@ class OnDevice : public testing::Test {
     EXPECT_EQ(result.load, host.load);
     EXPECT_EQ(result.totals.dropped_choices, host.totals.dropped_choices);
     EXPECT_EQ(result.totals.capacity, host.totals.capacity);
-    const double error = relative_error(result.output, expected_output(layer, hidden, host));
+    const double error = relative_error(result.output, layer_output(layer, hidden, host.experts, host.weights));
     EXPECT_FALSE(!(error <= tolerance_of(layer.spec.weight_type))) << "relative error " << error;
   }
   void expect_reference(const LayerOptions& options, int64_t tokens) {
     SCOPED_TRACE("T " + std::to_string(tokens) + " H " + std::to_string(options.hidden) + " I " +
                  std::to_string(options.intermediate) + " E " + std::to_string(options.experts) + " K " +
                  std::to_string(options.top_k) + " weights " + std::to_string(static_cast<int>(options.held.type)) +
-                 " group " + std::to_string(options.held.group) + " activation " +
-                 std::to_string(static_cast<int>(options.activation)));
+                 " group " + std::to_string(options.held.group) + " activation " + name_of(options.activation));
     RandomLayer layer(options);
     expect_reference(layer, layer.hidden(tokens));
   }

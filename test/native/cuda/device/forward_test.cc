@@ -9,10 +9,6 @@ namespace {
 
 class CudaForward : public OnDevice {};
 
-constexpr Activation kEveryActivation[] = {Activation::kSwiGLU, Activation::kSwiGLUOai, Activation::kGeGLU,
-                                           Activation::kGELU,   Activation::kGELUTanh,  Activation::kReLU,
-                                           Activation::kSiLU};
-
 // Few rows per expert, several, and tiles of every height: 16, 32, 64 and 128.
 constexpr int64_t kEveryPath[] = {1, 9, 33, 70, 150, 400};
 
@@ -30,8 +26,22 @@ TEST_F(CudaForward, MatchesTheReferenceWithEveryWeightTypeOnEveryPath) {
       expect_reference({.hidden = 90, .intermediate = 75, .experts = 3, .held = held, .biases = true}, tokens);
 }
 
+TEST_F(CudaForward, MatchesTheReferenceWithALatentSize) {
+  for (const Held held : kEveryHeld)
+    for (const int32_t latent : {24, 131})
+      for (const int64_t tokens : {1, 30, 300})
+        expect_reference({.hidden = 66,
+                          .intermediate = 37,
+                          .shared = 20,
+                          .latent = latent,
+                          .activation = Activation::kReLU2,
+                          .shared_activation = Activation::kGeGLUTanh,
+                          .held = held},
+                         tokens);
+}
+
 TEST_F(CudaForward, MatchesTheReferenceWithEveryActivation) {
-  for (const Activation activation : kEveryActivation)
+  for (const Activation& activation : kEveryActivation)
     for (const WeightType type : {WeightType::kFloat32, WeightType::kBFloat16, WeightType::kFloat16})
       for (const int64_t tokens : {2, 60})
         expect_reference({.hidden = 66, .intermediate = 37, .activation = activation, .held = {type}, .biases = true},

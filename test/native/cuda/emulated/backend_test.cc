@@ -40,8 +40,6 @@ INSTANTIATE_TEST_SUITE_P(All, CudaHeld, testing::ValuesIn(kEveryHeld), [](const 
   return name += std::to_string(info.param.group);
 });
 
-constexpr const char* kActivationNames[] = {"swiglu", "swiglu_oai", "geglu", "gelu", "gelu_tanh", "relu", "silu"};
-
 class CudaActivation : public CudaLayer, public testing::WithParamInterface<Activation> {};
 TEST_P(CudaActivation, AgreesWithTheCpuWithBiasesAndAGatedSharedExpert) {
   RandomLayer random({.hidden = 40,
@@ -55,13 +53,27 @@ TEST_P(CudaActivation, AgreesWithTheCpuWithBiasesAndAGatedSharedExpert) {
                       .shared_gate = true});
   for (const int tokens : {1, 30}) expect_same(random, random.hidden(tokens));
 }
-INSTANTIATE_TEST_SUITE_P(All, CudaActivation,
-                         testing::Values(Activation::kSwiGLU, Activation::kSwiGLUOai, Activation::kGeGLU,
-                                         Activation::kGELU, Activation::kGELUTanh, Activation::kReLU,
-                                         Activation::kSiLU),
-                         [](const testing::TestParamInfo<Activation>& info) {
-                           return kActivationNames[static_cast<int>(info.param)];
-                         });
+INSTANTIATE_TEST_SUITE_P(All, CudaActivation, testing::ValuesIn(kEveryActivation),
+                         [](const testing::TestParamInfo<Activation>& info) { return name_of(info.param); });
+
+TEST_F(CudaLayer, AgreesWithTheCpuWithALatentSize) {
+  for (const Held held : {Held{WeightType::kFloat32}, {WeightType::kBFloat16}, {WeightType::kInt8, 32}})
+    for (const auto& [hidden, latent, shared] : {std::tuple{40, 24, 16}, {33, 17, 0}}) {
+      RandomLayer random({.hidden = hidden,
+                          .intermediate = 24,
+                          .experts = 4,
+                          .top_k = 2,
+                          .shared = shared,
+                          .latent = latent,
+                          .activation = Activation::kReLU2,
+                          .shared_activation = Activation::kGeGLUTanh,
+                          .held = held});
+      for (const int tokens : {0, 1, 20, 70}) expect_same(random, random.hidden(tokens));
+      std::vector<float> hidden_values = random.hidden(9);
+      hidden_values[2 * hidden] = std::nanf("");
+      expect_same(random, hidden_values);
+    }
+}
 
 // Routing, on experts that cost little.
 struct RoutingCase {
