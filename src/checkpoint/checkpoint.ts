@@ -13,7 +13,7 @@ import { addon } from '../binding/addon.js';
 import type { NativeFile } from '../binding/views.js';
 import type { MoEConfig, MoEConfigOptions } from '../config/config.js';
 import { huggingFaceLayers, huggingFaceRows } from '../config/hugging_face.js';
-import { type Activation, type ExpertOptions, expertRows } from '../layer/experts.js';
+import type { Activation, ExpertOptions } from '../layer/experts.js';
 import { MoELayer } from '../layer/layer.js';
 import { heldRows, type LoadOptions, loadRows, type WeightType } from '../layer/options.js';
 import { heldExperts } from '../layer/parallel.js';
@@ -112,7 +112,7 @@ export class MoECheckpoint implements AsyncDisposable {
     this.config = description.config;
     this.hiddenSize = description.hiddenSize;
     this.intermediateSize = description.intermediateSize;
-    this.activation = description.activation;
+    this.activation = description.experts.activation;
     this.weightType = description.weightType;
     this.stack = found.stack;
     this.description = inWords(description, found.layout, found.row?.around);
@@ -166,7 +166,7 @@ export class MoECheckpoint implements AsyncDisposable {
         `Expected \`stack\` to be left out or ${describe(this.stack)}, as the checkpoint was opened, got ${describe(stack)}`,
       );
     const description = this.#describe(number);
-    const { hiddenSize, intermediateSize, sharedSize, activation, described, packed } = description;
+    const { hiddenSize, intermediateSize, sharedSize, described, packed } = description;
     if (packed !== undefined) expectAsPacked(this.path, packed, options);
     const config = this.configWith(changes, number);
     if (!described && changes?.numExpertsChosen === undefined)
@@ -199,11 +199,10 @@ export class MoECheckpoint implements AsyncDisposable {
       hiddenSize,
       intermediateSize,
       sharedSize,
-      ...this.experts,
+      ...description.experts,
       views,
       notes,
       weightType: storedType(views),
-      ...(description.more as Partial<LayerParts>),
       ...given(heldRows, options),
       ...(packed && { ...asPacked(packed), device: packedDevice }),
       onProgress,
@@ -221,7 +220,7 @@ export class MoECheckpoint implements AsyncDisposable {
 
   /** @internal What its experts compute, and on rows of which width. */
   get experts(): ExpertOptions & { activation: Activation } {
-    return { activation: this.activation, ...given(expertRows, this.#description) };
+    return this.#describe(this.layers[0] as number).experts;
   }
 
   /** @internal Every file that it is read from. */
@@ -237,8 +236,8 @@ export class MoECheckpoint implements AsyncDisposable {
   /** @internal Throws `ConfigError` unless the layers are of one kind, as what describes all of them has to say. */
   expectAlike(layers: readonly number[]): void {
     const kindOf = (layer: number) => {
-      const { config, activation, more, needs } = this.#describe(layer);
-      return JSON.stringify([config, activation, more, needs]);
+      const { config, experts, needs } = this.#describe(layer);
+      return JSON.stringify([config, experts, needs]);
     };
     const [first, ...others] = layers;
     const other = others.find((layer) => kindOf(layer) !== kindOf(first as number));

@@ -8,9 +8,8 @@ import {
   type LayerPlace,
   optionNotKnown,
 } from '../config/hugging_face.js';
-import type { LayerOption, Scalar } from '../families/row.js';
+import { type Activation, type ExpertOptions, expertRows } from '../layer/experts.js';
 import {
-  type Activation,
   heldRows,
   type LoadOptions,
   layerRows,
@@ -38,10 +37,9 @@ export type PackedAs = Pick<
 export interface Description extends LayerSizes {
   modelType: string;
   config: MoEConfig;
-  activation: Activation;
   weightType: WeightType;
-  /** Options of a layer that only some families have. */
-  more: { readonly [Option in Exclude<LayerOption, 'activation' | 'expertTable'>]?: Scalar };
+  /** What experts compute, and on rows of which width. */
+  experts: ExpertOptions & { activation: Activation };
   needs: WeightNeeds;
   /** Whether `config` is the model's own, or only what the tensors' shapes tell. */
   described: boolean;
@@ -58,7 +56,8 @@ export interface StoredLayer {
 export function describePacked(packed: PackedDescription): Description {
   const { layout, weightType, weightGroup, activationType } = packed;
   const as = { layout, weightType, weightGroup, activationType };
-  return { ...packed, more: {}, needs: {}, described: true, packed: as };
+  const experts = { activation: packed.activation, ...given(expertRows, packed) };
+  return { ...packed, experts, needs: {}, described: true, packed: as };
 }
 
 /** The name of a layout in plain text. */
@@ -87,7 +86,8 @@ export function describeModel(
         : inConfig(configPath, () => MoEConfig.parse(claimed));
     const modelType = layoutName(found);
     const described = claimed !== undefined;
-    return () => ({ ...measured, modelType, config, more: {}, needs: {}, described });
+    const { activation, ...sizes } = measured;
+    return () => ({ ...sizes, modelType, config, experts: { activation }, needs: {}, described });
   }
   const described = new Map<number, Description>();
   return (layer) => {
@@ -124,8 +124,9 @@ function describedBy(
   const { expertNum } = config;
   const experts = { count: expertNum, features: latentSize ?? hiddenSize, width: intermediateSize };
   return {
-    ...{ modelType, config, expertNum, hiddenSize, intermediateSize, sharedSize, activation },
-    ...{ more, needs, described: true },
+    ...{ modelType, config, expertNum, hiddenSize, intermediateSize, sharedSize },
+    ...{ needs, described: true },
+    experts: { activation, ...more } as Description['experts'],
     weightType: storedType(tensors, layout, experts),
   };
 }

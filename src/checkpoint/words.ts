@@ -1,8 +1,7 @@
 import type { MoEConfig } from '../config/config.js';
 import { defaults } from '../config/fields.js';
 import type { Layout } from '../families/layout.js';
-import type { Activation } from '../layer/options.js';
-import type { LayerSizes } from './families/sizes.js';
+import type { Description } from './description.js';
 
 /** An MoE layer for people. */
 export interface LayerWords {
@@ -15,26 +14,20 @@ export interface LayerWords {
   readonly around: string | null;
 }
 
-interface Described extends LayerSizes {
-  readonly config: MoEConfig;
-  readonly activation: Activation;
-  readonly more: Readonly<Record<string, unknown>>;
-}
-
 /** Fields that name themselves where they differ from their default. */
 type Fields = Readonly<Record<string, unknown>>;
 
 /** What a layer's router, experts and shared expert are, in words. */
 export function inWords(
-  { config, activation, more, ...sizes }: Described,
+  { config, experts: computed, ...sizes }: Description,
   layout: Layout | undefined,
   around: string | undefined,
 ): LayerWords {
   const { hiddenSize, intermediateSize, sharedSize } = sizes;
-  const { latentSize } = more as { latentSize?: number };
+  const { activation, latentSize, ...more } = computed;
   const between = `${latentSize ?? hiddenSize} to ${intermediateSize} and back`;
   const limits = Object.entries(more)
-    .filter(([name, value]) => name !== 'latentSize' && value !== null)
+    .filter(([, value]) => value !== null)
     .map(([name, value]) => `${name} ${value}`);
   const latent = latentSize === undefined ? [] : [`between projections from ${hiddenSize}`];
   const stored = layout === undefined ? 'packed' : `stored as ${layout.name.replaceAll('`', '')}`;

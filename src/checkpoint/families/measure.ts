@@ -1,5 +1,5 @@
 import type { ExpertsAt, Layout } from '../../families/layout.js';
-import type { Activation } from '../../layer/options.js';
+import type { Activation } from '../../layer/experts.js';
 import type { DType } from '../../layer/weights.js';
 import type { LayerTensors } from './layer_tensors.js';
 import { chosenAt, type ExpertSizes, fits, nameOf, widthAt } from './matrices.js';
