@@ -7,6 +7,7 @@ import type { Description } from './description.js';
 export interface LayerWords {
   /** How experts are chosen and weighed. */
   readonly router: string;
+  /** What they compute, their sizes, and how they are stored. */
   readonly experts: string;
   /** Null without one. */
   readonly sharedExpert: string | null;
