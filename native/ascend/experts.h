@@ -39,6 +39,7 @@ class ExpertStage {
                     const Array& x, const Array& counts, float* out);
   Quantized quantize(const Array& x);
 
+  Npu& device_;
   const cann::Operators& operators_;
   OperatorQueue& queue_;
   ActivationStage activation_{device_, queue_};

@@ -8,12 +8,12 @@ import {
   fromNative,
   ShapeError,
 } from '../base/errors.js';
-import { expectOptions, given } from '../base/rows.js';
+import { expectOptions, given, type Rows } from '../base/rows.js';
 import { addon } from '../binding/addon.js';
 import type { NativeFile } from '../binding/views.js';
-import { MoEConfig, type MoEConfigOptions } from '../config/config.js';
-import { huggingFaceSizes } from '../config/hugging_face.js';
-import { type Activation, type ExpertOptions, expertRows } from '../layer/experts.js';
+import type { MoEConfig, MoEConfigOptions } from '../config/config.js';
+import { huggingFaceLayers, huggingFaceRows } from '../config/hugging_face.js';
+import type { Activation, ExpertOptions } from '../layer/experts.js';
 import { MoELayer } from '../layer/layer.js';
 import { heldRows, type LoadOptions, loadRows, type WeightType } from '../layer/options.js';
 import { heldExperts } from '../layer/parallel.js';
@@ -23,29 +23,38 @@ import { identityAt } from './containers/disk.js';
 import type { SafetensorsFile } from './containers/file.js';
 import type { TensorEntry } from './containers/header.js';
 import { TensorFiles } from './containers/tensor_files.js';
-import type { Family, LayerSizes } from './families/family.js';
-import { type FoundLayer, type FoundLayers, findLayers } from './families/find_layers.js';
+import {
+  asPacked,
+  type Description,
+  describeModel,
+  describePacked,
+  expectAsPacked,
+  layoutName,
+  packedDevice,
+  type StoredLayer,
+  withChanges,
+} from './description.js';
+import {
+  type FoundLayer,
+  type FoundLayers,
+  findLayers,
+  findPacked,
+} from './families/find_layers.js';
+import { standsBeside } from './families/fit.js';
 import { LayerTensors, type StoredTensor } from './families/layer_tensors.js';
+import { packedViews } from './families/packed.js';
+import { readLayer } from './families/read_layer.js';
 import { configName, inConfig, isMindFormers, ModelClaims } from './model_claims.js';
-import { type PackedDescription, readPackedMetadata } from './packed/format.js';
+import { readPackedMetadata } from './packed/format.js';
+import { inWords, type LayerWords } from './words.js';
 
-/** The only device that takes weights packed before. */
-const packedDevice = 'cpu';
-
-/** How packed layers are held. */
-type PackedAs = Pick<PackedDescription, 'layout' | 'weightType' | 'weightGroup' | 'activationType'>;
-
-/** What a checkpoint says of all its MoE layers. */
-interface Description extends LayerSizes, ExpertOptions {
-  modelType: string;
-  config: MoEConfig;
-  activation: Activation;
-  weightType: WeightType;
-  /** Whether `config` is the model's own, or only what the tensors' shapes tell. */
-  described: boolean;
-  /** Present where the layers are packed. */
-  packed?: PackedAs;
+/** How a checkpoint is opened. */
+export interface OpenOptions {
+  /** Which stack of layers, where there are several: `'thinker'`, `'decoder'`, or what their tensors' names begin with. */
+  stack?: string | undefined;
 }
+
+const openRows: Rows<OpenOptions> = { stack: loadRows.stack };
 
 /**
  * A checkpoint with MoE layers: a folder or a `.safetensors` file, one file or several with an index. Opening reads
@@ -75,9 +84,14 @@ export class MoECheckpoint implements AsyncDisposable {
   /** Numbers of the MoE layers, ascending. */
   readonly layers: readonly number[];
 
+  /** Which stack of layers, where there are several. */
+  readonly stack: string | undefined;
+  /** Router, experts and shared expert of the first layer, for people. */
+  readonly description: LayerWords;
+
   readonly #files: TensorFiles;
-  readonly #found: FoundLayers;
-  readonly #description: Description;
+  readonly #found: Found;
+  readonly #describe: (layer: number) => Description;
   /** Undefined for packed layers. */
   readonly #claims: ModelClaims | undefined;
   readonly #mapped = new Map<string, NativeFile>();
@@ -87,22 +101,25 @@ export class MoECheckpoint implements AsyncDisposable {
     key: symbol,
     path: string,
     files: TensorFiles,
-    found: FoundLayers,
-    description: Description,
+    found: Found,
+    describe: (layer: number) => Description,
     claims?: ModelClaims,
   ) {
     expectInside(key, 'a checkpoint', 'MoECheckpoint.open');
+    this.layers = Object.freeze([...found.layers.keys()]);
+    const description = describe(this.layers[0] as number);
     this.path = path;
     this.modelType = description.modelType;
     this.config = description.config;
     this.hiddenSize = description.hiddenSize;
     this.intermediateSize = description.intermediateSize;
-    this.activation = description.activation;
+    this.activation = description.experts.activation;
     this.weightType = description.weightType;
-    this.layers = Object.freeze([...found.layers.keys()]);
+    this.stack = found.stack;
+    this.description = inWords(description, found.layout, found.row?.around);
     this.#files = files;
     this.#found = found;
-    this.#description = description;
+    this.#describe = describe;
     this.#claims = claims;
   }
 
@@ -111,20 +128,22 @@ export class MoECheckpoint implements AsyncDisposable {
    *   is looked for beside them
    * @throws `CheckpointError` naming file and tensor, `ConfigError` for a `config.json` that does not describe the model
    */
-  static async open(path: string): Promise<MoECheckpoint> {
+  static async open(path: string, options: OpenOptions = {}): Promise<MoECheckpoint> {
+    expectOptions('MoECheckpoint.open', options, openRows);
     if (typeof path !== 'string' || path === '') throw unexpected('path', 'a path', path);
     const files = await TensorFiles.open(path);
     const packed = readPackedMetadata(files.paths[0] as string, files.metadata);
     if (packed !== undefined) {
-      const found = findLayers(path, files.names);
-      return new MoECheckpoint(inside, path, files, found, describePacked(packed));
+      const layers = findPacked(path, files.names);
+      const description = describePacked(packed);
+      return new MoECheckpoint(inside, path, files, { layers }, () => description);
     }
     const claims = await ModelClaims.read(files.folder);
-    const found = claims.find(() => findLayers(path, files.names));
+    const found = claims.find(() => findClaimed(path, files.names, claims, options.stack));
     const first = await readable(path, files, found);
     claims.expectReadable(entriesOf(first.stored));
-    const description = describeModel(claims, found, first);
-    return new MoECheckpoint(inside, path, files, found, description, claims);
+    const describe = describeModel(claims, found, first);
+    return new MoECheckpoint(inside, path, files, found, describe, claims);
   }
 
   /**
@@ -142,31 +161,46 @@ export class MoECheckpoint implements AsyncDisposable {
       );
     const number = this.#numberOf(layer ?? options.layer);
     options.signal?.throwIfAborted();
-    const { config: changes, onProgress, signal } = options;
-    const { packed } = this.#description;
+    const { config: changes, onProgress, signal, stack = this.stack } = options;
+    if (stack !== this.stack)
+      throw new ConfigError(
+        `Expected \`stack\` to be left out or ${describe(this.stack)}, as the checkpoint was opened, got ${describe(stack)}`,
+      );
+    const description = this.#describe(number);
+    const { hiddenSize, intermediateSize, sharedSize, described, packed } = description;
     if (packed !== undefined) expectAsPacked(this.path, packed, options);
-    const config = this.configWith(changes);
-    const { hiddenSize, intermediateSize, sharedSize, described } = this.#description;
+    const config = this.configWith(changes, number);
     if (!described && changes?.numExpertsChosen === undefined)
       throw new ConfigError(
         `Expected \`config.numExpertsChosen\`: ${this.path} has no config.json that says how many experts a token takes`,
       );
 
     const found = this.#found.layers.get(number) as FoundLayer;
-    const stored = await storedTensors(this.#files, found);
+    const { layout } = this.#found;
+    const stored = await storedTensors(this.#files, found, (name) =>
+      layout === undefined ? false : standsBeside(layout, name, config.expertNum),
+    );
     this.#claims?.expectReadable(entriesOf(stored));
-    if (this.#closed) throw new ClosedError(`The checkpoint ${this.path} is closed`);
-    const held = options.group && new Set(heldExperts(config, options));
-    const tensors = new LayerTensors(found.prefix, stored, (file) => this.#map(file), held);
-    const views = this.#found.family.views(tensors, this.#description, config);
+    this.#expectOpen();
+    const held = options.group && heldExperts(config, options);
+    const tensors = new LayerTensors(
+      found.prefix,
+      stored,
+      (file) => this.#map(file),
+      // Experts of a second stack in one layer are numbered from E on.
+      held && new Set(held.flatMap((expert) => [expert, expert + config.expertNum])),
+    );
+    const { views, factor } =
+      layout === undefined
+        ? { views: packedViews(tensors, packed?.layout ?? ''), factor: 1 }
+        : readLayer(tensors, layout, description, config, description.needs);
     const notes = tensors.expectAllRead();
-    if (packed !== undefined && views.packed !== undefined) views.packed.layout = packed.layout;
     const parts: LayerParts = {
-      config,
+      config: factor === 1 ? config : scaled(config, factor),
       hiddenSize,
       intermediateSize,
       sharedSize,
-      ...this.experts,
+      ...description.experts,
       views,
       notes,
       weightType: storedType(views),
@@ -187,7 +221,7 @@ export class MoECheckpoint implements AsyncDisposable {
 
   /** @internal What its experts compute, and on rows of which width. */
   get experts(): ExpertOptions & { activation: Activation } {
-    return { activation: this.activation, ...given(expertRows, this.#description) };
+    return this.#describe(this.layers[0] as number).experts;
   }
 
   /** @internal Every file that it is read from. */
@@ -200,16 +234,35 @@ export class MoECheckpoint implements AsyncDisposable {
     this.#numberOf(layer);
   }
 
+  /** @internal Throws `ConfigError` unless the layers are of one kind, as what describes all of them has to say. */
+  expectAlike(layers: readonly number[]): void {
+    const kindOf = (layer: number) => {
+      const { config, experts, needs } = this.#describe(layer);
+      return JSON.stringify([config, experts, needs]);
+    };
+    const [first, ...others] = layers;
+    const other = others.find((layer) => kindOf(layer) !== kindOf(first as number));
+    if (other !== undefined)
+      throw new ConfigError(
+        `Expected layers of one kind, got layers ${first} and ${other}, whose options differ: take them one at a time`,
+      );
+  }
+
   /** @internal How layers route with these changes. Throws `ConfigError` where they do not fit. */
-  configWith(changes: Partial<MoEConfigOptions> = {}): MoEConfig {
-    const config = withChanges(this.config, changes);
-    this.#expectSizes(config);
+  configWith(
+    changes: Partial<MoEConfigOptions> = {},
+    layer: number = this.layers[0] as number,
+  ): MoEConfig {
+    const description = this.#describe(layer);
+    const config = withChanges(description.config, changes);
+    expectSizes(config, description);
     return config;
   }
 
   /** @internal How the tensors are named. */
   get family(): string {
-    return this.#found.family.name;
+    const { layout } = this.#found;
+    return layout === undefined ? 'packed by node-moe' : layoutName({ layout });
   }
 
   /** @internal What the headers say of an MoE layer's tensors. */
@@ -240,18 +293,8 @@ export class MoECheckpoint implements AsyncDisposable {
     );
   }
 
-  /** A config may change how a layer routes, not what its weights are. */
-  #expectSizes(config: MoEConfig): void {
-    const { expertNum, intermediateSize, sharedSize } = this.#description;
-    if (config.expertNum !== expertNum)
-      throw new ConfigError(
-        `Expected \`config.expertNum\` to be the checkpoint's ${expertNum}, got ${describe(config.expertNum)}`,
-      );
-    if (Math.round(config.sharedExpertNum * intermediateSize) !== sharedSize)
-      throw new ConfigError(
-        `Expected \`config.sharedExpertNum\` to be the checkpoint's ${sharedSize / intermediateSize}, got ` +
-          describe(config.sharedExpertNum),
-      );
+  #expectOpen(): void {
+    if (this.#closed) throw new ClosedError(`The checkpoint ${this.path} is closed`);
   }
 
   #map(stored: SafetensorsFile): NativeFile {
@@ -268,13 +311,55 @@ export class MoECheckpoint implements AsyncDisposable {
   }
 }
 
+/** A config may change how a layer routes, not what its weights are. */
+function expectSizes(
+  config: MoEConfig,
+  { expertNum, intermediateSize, sharedSize }: Description,
+): void {
+  if (config.expertNum !== expertNum)
+    throw new ConfigError(
+      `Expected \`config.expertNum\` to be the checkpoint's ${expertNum}, got ${describe(config.expertNum)}`,
+    );
+  if (Math.round(config.sharedExpertNum * intermediateSize) !== sharedSize)
+    throw new ConfigError(
+      `Expected \`config.sharedExpertNum\` to be the checkpoint's ${sharedSize / intermediateSize}, got ` +
+        describe(config.sharedExpertNum),
+    );
+}
+
+/** MoE layers; without a layout, they are packed. */
+type Found = Pick<FoundLayers, 'layers'> & Partial<FoundLayers>;
+
+/** The layers that the config speaks of; any where there is none of a model. */
+function findClaimed(
+  path: string,
+  names: Iterable<string>,
+  { config, configPath }: ModelClaims,
+  stack: string | undefined,
+): FoundLayers {
+  if (config === undefined || isMindFormers(config)) return findLayers(path, names, { stack });
+  return inConfig(configPath, () =>
+    findLayers(path, names, {
+      rows: huggingFaceRows(config),
+      modelType: (config as { model_type?: unknown }).model_type,
+      stack,
+      layersOf: (name) => huggingFaceLayers(config, { stack: name }),
+    }),
+  );
+}
+
+const scaled = (config: MoEConfig, factor: number): MoEConfig =>
+  config.with({ routedScalingFactor: config.routedScalingFactor * factor });
+
 /** The tensors of a layer by their names inside it. Opens the files they are in. */
 async function storedTensors(
   files: TensorFiles,
   { prefix, names }: FoundLayer,
+  isLeftOut: (name: string) => boolean = () => false,
 ): Promise<Map<string, StoredTensor>> {
   const stored = new Map<string, StoredTensor>();
   for (const name of names) {
+    if (isLeftOut(name)) continue;
     const file = await files.fileOf(prefix + name);
     stored.set(name, { file, entry: file.entry(prefix + name) });
   }
@@ -284,17 +369,8 @@ async function storedTensors(
 const entriesOf = (stored: ReadonlyMap<string, StoredTensor>): TensorEntry[] =>
   [...stored.values()].map(({ entry }) => entry);
 
-interface ReadableLayer {
-  prefix: string;
-  stored: Map<string, StoredTensor>;
-}
-
 /** The first layer whose files are there: one layer's shards are enough to open a checkpoint. */
-async function readable(
-  path: string,
-  files: TensorFiles,
-  found: FoundLayers,
-): Promise<ReadableLayer> {
+async function readable(path: string, files: TensorFiles, found: Found): Promise<StoredLayer> {
   let first: FoundLayer | undefined;
   for (const layer of found.layers.values()) {
     first ??= layer;
@@ -306,69 +382,4 @@ async function readable(
   if (first === undefined)
     throw new CheckpointError(`Expected ${path} to hold an MoE layer, got none`);
   return { prefix: first.prefix, stored: await storedTensors(files, first) };
-}
-
-function describePacked(packed: PackedDescription): Description {
-  const { layout, weightType, weightGroup, activationType } = packed;
-  const as = { layout, weightType, weightGroup, activationType };
-  return { ...packed, described: true, packed: as };
-}
-
-function describeModel(
-  { config: claimed, configPath }: ModelClaims,
-  { family }: FoundLayers,
-  { prefix, stored }: ReadableLayer,
-): Description {
-  const unmapped = (): never => {
-    throw new CheckpointError('A checkpoint is described without reading its weights');
-  };
-  const measured = family.measure(new LayerTensors(prefix, stored, unmapped));
-  if (claimed === undefined) {
-    const { expertNum, intermediateSize, sharedSize } = measured;
-    const config = new MoEConfig({ expertNum, sharedExpertNum: sharedSize / intermediateSize });
-    return { ...measured, modelType: family.name, config, described: false };
-  }
-  const described = inConfig(configPath, () => describedBy(claimed, family));
-  return { ...measured, ...described, described: true };
-}
-
-const asPacked = ({ layout, ...held }: PackedAs): Omit<PackedAs, 'layout'> => held;
-
-/** Throws `ConfigError` where options ask for other weights than the packed ones. */
-function expectAsPacked(path: string, packed: PackedAs, options: LoadOptions): void {
-  const asked: Record<string, unknown> = given(heldRows, options);
-  for (const [name, was] of Object.entries({ ...asPacked(packed), device: packedDevice })) {
-    const value = asked[name];
-    if (value !== undefined && value !== was && !(name === 'device' && value === 'auto'))
-      throw new ConfigError(
-        `Expected \`${name}\` to be left out or ${describe(was)}, as ${path} was packed, got ${describe(value)}`,
-      );
-  }
-}
-
-/** What a `config.json` says beyond, or instead of, the tensors. */
-function describedBy(
-  parsed: object,
-  { name, modelTypes }: Family,
-): Pick<Description, 'modelType' | 'config'> & Partial<Description> {
-  if (isMindFormers(parsed)) return { modelType: name, config: MoEConfig.parse(parsed) };
-  const { modelType, hiddenSize, intermediateSize, sharedSize, activation } =
-    huggingFaceSizes(parsed);
-  if (modelTypes !== undefined && !modelTypes.includes(modelType))
-    throw new ConfigError(
-      `Expected \`model_type\` to be one whose experts are stored as those of ${name} (${modelTypes.join(', ')}), ` +
-        `got ${describe(modelType)}`,
-    );
-  const config = MoEConfig.fromHuggingFace(parsed);
-  const sizes = { expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize };
-  return { ...sizes, modelType, config, activation };
-}
-
-/**
- * The changed config. What a model's own code adds to `TopkRouterV2` is no choice of the user's, so it does not stand in
- * the way of `TopkRouterV1`.
- */
-function withChanges(config: MoEConfig, changes: Partial<MoEConfigOptions>): MoEConfig {
-  const plain = { normTopkEpsilon: undefined, excludeMaskedGroups: undefined };
-  return config.with({ ...(changes.routingPolicy === 'TopkRouterV1' && plain), ...changes });
 }

@@ -1,5 +1,5 @@
+import { floatValues } from '../layer/float_values.js';
 import type { Tensor } from '../layer/weights.js';
-import { floatValues } from './float_values.js';
 
 /** How far an output is from a recorded one. */
 export interface Comparison {

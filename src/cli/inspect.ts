@@ -3,7 +3,7 @@ import { given } from '../base/rows.js';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import type { TensorEntry } from '../checkpoint/containers/header.js';
 import { expertRows } from '../layer/experts.js';
-import { checkpointArgument, jsonFlag, print } from './options.js';
+import { checkpointArgument, jsonFlag, print, stackOption } from './options.js';
 import { bold, bytes, facts, ranges, table, wrap } from './text.js';
 
 /** The stored tensors of one MoE layer. */
@@ -21,22 +21,25 @@ export function addInspect(program: Command): void {
       'what a checkpoint holds: model type, config, MoE layers, types and sizes. Reads no weights',
     )
     .argument(...checkpointArgument)
+    .addOption(stackOption())
     .option(...jsonFlag)
-    .action(async (path: string, { json }: { json?: true }) => {
-      const inspection = await inspect(path);
+    .action(async (path: string, { json, stack }: { json?: true; stack?: string }) => {
+      const inspection = await inspect(path, stack);
       print(json, inspection, () => describe(inspection));
     });
 }
 
 /** What `--json` prints: the fields of the config have MindFormers' names. */
-async function inspect(path: string) {
-  const checkpoint = await MoECheckpoint.open(path);
+async function inspect(path: string, stack?: string) {
+  const checkpoint = await MoECheckpoint.open(path, { stack });
   try {
     const { modelType, hiddenSize, intermediateSize, weightType, config } = checkpoint;
     return {
       checkpoint: path,
       modelType,
       family: checkpoint.family,
+      stack: checkpoint.stack ?? null,
+      ...checkpoint.description,
       hiddenSize,
       intermediateSize,
       ...checkpoint.experts,
@@ -76,6 +79,10 @@ function describe(inspection: Awaited<ReturnType<typeof inspect>>): string {
       ],
       ['hidden size', String(inspection.hiddenSize)],
       ['intermediate size', String(inspection.intermediateSize)],
+      ['router', inspection.router],
+      ['experts', inspection.experts],
+      ['shared expert', inspection.sharedExpert ?? 'none'],
+      ...(inspection.around === null ? [] : [['the caller’s', inspection.around] as const]),
       ...Object.entries(given(expertRows, inspection)).map(([name, value]): [string, string] => [
         wordsOf(name),
         String(value),

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { expectKind, type Flag, given, type Kind, type Row } from '../base/rows.js';
 import type { DeviceName } from '../binding/devices.js';
 import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
-import { type HeldOptions, heldRows } from '../layer/options.js';
+import { type HeldOptions, heldRows, loadRows } from '../layer/options.js';
 import { integer, range } from './arguments.js';
 import { setting } from './config_overrides.js';
 
@@ -98,14 +98,16 @@ export const setFlag = [
   setting,
 ] as const;
 
-/** What of a layer's config is said on the command line. */
+/** What of a checkpoint and its config is said on the command line. */
 export interface ConfigFlags {
+  stack?: string;
   config?: string;
   set?: Record<string, unknown>;
 }
 
 export function addConfigFlags(command: Command): Command {
   return command
+    .addOption(stackOption())
     .option(
       '--config <file>',
       'MoEConfig options in MindFormers YAML or JSON; those it names replace the checkpoint’s',
@@ -113,9 +115,13 @@ export function addConfigFlags(command: Command): Command {
     .option(...setFlag);
 }
 
+export const stackOption = () =>
+  optionOf('stack', loadRows.stack.kind, loadRows.stack.flag as Flag);
+
 /** The same flags for another process. */
-export function configArguments({ config, set = {} }: ConfigFlags): string[] {
+export function configArguments({ config, set = {}, stack }: ConfigFlags): string[] {
   return [
+    ...(stack === undefined ? [] : ['--stack', stack]),
     ...(config === undefined ? [] : ['--config', config]),
     ...Object.entries(set).flatMap(([name, value]) => [
       '--set',

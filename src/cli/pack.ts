@@ -11,6 +11,7 @@ import {
   type LayerFlags,
   layerOptions,
   print,
+  stackOption,
 } from './options.js';
 import { ProgressLine } from './progress.js';
 import { bytes, milliseconds, ranges, wrap } from './text.js';
@@ -18,6 +19,7 @@ import { bytes, milliseconds, ranges, wrap } from './text.js';
 interface PackCommandOptions extends Omit<LayerFlags, 'device'> {
   out: string;
   layer: number[] | 'all';
+  stack?: string;
   json?: true;
 }
 
@@ -31,6 +33,7 @@ export function addPack(program: Command): void {
     .requiredOption('--out <file>', 'the .safetensors file to write')
     .option('--layer <numbers>', 'the layers, separated by commas, or all', layerNumbers, 'all');
   addLayerFlags(command, { without: ['device', 'unevenExperts'] })
+    .addOption(stackOption())
     .option(...jsonFlag)
     .action(async (path: string, options: PackCommandOptions) => {
       const { json, ...rest } = options;
@@ -50,7 +53,7 @@ export function addPack(program: Command): void {
 async function pack(path: string, options: Omit<PackCommandOptions, 'json'>) {
   const { out, layer } = options;
   const started = performance.now();
-  await using checkpoint = await MoECheckpoint.open(path);
+  await using checkpoint = await MoECheckpoint.open(path, { stack: options.stack });
   const layers = layer === 'all' ? checkpoint.layers : layer;
   for (const number of layers) checkpoint.expectLayer(number);
   await using file = await OutputFile.open('--out', out, {

@@ -64,7 +64,7 @@ async function report(path: string, options: ReportOptions): Promise<ReportData>
   const signal = interruptSignal();
   const { options: config } = await configOverrides(options.config, options.set);
   const recording = await Recording.open(options.input);
-  await using checkpoint = await MoECheckpoint.open(path);
+  await using checkpoint = await MoECheckpoint.open(path, { stack: options.stack });
   const read = filesRead(options, checkpoint);
   await using page = await OutputFile.open('--html', options.html, { read });
   configured(options.set, () => checkpoint.configWith(config));

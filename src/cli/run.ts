@@ -84,7 +84,7 @@ async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
   const signal = interruptSignal();
   const { options: config, others } = await configOverrides(options.config, options.set);
   const recording = await Recording.open(options.input);
-  const checkpoint = await MoECheckpoint.open(path);
+  const checkpoint = await MoECheckpoint.open(path, { stack: options.stack });
   try {
     // Opened before the layers run: what cannot be written is known at once.
     const read = filesRead(options, checkpoint);

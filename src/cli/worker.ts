@@ -75,7 +75,7 @@ async function work(path: string | undefined, options: WorkerOptions): Promise<v
 
 async function load(path: string, options: WorkerOptions, group: ExpertGroup): Promise<MoELayer[]> {
   const { options: config } = await configOverrides(options.config, options.set);
-  const checkpoint = await MoECheckpoint.open(path);
+  const checkpoint = await MoECheckpoint.open(path, { stack: options.stack });
   configured(options.set, () => checkpoint.configWith(config));
   const layers: MoELayer[] = [];
   for (const layer of options.layer === 'all' ? checkpoint.layers : options.layer)

@@ -3,7 +3,7 @@ import { ConfigError } from '../base/errors.js';
 import { checkFields, type RawFields } from './check_fields.js';
 import { diagnose } from './diagnose.js';
 import { defaults, fieldNames, type MoEConfigFields, snakeCase, toSnakeCase } from './fields.js';
-import { huggingFaceOptions } from './hugging_face.js';
+import { huggingFaceOptions, type LayerPlace } from './hugging_face.js';
 import { checkOtherFields } from './other_fields.js';
 import { parseFields } from './parse.js';
 
@@ -14,6 +14,7 @@ export type {
   ScoreFunction,
   TopkMethod,
 } from './fields.js';
+export type { LayerPlace } from './hugging_face.js';
 
 /** Fields of `MoEConfig`; one left out or undefined takes its default. */
 export type MoEConfigOptions = {
@@ -61,11 +62,12 @@ export class MoEConfig extends Fields {
    * The routing of a Hugging Face model, from its parsed `config.json`: `TopkRouterV2` without capacity, with the scores,
    * groups, normalisation and scaling of the model's own code.
    *
+   * @param at the layer's number, in models whose layers differ, and the stack, in models with several
    * @throws `ConfigError` for an unknown `model_type`, a missing key, a value that the family does not have, or a key of
    *   another family that changes what the block computes
    */
-  static fromHuggingFace(config: object): MoEConfig {
-    const { options, notes } = huggingFaceOptions(config);
+  static fromHuggingFace(config: object, at: LayerPlace = {}): MoEConfig {
+    const { options, notes } = huggingFaceOptions(config, at);
     return new MoEConfig(options, notes);
   }
 

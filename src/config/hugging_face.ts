@@ -1,12 +1,20 @@
-import { describe, expectObject } from '../base/checks.js';
+import { expectObject, unexpected } from '../base/checks.js';
 import { ConfigError } from '../base/errors.js';
 import type { NativeActivation } from '../binding/native.js';
-import type { MoEConfigFields } from './fields.js';
-import { type HuggingFaceFamily, huggingFaceFamilies } from './hugging_face_families.js';
+import { knownModelTypes, refusedRows, rowsOf } from '../families/families.js';
+import { type FamilyRow, type LayerOption, layerOptions, type Scalar } from '../families/row.js';
+import { fieldNames, type MoEConfigFields } from './fields.js';
 import { HuggingFaceKeys } from './hugging_face_keys.js';
+import { layersOf, type ModelLayers } from './hugging_face_layers.js';
+import { keyOf, optionsBy } from './hugging_face_rules.js';
 
-/** The values of `hidden_act` that a gated expert may have. */
-const activations = ['silu', 'swish', 'gelu'] as const;
+/** Which of a model's layers is meant, where they differ. */
+export interface LayerPlace {
+  /** The layer's number. */
+  readonly layer?: number | undefined;
+  /** The stack, in models with several. */
+  readonly stack?: string | undefined;
+}
 
 /** The sizes around a model's MoE layers. */
 export interface HuggingFaceSizes {
@@ -25,79 +33,152 @@ export interface HuggingFaceSizes {
  *
  * @throws `ConfigError` for an unknown `model_type`, or naming the key that is missing or wrong
  */
-export function huggingFaceSizes(config: object): HuggingFaceSizes {
-  const { modelType, family, keys, intermediateSize, sharedSize } = read(config);
-  const activation = keys.oneOf('hidden_act', family.activations ?? activations, 'silu');
-  return {
-    modelType,
-    hiddenSize: keys.count('hidden_size'),
-    intermediateSize,
-    sharedSize,
-    activation: family.activation ?? (activation === 'gelu' ? 'geglu' : 'swiglu'),
-  };
+export function huggingFaceSizes(config: object, at: LayerPlace = {}): HuggingFaceSizes {
+  const { modelType, hiddenSize, intermediateSize, sharedSize, ofLayer } = read(config, at);
+  const activation = ofLayer.activation as HuggingFaceSizes['activation'];
+  return { modelType, hiddenSize, intermediateSize, sharedSize, activation };
+}
+
+/** Options of a layer beside its config. What layers do not have among them is for their maker to refuse. */
+export function huggingFaceLayerOptions(
+  config: object,
+  at: LayerPlace = {},
+): { [Option in LayerOption]?: Scalar } {
+  return read(config, at).ofLayer;
 }
 
 /**
  * How a model routes, out of its parsed `config.json`: without capacity, and with the model's own arithmetic. `notes` are
  * sentences about keys without effect.
  */
-export function huggingFaceOptions(config: object): {
+export function huggingFaceOptions(
+  config: object,
+  at: LayerPlace = {},
+): {
   options: Partial<MoEConfigFields>;
   notes: string[];
 } {
-  const { options, notes } = read(config);
-  const { numExpertsChosen, normTopkProb } = options;
-  // MindFormers leaves the weight of a single choice as it is.
-  const normTopkSingle = numExpertsChosen === 1 && normTopkProb !== false;
-  return { options: normTopkSingle ? { ...options, normTopkSingle } : options, notes };
+  const { options, notes } = read(config, at);
+  for (const name of Object.keys(options))
+    if (!fieldNames.some((field) => field === name))
+      throw optionNotKnown(config, at, name, 'MoEConfig has no such field');
+  return { options, notes };
+}
+
+/** The error for a model that needs an option that is not there, or not with the value that it needs. */
+export function optionNotKnown(
+  config: object,
+  at: LayerPlace,
+  option: string,
+  reason: string,
+): ConfigError {
+  const { modelType, row } = modelOf(config, at);
+  const key = keyOf(row.config.rules, option);
+  const said = key === undefined ? '' : `, which \`${key}\` says`;
+  return new ConfigError(
+    `Expected a model that needs no \`${option}\`${said}, got one of type ${modelType}: ${reason}`,
+  );
 }
 
 /** Throws `ConfigError`, with what is supported, unless a parsed `config.json` is that of a model type that is known. */
 export function expectKnownModel(config: object): void {
-  modelOf(config);
+  modelsOf(config);
 }
 
-interface HuggingFaceModel {
-  modelType: string;
-  family: HuggingFaceFamily;
-  keys: HuggingFaceKeys;
+/** The rows of a model, one for each of its stacks. */
+export const huggingFaceRows = (config: object): readonly FamilyRow[] =>
+  modelsOf(config).map(({ row }) => row);
+
+/** Which layers a config says that there are. */
+export function huggingFaceLayers(config: object, at: LayerPlace = {}): ModelLayers {
+  const { row, part } = modelOf(config, at);
+  return layersOf(part, row.config.layers ?? { key: 'num_hidden_layers' }, row.config.sparse);
 }
 
-/** Enters `text_config`, where models with more than text keep the language model's part. */
-function modelOf(config: unknown): HuggingFaceModel {
+interface Model {
+  readonly modelType: string;
+  readonly row: FamilyRow;
+  /** The config of the stack. */
+  readonly part: unknown;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** The stacks of a model that has them, each where its row says; else `text_config`, or the config itself. */
+function modelsOf(config: unknown): readonly Model[] {
   expectObject('config', config);
-  for (const part of [config, config.text_config]) {
-    const modelType = (part as { model_type?: unknown } | null | undefined)?.model_type;
-    const family = huggingFaceFamilies.get(modelType as string);
-    if (family !== undefined)
-      return { modelType: modelType as string, family, keys: new HuggingFaceKeys(part) };
+  const outer = config.model_type;
+  const inner = config.text_config as Json | null | undefined;
+  for (const modelType of [outer, inner?.model_type]) {
+    const refused = refusedRows.find(({ modelTypes }) => modelTypes.includes(modelType as string));
+    if (refused !== undefined)
+      throw unexpected(
+        'model_type',
+        `that of a model that is loaded: ${refused.refused}`,
+        modelType,
+      );
   }
-  const known = [...huggingFaceFamilies.keys()].join(', ');
-  throw new ConfigError(
-    `Expected \`model_type\` to be one of ${known}, got ${describe(config.model_type)}`,
-  );
+  const nested = rowsOf(outer).map((row) => ({ row, part: partAt(config, row.config.at) }));
+  if (nested.some(({ row, part }) => row.config.at !== undefined && part !== undefined))
+    return nested
+      .filter(({ part }) => part !== undefined)
+      .map((found) => ({ ...found, modelType: outer as string }));
+  const known = [
+    { modelType: inner?.model_type, part: inner },
+    { modelType: outer, part: typeof inner === 'object' && inner !== null ? inner : config },
+  ].find(({ modelType }) => rowsOf(modelType).length > 0);
+  if (known === undefined)
+    throw unexpected('model_type', `one of ${knownModelTypes.join(', ')}`, outer);
+  const { modelType, part } = known;
+  return rowsOf(modelType).map((row) => ({ modelType: modelType as string, row, part }));
+}
+
+function partAt(config: unknown, path: readonly string[] = []): unknown {
+  let part: unknown = config;
+  for (const key of path) part = (part as Json | null | undefined)?.[key];
+  return part;
+}
+
+function modelOf(config: unknown, { stack }: LayerPlace): Model {
+  const models = modelsOf(config);
+  const [first] = models;
+  const chosen = models.length === 1 ? first : models.find(({ row }) => row.stack?.name === stack);
+  if (chosen !== undefined) return chosen;
+  const names = models.map(({ row }) => `'${row.stack?.name}'`).join(' or ');
+  throw unexpected('stack', `${names}, as models of type ${first?.modelType} have them`, stack);
 }
 
 /** Reads every key that changes what the block computes: one that is left is one that the family does not have. */
-function read(config: unknown) {
-  const model = modelOf(config);
-  const { modelType, family, keys } = model;
-  const intermediateSize = keys.count(family.width);
-  const sharedSize = family.sharedSize(keys);
+function read(config: unknown, at: LayerPlace) {
+  const { modelType, row, part } = modelOf(config, at);
+  const { merged, hiddenSize, experts, chosen, width, shared, rules } = row.config;
+  const keys = new HuggingFaceKeys(part, merged, at.layer);
+  const numExpertsChosen = keys.count(chosen);
+  const intermediateSize = keys.count(width);
+  const sharedSize = keys.count(shared);
+  const found: Readonly<Record<string, Scalar>> = optionsBy(rules, keys, at.layer);
+  const isOfLayer = (name: string) => layerOptions.some((option) => option === name);
+  const named = Object.entries(found);
+  const ofLayer = Object.fromEntries(named.filter(([name]) => isOfLayer(name)));
   const options: Partial<MoEConfigFields> = {
     routingPolicy: 'TopkRouterV2',
     capacityFactor: -1,
-    expertNum: keys.count(family.experts),
-    numExpertsChosen: keys.count('num_experts_per_tok'),
+    expertNum: keys.count(experts),
+    numExpertsChosen,
     moeIntermediateSize: intermediateSize,
     sharedExpertNum: sharedSize / intermediateSize,
-    ...family.routing(keys),
+    ...Object.fromEntries(named.filter(([name]) => !isOfLayer(name))),
+    // Models divide the weight of a single choice by itself; MindFormers leaves it as it is.
+    ...(numExpertsChosen === 1 && found.normTopkProb !== false && { normTopkSingle: true }),
   };
   return {
-    ...model,
+    modelType,
+    row,
+    hiddenSize: keys.count(hiddenSize ?? { key: 'hidden_size' }),
     intermediateSize,
     sharedSize,
     options,
+    ofLayer: ofLayer as { [Option in LayerOption]?: Scalar },
     notes: keys.expectUnderstood(modelType),
   };
 }

@@ -8,8 +8,11 @@ import {
   unexpected,
 } from '../base/checks.js';
 import { ConfigError } from '../base/errors.js';
+import { blockKeys, keyAliases, mayBeBlockKey } from '../families/keys.js';
+import type { Key, Scalar, Size } from '../families/row.js';
 import { maxInt32 } from './fields.js';
-import { blockKeys, keyAliases, mayBeBlockKey } from './hugging_face_block_keys.js';
+
+type Json = Readonly<Record<string, unknown>>;
 
 interface Found {
   /** The key under which the config has it. */
@@ -19,51 +22,64 @@ interface Found {
 
 /**
  * Reads a `config.json` key by key, each under any of its names, and notes which were read. Every error names the key. A
- * key that is absent or null takes its default, which is that of the model's class in Transformers; one without a default
- * is needed.
+ * key that is absent or null takes its default; one without a default is needed.
  */
 export class HuggingFaceKeys {
   readonly #values: Readonly<Record<string, unknown>>;
+  readonly #layer: number | undefined;
   readonly #read = new Set<string>();
 
-  constructor(config: unknown) {
+  /**
+   * @param merged a key whose value is an object with more keys
+   * @param layer the layer's number, for lists with an element for each
+   */
+  constructor(config: unknown, merged?: string, layer?: number) {
     expectObject('config', config);
-    this.#values = config;
+    const inner = merged === undefined ? {} : config[merged];
+    expectObject(merged ?? 'config', inner);
+    if (merged !== undefined) this.#read.add(merged);
+    this.#values = { ...config, ...inner };
+    this.#layer = layer;
   }
 
-  count(key: string, byDefault?: number, min = 1, max = maxInt32): number {
-    const { name, value } = this.#valueOf(key, byDefault);
-    expectInteger(name, value, min, max);
+  /** A number of things. */
+  count(size: Size): number {
+    if (typeof size === 'number') return size;
+    if ('times' in size) return size.times.map((part) => this.count(part)).reduce((a, b) => a * b);
+    if ('sum' in size) return size.sum.map((part) => this.count(part)).reduce((a, b) => a + b);
+    const { name, value } = this.#found(size);
+    expectInteger(name, value, size.default === 0 || size.whenNull === 0 ? 0 : 1, maxInt32);
     return value;
   }
 
-  /** Null says 0 here. */
-  countOrNone(key: string, byDefault: number): number {
-    return this.#find(key)?.value === null ? 0 : this.count(key, byDefault, 0);
+  /** What a key says, in the words of the row. */
+  value(key: Key): Scalar {
+    const { name, value } = this.#found(key);
+    if (value === 0 && key.whenZero !== undefined) return key.whenZero;
+    if (value === key.whenNull) return value as Scalar;
+    if (typeof key.default === 'number') expectNumber(name, value);
+    if (typeof key.default === 'boolean') expectBoolean(name, value);
+    if (key.are !== undefined) {
+      expectOneOf(name, value, Object.keys(key.are));
+      return key.are[value] as Scalar;
+    }
+    return (key.oneMinus ? 1 - (value as number) : value) as Scalar;
   }
 
-  number(key: string, byDefault: number): number {
-    const { name, value } = this.#valueOf(key, byDefault);
-    expectNumber(name, value);
-    return value;
+  /** Takes a key for read. */
+  ignore(key: string): void {
+    this.#find(key);
   }
 
-  flag(key: string, byDefault: boolean): boolean {
-    const { name, value } = this.#valueOf(key, byDefault);
-    expectBoolean(name, value);
-    return value;
-  }
-
-  oneOf<Choice extends string>(key: string, choices: readonly Choice[], byDefault: Choice): Choice {
-    const { name, value } = this.#valueOf(key, byDefault);
-    expectOneOf(name, value, choices);
-    return value;
-  }
-
-  /** Throws `ConfigError` unless the key is absent or has the one value that is supported. */
-  only(key: string, supported: unknown, reason: string): void {
-    const { name, value } = this.#valueOf(key, supported);
-    if (value !== supported) throw unexpected(name, `${supported}: ${reason}`, value);
+  /** Which of the cases a key's value is. */
+  oneOf(key: Key, cases: readonly string[], reason?: string): string {
+    const { name, value } = this.#found(key);
+    if (typeof key.default === 'boolean') expectBoolean(name, value);
+    if (cases.includes(String(value))) return String(value);
+    const why = reason === undefined ? '' : `: ${reason}`;
+    if (cases.length === 1) throw unexpected(name, `${cases[0]}${why}`, value);
+    expectOneOf(name, value, cases);
+    throw unexpected(name, cases.join(' or '), value);
   }
 
   /**
@@ -84,12 +100,28 @@ export class HuggingFaceKeys {
       .map((key) => `\`${key}\` of the model's config is not known, and has no effect`);
   }
 
-  #valueOf(key: string, byDefault?: unknown): Found {
+  #found({ key, default: byDefault, whenNull, element, member }: Key<string>): Found {
     const found = this.#find(key);
+    if (found?.value === null && whenNull !== undefined) return { ...found, value: whenNull };
+    const name = found?.name ?? key;
     const value = found?.value ?? byDefault;
     if (value === undefined)
       throw new ConfigError(`Expected the key \`${key}\` in the model's config, got none`);
-    return { name: found?.name ?? key, value };
+    if (Array.isArray(value) && element !== undefined) {
+      const one = this.#elementOf(name, value, element);
+      return { ...one, value: one.value === null && whenNull !== undefined ? whenNull : one.value };
+    }
+    if (member === undefined || typeof value !== 'object') return { name, value };
+    return { name: `${name}.${member}`, value: (value as Json)[member] ?? byDefault };
+  }
+
+  #elementOf(name: string, list: readonly unknown[], element: 'layer' | number): Found {
+    const index = element === 'layer' ? this.#layer : element;
+    if (index !== undefined) return { name: `${name}[${index}]`, value: list[index] };
+    const [first] = list;
+    if (list.some((value) => value !== first))
+      throw new ConfigError(`Expected \`layer\`: \`${name}\` has a value for each`);
+    return { name: `${name}[0]`, value: first };
   }
 
   /** Undefined where the config has it under no name; null where it says null under all that it has. */

@@ -106,7 +106,8 @@ export class MoELayer implements AsyncDisposable {
   static async load(path: string, options: LoadOptions = {}): Promise<MoELayer> {
     expectOptions('load', options, loadRows);
     const { MoECheckpoint } = await import('../checkpoint/checkpoint.js');
-    await using checkpoint = await MoECheckpoint.open(path);
+    const { stack } = options;
+    await using checkpoint = await MoECheckpoint.open(path, { stack });
     return await checkpoint.load(undefined, options);
   }
 

@@ -9,6 +9,7 @@ import {
   other,
   type Row,
   type Rows,
+  textOf,
 } from '../base/rows.js';
 import { type DeviceName, expectDevice } from '../binding/devices.js';
 import {
@@ -75,6 +76,8 @@ export interface LayerOptions extends HeldOptions, ExpertOptions {
 export interface LoadOptions extends HeldOptions {
   /** Number of the MoE layer; may be left out where the checkpoint has only one. */
   layer?: number | undefined;
+  /** Which stack of layers, in checkpoints with several (docs/checkpoints.md). */
+  stack?: string | undefined;
   /** Fields that differ from what the checkpoint's own config says. */
   config?: Partial<MoEConfigOptions> | undefined;
   /** Counts experts as they are prepared. What it throws ends the load. */
@@ -147,13 +150,17 @@ export const layerRows: Rows<LayerOptions> = {
 
 export const loadRows: Rows<LoadOptions> = {
   layer: { kind: integer(0) },
+  stack: {
+    kind: textOf('the name of a stack of layers'),
+    flag: { value: 'name', help: 'which stack of layers, where there are several' },
+  },
   config: { kind: object },
   onProgress: { kind: callback },
   signal: { kind: abortSignal },
   ...heldRows,
 };
 
-const weightNames: readonly (keyof LayerWeights)[] = [
+export const weightNames: readonly (keyof LayerWeights)[] = [
   ...(['router', 'routerBias', 'routerCorrectionBias', 'expertScale', 'expertTable'] as const),
   ...(['gate', 'up', 'down', 'gateBias', 'upBias', 'downBias', 'shared'] as const),
   ...(['latentDown', 'latentUp'] as const),

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/containers/write.js';
-import { blockKeys } from '../../src/config/hugging_face_block_keys.js';
+import { blockKeys } from '../../src/families/keys.js';
 import { CheckpointError, ConfigError, MoECheckpoint } from '../../src/index.js';
 import { type ModelFixture, modelFixtures, type Tensors } from '../fixtures/families.js';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { loadTable, summarize } from '../../src/cli/expert_load.js';
-import { floatValues } from '../../src/cli/float_values.js';
 import { bar, bytes, facts, ranges, significant, table, wrap } from '../../src/cli/text.js';
+import { floatValues } from '../../src/layer/float_values.js';
 import { nodeMoe, tinyMixtral } from '../fixtures/command_line.js';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';
 

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../../src/base/errors.js';
 import { MoEConfig, type MoEConfigOptions } from '../../src/config/config.js';
-import { huggingFaceSizes } from '../../src/config/hugging_face.js';
+import { huggingFaceLayerOptions, huggingFaceSizes } from '../../src/config/hugging_face.js';
 import { unsupportedQuantization } from '../../src/config/quantization.js';
+import { knownModelTypes } from '../../src/families/families.js';
 import {
   deepseekV2,
   deepseekV2Lite,
@@ -301,8 +302,7 @@ test('text_config is entered, once', () => {
 test.each<[config: unknown, message: string]>([
   [
     { model_type: 'llama' },
-    'Expected `model_type` to be one of mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, deepseek_v3, glm4_moe, dots1, ' +
-      'gpt_oss, granitemoe, granitemoeshared, got `llama` (string)',
+    `Expected \`model_type\` to be one of ${knownModelTypes.join(', ')}, got \`llama\` (string)`,
   ],
   [{}, 'got `undefined`'],
   [{ model_type: '__proto__', text_config: null }, 'got `__proto__` (string)'],
@@ -340,7 +340,7 @@ test.each<[config: object, message: string]>([
     { ...mixtral, hidden_act: 'relu6' },
     "Expected `hidden_act` to be 'silu' or 'swish' or 'gelu', got `relu6`",
   ],
-  [{ ...gptOss, swiglu_limit: 10 }, 'Expected `swiglu_limit` to be 7'],
+  [{ ...gptOss, swiglu_limit: 'high' }, 'Expected `swiglu_limit` to be a finite number'],
 ])('sizes of %j are refused', (config, message) => {
   expect(() => huggingFaceSizes(config)).toThrow(ConfigError);
   expect(() => huggingFaceSizes(config)).toThrow(message);
@@ -357,4 +357,12 @@ test('a single choice of a model that normalises has weight 1', () => {
   });
   expect([numExpertsChosen, normTopkProb, normTopkSingle]).toEqual([1, true, true]);
   expect(MoEConfig.fromHuggingFace(mixtral).normTopkSingle).toBe(false);
+});
+
+test('gpt-oss with another limit is another layer', () => {
+  expect(huggingFaceLayerOptions({ ...gptOss, swiglu_limit: 10 })).toMatchObject({
+    activation: 'swiglu_oai',
+    activationLimit: 10,
+  });
+  expect(huggingFaceLayerOptions(gptOss)).toEqual({ activation: 'swiglu_oai' });
 });

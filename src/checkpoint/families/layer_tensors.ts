@@ -91,6 +91,12 @@ export class LayerTensors {
     return shape;
   }
 
+  /** Whether it is there, of this shape. Dimensions of size 1 do not count. */
+  hasShape(name: string, ...shape: number[]): boolean {
+    const tensor = this.#tensors.get(name);
+    return tensor !== undefined && sameShape(tensor.entry.shape, shape);
+  }
+
   /** The type that holds a tensor's elements. Throws `CheckpointError` when no layer can hold them. */
   dtype(name: string): DType {
     return heldType(this.#storedType(name));
@@ -117,9 +123,7 @@ export class LayerTensors {
 
   #block(name: string, shape: readonly number[], type: StoredType | 'float8_e8m0'): Block {
     const { entry, file } = this.#get(name);
-    const given = entry.shape.filter((size) => size !== 1);
-    const wanted = shape.filter((size) => size !== 1);
-    if (given.length !== wanted.length || given.some((size, axis) => size !== wanted[axis]))
+    if (!sameShape(entry.shape, shape))
       throw this.error(name, `shape ${shapeText(shape)}`, shapeText(entry.shape));
     this.#read.add(name);
     const [, expert] = /(?:^|\.)experts\.(\d+)\./.exec(name) ?? [];
@@ -210,4 +214,9 @@ export class LayerTensors {
     const { entry, file } = this.#get(name);
     return tensorIn(file.path, entry.name);
   }
+}
+
+function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  const [left, right] = [a, b].map((shape) => shape.filter((size) => size !== 1).join());
+  return left === right;
 }

@@ -1,35 +1,23 @@
-import { CheckpointError } from '../../base/errors.js';
 import type { LayerViews } from '../../binding/views.js';
-import type { Family } from './family.js';
+import type { LayerTensors } from './layer_tensors.js';
 
-const prefix = 'packed.';
+export const packedPrefix = 'packed.';
 
 /** The part that no device packs: the layer's `expertTable`, int32, little-endian. */
 export const tablePart = 'expert_table';
 
 /** Layers that a device packed before (src/checkpoint/packed/format.ts): parts in its layout, used where they stand. */
-export const packed: Family = {
-  name: 'packed by node-moe',
-  routers: [`${prefix}up`],
-
-  measure() {
-    throw new CheckpointError(
-      'Expected a packed checkpoint to say what its layers are, got no such metadata: pack it again',
+export function packedViews(tensors: LayerTensors, layout: string): LayerViews {
+  const table = packedPrefix + tablePart;
+  const parts = tensors.names
+    .filter((name) => name !== table)
+    .map((name) => ({ name: name.slice(packedPrefix.length), ...tensors.region(name) }));
+  const views: LayerViews = { experts: [], packed: { layout, parts } };
+  if (tensors.has(table)) {
+    const { source, byteOffset, byteLength } = tensors.region(table);
+    views.expertTable = new Int32Array(
+      Uint8Array.from(source.read(byteOffset, byteLength)).buffer,
     );
-  },
-
-  views(tensors) {
-    const table = prefix + tablePart;
-    const parts = tensors.names
-      .filter((name) => name !== table)
-      .map((name) => ({ name: name.slice(prefix.length), ...tensors.region(name) }));
-    const views: LayerViews = { experts: [], packed: { layout: '', parts } };
-    if (tensors.has(table)) {
-      const { source, byteOffset, byteLength } = tensors.region(table);
-      views.expertTable = new Int32Array(
-        Uint8Array.from(source.read(byteOffset, byteLength)).buffer,
-      );
-    }
-    return views;
-  },
-};
+  }
+  return views;
+}

@@ -11,7 +11,7 @@ import {
   weightGroups,
   weightTypes,
 } from '../../layer/options.js';
-import type { LayerSizes } from '../families/family.js';
+import type { LayerSizes } from '../families/sizes.js';
 
 /**
  * A packed checkpoint is one safetensors file. Its metadata says what `PackedDescription` has; each MoE layer's parts are

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../../src/base/errors.js';
 import { MoEConfig } from '../../src/config/config.js';
-import { huggingFaceSizes } from '../../src/config/hugging_face.js';
-import { blockKeys, keyAliases } from '../../src/config/hugging_face_block_keys.js';
+import { huggingFaceLayerOptions, huggingFaceSizes } from '../../src/config/hugging_face.js';
+import { blockKeys, keyAliases } from '../../src/families/keys.js';
 import * as models from './model_configs.js';
 
 type Config = Record<string, unknown>;
@@ -23,7 +23,11 @@ const otherKeys = new RegExp(
 /** What a layer of the model is made with, or the refusal. */
 function reading(config: Config): unknown {
   try {
-    return { ...MoEConfig.fromHuggingFace(config), ...huggingFaceSizes(config) };
+    return {
+      ...MoEConfig.fromHuggingFace(config),
+      ...huggingFaceSizes(config),
+      ...huggingFaceLayerOptions(config),
+    };
   } catch (error) {
     expect(error).toBeInstanceOf(ConfigError);
     return (error as Error).message;

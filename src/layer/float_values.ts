@@ -1,4 +1,4 @@
-import type { Tensor } from '../layer/weights.js';
+import type { Tensor } from './weights.js';
 
 /** A tensor's elements as numbers; 16-bit floats widen exactly. */
 export function floatValues({ dtype, data }: Tensor): Float32Array {

@@ -1,0 +1,157 @@
+// Rows of families as configs are read by them.
+import { describe, expect, test } from 'vitest';
+import { ConfigError } from '../../src/base/errors.js';
+import { MoEConfig } from '../../src/config/config.js';
+import { type FieldName, fieldNames } from '../../src/config/fields.js';
+import {
+  huggingFaceLayerOptions,
+  huggingFaceLayers,
+  huggingFaceSizes,
+} from '../../src/config/hugging_face.js';
+import { familyRows, refusedRows } from '../../src/families/families.js';
+
+const sizes = { hidden_size: 8, num_experts: 8, num_experts_per_tok: 2, moe_intermediate_size: 6 };
+const layered = { ...sizes, num_hidden_layers: 6 };
+
+describe('every row', () => {
+  test('is plain data', () => {
+    expect(JSON.parse(JSON.stringify(familyRows))).toEqual(familyRows);
+  });
+
+  test('has model types of its own, but for stacks, and a stack has a name of its own', () => {
+    const names = [...familyRows, ...refusedRows].flatMap((row) =>
+      row.modelTypes.map((type) => `${type} ${'stack' in row ? row.stack?.name : ''}`),
+    );
+    expect(new Set(names).size).toBe(names.length);
+  });
+});
+
+test('the part that a stack is named by is read', () => {
+  const omni = {
+    model_type: 'qwen3_omni_moe',
+    thinker_config: { text_config: sizes },
+    talker_config: {
+      text_config: { ...sizes, num_experts: 4, shared_expert_intermediate_size: 3 },
+    },
+  };
+  expect(MoEConfig.fromHuggingFace(omni, { stack: 'thinker' }).expertNum).toBe(8);
+  expect(MoEConfig.fromHuggingFace(omni, { stack: 'talker' })).toMatchObject({
+    expertNum: 4,
+    sharedExpertNum: 0.5,
+    normTopkProb: false,
+  });
+  expect(() => MoEConfig.fromHuggingFace(omni)).toThrow(
+    "Expected `stack` to be 'thinker' or 'talker', as models of type qwen3_omni_moe have them",
+  );
+});
+
+test('a list has a value for each layer', () => {
+  const config = {
+    ...{ model_type: 'hunyuan_v1_moe', hidden_size: 8, intermediate_size: 6 },
+    ...{ num_experts: 8, moe_topk: [2, 3] },
+  };
+  const chosen = (layer: number) => MoEConfig.fromHuggingFace(config, { layer }).numExpertsChosen;
+  expect([0, 1].map(chosen)).toEqual([2, 3]);
+  expect(() => chosen(2)).toThrow('Expected `moe_topk[2]` to be an integer');
+  expect(() => MoEConfig.fromHuggingFace(config)).toThrow('`moe_topk` has a value for each');
+});
+
+test('limits of layers are options, and 0 says none', () => {
+  const config = {
+    ...{ ...sizes, model_type: 'step3p5', share_expert_dims: 4 },
+    ...{ swiglu_limits: [0, 7], swiglu_limits_shared: [null, 16] },
+  };
+  const of = (layer: number) => huggingFaceLayerOptions(config, { layer });
+  expect(of(0)).toEqual({
+    ...{ activation: 'swiglu', activationClamp: 'after' },
+    sharedActivationLimit: null,
+  });
+  expect(of(1)).toMatchObject({ activationLimit: 7, sharedActivationLimit: 16 });
+});
+
+test('members of a merged object are keys', () => {
+  const ffn = { moe_num_experts: 16, moe_top_k: 4, ffn_hidden_size: 10 };
+  const config = { model_type: 'dbrx', d_model: 8, n_layers: 2, ffn_config: ffn };
+  expect(huggingFaceSizes(config)).toMatchObject({ hiddenSize: 8, intermediateSize: 10 });
+  const dividedBy = (p: number | null) =>
+    MoEConfig.fromHuggingFace({
+      ...config,
+      ffn_config: { ...ffn, moe_normalize_expert_weights: p },
+    });
+  expect([1, null].map((p) => dividedBy(p).normTopkProb)).toEqual([true, false]);
+  expect(() => dividedBy(2)).toThrow('moe_normalize_expert_weights');
+});
+
+test('the first layers of some models have a table in place of a bias', () => {
+  const config = { ...sizes, model_type: 'deepseek_v4', num_hash_layers: 1 };
+  expect(huggingFaceLayerOptions(config, { layer: 0 }).expertTable).toBe(true);
+  expect(huggingFaceLayerOptions(config, { layer: 1 }).expertTable).toBeUndefined();
+});
+
+test('an average with no shared expert is the routed ones', () => {
+  const config = { ...sizes, model_type: 'cohere2_moe', intermediate_size: 6 };
+  const { moe_intermediate_size: _, ...alone } = config;
+  expect(MoEConfig.fromHuggingFace(alone).routedScalingFactor).toBe(1);
+});
+
+/** Model, field that it needs. */
+const needs: [model: object, field: string][] = [
+  [{ ...sizes, model_type: 'longcat_flash' }, 'zeroExpertNum'],
+  [{ ...sizes, model_type: 'qwen3_next', num_experts_per_tok: 1 }, 'normTopkSingle'],
+];
+test.each(needs)(
+  '%j needs a field: it is set, or the model is refused by its name',
+  (model, field) => {
+    const read = () => MoEConfig.fromHuggingFace(model);
+    if (fieldNames.includes(field as FieldName)) expect(read()).toHaveProperty(field);
+    else expect(read).toThrow(`Expected a model that needs no \`${field}\``);
+  },
+);
+
+test.each(refusedRows)('$modelTypes are refused with the reason', ({ modelTypes, refused }) => {
+  const [model_type] = modelTypes;
+  expect(() => MoEConfig.fromHuggingFace({ model_type })).toThrow(ConfigError);
+  expect(() => MoEConfig.fromHuggingFace({ model_type })).toThrow(refused);
+});
+
+test.each<[name: string, config: object, sparse: number[]]>([
+  ['all', { model_type: 'olmoe' }, [0, 1, 2, 3, 4, 5]],
+  ['behind the first', { model_type: 'glm4_moe', first_k_dense_replace: 4 }, [4, 5]],
+  ['behind the first, by default', { model_type: 'glm4_moe' }, [1, 2, 3, 4, 5]],
+  [
+    'a list with 1 for each',
+    { model_type: 'glm4_moe', moe_layer_freq: [0, 0, 1, 0, 0, 1] },
+    [2, 5],
+  ],
+  [
+    'every second, but some',
+    { model_type: 'qwen3_moe', decoder_sparse_step: 2, mlp_only_layers: [3] },
+    [1, 5],
+  ],
+  [
+    'words',
+    {
+      model_type: 'mellum',
+      mlp_layer_types: ['sparse', 'dense', 'dense', 'sparse', 'dense', 'dense'],
+    },
+    [0, 3],
+  ],
+  ['letters', { model_type: 'nemotron_h', hybrid_override_pattern: 'MEM*EM' }, [1, 4]],
+  ['numbers in a text', { model_type: 'step3p5', moe_layers_enum: '2,4' }, [2, 4]],
+  ['numbers', { model_type: 'llama4', moe_layers: [1, 5] }, [1, 5]],
+  ['the last of every few', { model_type: 'llama4', interleave_moe_layer_step: 3 }, [2, 5]],
+  [
+    'a period and an offset',
+    { model_type: 'jamba', expert_layer_period: 3, expert_layer_offset: 1 },
+    [1, 4],
+  ],
+  [
+    'from one to another',
+    { model_type: 'ernie4_5_moe', moe_layer_start_index: 2, moe_layer_end_index: 4 },
+    [2, 3, 4],
+  ],
+])('layers with a block: %s', (_, config, sparse) => {
+  const layers = huggingFaceLayers({ ...layered, ...config });
+  expect(layers.count).toBe(6);
+  expect([0, 1, 2, 3, 4, 5].filter(layers.isSparse)).toEqual(sparse);
+});
