@@ -25,6 +25,7 @@ export {
   type MoEConfigFields,
   type MoEConfigOptions,
   type RoutingPolicy,
+  type ScoreFunction,
   type TopkMethod,
 } from './config/config.js';
 export {
@@ -50,6 +51,7 @@ export {
   MoELayer,
   type RoutedForwardOptions,
   type RoutedForwardResult,
+  type RouteOptions,
   type Routing,
   type WeightGroup,
   type WeightType,

@@ -17,6 +17,8 @@ export interface Case {
   /** Width of the shared expert, a multiple of I; `gated` scales it by a sigmoid. */
   shared?: { experts: number; gated: boolean };
   weightType?: DType;
+  /** A factor for each expert. */
+  expertScale?: boolean;
   seed?: number;
 }
 
@@ -86,6 +88,68 @@ export const cases: readonly Case[] = [
       zLossFactor: 0.01,
     },
   },
+  {
+    ...small,
+    name: 'square roots of softplus, capped logits',
+    K: 3,
+    config: { scoreFunction: 'sqrtsoftplus', logitSoftCap: 1.5, zLossFactor: 0.01 },
+    expertScale: true,
+  },
+  {
+    ...small,
+    name: 'sparse mixer',
+    T: 30,
+    config: { scoreFunction: 'sparsemixer', sparsemixerEpsilon: 0.2, normTopkProb: false },
+  },
+  {
+    ...small,
+    name: 'choice by logit, one of weight 1',
+    K: 1,
+    config: { chooseByLogit: true, normTopkSingle: true, useGatingSigmoid: true },
+    expertScale: true,
+  },
+  {
+    ...small,
+    name: 'identity experts',
+    T: 17,
+    H: 33,
+    K: 4,
+    config: { zeroExpertNum: 3, routedScalingFactor: 2.5, normTopkProb: false },
+    expertScale: true,
+  },
+  {
+    ...small,
+    name: 'identity experts beside a scaled shared one, with slots',
+    T: 31,
+    K: 5,
+    config: { zeroExpertNum: 4, sharedExpertScale: 0.5, expertCapacity: 4, expertGroupSize: 9 },
+    shared: { experts: 1, gated: true },
+  },
+  {
+    ...small,
+    name: 'more choices than experts',
+    E: 2,
+    K: 5,
+    config: { zeroExpertNum: 4 },
+  },
+  { ...small, name: 'experts always chosen', K: 4, config: { alwaysChosenExpertNum: 2 } },
+  {
+    ...small,
+    name: 'weights on the input',
+    T: 23,
+    H: 33,
+    I: 17,
+    K: 3,
+    config: { weightOnInput: true, useGatingSigmoid: true, normTopkProb: false },
+    biases: true,
+  },
+  {
+    ...small,
+    name: 'weights on the input of identities and of experts with slots',
+    T: 23,
+    config: { weightOnInput: true, zeroExpertNum: 2, expertCapacity: 3 },
+    shared: { experts: 1, gated: false },
+  },
   ...(['swiglu_oai', 'geglu', 'gelu', 'gelu_tanh', 'relu', 'silu'] as const).map(
     (activation): Case => ({
       ...small,
@@ -143,8 +207,10 @@ export function seeded(shape: Case): { options: LayerOptions; hidden: Float32Arr
     activation = 'swiglu',
     biases = false,
     shared,
+    expertScale = false,
     seed = 1,
   } = shape;
+  const R = E + (config.zeroExpertNum ?? 0);
   let index = 0;
   const tensor = (...sizes: number[]): Tensor => {
     const count = sizes.reduce((product, size) => product * size, 1);
@@ -163,12 +229,13 @@ export function seeded(shape: Case): { options: LayerOptions; hidden: Float32Arr
     intermediateSize: I,
     activation,
     weights: {
-      router: tensor(E, H),
+      router: tensor(R, H),
       ...(gated && { gate: tensor(E, I, H) }),
       up: tensor(E, I, H),
       down: tensor(E, H, I),
-      ...(biases && { routerBias: tensor(E), upBias: tensor(E, I), downBias: tensor(E, H) }),
+      ...(biases && { routerBias: tensor(R), upBias: tensor(E, I), downBias: tensor(E, H) }),
       ...(biases && gated && { gateBias: tensor(E, I) }),
+      ...(expertScale && { expertScale: tensor(E) }),
       ...(shared && {
         shared: {
           ...(gated && { gate: tensor(S, H) }),

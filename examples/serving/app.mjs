@@ -20,7 +20,8 @@ const binary = 'application/octet-stream';
 export function createApp(layer, options = {}) {
   const { maxBatchTokens = 256, maxWaitingTokens = 2048, logger = false } = options;
   const { requestSeconds = 30, drainSeconds = 10 } = options;
-  if (layer.config.capacityFactor > 0) throw new Error('Expected a dropless layer');
+  if (layer.config.capacityFactor > 0 || layer.config.expertCapacity !== null)
+    throw new Error('Expected a dropless layer');
   const requestMs = requestSeconds * 1000;
   const rowBytes = layer.hiddenSize * Float32Array.BYTES_PER_ELEMENT;
   const metrics = createMetrics(() => batcher.waitingTokens);

@@ -52,12 +52,21 @@ MoEConfig read_config(Napi::Object from) {
   config.expert_num = static_cast<int32_t>(read_integer(from, "expertNum", 1, kMaxSize));
   config.capacity_factor = read_number(from, "capacityFactor");
   config.aux_loss_factor = read_number(from, "auxLossFactor");
-  config.num_experts_chosen = static_cast<int32_t>(read_integer(from, "numExpertsChosen", 1, config.expert_num));
+  config.zero_expert_num = static_cast<int32_t>(read_integer(from, "zeroExpertNum", 0, kMaxSize));
+  config.num_experts_chosen = static_cast<int32_t>(read_integer(from, "numExpertsChosen", 1, config.router_rows()));
+  config.always_chosen_expert_num = static_cast<int32_t>(
+      read_integer(from, "alwaysChosenExpertNum", 0, std::min(config.num_experts_chosen, config.expert_num) - 1));
   config.tokens_per_group = read_integer(from, "tokensPerGroup", 0, INT64_C(1) << 53);
   config.routing_policy = read_word<RoutingPolicy>(
       from, "routingPolicy",
       {{"TopkRouterV1", RoutingPolicy::kTopkRouterV1}, {"TopkRouterV2", RoutingPolicy::kTopkRouterV2}});
-  config.use_gating_sigmoid = read_flag(from, "useGatingSigmoid");
+  config.score_function = read_word<ScoreFunction>(from, "scoreFunction",
+                                                   {{"softmax", ScoreFunction::kSoftmax},
+                                                    {"sigmoid", ScoreFunction::kSigmoid},
+                                                    {"sqrtsoftplus", ScoreFunction::kSqrtSoftplus},
+                                                    {"sparsemixer", ScoreFunction::kSparseMixer}});
+  if (config.score_function == ScoreFunction::kSparseMixer && config.num_experts_chosen != 2)
+    refuse("numExpertsChosen", "2 with `sparsemixer`");
   config.topk_method = read_word<TopkMethod>(from, "topkMethod",
                                              {{"greedy", TopkMethod::kGreedy},
                                               {"group_limited_greedy", TopkMethod::kGroupLimitedGreedy},
@@ -74,6 +83,16 @@ MoEConfig read_config(Napi::Object from) {
   config.capacity_multiple = static_cast<int32_t>(read_integer(from, "capacityMultiple", 1, INT32_MAX));
   config.aux_losses = read_aux_losses(from, config.expert_num);
   config.z_loss_factor = read_number(from, "zLossFactor");
+  config.sparsemixer_epsilon = read_number(from, "sparsemixerEpsilon");
+  config.logit_soft_cap = read_number(from, "logitSoftCap");
+  config.choose_by_logit = read_flag(from, "chooseByLogit");
+  config.norm_topk_single = read_flag(from, "normTopkSingle");
+  config.weight_on_input = read_flag(from, "weightOnInput");
+  config.shared_expert_scale = read_number(from, "sharedExpertScale");
+  config.expert_capacity = read_integer(from, "expertCapacity", 0, INT64_C(1) << 53);
+  // These know of real experts only.
+  const bool beside = config.topk_method != TopkMethod::kGreedy || !config.aux_losses.empty();
+  if (config.zero_expert_num > 0 && beside) refuse("zeroExpertNum", "0 with groups or balance losses");
   return config;
 }
 
@@ -287,6 +306,7 @@ WeightArguments read_weights(Napi::Object from) {
   weights.router = read_matrix(from, "router", files);
   weights.router_bias = read_vector(from, "routerBias", files);
   weights.correction_bias = read_vector(from, "routerCorrectionBias", files);
+  weights.expert_scale = read_vector(from, "expertScale", files);
   weights.shared_router = read_matrix(from, "sharedRouter", files);
   const Napi::Value experts = from.Get("experts");
   if (!experts.IsArray()) refuse("experts", "an array");

@@ -62,7 +62,14 @@ bool has_equal_experts(const RouterWeights& router, std::span<const float> corre
 std::string beyond_operators(const MoEConfig& moe, const SocProfile& profile) {
   if (!profile.gating) return std::string("no operator of ") + profile.family + " keeps logits in float32";
   if (moe.routing_policy == RoutingPolicy::kTopkRouterV1) return "no operator has the capacity rounds of TopkRouterV1";
-  if (moe.capacity_factor > 0) return "no operator has TopkRouterV2's capacity";
+  if (moe.limits_slots()) return "no operator has TopkRouterV2's capacity";
+  if (moe.score_function > ScoreFunction::kSigmoid) return "the operators score by softmax or sigmoid";
+  if (moe.logit_soft_cap > 0.0) return "no operator caps logits";
+  if (moe.choose_by_logit) return "no operator chooses by logit and weighs by score";
+  if (moe.zero_expert_num > 0) return "no operator knows of identity experts";
+  if (moe.always_chosen_expert_num > 0) return "no operator chooses some experts always";
+  if (moe.weight_on_input) return "weights on the input are multiplied in the order of choices";
+  if (moe.num_experts_chosen == 1 && moe.normalizes()) return "no operator normalises a single choice";
   if (!moe.aux_losses.empty() || moe.z_loss_factor != 0.0) return "no operator computes balance losses or the z-loss";
   if (moe.num_experts_chosen > kMostChoices) return "the operators choose at most 1024 experts";
   if (moe.expert_num > kMostSorted) return "MoeInitRoutingV3 counts the load of at most 10240 experts";
@@ -70,8 +77,9 @@ std::string beyond_operators(const MoEConfig& moe, const SocProfile& profile) {
 }
 
 std::string beyond_scores(const MoEConfig& moe, bool normalizes, bool groups) {
-  if (moe.use_gating_sigmoid && !normalizes) return "MoeGatingTopK always normalises sigmoid scores";
-  if (!moe.use_gating_sigmoid && normalizes) return "MoeGatingTopK of some releases does not normalise softmax scores";
+  const bool sigmoid = moe.score_function == ScoreFunction::kSigmoid;
+  if (sigmoid && !normalizes) return "MoeGatingTopK always normalises sigmoid scores";
+  if (!sigmoid && normalizes) return "MoeGatingTopK of some releases does not normalise softmax scores";
   if (groups && !moe.exclude_masked_groups) return "no operator scores masked groups 0";
   // Without a limit all experts are one group, which the operator checks like any other.
   const int64_t count = groups ? moe.n_group : 1, kept = groups ? moe.topk_group : 1, size = moe.expert_num / count;
@@ -87,13 +95,14 @@ std::string beyond_scores(const MoEConfig& moe, bool normalizes, bool groups) {
 Gating choose_gating(const LayerSpec& spec, const RouterWeights& router, std::span<const float> correction_bias,
                      const SocProfile& profile, const cann::Operators& operators) {
   const MoEConfig& moe = spec.moe;
+  const bool sigmoid = moe.score_function == ScoreFunction::kSigmoid;
   Gating gating;
   gating.logit_factor = largest_sum(router);
   for (const float bias : router.host_bias)
     gating.logit_term = std::max(gating.logit_term, std::abs(static_cast<double>(bias)));
   gating.scale = moe.routed_scaling_factor;
   gating.epsilon = moe.norm_topk_epsilon;
-  gating.sigmoid = moe.use_gating_sigmoid;
+  gating.sigmoid = sigmoid;
 
   const auto on_host = [&](std::string why) {
     gating.method = GatingMethod::kHost;
@@ -107,8 +116,8 @@ Gating choose_gating(const LayerSpec& spec, const RouterWeights& router, std::sp
   if (has_equal_experts(router, correction_bias))
     return on_host("two experts have the same router weights, and operators do not say which of equals they choose");
 
-  const bool normalizes = moe.norm_topk_prob && moe.num_experts_chosen > 1, groups = limits_groups(moe);
-  if (!moe.use_gating_sigmoid && !groups && !moe.balance_via_topk_bias) {
+  const bool normalizes = moe.normalizes(), groups = limits_groups(moe);
+  if (!sigmoid && !groups && !moe.balance_via_topk_bias) {
     if (!operators.gating_softmax_v2) return on_host("CANN lacks MoeGatingTopKSoftmaxV2");
     if (normalizes && moe.norm_topk_epsilon > kNegligible) return on_host("no operator adds that `normTopkEpsilon`");
     gating.method = GatingMethod::kSoftmax;

@@ -122,10 +122,13 @@ void AscendExperts::place_small_weights(Npu& npu) {
 AscendRouter::AscendRouter(Npu& npu, const LayerSpec& layer_spec, const LayerWeights& host)
     : spec(layer_spec), correction_bias(read_vector(host.correction_bias)), device_correction_bias(npu) {
   gating.method = GatingMethod::kOnlyExpert;
-  if (spec.moe.expert_num == 1) return;
+  if (spec.moe.router_rows() == 1) return;
   matrix.emplace(npu, host.router, host.router_bias);
+  const std::vector<float> expert_scale = read_vector(host.expert_scale);
   gating = choose_gating(spec, *matrix, correction_bias, npu.profile(), npu.cann().operators);
-  choose.emplace(spec.moe, correction_bias);
+  if (!expert_scale.empty() && gating.method != GatingMethod::kHost)
+    gating = {.why = "no operator has a factor for each expert"};
+  choose.emplace(spec.moe, correction_bias, expert_scale);
   PinnedPool pool(npu);
   place(*matrix, npu, pool);
   if (gating.method == GatingMethod::kScores && !correction_bias.empty()) {

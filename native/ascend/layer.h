@@ -50,7 +50,7 @@ class AscendRouter final : public PreparedRouter {
   LayerSpec spec;
   std::optional<RouterWeights> matrix;  // absent when there is one expert
   Gating gating;
-  std::vector<float> correction_bias;    // [E], or empty
+  std::vector<float> correction_bias;    // [R] of R rows of the router, or empty
   DeviceScratch device_correction_bias;  // the same, where an operator takes it
   mutable std::optional<Router> choose;  // on the host; keeps scratch
 };

@@ -60,11 +60,13 @@ RouteStage::RouteStage(Npu& npu, OperatorQueue& queue, HostLink& link, DeviceSor
 std::unique_ptr<AscendRouting> RouteStage::route(const AscendRouter& router, const Tokens& tokens,
                                                  const RoutingArrays& out) {
   auto routing = std::make_unique<AscendRouting>(out, tokens.hidden.rows, router.spec.moe);
-  if (may_gate(router, tokens)) {
+  if (!tokens.chosen && may_gate(router, tokens)) {
     gate_on_device(router, tokens.hidden, *routing);
     return routing;
   }
   host_experts_.resize(routing->tokens * routing->top_k);
+  if (tokens.chosen && !host_experts_.empty())
+    std::copy_n(link_.read(out.experts, host_experts_.size()), host_experts_.size(), host_experts_.begin());
   host_weights_.resize(host_experts_.size());
   host_load_.resize(routing->num_experts);
   if (router.gating.method == GatingMethod::kOnlyExpert)
@@ -76,6 +78,7 @@ std::unique_ptr<AscendRouting> RouteStage::route(const AscendRouter& router, con
   link_.send<uint32_t>(out.expert_load, host_load_);
   link_.send<RoutingTotals>(out.totals, std::span(&host_totals_, 1));
   routing->on_host = host_experts_;
+  routing->weights_on_host = host_weights_;
   return routing;
 }
 
@@ -113,7 +116,7 @@ void RouteStage::count_load(const AscendRouting& routing) {
 
 void RouteStage::route_on_host(const AscendRouter& router, const Tokens& tokens) {
   const Matrix& hidden = tokens.hidden;
-  const size_t count = hidden.rows * router.spec.moe.expert_num;
+  const size_t count = hidden.rows * router.spec.moe.router_rows();
   HostExecutor executor(router.spec.threads);
   const float* values = nullptr;
   if (npu_.profile().float32_products && hidden.rows > 0) {
@@ -124,7 +127,7 @@ void RouteStage::route_on_host(const AscendRouter& router, const Tokens& tokens)
     values = host_logits_.data();
   }
   router.choose->route({values, count}, hidden.rows, executor,
-                       {host_experts_.data(), host_weights_.data(), host_load_.data(), &host_totals_});
+                       {host_experts_.data(), host_weights_.data(), host_load_.data(), &host_totals_}, tokens.chosen);
 }
 
 // The only expert takes every token whose values are finite, with weight 1.

@@ -17,7 +17,9 @@ class AscendRouting final : public Routing {
   // Counts the load if nobody has sorted the choices.
   void complete() override;
 
-  std::span<const int32_t> on_host;  // the choices, until the next `route`, where the host made them
+  // The choices and their weights, until the next `route`, where the host made them.
+  std::span<const int32_t> on_host;
+  std::span<const float> weights_on_host;
   // Where the device made them, for tokens that are finite:
   RouteStage* stage = nullptr;
   Array chosen{};  // int32 [T, K]

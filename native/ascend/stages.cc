@@ -54,6 +54,9 @@ AscendStages::AscendStages(Npu& npu, OperatorQueue& queue, HostLink& link)
       gates_(npu),
       padded_(npu),
       sums_(npu),
+      factors_(npu),
+      scaled_(npu),
+      tokens_of_slots_(npu),
       workspace_bytes_(workspace_bytes()) {}
 
 std::unique_ptr<PreparedRouter> AscendStages::prepare_router(const LayerSpec& spec, const LayerWeights& host) {
@@ -91,6 +94,32 @@ std::unique_ptr<Plan> AscendStages::plan(std::span<const int32_t> choices, int32
   Pool<HostPlan>::Taken host = plans_.take(npu_);
   host->make(link_, choices, num_experts, fan_out);
   return std::make_unique<AscendPlan>(std::move(host), static_cast<int64_t>(choices.size()), nullptr);
+}
+
+// The host has routed: no gating operator is taken for weights on the input.
+std::unique_ptr<Routing> AscendStages::weigh(const PreparedExperts&, const Routing& prepared, Matrix hidden,
+                                             Matrix rows, float* ones) {
+  npu_.bind();
+  const AscendRouting& routing = static_cast<const AscendRouting&>(prepared);
+  const RoutingArrays& arrays = routing.arrays;
+  const RoutingArrays ones_of_slots{arrays.experts, ones, arrays.expert_load, arrays.totals};
+  auto by_slot = std::make_unique<AscendRouting>(ones_of_slots, rows.rows, 1, routing.num_experts);
+  by_slot->on_host = routing.on_host;
+  if (rows.rows == 0) return by_slot;
+  std::vector<float> values(rows.rows);
+  std::vector<int64_t> tokens(rows.rows);
+  for (int64_t slot = 0; slot < rows.rows; ++slot) {
+    values[slot] = std::isnan(routing.weights_on_host[slot]) ? routing.weights_on_host[slot] : 1.0f;
+    tokens[slot] = slot / routing.top_k;
+  }
+  link_.send<float>(ones, values);
+  const Array index = array_of(tokens_of_slots_.reserve<int64_t>(rows.rows), DataType::kInt64, {rows.rows});
+  link_.send<int64_t>(static_cast<int64_t*>(index.data), tokens);
+  const Array gathered = as_array(float_matrix(scaled_.reserve<float>(rows.rows * rows.cols), rows.rows, rows.cols));
+  queue_.run(npu_.cann().operators.index_select, as_array(hidden), 0, index, gathered);
+  queue_.run(npu_.cann().operators.mul, gathered, array_of(arrays.weights, DataType::kFloat32, {rows.rows, 1}),
+             as_array(rows));
+  return by_slot;
 }
 
 void AscendStages::run(const PreparedExperts& prepared, Matrix hidden, const Plan& made, Matrix out,
@@ -151,6 +180,33 @@ void AscendStages::run_shared(const PreparedExperts& prepared, const Tokens& tok
       queue_.run(npu_.cann().operators.mul, as_array(float_matrix(rows, count, out.cols)), shared_gates(shared, in),
                  as_array(to));
   }
+}
+
+void AscendStages::add_identities(const PreparedExperts&, const Routing& prepared, Matrix hidden, float shared_scale,
+                                  Matrix always) {
+  if (always.rows == 0) return;
+  npu_.bind();
+  const cann::Operators& operators = npu_.cann().operators;
+  const AscendRouting& routing = static_cast<const AscendRouting&>(prepared);
+  const auto is_identity = [&](int32_t expert) { return expert >= routing.num_experts; };
+  const bool identities = std::any_of(routing.on_host.begin(), routing.on_host.end(), is_identity);
+  const size_t values = always.rows * always.cols;
+  const Array scaled = as_array(float_matrix(scaled_.reserve<float>(values), always.rows, always.cols));
+  if (!identities &&
+      shared_scale != 0.0f) {  // scaled into another place and back: an operator is not said to work in place
+    queue_.run(operators.muls, as_array(always), shared_scale, scaled);
+    return queue_.run(operators.muls, scaled, 1.0f, as_array(always));
+  }
+  std::vector<float> factors(always.rows, 0.0f);
+  for (size_t slot = 0; slot < routing.on_host.size(); ++slot)
+    if (is_identity(routing.on_host[slot])) factors[slot / routing.top_k] += routing.weights_on_host[slot];
+  const Array factor = array_of(factors_.reserve<float>(always.rows), DataType::kFloat32, {always.rows, 1});
+  link_.send<float>(static_cast<float*>(factor.data), factors);
+  if (shared_scale == 0.0f) return queue_.run(operators.mul, as_array(hidden), factor, as_array(always));
+  const Array added = as_array(float_matrix(sums_.reserve<float>(values), always.rows, always.cols));
+  queue_.run(operators.muls, as_array(always), shared_scale, scaled);
+  queue_.run(operators.mul, as_array(hidden), factor, added);
+  queue_.run(operators.add, scaled, added, 1.0f, as_array(always));
 }
 
 Array AscendStages::shared_gates(const AscendExperts& shared, const Tokens& tokens) {

@@ -23,10 +23,14 @@ class AscendStages final : public MoeStages {
   std::unique_ptr<Routing> route(const PreparedRouter& router, const Tokens& tokens, const RoutingArrays& out) override;
   std::unique_ptr<Plan> plan(const Routing& routing) override;
   std::unique_ptr<Plan> plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) override;
+  std::unique_ptr<Routing> weigh(const PreparedExperts& experts, const Routing& routing, Matrix hidden, Matrix rows,
+                                 float* ones) override;
   void run(const PreparedExperts& experts, Matrix hidden, const Plan& plan, Matrix out,
            const std::stop_token& stop) override;
   void run_shared(const PreparedExperts& shared, const Tokens& tokens, Matrix out,
                   const std::stop_token& stop) override;
+  void add_identities(const PreparedExperts& experts, const Routing& routing, Matrix hidden, float shared_scale,
+                      Matrix always) override;
   void combine(const PreparedExperts& experts, Matrix rows, const Routing& routing, const Plan& plan, Matrix shared,
                Matrix out) override;
   ColumnStages* columns() override { return nullptr; }
@@ -50,7 +54,7 @@ class AscendStages final : public MoeStages {
   RouteStage route_;
   ExpertStage experts_;
   Pool<HostPlan> plans_;
-  DeviceScratch gathered_, counts_, ungated_, gates_, padded_, sums_;
+  DeviceScratch gathered_, counts_, ungated_, gates_, padded_, sums_, factors_, scaled_, tokens_of_slots_;
   size_t workspace_bytes_;
 };
 

@@ -28,9 +28,9 @@ void expect_capable(const Capabilities& capabilities, const LayerSpec& spec) {
     throw Error(ErrorCode::kConfig, "Expected `activationType` 'float': this device has no other");
   if (spec.int8_activations && !held->int8_rows)
     throw Error(ErrorCode::kConfig, "Expected `weightType` to be of integers where `activationType` is 'int8', " + got);
-  if (capabilities.max_experts > 0 && spec.moe.expert_num > capabilities.max_experts)
+  if (capabilities.max_experts > 0 && spec.moe.router_rows() > capabilities.max_experts)
     throw Error(ErrorCode::kConfig, "Expected at most " + std::to_string(capabilities.max_experts) +
-                                        " experts on this device, got " + std::to_string(spec.moe.expert_num));
+                                        " experts on this device, got " + std::to_string(spec.moe.router_rows()));
 }
 
 }  // namespace moe

@@ -8,6 +8,8 @@
 namespace moe {
 
 enum class RoutingPolicy : uint8_t { kTopkRouterV1, kTopkRouterV2 };
+// Of a token's logits: softmax, sigmoid, sqrt(log(1 + e^l)), or Phi-3.5-MoE's two rounds, which have no scores.
+enum class ScoreFunction : uint8_t { kSoftmax, kSigmoid, kSqrtSoftplus, kSparseMixer };
 enum class TopkMethod : uint8_t { kGreedy, kGroupLimitedGreedy, kNoauxTc };
 
 // A balance loss of TopkRouterV2: factor * E^2 * mean over groups of (mean score * share of choices), the experts
@@ -17,7 +19,8 @@ struct AuxLoss {
   int32_t expert_groups;
 };
 
-// Names and meaning are MindFormers'; TypeScript has applied defaults and checks.
+// Names and meaning are MindFormers', and src/config/fields.ts' for what MindFormers lacks; TypeScript has applied
+// defaults and checks.
 struct MoEConfig {
   int32_t expert_num = 1;
   double capacity_factor = 1.1;
@@ -27,7 +30,7 @@ struct MoEConfig {
 
   RoutingPolicy routing_policy = RoutingPolicy::kTopkRouterV1;
   // The rest has an effect in TopkRouterV2 only.
-  bool use_gating_sigmoid = false;
+  ScoreFunction score_function = ScoreFunction::kSoftmax;
   TopkMethod topk_method = TopkMethod::kGreedy;
   int32_t n_group = 1;
   int32_t topk_group = 1;
@@ -40,6 +43,21 @@ struct MoEConfig {
   int32_t capacity_multiple = 1;  // capacity is rounded up to a multiple of this: mp * comp_comm_parallel_degree
   std::vector<AuxLoss> aux_losses;
   double z_loss_factor = 0.0;
+  double sparsemixer_epsilon = 0.01;
+  double logit_soft_cap = 0.0;  // 0: none
+  bool choose_by_logit = false;
+  bool norm_topk_single = false;
+  int32_t zero_expert_num = 0;           // experts from expert_num on: the identity
+  int32_t always_chosen_expert_num = 0;  // the last of expert_num
+  bool weight_on_input = false;
+  double shared_expert_scale = 1.0;
+  int64_t expert_capacity = 0;  // slots per expert and group in place of capacity_factor's; 0: those
+
+  // Rows of the router: what a token chooses among.
+  int32_t router_rows() const { return expert_num + zero_expert_num; }
+  bool normalizes() const { return norm_topk_prob && (num_experts_chosen > 1 || norm_topk_single); }
+  // TopkRouterV2's capacity may cut choices.
+  bool limits_slots() const { return expert_capacity > 0 || capacity_factor > 0.0; }
 };
 
 enum class Activation : uint8_t { kSwiGLU, kSwiGLUOai, kGeGLU, kGELU, kGELUTanh, kReLU, kSiLU };

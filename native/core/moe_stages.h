@@ -23,8 +23,9 @@ struct RoutingTotals {
   int64_t capacity;         // slots per expert and group (of the first, where the last is shorter); -1 when dropless
 };
 
-// Where a routing is written. A choice that capacity dropped has expert -1 and weight 0. A token whose logits are not
-// finite has expert -1 and weight NaN in every choice: its output becomes NaN, and it takes nobody's place.
+// Where a routing is written. An expert from E on is the identity. A choice that capacity dropped has expert -1 and
+// weight 0. A token whose logits are not finite has expert -1 and weight NaN in every choice: its output becomes NaN,
+// and it takes nobody's place.
 struct RoutingArrays {
   int32_t* experts;       // [T, K], strongest choice first
   float* weights;         // [T, K]
@@ -36,6 +37,7 @@ struct RoutingArrays {
 struct Tokens {
   Matrix hidden;         // [T, H] float32
   const float* on_host;  // the same values in host memory, until the call has ended; null where they are not there
+  bool chosen = false;   // their choices are given: RoutingArrays::experts has them, and `route` weighs them
 
   // Tokens [first, first + count).
   Tokens part(int64_t first, int64_t count) const {
@@ -47,18 +49,21 @@ struct Tokens {
 class Routing {
  public:
   Routing(const RoutingArrays& on_device, int64_t tokens, const MoEConfig& config)
-      : arrays(on_device), tokens(tokens), top_k(config.num_experts_chosen), num_experts(config.expert_num) {}
+      : Routing(on_device, tokens, config.num_experts_chosen, config.expert_num) {}
+  Routing(const RoutingArrays& on_device, int64_t tokens, int32_t top_k, int32_t num_experts)
+      : arrays(on_device), tokens(tokens), top_k(top_k), num_experts(num_experts) {}
   virtual ~Routing() = default;
   // Writes what `route` left to the stages that follow, where they did not come.
   virtual void complete() {}
 
   const RoutingArrays arrays;
   const int64_t tokens;
-  const int32_t top_k, num_experts;
+  const int32_t top_k, num_experts;  // num_experts without identities
 };
 
 // Which rows are whose. A slot is one (token, choice) pair, numbered token * fan_out + choice. A row is a kept slot's
-// place once the kept slots are sorted by expert, tokens in order inside an expert. Slots with expert -1 have no row.
+// place once the kept slots are sorted by expert, tokens in order inside an expert. Slots with expert -1, or with an
+// identity, have no row.
 // Only the device that made a plan knows what is in it. It must go before the device, and the routing it was made of.
 class Plan {
  public:
@@ -120,12 +125,21 @@ class MoeStages {
   virtual std::unique_ptr<Plan> plan(const Routing& routing) = 0;
   virtual std::unique_ptr<Plan> plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) = 0;
 
+  // Where weights multiply what experts read: rows[slot] = weight * hidden of its token for every slot that has a row
+  // in a plan, and ones[slot] = 1, or NaN where the weight is. Returns a routing of the rows, each of one choice.
+  virtual std::unique_ptr<Routing> weigh(const PreparedExperts& experts, const Routing& routing, Matrix hidden,
+                                         Matrix rows, float* ones) = 0;
+
   // Row r of `out` ([slots, H], the planned rows are written) is its expert's output for its token in `hidden`.
   virtual void run(const PreparedExperts& experts, Matrix hidden, const Plan& plan, Matrix out,
                    const std::stop_token& stop) = 0;
   // The always-on expert's output for every token, gate applied, into `out` [T, H].
   virtual void run_shared(const PreparedExperts& shared, const Tokens& tokens, Matrix out,
                           const std::stop_token& stop) = 0;
+  // always[t] = shared_scale * always[t] + the weights of its choices of identities, summed in slot order, * hidden[t].
+  // With shared_scale 0, `always` is written and not read.
+  virtual void add_identities(const PreparedExperts& experts, const Routing& routing, Matrix hidden, float shared_scale,
+                              Matrix always) = 0;
   // out[t] = sum over choices in slot order of weight * row, then + shared[t] where shared.data is not null.
   virtual void combine(const PreparedExperts& experts, Matrix rows, const Routing& routing, const Plan& plan,
                        Matrix shared, Matrix out) = 0;

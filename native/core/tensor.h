@@ -105,9 +105,10 @@ struct PackedWeights {
 };
 
 struct LayerWeights {
-  WeightMatrix router;           // [E, H]; absent when there is one expert
-  WeightVector router_bias;      // [E], added to the logits
-  WeightVector correction_bias;  // [E], added to the scores for the choice only
+  WeightMatrix router;           // [R, H], R the experts with identities; absent when there is one
+  WeightVector router_bias;      // [R], added to the logits
+  WeightVector correction_bias;  // [R], added to the scores for the choice only
+  WeightVector expert_scale;     // [E], multiplies the weights at last
   std::vector<ExpertWeights> experts;
   std::optional<ExpertWeights> shared;  // always-on expert, gate and up [S, H], down [H, S]
   WeightMatrix shared_router;           // [1, H]: the shared output is scaled by sigmoid(router . x)

@@ -30,6 +30,19 @@ PackedMatrices packed_float(const Kernels& kernels, int64_t columns, int64_t dep
   return {kernels, WeightFormat{}, false, 1, columns, depth, part};
 }
 
+// Empty where there is no such part.
+std::vector<float> packed_values(const PackedWeights& packed, const char* name, int64_t count) {
+  const PackedPart* const part = find(packed, name);
+  if (!part) return {};
+  std::vector<float> values(count);
+  const size_t expected = values.size() * sizeof(float);
+  if (part->bytes != expected)
+    throw Error(ErrorCode::kCheckpoint, std::string("Expected the packed part `") + name + "` to have " +
+                                            std::to_string(expected) + " bytes, got " + std::to_string(part->bytes));
+  std::memcpy(values.data(), part->data, expected);
+  return values;
+}
+
 // Reports each expert once all its panels are packed, from whichever thread packed the last one.
 class ExpertProgress {
  public:
@@ -125,31 +138,28 @@ std::vector<PackedPart> CpuExperts::packed_parts() const {
 
 CpuRouter::CpuRouter(const Kernels& kernels, const LayerSpec& spec, const LayerWeights& host)
     : moe(spec.moe), threads(spec.threads) {
-  if (moe.expert_num == 1) return;
+  if (moe.router_rows() == 1) return;
   if (host.packed) {
     memory = host.packed->memory;
-    matrix = packed_float(kernels, moe.expert_num, spec.hidden_size, get(*host.packed, "router"));
-    if (const PackedPart* const part = find(*host.packed, "correction_bias")) {
-      const size_t expected = moe.expert_num * sizeof(float);
-      if (part->bytes != expected)
-        throw Error(ErrorCode::kCheckpoint, "Expected the packed part `correction_bias` to have " +
-                                                std::to_string(expected) + " bytes, got " +
-                                                std::to_string(part->bytes));
-      correction_bias.resize(moe.expert_num);
-      std::memcpy(correction_bias.data(), part->data, expected);
-    }
+    matrix = packed_float(kernels, moe.router_rows(), spec.hidden_size, get(*host.packed, "router"));
+    correction_bias = packed_values(*host.packed, "correction_bias", moe.router_rows());
+    expert_scale = packed_values(*host.packed, "expert_scale", moe.expert_num);
   } else {
     matrix = pack_float(kernels, host.router, host.router_bias);
     correction_bias = read_vector(host.correction_bias);
+    expert_scale = read_vector(host.expert_scale);
   }
-  choose.emplace(moe, correction_bias);
+  choose.emplace(moe, correction_bias, expert_scale);
 }
 
 std::vector<PackedPart> CpuRouter::packed_parts() const {
   std::vector<PackedPart> parts;
   if (matrix) parts.push_back(matrix->part("router"));
-  if (!correction_bias.empty())
-    parts.push_back({"correction_bias", correction_bias.data(), correction_bias.size() * sizeof(float)});
+  const auto add = [&](const char* name, const std::vector<float>& values) {
+    if (!values.empty()) parts.push_back({name, values.data(), values.size() * sizeof(float)});
+  };
+  add("correction_bias", correction_bias);
+  add("expert_scale", expert_scale);
   return parts;
 }
 

@@ -49,8 +49,9 @@ class CpuRouter final : public PreparedRouter {
   MoEConfig moe;
   int32_t threads;
   std::shared_ptr<const void> memory;    // of what was packed before
-  std::optional<PackedMatrices> matrix;  // [E, H] float32; absent when there is one expert
-  std::vector<float> correction_bias;    // [E] or empty
+  std::optional<PackedMatrices> matrix;  // [R, H] float32, of R rows of the router; absent when there is one
+  std::vector<float> correction_bias;    // [R] or empty
+  std::vector<float> expert_scale;       // [E] or empty
   mutable std::optional<Router> choose;  // keeps scratch; a device is driven by one thread
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <limits>
 
 #include "cpu/grain.h"
@@ -83,7 +84,7 @@ std::unique_ptr<Routing> CpuStages::route(const PreparedRouter& prepared, const 
     const size_t values = hidden.rows * router.matrix->columns();
     float* const logits = logits_.reserve<float>(values);
     gemm_.multiply(*router.matrix, gather_all(hidden, team, {}), Epilogue::kNone, logits, team, {});
-    router.choose->route({logits, values}, hidden.rows, team, out);
+    router.choose->route({logits, values}, hidden.rows, team, out, tokens.chosen);
   } else {
     route_to_only_expert(hidden, team, out);
   }
@@ -99,6 +100,40 @@ std::unique_ptr<Plan> CpuStages::plan(std::span<const int32_t> choices, int32_t 
   Pool<SortedSlots>::Taken sorted = plans_.take();
   sorted->sort(choices, num_experts, fan_out);
   return std::make_unique<CpuPlan>(std::move(sorted));
+}
+
+std::unique_ptr<Routing> CpuStages::weigh(const PreparedExperts& experts, const Routing& routing, Matrix hidden,
+                                          Matrix rows, float* ones) {
+  const RoutingArrays& arrays = routing.arrays;
+  ThreadPool::Team team = pool_.team(as_cpu(experts).threads);
+  team.parallel_for(rows.rows, grain_for(rows.cols), [&](int64_t begin, int64_t end) {
+    for (int64_t slot = begin; slot < end; ++slot) {
+      const float weight = arrays.weights[slot];
+      ones[slot] = std::isnan(weight) ? weight : 1.0f;
+      if (arrays.experts[slot] < 0 || arrays.experts[slot] >= routing.num_experts) continue;
+      const float* const from = hidden.floats() + slot / routing.top_k * hidden.cols;
+      float* const to = rows.floats() + slot * rows.cols;
+      for (int64_t i = 0; i < rows.cols; ++i) to[i] = weight * from[i];
+    }
+  });
+  const RoutingArrays by_slot{arrays.experts, ones, arrays.expert_load, arrays.totals};
+  return std::make_unique<Routing>(by_slot, rows.rows, 1, routing.num_experts);
+}
+
+void CpuStages::add_identities(const PreparedExperts& experts, const Routing& routing, Matrix hidden,
+                               float shared_scale, Matrix always) {
+  ThreadPool::Team team = pool_.team(as_cpu(experts).threads);
+  team.parallel_for(always.rows, grain_for(always.cols), [&](int64_t begin, int64_t end) {
+    for (int64_t token = begin; token < end; ++token) {
+      float factor = 0.0f;
+      for (int64_t slot = token * routing.top_k; slot < (token + 1) * routing.top_k; ++slot)
+        if (routing.arrays.experts[slot] >= routing.num_experts) factor += routing.arrays.weights[slot];
+      const float* const from = hidden.floats() + token * hidden.cols;
+      float* const to = always.floats() + token * always.cols;
+      for (int64_t i = 0; i < always.cols; ++i)
+        to[i] = (shared_scale == 0.0f ? 0.0f : shared_scale * to[i]) + factor * from[i];
+    }
+  });
 }
 
 void CpuStages::run(const PreparedExperts& prepared, Matrix hidden, const Plan& plan, Matrix out,

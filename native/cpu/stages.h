@@ -34,10 +34,14 @@ class CpuStages final : public MoeStages, public ColumnStages {
   std::unique_ptr<Routing> route(const PreparedRouter& router, const Tokens& tokens, const RoutingArrays& out) override;
   std::unique_ptr<Plan> plan(const Routing& routing) override;
   std::unique_ptr<Plan> plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) override;
+  std::unique_ptr<Routing> weigh(const PreparedExperts& experts, const Routing& routing, Matrix hidden, Matrix rows,
+                                 float* ones) override;
   void run(const PreparedExperts& experts, Matrix hidden, const Plan& plan, Matrix out,
            const std::stop_token& stop) override;
   void run_shared(const PreparedExperts& shared, const Tokens& tokens, Matrix out,
                   const std::stop_token& stop) override;
+  void add_identities(const PreparedExperts& experts, const Routing& routing, Matrix hidden, float shared_scale,
+                      Matrix always) override;
   void combine(const PreparedExperts& experts, Matrix rows, const Routing& routing, const Plan& plan, Matrix shared,
                Matrix out) override;
 

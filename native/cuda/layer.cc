@@ -113,13 +113,14 @@ CudaExperts::CudaExperts(const LayerSpec& spec, std::span<const ExpertWeights> h
 
 CudaRouter::CudaRouter(const LayerSpec& spec, const LayerWeights& host, Staging& staging)
     : moe(spec.moe), hidden_size(spec.hidden_size) {
-  if (moe.expert_num == 1) return;
+  if (moe.router_rows() == 1) return;
   matrix = to_device(transposed(host.router), staging);
   bias = to_device(read_vector(host.router_bias), staging);
   std::vector<float> correction = read_vector(host.correction_bias);
   for (float& each : correction)
     if (std::isnan(each)) each = -std::numeric_limits<float>::infinity();
   correction_bias = to_device(correction, staging);
+  expert_scale = to_device(read_vector(host.expert_scale), staging);
   std::vector<double> factors;
   std::vector<int32_t> groups;
   for (const AuxLoss& loss : moe.aux_losses) {

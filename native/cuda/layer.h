@@ -43,15 +43,18 @@ class CudaRouter final : public PreparedRouter {
  public:
   CudaRouter(const LayerSpec& spec, const LayerWeights& host, Staging& staging);
 
-  size_t weight_bytes() const override { return matrix.bytes() + bias.bytes() + correction_bias.bytes(); }
+  size_t weight_bytes() const override {
+    return matrix.bytes() + bias.bytes() + correction_bias.bytes() + expert_scale.bytes();
+  }
   std::vector<PackedPart> packed_parts() const override { return {}; }
   std::vector<std::string> notes() const override { return {}; }
 
   MoEConfig moe;
   int32_t hidden_size;
-  DeviceMemory matrix;           // [H, E] float32; empty when there is one expert
-  DeviceMemory bias;             // [E], or empty
-  DeviceMemory correction_bias;  // [E], or empty; NaN is -infinity
+  DeviceMemory matrix;           // [H, R] float32, of R rows of the router; empty when there is one
+  DeviceMemory bias;             // [R], or empty
+  DeviceMemory correction_bias;  // [R], or empty; NaN is -infinity
+  DeviceMemory expert_scale;     // [E], or empty
   DeviceMemory aux_factors;      // [aux losses] double
   DeviceMemory aux_groups;       // [aux losses] int32
 };

@@ -29,27 +29,29 @@ Totals* totals_of(const RoutingArrays& out) {
 
 }  // namespace
 
-void RouteStage::run(const CudaRouter& router, Matrix hidden, const RoutingArrays& out) {
+void RouteStage::run(const CudaRouter& router, Matrix hidden, const RoutingArrays& out, bool given) {
   const MoEConfig& config = router.moe;
-  if (config.expert_num == 1) return route_to_only_expert(hidden, out);
+  if (config.router_rows() == 1) return route_to_only_expert(hidden, out);
   const int64_t tokens = hidden.rows, slots = tokens * config.num_experts_chosen;
-  const int64_t scores = tokens * config.expert_num;
+  const int64_t scores = tokens * config.router_rows();
   const bool v1 = config.routing_policy == RoutingPolicy::kTopkRouterV1;
-  const bool limited = v1 || config.capacity_factor > 0.0;
+  const bool limited = v1 || config.limits_slots();
   const bool balances = v1 ? config.aux_loss_factor != 0.0 : !config.aux_losses.empty();
   const bool has_z_loss = !v1 && config.z_loss_factor != 0.0;
 
   float* const logits = logits_.reserve<float>(scores);
   multiply({hidden.floats(), router.matrix.as<float>(), data_of<float>(router.bias), logits, out.expert_load, tokens,
-            router.hidden_size, config.expert_num});
+            router.hidden_size, config.router_rows()});
 
   ChooseTask choose{};
   choose.logits = logits;
   choose.correction_bias = data_of<float>(router.correction_bias);
+  choose.expert_scale = data_of<float>(router.expert_scale);
+  choose.given = given ? out.experts : nullptr;
   choose.experts = limited ? choices_.reserve<int32_t>(slots) : out.experts;
   choose.weights = limited ? gates_.reserve<float>(slots) : out.weights;
   choose.tokens = tokens;
-  choose.num_experts = config.expert_num;
+  choose.num_experts = config.router_rows();
   choose.top_k = config.num_experts_chosen;
   if (balances) choose.scores = scores_.reserve<float>(scores);
   if (v1) {
@@ -60,19 +62,25 @@ void RouteStage::run(const CudaRouter& router, Matrix hidden, const RoutingArray
     choose.kept_groups = config.topk_group;
     choose.norm_epsilon = static_cast<float>(config.norm_topk_epsilon);
     choose.scaling_factor = static_cast<float>(config.routed_scaling_factor);
-    choose.sigmoid = config.use_gating_sigmoid;
+    choose.real_experts = config.expert_num;
+    choose.always_chosen = config.always_chosen_expert_num;
+    choose.soft_cap = static_cast<float>(config.logit_soft_cap);
+    choose.mixer_width = static_cast<float>(2 * config.sparsemixer_epsilon);
+    choose.score_function = static_cast<int32_t>(config.score_function);
     choose.sum_of_two = config.topk_method == TopkMethod::kNoauxTc;
     choose.mask_to_lowest = config.exclude_masked_groups;
     choose.biased = config.balance_via_topk_bias;
-    choose.normalize = config.num_experts_chosen > 1 && config.norm_topk_prob;
-    if (balances && config.use_gating_sigmoid) choose.score_sums = score_sums_.reserve<double>(tokens);
+    choose.by_logit = config.choose_by_logit;
+    choose.normalize = config.normalizes();
+    if (balances && config.score_function != ScoreFunction::kSoftmax)
+      choose.score_sums = score_sums_.reserve<double>(tokens);
     if (has_z_loss) choose.squared_logsumexp = squares_.reserve<double>(tokens);
     if (balances && config.balance_via_topk_bias) choose.loss_experts = loss_choices_.reserve<int32_t>(slots);
     if (!limited) choose.expert_load = out.expert_load;
     if (!limited && !balances && !has_z_loss) choose.totals = totals_of(out);
   }
   const LaunchShape warps{blocks_for(tokens, kChooseWarps), kChooseWarps * kWarp,
-                          static_cast<size_t>(choose_shared_bytes(config.expert_num))};
+                          static_cast<size_t>(choose_shared_bytes(config.router_rows()))};
   queue_.add(v1 ? kernels::moe_choose_v1 : kernels::moe_choose_v2, warps, choose);
   if (!choose.totals) place(router, choose, out);
 }
@@ -116,22 +124,22 @@ void RouteStage::place(const CudaRouter& router, ChooseTask& choose, const Routi
   task.last_capacity = capacity(config, groups[groups.count() - 1].size());
   task.group_size = groups.full_size();
   task.tokens = choose.tokens;
-  task.num_experts = choose.num_experts;
+  task.num_experts = config.expert_num;
   task.top_k = choose.top_k;
   if (choose.experts != out.experts) {
     task.choices = choose.experts;
     task.gates = choose.weights;
     task.experts = out.experts;
     task.weights = out.weights;
-    task.load = load_.reserve<int32_t>(groups.count() * choose.num_experts);
-    task.dropped = dropped_.reserve<int32_t>(groups.count() * choose.num_experts);
+    task.load = load_.reserve<int32_t>(groups.count() * config.expert_num);
+    task.dropped = dropped_.reserve<int32_t>(groups.count() * config.expert_num);
     task.token_major = config.enable_sdrop;
     const auto count = static_cast<unsigned>(groups.count());
     if (v1) {
       task.kept = kept_.reserve<int32_t>(choose.tokens);
       queue_.add(kernels::moe_place_v1, {count, 512}, task);
     } else {
-      queue_.add(kernels::moe_place_v2, {{blocks_for(choose.num_experts, 4), count}, 128}, task);
+      queue_.add(kernels::moe_place_v2, {{blocks_for(config.expert_num, 4), count}, 128}, task);
     }
   }
   total(router, choose, task, out);
@@ -164,7 +172,7 @@ void RouteStage::total(const CudaRouter& router, const ChooseTask& choose, const
   task.group_size = place.group_size;
   task.groups = (choose.tokens - 1) / place.group_size + 1;
   task.chunks_per_group = static_cast<int32_t>((place.group_size + kLossChunk - 1) / kLossChunk);
-  task.num_experts = choose.num_experts;
+  task.num_experts = config.expert_num;
   task.top_k = choose.top_k;
   task.rounds = v1 ? choose.top_k : 1;
   task.wants_loss = choose.scores != nullptr;

@@ -12,8 +12,8 @@ class RouteStage {
  public:
   RouteStage(LaunchQueue& queue, QueuedMemory& memory) : queue_(queue), memory_(memory) {}
 
-  // At least one token.
-  void run(const CudaRouter& router, Matrix hidden, const RoutingArrays& out);
+  // At least one token. With `given`, out.experts has the choices.
+  void run(const CudaRouter& router, Matrix hidden, const RoutingArrays& out, bool given);
   // logits[t] = router . hidden[t], for one router [H].
   const float* logits_of(const DeviceMemory& router, Matrix hidden);
 

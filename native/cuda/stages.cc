@@ -17,7 +17,7 @@ void expect_not_stopped(const std::stop_token& stop) {
 // What a batch without tokens adds up to.
 RoutingTotals empty_totals(const MoEConfig& config) {
   const bool v1 = config.routing_policy == RoutingPolicy::kTopkRouterV1;
-  return {0.0, 0.0, 0, config.expert_num == 1 ? kDropless : v1 ? capacity_v1(config, 0) : capacity_v2(config, 0)};
+  return {0.0, 0.0, 0, config.router_rows() == 1 ? kDropless : v1 ? capacity_v1(config, 0) : capacity_v2(config, 0)};
 }
 
 }  // namespace
@@ -55,7 +55,7 @@ std::unique_ptr<Routing> CudaStages::route(const PreparedRouter& prepared, const
   const CudaRouter& router = static_cast<const CudaRouter&>(prepared);
   stream_.guarded([&] {
     stream_.expect(tokens.hidden.rows);
-    if (tokens.hidden.rows > 0) return routing_.run(router, tokens.hidden, out);
+    if (tokens.hidden.rows > 0) return routing_.run(router, tokens.hidden, out, tokens.chosen);
     const RoutingTotals totals = empty_totals(router.moe);
     const std::vector<uint32_t> load(router.moe.expert_num, 0);
     stream_.upload(out.totals, &totals, sizeof totals);
@@ -83,6 +83,29 @@ std::unique_ptr<Plan> CudaStages::plan(std::span<const int32_t> choices, int32_t
     experts_.plan(on_device, slots, num_experts, fan_out, *plan->buffers);
   });
   return plan;
+}
+
+std::unique_ptr<Routing> CudaStages::weigh(const PreparedExperts&, const Routing& routing, Matrix hidden, Matrix rows,
+                                           float* ones) {
+  const RoutingArrays& arrays = routing.arrays;
+  stream_.guarded([&] {
+    if (rows.rows == 0) return;
+    stream_.queue().add(kernels::moe_weigh_rows, {static_cast<unsigned>(rows.rows), 256},
+                        WeighTask{arrays.experts, arrays.weights, hidden.floats(), rows.floats(), ones, rows.cols,
+                                  routing.top_k, routing.num_experts});
+  });
+  const RoutingArrays by_slot{arrays.experts, ones, arrays.expert_load, arrays.totals};
+  return std::make_unique<Routing>(by_slot, rows.rows, 1, routing.num_experts);
+}
+
+void CudaStages::add_identities(const PreparedExperts&, const Routing& routing, Matrix hidden, float shared_scale,
+                                Matrix always) {
+  stream_.guarded([&] {
+    if (always.rows == 0) return;
+    stream_.queue().add(kernels::moe_add_identities, {static_cast<unsigned>(always.rows), 256},
+                        IdentityTask{routing.arrays.experts, routing.arrays.weights, hidden.floats(), always.floats(),
+                                     always.cols, routing.top_k, routing.num_experts, shared_scale, 0});
+  });
 }
 
 void CudaStages::run(const PreparedExperts& experts, Matrix hidden, const Plan& prepared, Matrix out,

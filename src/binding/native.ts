@@ -17,8 +17,10 @@ export interface NativeMoEConfig {
   numExpertsChosen: number;
   /** Tokens per capacity group; 0: the whole batch is one group. */
   tokensPerGroup: number;
+  /** Slots of an expert; 0: as capacityFactor has it. */
+  expertCapacity: number;
   routingPolicy: 'TopkRouterV1' | 'TopkRouterV2';
-  useGatingSigmoid: boolean;
+  scoreFunction: 'softmax' | 'sigmoid' | 'sqrtsoftplus' | 'sparsemixer';
   topkMethod: 'greedy' | 'group_limited_greedy' | 'noaux_tc';
   nGroup: number;
   topkGroup: number;
@@ -31,6 +33,15 @@ export interface NativeMoEConfig {
   capacityMultiple: number;
   auxLosses: { factor: number; expertGroups: number }[];
   zLossFactor: number;
+  sparsemixerEpsilon: number;
+  /** 0: none. */
+  logitSoftCap: number;
+  chooseByLogit: boolean;
+  normTopkSingle: boolean;
+  zeroExpertNum: number;
+  alwaysChosenExpertNum: number;
+  weightOnInput: boolean;
+  sharedExpertScale: number;
 }
 
 export interface NativeLayerSpec {
@@ -56,6 +67,8 @@ export interface NativeCall {
   hidden: Float32Array | Uint16Array;
   dtype: 'float32' | 'bfloat16' | 'float16';
   tokens: number;
+  /** [T, K]: the choices are these, and the router only weighs them. Copied at once. */
+  experts?: Int32Array | undefined;
   output?: Float32Array;
   /** [T, K] */
   expertIds?: Int32Array | undefined;

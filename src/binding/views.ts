@@ -79,9 +79,17 @@ export interface LayerWeightViews {
   router?: MatrixView;
   routerBias?: VectorView;
   routerCorrectionBias?: VectorView;
+  /** Multiplies an expert's weights at last. */
+  expertScale?: VectorView;
   experts: ExpertView[];
   shared?: ExpertView;
   sharedRouter?: MatrixView;
   /** Instead of everything else. */
   packed?: PackedView;
+}
+
+/** All of a layer's weights: those, and what stays on this side. */
+export interface LayerViews extends LayerWeightViews {
+  /** `[V, K]`: the experts of each token id, where a table says them. */
+  expertTable?: Int32Array;
 }

@@ -1,5 +1,6 @@
 import { expectNumber, unexpected } from '../base/checks.js';
 import { ConfigError } from '../base/errors.js';
+import { checkExtensions } from './check_extensions.js';
 import {
   defaults,
   expectField,
@@ -7,6 +8,7 @@ import {
   fieldNames,
   fieldRows,
   type MoEConfigFields,
+  routerRows,
 } from './fields.js';
 
 /** Values as they came: of any type, every field present. */
@@ -27,6 +29,14 @@ export function checkFields(raw: RawFields): asserts raw is MoEConfigFields {
   for (const name of fieldNames) if (!seedFields.includes(name)) expectField(name, raw[name]);
   const fields = raw as MoEConfigFields;
   refuseOtherPolicies(fields);
+  checkExtensions(fields);
+  const { numExpertsChosen } = fields;
+  if (numExpertsChosen > routerRows(fields))
+    throw unexpected(
+      'numExpertsChosen',
+      `at most \`expertNum\` + \`zeroExpertNum\` (${routerRows(fields)})`,
+      numExpertsChosen,
+    );
   checkGroups(fields);
   checkLosses(fields);
   if (fields.useSharedExpertGating && fields.sharedExpertNum === 0)
@@ -50,7 +60,7 @@ function checkSeedFields(raw: RawFields): void {
       capacityFactor,
     );
   expectNumber('auxLossFactor', auxLossFactor, { below: 1 });
-  if (numExpertsChosen > expertNum)
+  if (numExpertsChosen > expertNum && raw.zeroExpertNum === defaults.zeroExpertNum)
     throw unexpected('numExpertsChosen', `at most \`expertNum\` (${expertNum})`, numExpertsChosen);
 }
 

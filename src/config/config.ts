@@ -8,6 +8,7 @@ import {
   fieldNames,
   type MoEConfigFields,
   type RoutingPolicy,
+  type ScoreFunction,
   snakeCase,
   type TopkMethod,
   toSnakeCase,
@@ -16,7 +17,13 @@ import { huggingFaceOptions, type LayerPlace } from './hugging_face.js';
 import { checkOtherFields } from './other_fields.js';
 import { parseFields } from './parse.js';
 
-export type { AuxLossType, MoEConfigFields, RoutingPolicy, TopkMethod } from './fields.js';
+export type {
+  AuxLossType,
+  MoEConfigFields,
+  RoutingPolicy,
+  ScoreFunction,
+  TopkMethod,
+} from './fields.js';
 export type { LayerPlace } from './hugging_face.js';
 
 /** Fields of `MoEConfig`; one left out or undefined takes its default. */
@@ -51,6 +58,16 @@ export class MoEConfig implements MoEConfigFields {
   declare readonly auxLossTypes: readonly AuxLossType[] | null;
   declare readonly auxLossFactors: readonly number[] | null;
   declare readonly zLossFactor: number;
+  declare readonly scoreFunction: ScoreFunction | null;
+  declare readonly sparsemixerEpsilon: number;
+  declare readonly logitSoftCap: number;
+  declare readonly chooseByLogit: boolean;
+  declare readonly normTopkSingle: boolean;
+  declare readonly zeroExpertNum: number;
+  declare readonly alwaysChosenExpertNum: number;
+  declare readonly weightOnInput: boolean;
+  declare readonly sharedExpertScale: number;
+  declare readonly expertCapacity: number | null;
 
   readonly #notes: readonly string[];
 

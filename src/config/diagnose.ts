@@ -1,4 +1,4 @@
-import { defaults, type MoEConfigFields } from './fields.js';
+import { defaults, limitsSlots, type MoEConfigFields, routerRows } from './fields.js';
 import type { ParallelSizes } from './native.js';
 
 /** As kMaxChunks in native/core/ranks/expert_group.h. */
@@ -19,6 +19,12 @@ const choosing = [
   'enableSdrop',
   'auxLossTypes',
   'zLossFactor',
+  'scoreFunction',
+  'logitSoftCap',
+  'chooseByLogit',
+  'normTopkSingle',
+  'weightOnInput',
+  'expertCapacity',
 ] as const satisfies readonly (keyof MoEConfigFields)[];
 
 const oneProcess = { modelParallel: 1, expertParallel: 1 };
@@ -27,19 +33,20 @@ const oneProcess = { modelParallel: 1, expertParallel: 1 };
 export function diagnose(config: MoEConfigFields, parallel: ParallelSizes = oneProcess): string[] {
   const sentences = [
     ...betweenRanks(config, parallel),
-    ...(config.expertNum === 1 ? withOneExpert(config) : amongExperts(config)),
+    ...(routerRows(config) === 1 ? withOneExpert(config) : amongExperts(config)),
   ];
   return sentences.filter(([applies]) => applies).map(([, sentence]) => sentence);
 }
 
 const isV2 = (config: MoEConfigFields) => config.routingPolicy === 'TopkRouterV2';
-const isDropless = (config: MoEConfigFields) => isV2(config) && config.capacityFactor <= 0;
+const isDropless = (config: MoEConfigFields) => !limitsSlots(config);
 
 function betweenRanks(
   config: MoEConfigFields,
   { modelParallel, expertParallel }: ParallelSizes,
 ): Sentence[] {
-  const rounds = isV2(config) && !isDropless(config) && config.expertNum > 1;
+  const rounds =
+    isV2(config) && config.expertCapacity === null && !isDropless(config) && routerRows(config) > 1;
   const overlaps = expertParallel > 1;
   return [
     [
@@ -74,6 +81,7 @@ function withOneExpert(config: MoEConfigFields): Sentence[] {
 
 function amongExperts(config: MoEConfigFields): Sentence[] {
   const chooseSeveral = config.numExpertsChosen > 1;
+  const normalises = config.normTopkProb && (chooseSeveral || config.normTopkSingle);
   const hasLosses =
     !isV2(config) || (config.auxLossTypes ?? []).length > 0 || config.zLossFactor !== 0;
   return [
@@ -98,9 +106,12 @@ function amongExperts(config: MoEConfigFields): Sentence[] {
       '`normTopkProb` has no effect when a token chooses one expert.',
     ],
     [
-      config.normTopkEpsilon !== defaults.normTopkEpsilon &&
-        !(config.normTopkProb && chooseSeveral),
+      config.normTopkEpsilon !== defaults.normTopkEpsilon && !normalises,
       '`normTopkEpsilon` has no effect when weights are not normalised.',
+    ],
+    [
+      config.normTopkSingle && chooseSeveral,
+      '`normTopkSingle` has no effect when a token chooses several experts.',
     ],
     [
       config.topkGroup !== null && config.topkGroup === config.nGroup,

@@ -8,11 +8,15 @@ export const topkMethods = ['greedy', 'group_limited_greedy', 'noaux_tc'] as con
 /** Among which experts a token chooses: all, or those of its best groups. */
 export type TopkMethod = (typeof topkMethods)[number];
 
+export const scoreFunctions = ['sqrtsoftplus', 'sparsemixer'] as const;
+/** What scores are besides softmax and sigmoid. See `MoEConfigFields.scoreFunction`. */
+export type ScoreFunction = (typeof scoreFunctions)[number];
+
 export const auxLossTypes = ['expert', 'device', 'comm'] as const;
 /** What a balance loss is taken over: experts, groups of experts, or the experts of each rank. */
 export type AuxLossType = (typeof auxLossTypes)[number];
 
-/** The fields of `MoEConfig`. All but the two marked as extensions are MindFormers', under their camelCase names. */
+/** The fields of `MoEConfig`. All but those marked as extensions are MindFormers', under their camelCase names. */
 export interface MoEConfigFields {
   /** E, the number of experts. Default 1: a plain feed-forward layer. */
   readonly expertNum: number;
@@ -76,6 +80,42 @@ export interface MoEConfigFields {
   readonly auxLossFactors: readonly number[] | null;
   /** Factor of the mean squared log-sum-exp of the logits. Default 0: no such loss. */
   readonly zLossFactor: number;
+  /**
+   * Extension: scores other than softmax and sigmoid. `sqrtsoftplus`: the square root of log(1 + e^logit). `sparsemixer`:
+   * Phi-3.5-MoE's two rounds, in each of which the best logit left is chosen and weighed by a softmax over the logits close
+   * to it; K is 2, and nothing is normalised. Default null: softmax, or sigmoid with `useGatingSigmoid`.
+   */
+  readonly scoreFunction: ScoreFunction | null;
+  /**
+   * Extension: with `sparsemixer`, a logit l is close to the best one m where (m - l) / max(|l|, m) is at most twice this.
+   * Default 0.01.
+   */
+  readonly sparsemixerEpsilon: number;
+  /** Extension: logits become `c * tanh(logit / c)` for this c. Default 0: they stay as they are. */
+  readonly logitSoftCap: number;
+  /** Extension: experts are chosen by logit, and weighed by score: scores that round to the same float32 do not tie. Default false. */
+  readonly chooseByLogit: boolean;
+  /** Extension: `normTopkProb` divides the weight of a single choice, too. Default false. */
+  readonly normTopkSingle: boolean;
+  /**
+   * Extension: Z experts without weights, numbered from `expertNum` on, that give back what they get. The router, its bias and
+   * its correction bias have `expertNum` + Z rows; `expertLoad` and capacity count none of them. Default 0.
+   */
+  readonly zeroExpertNum: number;
+  /**
+   * Extension: this many of the experts, the last ones, are chosen by every token, as the last of its K choices. Their scores
+   * take part in the normalisation. Default 0.
+   */
+  readonly alwaysChosenExpertNum: number;
+  /** Extension: weights multiply what experts read instead of what they give: expert(weight * token). Default false. */
+  readonly weightOnInput: boolean;
+  /** Extension: multiplies the always-on expert's output. Default 1. */
+  readonly sharedExpertScale: number;
+  /**
+   * Extension: slots per expert in each group of `expertGroupSize` tokens as a number, in place of what `capacityFactor` gives.
+   * Default null.
+   */
+  readonly expertCapacity: number | null;
 }
 
 export type FieldName = keyof MoEConfigFields;
@@ -113,7 +153,7 @@ export const fieldRows: { readonly [Name in FieldName]: FieldRow<MoEConfigFields
   compCommParallel: { default: false, kind: boolean },
   compCommParallelDegree: { default: 2, kind: count },
   routingPolicy: { default: 'TopkRouterV1', kind: choice(routingPolicies), native },
-  useGatingSigmoid: { default: false, kind: boolean, only, native },
+  useGatingSigmoid: { default: false, kind: boolean, only },
   topkMethod: { default: 'greedy', kind: choice(topkMethods), only, native },
   nGroup: { default: null, kind: count, orNull, only },
   topkGroup: { default: null, kind: count, orNull, only },
@@ -129,9 +169,36 @@ export const fieldRows: { readonly [Name in FieldName]: FieldRow<MoEConfigFields
   auxLossTypes: { default: null, kind: list(choice(auxLossTypes)), orNull, only },
   auxLossFactors: { default: null, kind: list(number({ atLeast: 0 })), orNull, only },
   zLossFactor: { default: 0, kind: number({ atLeast: 0 }), only, native },
+  scoreFunction: { default: null, kind: choice(scoreFunctions), orNull, only, omitted },
+  sparsemixerEpsilon: { default: 0.01, kind: number({ above: 0 }), only, native, omitted },
+  logitSoftCap: { default: 0, kind: number({ atLeast: 0 }), only, native, omitted },
+  chooseByLogit: { default: false, kind: boolean, only, native, omitted },
+  normTopkSingle: { default: false, kind: boolean, only, native, omitted },
+  zeroExpertNum: { default: 0, kind: integer(0, maxInt32), only, native, omitted },
+  alwaysChosenExpertNum: { default: 0, kind: integer(0, maxInt32), only, native, omitted },
+  weightOnInput: { default: false, kind: boolean, only, native, omitted },
+  sharedExpertScale: { default: 1, kind: number({ above: 0 }), only, native, omitted },
+  expertCapacity: { default: null, kind: integer(1), orNull, only, omitted },
 };
 
 export const fieldNames = Object.freeze(Object.keys(fieldRows)) as readonly FieldName[];
+
+/** Rows of the router: what a token chooses among. */
+export function routerRows({
+  expertNum,
+  zeroExpertNum,
+}: Pick<MoEConfigFields, 'expertNum' | 'zeroExpertNum'>): number {
+  return expertNum + zeroExpertNum;
+}
+
+/** Whether capacity may drop choices. */
+export function limitsSlots({
+  routingPolicy,
+  capacityFactor,
+  expertCapacity,
+}: MoEConfigFields): boolean {
+  return routingPolicy === 'TopkRouterV1' || capacityFactor > 0 || expertCapacity !== null;
+}
 
 /** What a field is when it is not given. */
 export const defaults = Object.freeze(

@@ -19,7 +19,13 @@ export interface ParallelSizes {
 /** Fields of the same name, type and meaning. */
 type AsTheyAre = Omit<
   NativeMoEConfig,
-  'tokensPerGroup' | 'nGroup' | 'topkGroup' | 'capacityMultiple' | 'auxLosses'
+  | 'tokensPerGroup'
+  | 'expertCapacity'
+  | 'scoreFunction'
+  | 'nGroup'
+  | 'topkGroup'
+  | 'capacityMultiple'
+  | 'auxLosses'
 >;
 
 /** The config as native code takes it: every field a number, a boolean or a name. */
@@ -37,6 +43,8 @@ export function toNativeConfig(
   return {
     ...(Object.fromEntries(asTheyAre.map((name) => [name, config[name]])) as AsTheyAre),
     tokensPerGroup: tokensPerGroup(config),
+    expertCapacity: config.expertCapacity ?? 0,
+    scoreFunction: config.scoreFunction ?? (config.useGatingSigmoid ? 'sigmoid' : 'softmax'),
     nGroup: config.nGroup ?? 1,
     topkGroup: config.topkGroup ?? 1,
     capacityMultiple: capacityMultiple(config, modelParallel),

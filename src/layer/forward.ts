@@ -5,11 +5,23 @@ import { abortSignal, boolean, expectOptions, other, type Rows } from '../base/r
 import type { NativeCall } from '../binding/native.js';
 import type { MoEConfig } from '../config/config.js';
 import type { ExpertGroup } from '../group/group.js';
+import { choicesOf, expectInt32Array } from './choices.js';
 import { expectArray, expectFixedMemory, expectTensor } from './tensor_views.js';
 import type { Tensor } from './weights.js';
 
+/** How `MoELayer.route` routes one batch. */
+export interface RouteOptions {
+  /**
+   * `[T, K]`: the choices of each token, from outside. The router only weighs them, by their scores: no correction bias and
+   * no groups. Copied at once. With `TopkRouterV2`, but for `sparsemixer`, always-chosen experts and balance losses.
+   */
+  experts?: Int32Array | undefined;
+  /** `[T]`: rows of the layer's `expertTable`, which says the choices. Required where it has one, unless `experts` are given. */
+  tokenIds?: Int32Array | undefined;
+}
+
 /** How `MoELayer.forward` runs one batch. */
-export interface ForwardOptions {
+export interface ForwardOptions extends RouteOptions {
   /** Written to and returned instead of a new array: `[T, H]`. May be `hidden` itself. */
   out?: Float32Array | undefined;
   /** Also returns the routing. Defaults to false. */
@@ -24,7 +36,7 @@ export interface ForwardOptions {
  * choices.
  */
 export interface Routing {
-  /** The experts of each token. */
+  /** The experts of each token; from `expertNum` on, those of `zeroExpertNum`. */
   expertIds: Int32Array;
   /** What each expert's output is multiplied by. */
   weights: Float32Array;
@@ -44,7 +56,7 @@ export interface ForwardResult {
   auxLoss: number;
   /** The config's z-loss, its factor applied; 0 without one. */
   zLoss: number;
-  /** Tokens each expert served, `[E]`. */
+  /** Tokens each expert served, `[E]`; without those of `zeroExpertNum`, which are no work. */
   expertLoad: Uint32Array;
   /** (token, choice) pairs cut by capacity, not those of weight 0; 0 when dropless. */
   droppedChoices: number;
@@ -60,7 +72,13 @@ export interface RoutedForwardResult extends ForwardResult {
   routing: Routing;
 }
 
+export const routeRows: Rows<RouteOptions> = {
+  experts: { kind: other(expectInt32Array) },
+  tokenIds: { kind: other(expectInt32Array) },
+};
+
 export const forwardRows: Rows<ForwardOptions> = {
+  ...routeRows,
   out: { kind: other((name, value) => expectArray(name, 'float32', value)) },
   routing: { kind: boolean },
   signal: { kind: abortSignal },
@@ -78,7 +96,12 @@ export type FullCall = NativeCall & Required<Pick<NativeCall, 'output' | 'expert
 export function callOf(
   hidden: Float32Array | Tensor,
   options: ForwardOptions,
-  layer: { hiddenSize: number; config: MoEConfig; group: ExpertGroup | undefined },
+  layer: {
+    hiddenSize: number;
+    config: MoEConfig;
+    group: ExpertGroup | undefined;
+    expertTable: Int32Array | undefined;
+  },
   totals: Float64Array,
 ): FullCall {
   expectOptions('forward', options, forwardRows);
@@ -94,12 +117,14 @@ export function callOf(
     throw new ShapeError(
       `Expected \`out\` to hold ${values} values like \`hidden\`, got ${out.length}`,
     );
+  const experts = choicesOf(options, tokens, layer);
   const routed = routing === true ? emptyRouting(tokens, layer.config) : undefined;
   // Every call has the same fields in the same order: a small call spends more time on its objects than on its experts.
   return {
     hidden: input.hidden,
     dtype: input.dtype,
     tokens,
+    experts,
     output: out ?? new Float32Array(values),
     expertLoad: new Uint32Array(layer.config.expertNum),
     totals,

@@ -9,6 +9,7 @@ import type { NativeLayer } from '../binding/native.js';
 import type { MoEConfig } from '../config/config.js';
 import { diagnose } from '../config/diagnose.js';
 import type { ExpertGroup } from '../group/group.js';
+import { choicesOf } from './choices.js';
 import { factsOf } from './facts.js';
 import {
   callOf,
@@ -19,8 +20,10 @@ import {
   inputOf,
   type RoutedForwardOptions,
   type RoutedForwardResult,
+  type RouteOptions,
   type Routing,
   resultOf,
+  routeRows,
 } from './forward.js';
 import {
   type Activation,
@@ -38,6 +41,7 @@ export type {
   ForwardResult,
   RoutedForwardOptions,
   RoutedForwardResult,
+  RouteOptions,
   Routing,
 } from './forward.js';
 export type {
@@ -75,6 +79,9 @@ export class MoELayer implements AsyncDisposable {
    */
   readonly diagnostics: readonly string[];
 
+  /** @internal `[V, K]`: the experts of each token id, where a table says them. */
+  readonly expertTable: Int32Array | undefined;
+
   readonly #native: NativeLayer;
   readonly #load: Float64Array;
   /** Of calls that have ended: making one takes longer than filling it. */
@@ -95,6 +102,7 @@ export class MoELayer implements AsyncDisposable {
     this.device = device;
     this.weightType = parts.weightType;
     this.weightBytes = native.weightBytes;
+    this.expertTable = parts.views.expertTable;
     this.#native = native;
   }
 
@@ -124,7 +132,8 @@ export class MoELayer implements AsyncDisposable {
   /** @internal Checkpoints come in here, with views into mapped files. */
   static async fromParts(parts: LayerParts): Promise<MoELayer> {
     checkParts(parts);
-    const { config, views, group, onProgress, signal } = parts;
+    const { config, group, onProgress, signal } = parts;
+    const { expertTable, ...views } = parts.views;
     signal?.throwIfAborted();
     const device = resolveDevice(parts.device);
     const { moe, parallel: spread } = nativeSetting(config, parts);
@@ -204,13 +213,15 @@ export class MoELayer implements AsyncDisposable {
   }
 
   /**
-   * The router's choices, capacity applied, without running any expert.
+   * The router's choices, or those given, capacity applied, without running any expert.
    *
-   * @throws `ShapeError`, `DeviceError` and `ClosedError` as `forward` does
+   * @throws `ShapeError`, `ConfigError`, `DeviceError` and `ClosedError` as `forward` does
    */
-  async route(hidden: Float32Array | Tensor): Promise<Routing> {
+  async route(hidden: Float32Array | Tensor, options: RouteOptions = {}): Promise<Routing> {
+    expectOptions('route', options, routeRows);
     const input = inputOf(hidden, this.hiddenSize);
-    const call = { ...input, ...emptyRouting(input.tokens, this.config) };
+    const experts = choicesOf(options, input.tokens, this);
+    const call = { ...input, experts, ...emptyRouting(input.tokens, this.config) };
     await settled(() => this.#native.forward(call));
     return { expertIds: call.expertIds, weights: call.weights };
   }

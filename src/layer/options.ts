@@ -177,7 +177,7 @@ export const loadRows: Rows<LoadOptions> = {
 };
 
 export const weightNames: readonly (keyof LayerWeights)[] = [
-  ...(['router', 'routerBias', 'routerCorrectionBias'] as const),
+  ...(['router', 'routerBias', 'routerCorrectionBias', 'expertScale', 'expertTable'] as const),
   ...(['gate', 'up', 'down', 'gateBias', 'upBias', 'downBias', 'shared'] as const),
 ];
 const sharedNames: readonly (keyof SharedWeights)[] = ['gate', 'up', 'down', 'router'];

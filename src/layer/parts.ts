@@ -3,9 +3,10 @@ import { ConfigError, ShapeError } from '../base/errors.js';
 import { expectOptions, given } from '../base/rows.js';
 import { heldWeights, type ResolvedDevice, resolveDevice } from '../binding/devices.js';
 import type { NativeLayerSpec, NativeMoEConfig } from '../binding/native.js';
-import type { LayerWeightViews } from '../binding/views.js';
+import type { LayerViews } from '../binding/views.js';
 import { MoEConfig } from '../config/config.js';
-import { defaults } from '../config/fields.js';
+import { defaults, routerRows } from '../config/fields.js';
+import { checkChoices, expectGivenChoices, expectRouter, tableOf } from './choices.js';
 import {
   type Activation,
   type HeldOptions,
@@ -29,7 +30,7 @@ export interface LayerParts extends HeldOptions, Pick<LoadOptions, 'onProgress' 
   sharedSize: number;
   activation: Activation;
   weightType: WeightType;
-  views: LayerWeightViews;
+  views: LayerViews;
   /** What the layer's `diagnostics` say of its weights. */
   notes?: readonly string[] | undefined;
 }
@@ -46,8 +47,15 @@ export function partsOf(options: LayerOptions): LayerParts {
   const config =
     options.config instanceof MoEConfig ? options.config : new MoEConfig(options.config);
   const sharedSize = sharedSizeOf(config, intermediateSize, weights);
-  const sizes = { expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize };
-  const views = viewsOf(weights, sizes, isGated(activation));
+  const sizes = {
+    expertNum: config.expertNum,
+    routerRows: routerRows(config),
+    hiddenSize,
+    intermediateSize,
+    sharedSize,
+  };
+  const views: LayerViews = viewsOf(weights, sizes, isGated(activation));
+  if (weights.expertTable !== undefined) views.expertTable = tableOf(weights.expertTable);
   const parts = { config, hiddenSize, intermediateSize, sharedSize, activation, views };
   return { ...parts, weightType: storedType(views), ...given(heldRows, options) };
 }
@@ -75,7 +83,12 @@ export function checkParts({
 }: LayerParts): void {
   if (weightGroup !== undefined) expectWeightGroup(weightType, weightGroup);
   if (activationType === 'int8') expectInt8Activations(weightType, resolveDevice(device));
+  if (views.expertTable !== undefined) {
+    expectGivenChoices('weights.expertTable', config);
+    checkChoices('weights.expertTable', views.expertTable, config);
+  }
   if (views.packed !== undefined) return; // checked when it was packed
+  if (views.expertScale !== undefined) expectRouter('weights.expertScale', config);
   const { moeIntermediateSize } = config;
   if (
     moeIntermediateSize !== defaults.moeIntermediateSize &&

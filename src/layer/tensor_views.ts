@@ -4,9 +4,10 @@ import { ShapeError } from '../base/errors.js';
 import type { ExpertView, LayerWeightViews, MatrixView, VectorView } from '../binding/views.js';
 import { elementBytes, type LayerWeights, type Tensor } from './weights.js';
 
-/** E, H and I of a layer, and the width of its shared expert (0 without one). */
+/** E, rows of the router, H and I of a layer, and the width of its shared expert (0 without one). */
 export interface WeightSizes {
   expertNum: number;
+  routerRows: number;
   hiddenSize: number;
   intermediateSize: number;
   sharedSize: number;
@@ -33,7 +34,10 @@ export function expectArray(name: string, dtype: unknown, array: unknown): void 
 }
 
 /** Throws `ShapeError` for memory that can move or vanish: resizable, growable or detached. */
-export function expectFixedMemory(name: string, array: Float32Array | Uint16Array): void {
+export function expectFixedMemory(
+  name: string,
+  array: Float32Array | Uint16Array | Int32Array,
+): void {
   const buffer = array.buffer as { resizable?: boolean; growable?: boolean; detached?: boolean };
   if (buffer.resizable === true || buffer.growable === true)
     throw new ShapeError(
@@ -82,7 +86,7 @@ export function viewsOf(
   sizes: WeightSizes,
   gated: boolean,
 ): LayerWeightViews {
-  const { expertNum: E, hiddenSize: H, intermediateSize: I, sharedSize: S } = sizes;
+  const { expertNum: E, routerRows: R, hiddenSize: H, intermediateSize: I, sharedSize: S } = sizes;
   if (!gated && (weights.gate !== undefined || weights.gateBias !== undefined))
     throw new ShapeError('Expected no `weights.gate`: the activation has no gate');
   const gate = gated ? expectTensor('weights.gate', weights.gate, [E, I, H]) : undefined;
@@ -117,17 +121,18 @@ export function viewsOf(
       ...(downBias && { downBias: vectorOf(downBias, H, expert) }),
     }),
   );
-  const perExpert = (name: 'routerBias' | 'routerCorrectionBias') => {
+  const vector = (name: 'routerBias' | 'routerCorrectionBias' | 'expertScale', size: number) => {
     const tensor = weights[name];
     if (tensor === undefined) return {};
-    return { [name]: vectorOf(expectTensor(`weights.${name}`, tensor, [E]), E, 0) };
+    return { [name]: vectorOf(expectTensor(`weights.${name}`, tensor, [size]), size, 0) };
   };
   return {
-    ...((E > 1 || weights.router !== undefined) && {
-      router: matrixOf(expectTensor('weights.router', weights.router, [E, H]), E, H, 0),
+    ...((R > 1 || weights.router !== undefined) && {
+      router: matrixOf(expectTensor('weights.router', weights.router, [R, H]), R, H, 0),
     }),
-    ...perExpert('routerBias'),
-    ...perExpert('routerCorrectionBias'),
+    ...vector('routerBias', R),
+    ...vector('routerCorrectionBias', R),
+    ...vector('expertScale', E),
     experts,
     ...sharedViews(weights.shared, S, H, gated),
   };

@@ -19,14 +19,24 @@ export interface Tensor {
   data: Float32Array | Uint16Array;
 }
 
-/** A layer's weights, row-major, as checkpoints store them. E experts, H hidden, I intermediate, S shared width. */
+/**
+ * A layer's weights, row-major, as checkpoints store them. E experts, H hidden, I intermediate, S shared width. R is E plus
+ * `zeroExpertNum`.
+ */
 export interface LayerWeights {
-  /** `[E, H]`. Required unless there is only one expert. */
+  /** `[R, H]`. Required unless R is 1. */
   router?: Tensor | undefined;
-  /** `[E]`, added to the logits. */
+  /** `[R]`, added to the logits. */
   routerBias?: Tensor | undefined;
-  /** `[E]`, added to the scores for the choice only (`balanceViaTopkBias`). */
+  /** `[R]`, added to the scores for the choice only (`balanceViaTopkBias`). */
   routerCorrectionBias?: Tensor | undefined;
+  /** `[E]`, multiplies the weights of an expert's choices, after all else. */
+  expertScale?: Tensor | undefined;
+  /**
+   * `[V, K]` experts: those that a token chooses whose id is v of V. `forward` then takes `tokenIds`, and the router only
+   * weighs.
+   */
+  expertTable?: Int32Array | undefined;
   /** `[E, I, H]`; given exactly when the activation is gated. */
   gate?: Tensor | undefined;
   /** `[E, I, H]`. */

@@ -271,3 +271,114 @@ describe('balance losses', () => {
     expect(refusal(options)).toBe(message);
   });
 });
+
+describe("fields beyond MindFormers'", () => {
+  const mixer = {
+    ...v2,
+    expertNum: 8,
+    numExpertsChosen: 2,
+    scoreFunction: 'sparsemixer',
+    normTopkProb: false,
+  };
+  const eight = { ...v2, expertNum: 8, numExpertsChosen: 4, capacityFactor: -1 };
+  const twoGroups = { topkMethod: 'noaux_tc', nGroup: 2, topkGroup: 1 };
+  const losses = { auxLossTypes: ['expert'], auxLossFactors: [0.1] };
+  test.each([
+    [
+      { scoreFunction: 'sqrtsoftplus' },
+      "Expected `scoreFunction` to be left at its default (null): it has an effect only with routingPolicy 'TopkRouterV2', got `sqrtsoftplus` (string)",
+    ],
+    [
+      { ...v2, scoreFunction: 'softmax' },
+      "Expected `scoreFunction` to be 'sqrtsoftplus' or 'sparsemixer', got `softmax` (string)",
+    ],
+    [
+      { ...v2, scoreFunction: 'sqrtsoftplus', useGatingSigmoid: true },
+      "Expected `useGatingSigmoid` to be false, because `scoreFunction` is 'sqrtsoftplus', got `true` (boolean)",
+    ],
+    [
+      { ...mixer, numExpertsChosen: 3 },
+      "Expected `numExpertsChosen` to be 2, because `scoreFunction` is 'sparsemixer', got `3` (number)",
+    ],
+    [
+      { ...mixer, normTopkProb: true },
+      "Expected `normTopkProb` to be false, because `scoreFunction` is 'sparsemixer', got `true` (boolean)",
+    ],
+    [
+      { ...mixer, ...twoGroups },
+      "Expected `topkMethod` to be 'greedy', because `scoreFunction` is 'sparsemixer', got `noaux_tc` (string)",
+    ],
+    [
+      { ...mixer, balanceViaTopkBias: true },
+      "Expected `balanceViaTopkBias` to be false, because `scoreFunction` is 'sparsemixer'",
+    ],
+    [
+      { ...mixer, ...losses },
+      "Expected `auxLossTypes` to be null, because `scoreFunction` is 'sparsemixer', got an array of 1",
+    ],
+    [
+      { ...mixer, chooseByLogit: true },
+      "Expected `chooseByLogit` to be false, because `scoreFunction` is 'sparsemixer'",
+    ],
+    [
+      { ...v2, sparsemixerEpsilon: 0.1 },
+      "Expected `scoreFunction` to be 'sparsemixer', because `sparsemixerEpsilon` is 0.1, got `null`",
+    ],
+    [
+      { ...eight, chooseByLogit: true, balanceViaTopkBias: true },
+      'Expected `balanceViaTopkBias` to be false, because `chooseByLogit` is true, got `true` (boolean)',
+    ],
+    [
+      { ...eight, normTopkSingle: true, normTopkProb: false },
+      'Expected `normTopkProb` to be true, because `normTopkSingle` is true, got `false` (boolean)',
+    ],
+    [
+      { ...eight, zeroExpertNum: 1, ...twoGroups },
+      "Expected `topkMethod` to be 'greedy', because `zeroExpertNum` is 1, got `noaux_tc` (string)",
+    ],
+    [
+      { ...eight, zeroExpertNum: 1, ...losses },
+      'Expected `auxLossTypes` to be null, because `zeroExpertNum` is 1',
+    ],
+    [
+      { ...eight, zeroExpertNum: 2, numExpertsChosen: 11 },
+      'Expected `numExpertsChosen` to be at most `expertNum` + `zeroExpertNum` (10), got `11` (number)',
+    ],
+    [
+      { ...eight, alwaysChosenExpertNum: 4 },
+      'Expected `alwaysChosenExpertNum` to be below `numExpertsChosen` (4), which counts them, got `4` (number)',
+    ],
+    [
+      { ...eight, alwaysChosenExpertNum: 1, capacityFactor: 1 },
+      'Expected `capacityFactor` to be 0 or less, because `alwaysChosenExpertNum` is 1: none is dropped, got `1` (number)',
+    ],
+    [
+      { ...eight, alwaysChosenExpertNum: 1, expertCapacity: 3 },
+      'Expected `expertCapacity` to be null, because `alwaysChosenExpertNum` is 1, got `3` (number)',
+    ],
+    [
+      { ...eight, alwaysChosenExpertNum: 1, zeroExpertNum: 1 },
+      'Expected `alwaysChosenExpertNum` to be 0, because `zeroExpertNum` is 1, got `1` (number)',
+    ],
+    [
+      { ...eight, expertCapacity: 3, capacityFactor: 2 },
+      'Expected `capacityFactor` to be left at its default, or 0 or less, because `expertCapacity` is 3, got `2` (number)',
+    ],
+    [
+      { ...eight, sharedExpertScale: 0.5 },
+      'Expected `sharedExpertNum` to be above 0, because `sharedExpertScale` is 0.5, got `0` (number)',
+    ],
+  ])('%j is refused', (options, message) => {
+    expect(refusal(options)).toContain(message);
+  });
+
+  test.each([
+    mixer,
+    { ...eight, zeroExpertNum: 2, numExpertsChosen: 10 },
+    { ...eight, capacityFactor: 1.1, expertCapacity: 3, weightOnInput: true },
+    { ...eight, alwaysChosenExpertNum: 3, balanceViaTopkBias: true, logitSoftCap: 30 },
+  ])('%j is taken, and said again by toJSON', (options) => {
+    const config = new MoEConfig(options as MoEConfigOptions);
+    expect(MoEConfig.parse(config.toJSON()).equals(config)).toBe(true);
+  });
+});

@@ -30,6 +30,16 @@ const defaults = {
   auxLossTypes: null,
   auxLossFactors: null,
   zLossFactor: 0,
+  scoreFunction: null,
+  sparsemixerEpsilon: 0.01,
+  logitSoftCap: 0,
+  chooseByLogit: false,
+  normTopkSingle: false,
+  zeroExpertNum: 0,
+  alwaysChosenExpertNum: 0,
+  weightOnInput: false,
+  sharedExpertScale: 1,
+  expertCapacity: null,
 };
 
 const withLosses: MoEConfigOptions = {

@@ -17,6 +17,7 @@ test.each<[options: MoEConfigOptions, field: string]>([
   [{ ...v2, numExpertsChosen: 1, normTopkProb: false }, 'normTopkProb'],
   [{ ...v2, normTopkProb: false, normTopkEpsilon: 0 }, 'normTopkEpsilon'],
   [{ ...v2, topkMethod: 'noaux_tc', nGroup: 2, topkGroup: 2 }, 'topkMethod'],
+  [{ ...v2, normTopkSingle: true }, 'normTopkSingle'],
 ])('%j: one sentence, about %s', (options, field) => {
   const { diagnostics } = new MoEConfig(options);
   expect(diagnostics).toHaveLength(1);
@@ -41,6 +42,9 @@ test.each<MoEConfigOptions>([
   {},
   { expertNum: 8, numExpertsChosen: 2, expertGroupSize: 64, auxLossFactor: 0.1 },
   { ...v2, enableSdrop: true, expertGroupSize: 64, normTopkEpsilon: 0 },
+  { ...dropless, expertCapacity: 4, enableSdrop: true, expertGroupSize: 64 },
+  { ...dropless, numExpertsChosen: 1, normTopkSingle: true, normTopkEpsilon: 0 },
+  { ...dropless, expertNum: 1, zeroExpertNum: 1, weightOnInput: true, logitSoftCap: 3 },
   { ...dropless, expertGroupSize: 64, zLossFactor: 0.1 },
   { ...v2, topkMethod: 'noaux_tc', nGroup: 4, topkGroup: 2, excludeMaskedGroups: true },
 ])('%j: nothing to say where every field counts', (options) => {

@@ -357,3 +357,12 @@ test('gpt-oss with another limit is another layer', () => {
   });
   expect(huggingFaceLayerOptions(gptOss)).toEqual({ activation: 'swiglu_oai' });
 });
+
+test('a single choice of a model that normalises has weight 1', () => {
+  const { numExpertsChosen, normTopkProb, normTopkSingle } = MoEConfig.fromHuggingFace({
+    ...mixtral,
+    num_experts_per_tok: 1,
+  });
+  expect([numExpertsChosen, normTopkProb, normTopkSingle]).toEqual([1, true, true]);
+  expect(MoEConfig.fromHuggingFace(mixtral).normTopkSingle).toBe(false);
+});

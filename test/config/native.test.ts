@@ -10,8 +10,9 @@ test('a native config has every field, and null becomes what native code takes f
     auxLossFactor: 0.05,
     numExpertsChosen: 2,
     tokensPerGroup: 0,
+    expertCapacity: 0,
     routingPolicy: 'TopkRouterV1',
-    useGatingSigmoid: false,
+    scoreFunction: 'softmax',
     topkMethod: 'greedy',
     nGroup: 1,
     topkGroup: 1,
@@ -24,6 +25,14 @@ test('a native config has every field, and null becomes what native code takes f
     capacityMultiple: 1,
     auxLosses: [],
     zLossFactor: 0,
+    sparsemixerEpsilon: 0.01,
+    logitSoftCap: 0,
+    chooseByLogit: false,
+    normTopkSingle: false,
+    zeroExpertNum: 0,
+    alwaysChosenExpertNum: 0,
+    weightOnInput: false,
+    sharedExpertScale: 1,
   });
 });
 
@@ -33,7 +42,6 @@ test('fields of TopkRouterV2 reach the native config', () => {
     capacityFactor: -1,
     numExpertsChosen: 4,
     routingPolicy: 'TopkRouterV2',
-    useGatingSigmoid: true,
     topkMethod: 'noaux_tc',
     nGroup: 4,
     topkGroup: 2,
@@ -45,6 +53,8 @@ test('fields of TopkRouterV2 reach the native config', () => {
     zLossFactor: 0.1,
   } as const;
   expect(toNativeConfig(new MoEConfig(fields))).toMatchObject(fields);
+  const sigmoid = new MoEConfig({ ...fields, useGatingSigmoid: true });
+  expect(toNativeConfig(sigmoid).scoreFunction).toBe('sigmoid');
   expect(toNativeConfig(new MoEConfig({ ...fields, normTopkProb: false })).normTopkProb).toBe(
     false,
   );

@@ -47,5 +47,9 @@ export function randomOptions(seed: number): MoEConfigOptions {
     enableSdrop: flag(),
     ...(flag() ? { auxLossTypes: types, auxLossFactors: types.map(() => random()) } : {}),
     zLossFactor: flag() ? 0 : random(),
+    logitSoftCap: flag() ? 0 : 1 + random(),
+    weightOnInput: flag(),
+    ...(sharedExpertNum > 0 && { sharedExpertScale: 0.1 + random() }),
+    ...(flag() && { capacityFactor: -1, expertCapacity: integer(1, 64) }),
   };
 }

@@ -78,6 +78,7 @@ const losses: MoEConfigOptions = {
   auxLossFactors: [0.01, 0.02, 0.03],
   expertGroupSize: 4,
 };
+const mixer: MoEConfigOptions = { scoreFunction: 'sparsemixer', normTopkProb: false };
 const first: MoEConfigOptions = { routingPolicy: 'TopkRouterV1', capacityFactor: 1 };
 
 /** Each field, in a config where it counts. */
@@ -111,11 +112,29 @@ const fieldCases: Record<FieldName, readonly MoEConfigOptions[]> = {
   auxLossTypes: [losses],
   auxLossFactors: [{ ...losses, auxLossFactors: [0.3, 0, 0.1] }],
   zLossFactor: [{ zLossFactor: 0.1 }],
+  scoreFunction: [{ scoreFunction: 'sqrtsoftplus' }, mixer],
+  sparsemixerEpsilon: [{ ...mixer, sparsemixerEpsilon: 0.3 }],
+  logitSoftCap: [{ logitSoftCap: 0.2 }],
+  chooseByLogit: [{ chooseByLogit: true, useGatingSigmoid: true }],
+  normTopkSingle: [{ normTopkSingle: true, numExpertsChosen: 1 }],
+  zeroExpertNum: [
+    { zeroExpertNum: 3, numExpertsChosen: 4 },
+    { ...dense, zeroExpertNum: 1 },
+  ],
+  alwaysChosenExpertNum: [{ alwaysChosenExpertNum: 1 }],
+  weightOnInput: [
+    { weightOnInput: true },
+    { ...dense, weightOnInput: true, zeroExpertNum: 2, compCommParallel: true },
+    { ...capped, weightOnInput: true, numExpertsChosen: 3 },
+  ],
+  sharedExpertScale: [{ ...dense, sharedExpertScale: 0.3 }],
+  expertCapacity: [{ expertCapacity: 2 }],
 };
 
 /** A small layer with the weights that its config asks for. */
 function layerWith(config: MoEConfigOptions): LayerOptions {
   const options = smallLayer({ config });
+  const rows = 8 + (config.zeroExpertNum ?? 0);
   const tensor = (seed: number, ...shape: number[]) =>
     float32Tensor(
       randomValues(
@@ -136,6 +155,8 @@ function layerWith(config: MoEConfigOptions): LayerOptions {
       ...options.weights,
       ...(config.sharedExpertNum && { shared }),
       ...(config.balanceViaTopkBias && { routerCorrectionBias: tensor(5, 8) }),
+      ...(rows > 8 && { router: tensor(6, rows, H) }),
+      ...(config.logitSoftCap && { expertScale: tensor(7, 8) }),
     },
   };
 }

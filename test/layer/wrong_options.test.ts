@@ -13,7 +13,7 @@ import {
   MoELayer,
   planPlacement,
 } from '../../src/index.js';
-import { forwardRows } from '../../src/layer/forward.js';
+import { forwardRows, routeRows } from '../../src/layer/forward.js';
 import { layerRows, loadRows } from '../../src/layer/options.js';
 import { tinyMixtral } from '../fixtures/command_line.js';
 import { randomValues, smallLayer } from '../support/layers.js';
@@ -96,6 +96,7 @@ const withOptions: [
   ['checkpoint.load', loadRows, { layer: 0 }, (o) => checkpoint.load(undefined, o), true],
   ['layer.forward', forwardRows, {}, (o) => layer.forward(hidden, o), true],
   ['layer.forwardSync', forwardRows, {}, (o) => layer.forwardSync(hidden, o), false],
+  ['layer.route', routeRows, {}, (o) => layer.route(hidden, o), true],
   [
     'ExpertGroup.join',
     groupRows,
@@ -204,17 +205,17 @@ const withArguments: [name: string, Call, rejects: boolean, right: readonly stri
     true,
     [],
   ],
-  ...(['router', 'gate', 'up', 'down', 'routerBias', 'shared'] as const).map(
-    (name): (typeof withArguments)[number] => [
-      `MoELayer.create of weights.${name}`,
-      (v) => {
-        const options = smallLayer();
-        return MoELayer.create({ ...options, weights: { ...options.weights, [name]: v } });
-      },
-      true,
-      name === 'routerBias' || name === 'shared' ? [missing] : [],
-    ],
-  ),
+  ...(
+    ['router', 'gate', 'up', 'down', 'routerBias', 'expertScale', 'expertTable', 'shared'] as const
+  ).map((name): (typeof withArguments)[number] => [
+    `MoELayer.create of weights.${name}`,
+    (v) => {
+      const options = smallLayer();
+      return MoELayer.create({ ...options, weights: { ...options.weights, [name]: v } });
+    },
+    true,
+    ['router', 'gate', 'up', 'down'].includes(name) ? [] : [missing],
+  ]),
   ['planPlacement', (v) => planPlacement(v, { ranks: 1 }), false, []],
   [
     'planPlacement of one number',

@@ -60,22 +60,29 @@ function activate(activation: Activation, gate: number, up: number): number {
   }
 }
 
-/** options: those of `MoELayer.create`. hidden: `[T, H]`. */
+/** options: those of `MoELayer.create`. hidden: `[T, H]`. given: `[T, K]`, choices from outside. */
 export function layerReference(
   config: MoEConfig,
   options: LayerOptions,
   hidden: Float32Array,
+  given?: Int32Array,
 ): ReferenceResult {
   const { hiddenSize: H, intermediateSize: I, weights, activation = 'swiglu' } = options;
   const E = config.expertNum;
   const tokens = Array.from({ length: hidden.length / H }, (_, t) => [
     ...hidden.subarray(t * H, (t + 1) * H),
   ]);
-  const router = Array.from({ length: E }, (_, e) => row(weights.router as Tensor, e, H));
-  const bias = weights.routerBias ? row(weights.routerBias, 0, E) : new Array<number>(E).fill(0);
+  const R = E + config.zeroExpertNum;
+  const K = config.numExpertsChosen;
+  const router = Array.from({ length: R }, (_, e) => row(weights.router as Tensor, e, H));
+  const bias = weights.routerBias ? row(weights.routerBias, 0, R) : new Array<number>(R).fill(0);
   const routing = routeReference(
     config,
     tokens.map((x) => router.map((w, e) => dot(x, w) + (bias[e] as number))),
+    {
+      ...(weights.expertScale && { expertScale: row(weights.expertScale, 0, E) }),
+      ...(given && { given: tokens.map((_, t) => [...given.subarray(t * K, (t + 1) * K)]) }),
+    },
   );
 
   const feedForward = (
@@ -109,12 +116,16 @@ export function layerReference(
     routing.expertIds[t]?.forEach((expert, choice) => {
       if (expert < 0) return;
       const weight = routing.weights[t]?.[choice] as number;
-      feedForward(x, weights, expert, I).forEach((value, h) => {
-        y[h] = (y[h] as number) + weight * value;
+      const [before, after] = config.weightOnInput ? [weight, 1] : [1, weight];
+      const input = x.map((value) => before * value);
+      const result = expert < E ? feedForward(input, weights, expert, I) : input;
+      result.forEach((value, h) => {
+        y[h] = (y[h] as number) + after * value;
       });
     });
     if (shared) {
-      const scale = shared.router ? sigmoid(dot(x, row(shared.router, 0, H))) : 1;
+      const gate = shared.router ? sigmoid(dot(x, row(shared.router, 0, H))) : 1;
+      const scale = gate * config.sharedExpertScale;
       feedForward(x, shared, 0, S).forEach((value, h) => {
         y[h] = (y[h] as number) + scale * value;
       });

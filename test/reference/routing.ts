@@ -48,16 +48,39 @@ function marginOf(values: readonly number[], k: number): number {
   );
 }
 
-/** logits: `[T][E]`, finite. */
-export function routeReference(config: MoEConfig, logits: readonly number[][]): ReferenceRouting {
+/** What an expert's weight is multiplied by, and the choices where they are given. */
+export interface Beside {
+  expertScale?: readonly number[];
+  given?: readonly (readonly number[])[];
+}
+
+const capped = (config: MoEConfig, row: readonly number[]) =>
+  config.logitSoftCap === 0
+    ? [...row]
+    : row.map((logit) => config.logitSoftCap * Math.tanh(logit / config.logitSoftCap));
+
+/** logits: `[T][E + zeroExpertNum]`, finite. */
+export function routeReference(
+  config: MoEConfig,
+  uncapped: readonly number[][],
+  beside: Beside = {},
+): ReferenceRouting {
+  const logits = uncapped.map((row) => capped(config, row));
   const groupSize =
     (!config.auxLossTypes?.includes('device') && config.expertGroupSize) ||
     Math.max(logits.length, 1);
   const groups: number[][][] = [];
-  for (let start = 0; start < logits.length; start += groupSize)
-    groups.push(logits.slice(start, start + groupSize));
-  const route = config.routingPolicy === 'TopkRouterV1' ? routeV1 : routeV2;
-  const parts = groups.map((group) => route(config, group));
+  const parts: GroupRouting[] = [];
+  for (let start = 0; start < logits.length; start += groupSize) {
+    const group = logits.slice(start, start + groupSize);
+    const given = beside.given?.slice(start, start + groupSize);
+    groups.push(group);
+    parts.push(
+      config.routingPolicy === 'TopkRouterV1'
+        ? routeV1(config, group)
+        : routeV2(config, group, { ...beside, ...(given && { given }) }),
+    );
+  }
   const mean = (of: (part: GroupRouting) => number) =>
     parts.length === 0 ? 0 : sum(parts.map(of)) / parts.length;
   return {
@@ -82,7 +105,8 @@ interface GroupRouting {
 }
 
 function capacityOf(config: MoEConfig, tokens: number): number | null {
-  const { numExpertsChosen: K, capacityFactor, expertNum: E } = config;
+  const { numExpertsChosen: K, capacityFactor, expertNum: E, expertCapacity } = config;
+  if (expertCapacity !== null) return expertCapacity;
   const slots = Math.ceil((K * tokens * capacityFactor) / E);
   if (config.routingPolicy === 'TopkRouterV1') return slots;
   if (capacityFactor <= 0) return null;
@@ -129,21 +153,69 @@ function routeV1(config: MoEConfig, logits: readonly number[][]): GroupRouting {
   return { expertIds, weights: normalised, auxLoss: config.auxLossFactor * loss, margin };
 }
 
-function routeV2(config: MoEConfig, logits: readonly number[][]): GroupRouting {
-  const { expertNum: E, numExpertsChosen: K } = config;
-  const scores = logits.map((row) =>
-    config.useGatingSigmoid ? row.map((logit) => 1 / (1 + Math.exp(-logit))) : softmax(row),
-  );
+function scoresOf(config: MoEConfig, row: readonly number[]): number[] {
+  if (config.scoreFunction === 'sqrtsoftplus')
+    return row.map((logit) =>
+      Math.sqrt(Math.max(logit, 0) + Math.log1p(Math.exp(-Math.abs(logit)))),
+    );
+  return config.useGatingSigmoid ? row.map((logit) => 1 / (1 + Math.exp(-logit))) : softmax(row);
+}
+
+/** The softmax at the best logit left over those close to it. */
+function mixerWeight(
+  config: MoEConfig,
+  row: readonly number[],
+  best: number,
+  left: number[],
+): number {
+  const most = row[best] as number;
+  const close = left.filter((e) => {
+    const logit = row[e] as number;
+    return !((most - logit) / Math.max(Math.abs(logit), most) > 2 * config.sparsemixerEpsilon);
+  });
+  return 1 / sum(close.map((e) => Math.exp((row[e] as number) - most)));
+}
+
+function routeV2(
+  config: MoEConfig,
+  logits: readonly number[][],
+  { expertScale, given }: Beside,
+): GroupRouting {
+  const { expertNum: E, numExpertsChosen: K, alwaysChosenExpertNum: always } = config;
+  const mixes = config.scoreFunction === 'sparsemixer';
+  const scores = logits.map((row) => scoresOf(config, row));
   let margin = Infinity;
-  const chosen = scores.map((row) => {
-    const ranks = config.topkMethod === 'greedy' ? row : maskGroups(config, row);
-    margin = Math.min(margin, marginOf(ranks, K));
-    return topK(ranks, K);
+  const chosen = scores.map((row, t) => {
+    if (given) return [...(given[t] as readonly number[])];
+    const all = mixes || config.chooseByLogit ? (logits[t] as number[]) : row;
+    const ranks = config.topkMethod === 'greedy' ? all : maskGroups(config, all);
+    const among = ranks.slice(0, ranks.length - always);
+    const positive = all === row ? among : among.map((rank) => rank - Math.min(...among) + 1);
+    margin = Math.min(margin, marginOf(positive, K - always));
+    const last = Array.from({ length: always }, (_, i) => among.length + i);
+    return [...topK(among, K - always), ...last];
   });
   const weights = chosen.map((experts, t) => {
-    const raw = experts.map((expert) => scores[t]?.[expert] as number);
-    const divisor = K > 1 && config.normTopkProb ? sum(raw) + config.normTopkEpsilon : 1;
-    return raw.map((weight) => (weight / divisor) * config.routedScalingFactor);
+    const row = logits[t] as number[];
+    const everyone = row.map((_, e) => e);
+    const raw = experts.map((expert, choice) =>
+      mixes
+        ? mixerWeight(
+            config,
+            row,
+            expert,
+            choice === 0 ? everyone : everyone.filter((e) => e !== experts[0]),
+          )
+        : (scores[t]?.[expert] as number),
+    );
+    const normalises = config.normTopkProb && (K > 1 || config.normTopkSingle);
+    const divisor = normalises ? sum(raw) + config.normTopkEpsilon : 1;
+    return raw.map(
+      (weight, choice) =>
+        (weight / divisor) *
+        config.routedScalingFactor *
+        (expertScale?.[experts[choice] as number] ?? 1),
+    );
   });
 
   const expertIds = chosen.map((experts) => [...experts]);
@@ -156,6 +228,7 @@ function routeV2(config: MoEConfig, logits: readonly number[][]): GroupRouting {
     const count = new Array<number>(E).fill(0);
     for (const [t, choice] of slots) {
       const expert = chosen[t]?.[choice] as number;
+      if (expert >= E) continue;
       if ((count[expert] as number) < capacity) {
         count[expert] = (count[expert] as number) + 1;
       } else {
@@ -196,9 +269,10 @@ function auxLossV2(
   chosen: readonly number[][],
 ): number {
   const { expertNum: E, numExpertsChosen: K } = config;
-  const shares = config.useGatingSigmoid
-    ? scores.map((row) => row.map((s) => s / (sum(row) + 1e-9)))
-    : scores;
+  const shares =
+    config.useGatingSigmoid || config.scoreFunction !== null
+      ? scores.map((row) => row.map((s) => s / (sum(row) + 1e-9)))
+      : scores;
   const P = Array.from(
     { length: E },
     (_, e) => sum(shares.map((row) => row[e] as number)) / shares.length,

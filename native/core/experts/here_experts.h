@@ -10,8 +10,8 @@ namespace moe {
 
 class HereExperts final : public RoutedExperts {
  public:
-  HereExperts(Device& device, std::unique_ptr<PreparedExperts> prepared)
-      : stages_(device.moe()), prepared_(std::move(prepared)) {}
+  HereExperts(Device& device, const LayerSpec& spec, std::unique_ptr<PreparedExperts> prepared)
+      : stages_(device.moe()), weight_on_input_(spec.moe.weight_on_input), prepared_(std::move(prepared)) {}
 
   void run(Workspace& workspace, Matrix hidden, const Routing& routing, FunctionRef<Matrix()> shared, Matrix out,
            const std::stop_token& stop) override;
@@ -23,6 +23,7 @@ class HereExperts final : public RoutedExperts {
 
  private:
   MoeStages& stages_;
+  bool weight_on_input_;
   std::unique_ptr<PreparedExperts> prepared_;
 };
 

@@ -16,7 +16,8 @@ class RoutedExperts {
   virtual ~RoutedExperts() = default;
 
   // Runs what the routing chose for `hidden` [T, H] and mixes it into `out` [T, H]. `shared` runs the always-on expert
-  // and gives its output, without data where there is none; it is called once, at the best time for it.
+  // and identities and gives what they add, without data where there are none; it is called once, at the best time for
+  // it.
   virtual void run(Workspace& workspace, Matrix hidden, const Routing& routing, FunctionRef<Matrix()> shared,
                    Matrix out, const std::stop_token& stop) = 0;
 

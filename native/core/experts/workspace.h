@@ -15,10 +15,13 @@ struct Workspace {
         experts(device),
         weights(device),
         expert_load(device),
-        totals(device) {}
+        totals(device),
+        weighed(device),
+        ones(device) {}
 
   DeviceBuffer hidden, output, rows, shared;
   DeviceBuffer experts, weights, expert_load, totals;
+  DeviceBuffer weighed, ones;    // of weights on the input
   std::vector<float> widened;    // a 16-bit batch as float32, on the host
   std::vector<int32_t> choices;  // the routing's experts, on the host
 };

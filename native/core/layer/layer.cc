@@ -62,7 +62,7 @@ void Layer::prepare(const LayerWeights& weights, Progress progress, const std::s
   if (parallel)
     routed_ = std::make_unique<RankExperts>(device_, spec_, std::move(prepared), std::move(*parallel));
   else
-    routed_ = std::make_unique<HereExperts>(device_, std::move(prepared));
+    routed_ = std::make_unique<HereExperts>(device_, spec_, std::move(prepared));
 }
 
 template <class Body>
@@ -115,14 +115,18 @@ std::unique_ptr<Routing> Layer::run(Workspace& workspace, const Tokens& tokens, 
                                     const std::stop_token& stop) const {
   MoeStages& stages = device_.moe();
   std::unique_ptr<Routing> routing = stages.route(*router_, tokens, arrays);
-  const auto run_shared = [&]() -> Matrix {
-    Matrix shared = float_matrix(nullptr, out.rows, out.cols);
-    if (!shared_) return shared;
-    shared.data = workspace.shared.reserve<float>(out.rows * out.cols);
-    stages.run_shared(*shared_, tokens, shared, stop);
-    return shared;
+  const auto run_always = [&]() -> Matrix {
+    Matrix always = float_matrix(nullptr, out.rows, out.cols);
+    const bool identities = spec_.moe.zero_expert_num > 0;
+    if (!shared_ && !identities) return always;
+    always.data = workspace.shared.reserve<float>(out.rows * out.cols);
+    if (shared_) stages.run_shared(*shared_, tokens, always, stop);
+    const auto scale = static_cast<float>(spec_.moe.shared_expert_scale);
+    if (identities || scale != 1.0f)
+      stages.add_identities(routed_->prepared(), *routing, tokens.hidden, shared_ ? scale : 0.0f, always);
+    return always;
   };
-  if (out.data) routed_->run(workspace, tokens.hidden, *routing, run_shared, out, stop);
+  if (out.data) routed_->run(workspace, tokens.hidden, *routing, run_always, out, stop);
   routing->complete();
   return routing;
 }
@@ -155,8 +159,9 @@ void Layer::forward_batch(Workspace& workspace, const HostBatch& batch, const Fo
       place(out.expert_load, workspace.expert_load, spec_.moe.expert_num), place(out.totals, workspace.totals, 1)};
   float* const output = out.output ? place(out.output, workspace.output, values) : nullptr;
   if (!here) device_.upload(hidden, on_host, values * sizeof(float));
-  run(workspace, Tokens{float_matrix(hidden, tokens, hidden_size), on_host}, arrays,
-      float_matrix(output, tokens, hidden_size), stop);
+  if (batch.experts) device_.upload(arrays.experts, batch.experts, slots * sizeof(int32_t));
+  const Tokens of_batch{float_matrix(hidden, tokens, hidden_size), on_host, batch.experts != nullptr};
+  run(workspace, of_batch, arrays, float_matrix(output, tokens, hidden_size), stop);
   bring(out.output, output, values);
   bring(out.expert_ids, arrays.experts, slots);
   bring(out.weights, arrays.weights, slots);

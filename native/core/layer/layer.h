@@ -18,6 +18,7 @@ struct HostBatch {
   const void* data;
   DType dtype;
   int64_t tokens;
+  const int32_t* experts = nullptr;  // [tokens, K], the choices; null: the router makes them
 };
 
 // Where results go, in host memory. Null pointers are left out.

@@ -18,7 +18,7 @@ uint64_t digest_of(std::span<const int32_t> values) {  // FNV-1a
 
 ExpertParallel::ExpertParallel(Device& device, const LayerSpec& spec, ParallelOptions options)
     : membership_(std::move(options.group), device),
-      top_k_(spec.moe.num_experts_chosen),
+      top_k_(spec.moe.weight_on_input ? 1 : spec.moe.num_experts_chosen),
       exchange_(device, membership_.collective(), spec.hidden_size,
                 {.shape = shape(),
                  .placement = options.placement,

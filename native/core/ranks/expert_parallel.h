@@ -32,7 +32,8 @@ class ExpertParallel {
   // options.placement.experts_of(set), and the columns that cut_columns leaves.
   ExpertParallel(Device& device, const LayerSpec& spec, ParallelOptions options);
 
-  // Runs what `experts`, [tokens, K] in host memory, chooses for `hidden`. `meanwhile` is called while rows travel.
+  // Runs what `experts` in host memory, as many of each row, choose for `hidden`: K, or 1 where weights multiply the
+  // input. `meanwhile` is called while rows travel.
   // Returns the results, valid until the next call, sorted by blocks().of_slot as rows are by expert; there is room for
   // all slots.
   Matrix run(const PreparedExperts& held, Matrix hidden, std::span<const int32_t> experts,
@@ -49,7 +50,7 @@ class ExpertParallel {
   void describe_layer(std::string facts);
 
   ExpertGroup::Membership membership_;
-  int32_t top_k_;
+  int32_t top_k_;  // of a row
   ExpertExchange exchange_;
   LocalExperts local_;
 };

@@ -1,6 +1,9 @@
 #include "core/ranks/rank_experts.h"
 
+#include <optional>
+
 #include "core/error.h"
+#include "core/experts/weighed_input.h"
 #include "core/ranks/column_parallel.h"
 
 namespace moe {
@@ -25,12 +28,16 @@ void RankExperts::run(Workspace& workspace, Matrix hidden, const Routing& routin
   choices.resize(routing.tokens * routing.top_k);
   device_.download(choices.data(), routing.arrays.experts, choices.size() * sizeof(int32_t));
   device_.synchronize();
+  for (int32_t& choice : choices)
+    if (choice >= routing.num_experts) choice = -1;  // identities stay at home
+  std::optional<WeighedInput> weighed;
+  if (weight_on_input_) weighed.emplace(device_.moe(), *prepared_, workspace, hidden, routing);
   Matrix always{};
   const Matrix rows = parallel_.run(
-      *prepared_, hidden, choices, [&] { always = shared(); }, stop);
+      *prepared_, weighed ? weighed->rows : hidden, choices, [&] { always = shared(); }, stop);
   const ExpertExchange::Blocks blocks = parallel_.blocks();
   const std::unique_ptr<Plan> plan = device_.moe().plan(blocks.of_slot, blocks.count, routing.top_k);
-  device_.moe().combine(*prepared_, rows, routing, *plan, always, out);
+  device_.moe().combine(*prepared_, rows, weighed ? weighed->mixed : routing, *plan, always, out);
 }
 
 }  // namespace moe

@@ -15,7 +15,10 @@ class RankExperts final : public RoutedExperts {
 
   // As ExpertParallel. `prepared` are the experts that `keep_own` left.
   RankExperts(Device& device, const LayerSpec& spec, std::unique_ptr<PreparedExperts> prepared, ParallelOptions options)
-      : device_(device), prepared_(std::move(prepared)), parallel_(device, spec, std::move(options)) {}
+      : device_(device),
+        weight_on_input_(spec.moe.weight_on_input),
+        prepared_(std::move(prepared)),
+        parallel_(device, spec, std::move(options)) {}
 
   void run(Workspace& workspace, Matrix hidden, const Routing& routing, FunctionRef<Matrix()> shared, Matrix out,
            const std::stop_token& stop) override;
@@ -27,6 +30,7 @@ class RankExperts final : public RoutedExperts {
 
  private:
   Device& device_;
+  bool weight_on_input_;
   std::unique_ptr<PreparedExperts> prepared_;
   ExpertParallel parallel_;
 };

@@ -10,13 +10,16 @@ void SortedSlots::sort(std::span<const int32_t> experts, int32_t num_experts, in
   slot_of_row.resize(experts.size());
   row_of_slot.resize(experts.size());
   offsets.assign(num_experts + 1, 0);
+  const auto has_row = [num_experts](int32_t expert) {
+    return static_cast<uint32_t>(expert) < static_cast<uint32_t>(num_experts);
+  };
   for (const int32_t expert : experts)
-    if (expert >= 0) ++offsets[expert + 1];
+    if (has_row(expert)) ++offsets[expert + 1];
   std::inclusive_scan(offsets.begin(), offsets.end(), offsets.begin());
 
   for (size_t slot = 0; slot < experts.size(); ++slot) {
     const int32_t expert = experts[slot];
-    const int32_t row = expert >= 0 ? offsets[expert]++ : -1;
+    const int32_t row = has_row(expert) ? offsets[expert]++ : -1;
     row_of_slot[slot] = row;
     if (row >= 0) slot_of_row[row] = static_cast<int32_t>(slot);
   }

@@ -12,7 +12,8 @@ int64_t capacity_v1(const MoEConfig& config, int64_t tokens) {
 }
 
 int64_t capacity_v2(const MoEConfig& config, int64_t tokens) {
-  if (!(config.capacity_factor > 0.0)) return kDropless;
+  if (!config.limits_slots()) return kDropless;
+  if (config.expert_capacity > 0) return config.expert_capacity;
   const int64_t slots = std::min(capacity_v1(config, tokens), tokens);
   const int64_t multiple = config.capacity_multiple;
   return (slots + multiple - 1) / multiple * multiple;

@@ -38,8 +38,8 @@ int64_t capacity_v1(const MoEConfig& config, int64_t tokens);
 
 constexpr int64_t kDropless = -1;
 
-// TopkRouterV2's: at most `tokens`, then rounded up to a multiple of capacity_multiple; kDropless where
-// capacity_factor <= 0.
+// TopkRouterV2's: expert_capacity where that is given, else at most `tokens`, then rounded up to a multiple of
+// capacity_multiple; kDropless where capacity_factor <= 0.
 int64_t capacity_v2(const MoEConfig& config, int64_t tokens);
 
 }  // namespace moe

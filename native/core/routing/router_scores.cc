@@ -69,6 +69,10 @@ void sigmoid(const float* logits, int32_t count, float* scores) {
   }
 }
 
+void sqrt_softplus(const float* logits, int32_t count, float* scores) {
+  for (int32_t i = 0; i < count; ++i) scores[i] = sqrt_softplus(logits[i]);
+}
+
 double sum_of(const float* values, int32_t count) { return sum_in_lanes<double>(values, count); }
 
 }  // namespace moe

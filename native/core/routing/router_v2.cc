@@ -7,6 +7,7 @@
 #include "core/routing/router_batch.h"
 #include "core/routing/router_groups.h"
 #include "core/routing/router_scores.h"
+#include "core/routing/router_sparse_mixer.h"
 #include "core/routing/router_topk.h"
 
 namespace moe {
@@ -17,20 +18,23 @@ constexpr int64_t kTokenBlock = 16;
 
 }  // namespace
 
-TopkRouterV2::TopkRouterV2(const MoEConfig& config, std::span<const float> correction_bias)
+TopkRouterV2::TopkRouterV2(const MoEConfig& config, std::span<const float> correction_bias,
+                           std::span<const float> expert_scale)
     : config_(config),
       correction_bias_(correction_bias.begin(), correction_bias.end()),
+      expert_scale_(expert_scale.begin(), expert_scale.end()),
       limits_groups_(limits_groups(config)) {
   for (float& bias : correction_bias_)
     if (std::isnan(bias)) bias = -std::numeric_limits<float>::infinity();
 }
 
-void TopkRouterV2::route(const float* logits, int64_t tokens, Executor& executor, const RoutingArrays& out) {
+void TopkRouterV2::route(const float* logits, int64_t tokens, Executor& executor, const RoutingArrays& out,
+                         bool given) {
   const TokenGroups groups(tokens, config_.tokens_per_group);
   std::fill_n(out.expert_load, config_.expert_num, 0u);
   *out.totals = {0.0, 0.0, 0, capacity_v2(config_, groups.full_size())};
 
-  choose(logits, tokens, executor, out);
+  choose(logits, tokens, executor, out, given);
   if (config_.z_loss_factor != 0.0) out.totals->z_loss = z_loss(tokens, out);
   double loss = 0.0;
   for (int64_t index = 0; index < groups.count(); ++index) {
@@ -40,70 +44,111 @@ void TopkRouterV2::route(const float* logits, int64_t tokens, Executor& executor
   if (tokens > 0) out.totals->aux_loss = loss / static_cast<double>(groups.count());
 }
 
-void TopkRouterV2::choose(const float* logits, int64_t tokens, Executor& executor, const RoutingArrays& out) {
-  const int32_t num_experts = config_.expert_num, top = config_.num_experts_chosen;
+void TopkRouterV2::choose(const float* logits, int64_t tokens, Executor& executor, const RoutingArrays& out,
+                          bool given) {
+  const int32_t rows = config_.router_rows(), top = config_.num_experts_chosen;
   const int64_t blocks = (tokens + kTokenBlock - 1) / kTokenBlock;
-  const int64_t scratch_size = ranks_differ_from_scores() ? num_experts + config_.n_group : 0;
-  grow(scores_, tokens * padded_row(num_experts));
-  grow(ranks_, blocks * scratch_size);
-  if (config_.use_gating_sigmoid) grow(score_sums_, tokens);
+  const int64_t rank_size = ranks_differ_from_scores() ? rows + config_.n_group : 0;
+  const int64_t cap_size = config_.logit_soft_cap > 0.0 ? rows : 0;
+  grow(scores_, tokens * padded_row(rows));
+  grow(ranks_, blocks * rank_size);
+  grow(capped_, blocks * cap_size);
+  if (!scores_are_shares()) grow(score_sums_, tokens);
   if (config_.z_loss_factor != 0.0) grow(squared_logsumexp_, tokens);
   if (loss_has_own_choices()) {
     grow(loss_choices_, tokens * top);
     grow(loss_scores_, tokens * top);
   }
 
-  executor.parallel_for(blocks, grain_for(kTokenBlock * num_experts), [&](int64_t begin, int64_t end) {
-    for (int64_t block = begin; block < end; ++block)
+  executor.parallel_for(blocks, grain_for(kTokenBlock * rows), [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      const Scratch scratch{cap_size > 0 ? capped_.data() + block * cap_size : nullptr,
+                            rank_size > 0 ? ranks_.data() + block * rank_size : nullptr};
       for (int64_t token = block * kTokenBlock; token < std::min((block + 1) * kTokenBlock, tokens); ++token)
-        choose_for(token, logits + token * num_experts, ranks_.data() + block * scratch_size, out);
+        choose_for(token, logits + token * rows, scratch, out, given);
+    }
   });
 }
 
-// scratch: [E + n_group], used where experts are ranked by something else than their scores.
-void TopkRouterV2::choose_for(int64_t token, const float* logits, float* scratch, const RoutingArrays& out) {
-  const int32_t num_experts = config_.expert_num, top = config_.num_experts_chosen;
-  const float max = routable_max(logits, num_experts);
+void TopkRouterV2::choose_for(int64_t token, const float* logits, const Scratch& scratch, const RoutingArrays& out,
+                              bool given) {
+  const int32_t rows = config_.router_rows(), top = config_.num_experts_chosen;
+  float max = routable_max(logits, rows);
   if (std::isnan(max)) return mark_unroutable(out, token, top);
+  if (scratch.capped) {
+    const auto cap = static_cast<float>(config_.logit_soft_cap);
+    for (int32_t i = 0; i < rows; ++i) scratch.capped[i] = soft_capped(logits[i], cap);
+    logits = scratch.capped;
+    max = routable_max(logits, rows);
+  }
 
-  float* const scores = scores_.data() + token * padded_row(num_experts);
-  if (config_.z_loss_factor != 0.0 || !config_.use_gating_sigmoid) {
-    const float sum = softmax(logits, max, num_experts, scores);
+  float* const scores = scores_.data() + token * padded_row(rows);
+  if (config_.z_loss_factor != 0.0 || scores_are_shares()) {
+    const float sum = softmax(logits, max, rows, scores);
     if (config_.z_loss_factor != 0.0) {
       const double logsumexp = static_cast<double>(max) + std::log(static_cast<double>(sum));
       squared_logsumexp_[token] = logsumexp * logsumexp;
     }
   }
-  if (config_.use_gating_sigmoid) {
-    sigmoid(logits, num_experts, scores);
-    score_sums_[token] = sum_of(scores, num_experts);
-  }
-
-  const float* ranks = scores;
-  if (ranks_differ_from_scores()) {
-    std::copy_n(scores, num_experts, scratch);
-    if (config_.balance_via_topk_bias)
-      for (size_t expert = 0; expert < correction_bias_.size(); ++expert) scratch[expert] += correction_bias_[expert];
-    if (limits_groups_) mask_groups(config_, scratch, scratch + num_experts);
-    ranks = scratch;
-  }
-
   int32_t* const experts = out.experts + token * top;
   float* const weights = out.weights + token * top;
-  top_k(ranks, num_experts, top, experts, weights);
-  for (int32_t choice = 0; choice < top; ++choice)
-    weights[choice] = config_.balance_via_topk_bias ? scores[experts[choice]] : std::max(weights[choice], 0.0f);
+  if (config_.score_function == ScoreFunction::kSparseMixer) {
+    sparse_mixer(logits, max, rows, static_cast<float>(2 * config_.sparsemixer_epsilon), experts, weights);
+    return finish_weights(experts, weights);
+  }
+  if (!scores_are_shares()) {
+    if (config_.score_function == ScoreFunction::kSigmoid)
+      sigmoid(logits, rows, scores);
+    else
+      sqrt_softplus(logits, rows, scores);
+    score_sums_[token] = sum_of(scores, rows);
+  }
 
-  if (top > 1 && config_.norm_topk_prob) {
+  if (given) {
+    for (int32_t choice = 0; choice < top; ++choice) weights[choice] = scores[experts[choice]];
+    return finish_weights(experts, weights);
+  }
+  const float* ranks = config_.choose_by_logit ? logits : scores;
+  if (ranks_differ_from_scores()) {
+    std::copy_n(scores, rows, scratch.ranks);
+    if (config_.balance_via_topk_bias)
+      for (size_t i = 0; i < correction_bias_.size(); ++i) scratch.ranks[i] += correction_bias_[i];
+    if (limits_groups_) mask_groups(config_, scratch.ranks, scratch.ranks + rows);
+    ranks = scratch.ranks;
+  }
+  choose_best(ranks, scores, experts, weights);
+  finish_weights(experts, weights);
+
+  if (loss_has_own_choices())
+    top_k(scores, rows, top, loss_choices_.data() + token * top, loss_scores_.data() + token * top);
+}
+
+// The best experts, then those that every token chooses, and their weights before any normalisation.
+void TopkRouterV2::choose_best(const float* ranks, const float* scores, int32_t* experts, float* weights) const {
+  const int32_t always = config_.always_chosen_expert_num, best = config_.num_experts_chosen - always;
+  const int32_t among = config_.router_rows() - always;
+  top_k(ranks, among, best, experts, weights);
+  for (int32_t choice = 0; choice < best; ++choice)
+    weights[choice] = config_.balance_via_topk_bias || config_.choose_by_logit ? scores[experts[choice]]
+                                                                               : std::max(weights[choice], 0.0f);
+  for (int32_t i = 0; i < always; ++i) {
+    experts[best + i] = among + i;
+    weights[best + i] = scores[among + i];
+  }
+}
+
+void TopkRouterV2::finish_weights(const int32_t* experts, float* weights) const {
+  const int32_t top = config_.num_experts_chosen;
+  if (config_.normalizes()) {
     float sum = 0.0f;
     for (int32_t choice = 0; choice < top; ++choice) sum += weights[choice];
     const float divisor = sum + static_cast<float>(config_.norm_topk_epsilon);
     for (int32_t choice = 0; choice < top; ++choice) weights[choice] /= divisor;
   }
   for (int32_t choice = 0; choice < top; ++choice) weights[choice] *= static_cast<float>(config_.routed_scaling_factor);
-
-  if (loss_has_own_choices())
-    top_k(scores, num_experts, top, loss_choices_.data() + token * top, loss_scores_.data() + token * top);
+  if (expert_scale_.empty()) return;
+  for (int32_t choice = 0; choice < top; ++choice)
+    if (experts[choice] < config_.expert_num) weights[choice] *= expert_scale_[experts[choice]];
 }
 
 // factor * mean over the routable tokens of logsumexp(logits)^2.
@@ -135,7 +180,7 @@ double TopkRouterV2::balance_loss(TokenGroup group, Executor& executor, const Ro
                             for (int64_t token = group.begin; token < group.end; ++token)
                               if (is_routable(out, token, top))
                                 add_scaled(scores_.data() + token * stride + block * kExpertBlock,
-                                           config_.use_gating_sigmoid ? 1.0 / (score_sums_[token] + 1e-9) : 1.0, sums);
+                                           scores_are_shares() ? 1.0 : 1.0 / (score_sums_[token] + 1e-9), sums);
                             std::copy_n(sums, kExpertBlock, score_totals + block * kExpertBlock);
                           }
                         });
@@ -170,7 +215,7 @@ int64_t TopkRouterV2::place(TokenGroup group, const RoutingArrays& out) {
   int64_t dropped = 0;
   const auto place_slot = [&](int64_t slot) {
     const int32_t expert = out.experts[slot];
-    if (expert < 0) return;
+    if (expert < 0 || expert >= config_.expert_num) return;
     if (capacity == kDropless || chosen_[expert] < capacity) {
       ++chosen_[expert];
     } else {

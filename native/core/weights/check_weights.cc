@@ -58,9 +58,11 @@ void check_weights(const LayerSpec& spec, const LayerWeights& weights) {
   if (weights.packed) return;  // the device knows what it packed
   const int64_t experts = spec.moe.expert_num, hidden = spec.hidden_size;
   const bool gated = is_gated(spec.activation);
-  if (experts > 1) expect_matrix("router", weights.router, experts, hidden);
-  expect_vector_if_given("routerBias", weights.router_bias, experts);
-  expect_vector_if_given("routerCorrectionBias", weights.correction_bias, experts);
+  const int64_t rows = spec.moe.router_rows();
+  if (rows > 1) expect_matrix("router", weights.router, rows, hidden);
+  expect_vector_if_given("routerBias", weights.router_bias, rows);
+  expect_vector_if_given("routerCorrectionBias", weights.correction_bias, rows);
+  expect_vector_if_given("expertScale", weights.expert_scale, experts);
   const int64_t held = spec.held_experts();
   if (static_cast<int64_t>(weights.experts.size()) != held)
     throw Error(ErrorCode::kShape, "Expected weights of " + std::to_string(held) + " experts, got " +

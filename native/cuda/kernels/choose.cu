@@ -4,15 +4,18 @@
 namespace moe::cuda {
 namespace {
 
+// Of moe::ScoreFunction.
+constexpr int kSoftmaxScores = 0, kSigmoidScores = 1, kSparseMixer = 3;
+
 extern __shared__ float choose_memory[];
 
 struct TokenWarp {
   int lane;
   int64_t token;
-  const float* logits;  // [E]
-  int32_t* experts;     // [K]
-  float* weights;       // [K]
-  float* scores;        // shared, [3][E]
+  float* logits;     // [E]
+  int32_t* experts;  // [K]
+  float* weights;    // [K]
+  float* scores;     // shared, [3][E]
 };
 
 __device__ __forceinline__ TokenWarp token_of(const ChooseTask& task) {
@@ -74,33 +77,67 @@ extern "C" __global__ void __launch_bounds__(moe::cuda::kChooseWarps* moe::cuda:
   float max;
   if (!routable_max(at.logits, task.num_experts, at.lane, max)) return mark_unroutable(task, at);
 
+  if (task.soft_cap > 0.0f) {
+    for (int i = at.lane; i < task.num_experts; i += kWarp) at.logits[i] = soft_capped(at.logits[i], task.soft_cap);
+    __syncwarp();
+    routable_max(at.logits, task.num_experts, at.lane, max);
+  }
+
   float* const ranks = at.scores + task.num_experts;
-  if (task.squared_logsumexp || !task.sigmoid) {
+  const bool shares = task.score_function == kSoftmaxScores;
+  if (task.squared_logsumexp || shares) {
     const float sum = softmax(at.logits, max, task.num_experts, at.lane, at.scores);
     if (task.squared_logsumexp && at.lane == 0) {
       const double logsumexp = static_cast<double>(max) + log(static_cast<double>(sum));
       task.squared_logsumexp[at.token] = logsumexp * logsumexp;
     }
   }
-  if (task.sigmoid) {
-    sigmoids(at.logits, task.num_experts, at.lane, at.scores);
+  const bool mixes = task.score_function == kSparseMixer;
+  if (!shares && !mixes) {
+    if (task.score_function == kSigmoidScores)
+      sigmoids(at.logits, task.num_experts, at.lane, at.scores);
+    else
+      sqrt_softpluses(at.logits, task.num_experts, at.lane, at.scores);
     if (task.score_sums) {
       const double sum = sum_in_lanes<double>(at.scores, task.num_experts, at.lane);
       if (at.lane == 0) task.score_sums[at.token] = sum;
     }
   }
   save_scores(task, at);
+  const bool by_logit = mixes || task.by_logit;
   for (int i = at.lane; i < task.num_experts; i += kWarp)
-    ranks[i] = task.biased && task.correction_bias ? at.scores[i] + task.correction_bias[i] : at.scores[i];
+    ranks[i] = by_logit                              ? at.logits[i]
+               : task.biased && task.correction_bias ? at.scores[i] + task.correction_bias[i]
+                                                     : at.scores[i];
   __syncwarp();
   if (task.groups > 1) mask_groups(task, ranks, ranks + task.num_experts, at.lane);
 
   float sum = 0.0f;
-  top_k(ranks, task.num_experts, task.top_k, at.lane, [&](int choice, int expert, float rank) {
-    const float weight = task.biased ? at.scores[expert] : rank < 0.0f ? 0.0f : rank;
+  const auto choose = [&](int choice, int expert, float weight) {
     sum += weight;
     if (at.lane == 0) at.experts[choice] = expert, at.weights[choice] = weight;
-  });
+  };
+  const int best = task.top_k - task.always_chosen, among = task.num_experts - task.always_chosen;
+  if (mixes) {
+    int first = 0;
+    top_k(ranks, task.num_experts, 2, at.lane, [&](int choice, int expert, float logit) {
+      const int without = choice == 0 ? -1 : first;
+      first = expert;
+      const float weight = mixer_weight(ranks, task.num_experts, without, logit, task.mixer_width, at.lane, at.scores);
+      choose(choice, expert, logit == -__builtin_huge_valf() ? 0.0f : weight);
+    });
+  } else if (task.given) {
+    for (int choice = 0; choice < task.top_k; ++choice) {
+      const int expert = task.given[at.token * task.top_k + choice];
+      choose(choice, expert, at.scores[expert]);
+    }
+  } else {
+    const bool by_score = task.biased || task.by_logit;
+    top_k(ranks, among, best, at.lane, [&](int choice, int expert, float rank) {
+      choose(choice, expert, by_score ? at.scores[expert] : rank < 0.0f ? 0.0f : rank);
+    });
+    for (int i = 0; i < task.always_chosen; ++i) choose(best + i, among + i, at.scores[among + i]);
+  }
   if (task.loss_experts)
     top_k(at.scores, task.num_experts, task.top_k, at.lane, [&](int choice, int expert, float) {
       if (at.lane == 0) task.loss_experts[at.token * task.top_k + choice] = expert;
@@ -108,10 +145,13 @@ extern "C" __global__ void __launch_bounds__(moe::cuda::kChooseWarps* moe::cuda:
   if (at.lane != 0) return;
   const float divisor = sum + task.norm_epsilon;
   for (int choice = 0; choice < task.top_k; ++choice) {
+    const int expert = at.experts[choice];
+    const bool is_real = expert < task.real_experts;
     float weight = at.weights[choice];
     if (task.normalize) weight = weight / divisor;
-    at.weights[choice] = weight * task.scaling_factor;
-    if (task.expert_load) atomicAdd(task.expert_load + at.experts[choice], 1u);
+    weight = weight * task.scaling_factor;
+    at.weights[choice] = task.expert_scale && is_real ? weight * task.expert_scale[expert] : weight;
+    if (task.expert_load && is_real) atomicAdd(task.expert_load + expert, 1u);
   }
 }
 

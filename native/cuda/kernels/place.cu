@@ -37,8 +37,9 @@ extern "C" __global__ void __launch_bounds__(128) moe_place_v2(const moe::cuda::
         const bool keep = group.capacity < 0 || taken + __popc(all & ((1u << lane) - 1)) < group.capacity;
         task.experts[slot] = keep ? expert : -1;
         task.weights[slot] = keep ? task.gates[slot] : 0.0f;
-      } else if (choice < 0 && expert == 0) {  // somebody must pass on the unroutable ones
-        task.experts[slot] = -1;
+      } else if (expert == 0 && i < count && (choice < 0 || choice >= task.num_experts)) {
+        // Somebody must pass on the unroutable ones and the identities.
+        task.experts[slot] = choice;
         task.weights[slot] = task.gates[slot];
       }
       const int64_t asked = __popc(all), left = group.capacity < 0 ? asked : group.capacity - taken;

@@ -39,7 +39,8 @@ __device__ Place place_in_chunk(const PlanTask& task, int chunk, uint16_t* count
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, experts = task.num_experts;
   for (int i = threadIdx.x; i < kWarps * experts; i += kPlanChunk) counts[i] = 0;
   const int64_t slot = static_cast<int64_t>(chunk) * kPlanChunk + threadIdx.x;
-  const int expert = slot < task.slots ? task.experts[slot] : -1;
+  const int chosen = slot < task.slots ? task.experts[slot] : -1;
+  const int expert = chosen < experts ? chosen : -1;
   __syncthreads();
 
   const unsigned same = __match_any_sync(0xffffffffu, expert);

@@ -98,6 +98,27 @@ extern "C" __global__ void __launch_bounds__(256) moe_scale_rows(const moe::cuda
     task.rows[token * task.hidden_size + column] *= scale;
 }
 
+// A block of one token.
+extern "C" __global__ void __launch_bounds__(256) moe_add_identities(const moe::cuda::IdentityTask task) {
+  const int64_t token = blockIdx.x;
+  float factor = 0.0f;
+  for (int64_t slot = token * task.top_k; slot < (token + 1) * task.top_k; ++slot)
+    if (task.experts[slot] >= task.real_experts) factor += task.weights[slot];
+  for (int64_t at = token * task.hidden_size + threadIdx.x; at < (token + 1) * task.hidden_size; at += blockDim.x)
+    task.always[at] =
+        (task.shared_scale == 0.0f ? 0.0f : task.shared_scale * task.always[at]) + factor * task.hidden[at];
+}
+
+// A block of one slot.
+extern "C" __global__ void __launch_bounds__(256) moe_weigh_rows(const moe::cuda::WeighTask task) {
+  const int64_t slot = blockIdx.x, token = slot / task.top_k;
+  const float weight = task.weights[slot];
+  if (threadIdx.x == 0) task.ones[slot] = weight == weight ? 1.0f : weight;
+  if (task.experts[slot] < 0 || task.experts[slot] >= task.real_experts) return;
+  for (int64_t column = threadIdx.x; column < task.hidden_size; column += blockDim.x)
+    task.rows[slot * task.hidden_size + column] = weight * task.hidden[token * task.hidden_size + column];
+}
+
 // A block of one row.
 extern "C" __global__ void __launch_bounds__(256) moe_move_rows(const moe::cuda::MoveTask task) {
   const int64_t row = blockIdx.x, source = task.index ? task.index[row] : row;

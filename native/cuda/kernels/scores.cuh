@@ -77,6 +77,57 @@ __device__ __forceinline__ void sigmoids(const float* logits, int count, int lan
   __syncwarp();
 }
 
+// As sqrt_softplus of core/routing/router_scores.h.
+__device__ __forceinline__ float sqrt_softplus(float x) {
+  const float root = exp_of_nonpositive(-0.5f * fabsf(x)), power = root * root;
+  const float s = power / (2.0f + power), square = s * s;
+  float series = 1.0f / 17;
+  series = series * square + 1.0f / 15;
+  series = series * square + 1.0f / 13;
+  series = series * square + 1.0f / 11;
+  series = series * square + 1.0f / 9;
+  series = series * square + 1.0f / 7;
+  series = series * square + 1.0f / 5;
+  series = series * square + 1.0f / 3;
+  series = series * square + 1.0f;
+  const float ratio = series * (2.0f / (2.0f + power));
+  return x < 0.0f ? root * __fsqrt_rn(ratio) : __fsqrt_rn(x + power * ratio);
+}
+
+__device__ __forceinline__ void sqrt_softpluses(const float* logits, int count, int lane, float* scores) {
+  __syncwarp();
+  for (int i = lane; i < count; i += kWarp) scores[i] = sqrt_softplus(logits[i]);
+  __syncwarp();
+}
+
+// As soft_capped of core/routing/router_scores.h.
+__device__ __forceinline__ float soft_capped(float logit, float cap) {
+  const float ratio = logit / cap, x = -2.0f * fabsf(ratio);
+  float series = 1.9875691500e-4f;
+  series = series * x + 1.3981999507e-3f;
+  series = series * x + 8.3334519073e-3f;
+  series = series * x + 4.1665795894e-2f;
+  series = series * x + 1.6666665459e-1f;
+  series = series * x + 5.0000001201e-1f;
+  const float e = x > -0.34f ? series * (x * x) + x : exp_of_nonpositive(x) - 1.0f;
+  if (!(fabsf(logit) < __builtin_huge_valf())) return logit;
+  return cap * copysignf(-e / (2.0f + e), ratio);
+}
+
+// The softmax at `best` over the logits close to it, but for one; scores are scratch. As
+// core/routing/router_sparse_mixer.cc.
+__device__ __forceinline__ float mixer_weight(const float* logits, int count, int without, float best, float width,
+                                              int lane, float* scores) {
+  __syncwarp();
+  for (int i = lane; i < count; i += kWarp) {
+    const float magnitude = fabsf(logits[i]), size = magnitude < best ? best : magnitude;
+    const bool is_far = (best - logits[i]) / size > width;
+    scores[i] = i != without && !is_far ? exp_of_nonpositive(logits[i] - best) : 0.0f;
+  }
+  __syncwarp();
+  return 1.0f / sum_in_lanes<float>(scores, count, lane);
+}
+
 // put(choice, index, value) in every lane for the k largest, largest first, equal ones by lower index. A lane's part of
 // `values` is its multiples of 32, and a bit each says what is taken.
 template <class Put>

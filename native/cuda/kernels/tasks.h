@@ -59,31 +59,37 @@ struct Totals {
 
 // A token's choices before capacity.
 struct ChooseTask {
-  const float* logits;           // [T, E]
-  const float* correction_bias;  // [E], or null
+  float* logits;                 // [T, R], R rows of the router; capped in place
+  const float* correction_bias;  // [R], or null
+  const float* expert_scale;     // [E], or null
+  const int32_t* given;          // [T, K], the choices; null: they are made here
   int32_t* experts;              // [T, K]; -1 in all choices of an unroutable token
   float* weights;                // [T, K]; NaN there. V1: gates
-  float* scores;                 // [T, E], or null where no loss asks for them
+  float* scores;                 // [T, R], or null where no loss asks for them
   double* reciprocals;           // V1: [T, K]
-  double* score_sums;            // V2: [T], of sigmoid scores, or null
+  double* score_sums;            // V2: [T], where scores are no shares of 1, or null
   double* squared_logsumexp;     // V2: [T], or null where there is no z-loss
   int32_t* loss_experts;         // V2: [T, K], choices by score alone, or null where they are the same
   uint32_t* expert_load;         // [E], counts are added, or null where capacity may still cut choices
   Totals* totals;                // {0, 0, 0, -1}, or null
   int64_t tokens;
-  int32_t num_experts;
+  int32_t num_experts;  // R
   int32_t top_k;
   // V2 only.
-  int32_t groups;       // of experts; 1 where none is masked
-  int32_t kept_groups;  // a token may choose from
+  int32_t real_experts;   // E; those behind them are identities
+  int32_t always_chosen;  // the last experts, and the last choices
+  int32_t groups;         // of experts; 1 where none is masked
+  int32_t kept_groups;    // a token may choose from
   float norm_epsilon;
   float scaling_factor;
-  int32_t sigmoid;         // flags from here on
-  int32_t sum_of_two;      // a group's score is the sum of its two best, not the best
+  float soft_cap;          // 0: none
+  float mixer_width;       // of the sparse mixer
+  int32_t score_function;  // moe::ScoreFunction
+  int32_t sum_of_two;      // flags from here on: a group's score is the sum of its two best, not the best
   int32_t mask_to_lowest;  // masked groups rank at -infinity, not 0
   int32_t biased;          // weights are the scores, ranks have the bias
+  int32_t by_logit;        // weights are the scores, ranks the logits
   int32_t normalize;
-  int32_t unused;
 };
 
 constexpr int kChooseWarps = 4;  // tokens of a block
@@ -167,7 +173,7 @@ constexpr int kTileGroup = 16;  // tiles at most
 
 // Stable counting sort of the kept slots by expert.
 struct PlanTask {
-  const int32_t* experts;   // [slots], -1 where dropped
+  const int32_t* experts;   // [slots]; one that is not from 0 to E - 1 has no row
   int32_t* slot_of_row;     // [slots]
   int32_t* row_of_slot;     // [slots]
   int32_t* expert_offsets;  // [E + 1]
@@ -249,6 +255,32 @@ struct ScaleTask {
   const float* logits;  // [T]
   int64_t tokens;
   int64_t hidden_size;
+};
+
+// always[t] = shared_scale * always[t] + the weights of choices of identities * hidden[t]; with shared_scale 0,
+// `always` is not read.
+struct IdentityTask {
+  const int32_t* experts;  // [T, K]; from real_experts on: identities
+  const float* weights;    // [T, K]
+  const float* hidden;     // [T, H]
+  float* always;           // [T, H]
+  int64_t hidden_size;
+  int32_t top_k;
+  int32_t real_experts;
+  float shared_scale;
+  int32_t unused;
+};
+
+// rows[slot] = weight * hidden of its token for real experts; ones[slot] = 1, or NaN where the weight is.
+struct WeighTask {
+  const int32_t* experts;  // [T, K]
+  const float* weights;    // [T, K]
+  const float* hidden;     // [T, H]
+  float* rows;             // [T, K, H]
+  float* ones;             // [T, K]
+  int64_t hidden_size;
+  int32_t top_k;
+  int32_t real_experts;
 };
 
 // to[r] = from[index ? index[r] : r] for so many columns of rows that are strides apart; where the index is -1, to[r]

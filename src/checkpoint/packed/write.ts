@@ -1,9 +1,10 @@
-import { DeviceError } from '../../base/errors.js';
+import { CheckpointError, DeviceError } from '../../base/errors.js';
 import type { OutputFile } from '../../base/output_file.js';
 import type { MoELayer } from '../../layer/layer.js';
 import type { HeldOptions, WeightType } from '../../layer/options.js';
 import type { MoECheckpoint } from '../checkpoint.js';
 import { lengthBytes } from '../containers/header.js';
+import { tablePart } from '../families/packed.js';
 import { type PackedDescription, packedMetadata } from './format.js';
 
 /** Parts begin at multiples of this in the file: a cache line. */
@@ -84,6 +85,7 @@ class PackedFile {
   readonly #output: OutputFile;
   readonly #offsets = new Map<string, number>();
   readonly #header: Uint8Array;
+  readonly #parts: string;
   #headerWritten = false;
 
   constructor(
@@ -92,13 +94,14 @@ class PackedFile {
     description: PackedDescription,
     first: MoELayer,
   ) {
-    const { parts } = first.native.packed();
+    const parts = partsOf(first);
     if (parts.length === 0)
       throw new DeviceError(
         'ERR_MOE_DEVICE',
         `Expected a device that can write down its weights, got ${first.device}`,
       );
     this.#output = output;
+    this.#parts = JSON.stringify(parts);
     const entries: Record<string, unknown> = { __metadata__: packedMetadata(description) };
     // Parts that are no multiple of a cache line come last: those before them stay aligned.
     const ordered = parts
@@ -117,18 +120,41 @@ class PackedFile {
     this.result = { weightType, layout, bytes: this.#header.byteLength + offset };
   }
 
-  async write(layer: number, { native }: MoELayer, signal: AbortSignal): Promise<void> {
+  async write(number: number, layer: MoELayer, signal: AbortSignal): Promise<void> {
     if (!this.#headerWritten) await this.#output.writeAt(this.#header, 0);
     this.#headerWritten = true;
-    for (const [index, { name, byteLength }] of native.packed().parts.entries()) {
-      const begin = this.#header.byteLength + (this.#offsets.get(partName(layer, name)) as number);
+    const parts = partsOf(layer);
+    const described = JSON.stringify(parts);
+    if (described !== this.#parts)
+      throw new CheckpointError(
+        `Expected every layer to have the parts ${this.#parts}, as the first one packed, got ${described} in layer ` +
+          `${number}: pack layers of one kind at a time`,
+      );
+    for (const [index, { name, byteLength }] of parts.entries()) {
+      const begin = this.#header.byteLength + (this.#offsets.get(partName(number, name)) as number);
       for (let done = 0; done < byteLength; done += chunkBytes) {
         signal.throwIfAborted();
         const length = Math.min(chunkBytes, byteLength - done);
-        await this.#output.writeAt(native.readPacked(index, done, length), begin + done);
+        const bytes =
+          name === tablePart
+            ? tableBytes(layer).subarray(done, done + length)
+            : layer.native.readPacked(index, done, length);
+        await this.#output.writeAt(bytes, begin + done);
       }
     }
   }
+}
+
+const tableBytes = ({ expertTable }: MoELayer): Uint8Array =>
+  expertTable === undefined
+    ? new Uint8Array()
+    : new Uint8Array(expertTable.buffer, expertTable.byteOffset, expertTable.byteLength);
+
+/** Of the device, in its order, and the table that no device knows of. */
+function partsOf(layer: MoELayer): { name: string; byteLength: number }[] {
+  const { parts } = layer.native.packed();
+  const { byteLength } = tableBytes(layer);
+  return byteLength > 0 && parts.length > 0 ? [...parts, { name: tablePart, byteLength }] : parts;
 }
 
 const partName = (layer: number, name: string): string => `layers.${layer}.packed.${name}`;

@@ -68,7 +68,11 @@ export interface CollectOptions {
 }
 
 /** Nothing is dropped: capacity is what the report asks about. */
-const dropless = { routingPolicy: 'TopkRouterV2', capacityFactor: -1 } as const;
+const dropless = {
+  routingPolicy: 'TopkRouterV2',
+  capacityFactor: -1,
+  expertCapacity: null,
+} as const;
 const percentiles = [0.1, 0.25, 0.5, 0.75, 0.9];
 
 /** 1, 1.05, … 2, then wider steps to 4: where drops end in practice. */
@@ -84,7 +88,8 @@ export async function collect(
   options: CollectOptions,
 ): Promise<Omit<ReportData, 'checkpoint' | 'input' | 'version'>> {
   const configured = checkpoint.configWith(options.config);
-  const { expertNum, numExpertsChosen, capacityFactor, routingPolicy } = configured;
+  const { expertNum, numExpertsChosen, routingPolicy, expertCapacity } = configured;
+  const capacityFactor = expertCapacity === null ? configured.capacityFactor : 0;
   const own = capacityFactor > 0 ? [capacityFactor] : [];
   const factors = [...new Set([...usualFactors, ...own])].sort((a, b) => a - b);
   const ranks = rankCounts(expertNum);

@@ -11,7 +11,7 @@ export function loadByGroup(
     const group = Number.isFinite(slotsPerGroup) ? Math.floor(slot / slotsPerGroup) : 0;
     groups[group] ??= new Array<number>(expertNum).fill(0);
     const load = groups[group];
-    if (expert >= 0) load[expert] = (load[expert] ?? 0) + 1;
+    if (expert >= 0 && expert < expertNum) load[expert] = (load[expert] ?? 0) + 1;
   });
   return groups;
 }

@@ -1,13 +1,15 @@
 import { copyFile, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { OutputFile } from '../../../src/base/output_file.js';
 import { SafetensorsFile } from '../../../src/checkpoint/containers/file.js';
+import { packCheckpoint } from '../../../src/checkpoint/packed/write.js';
 import { CheckpointError, ConfigError, MoECheckpoint, MoELayer } from '../../../src/index.js';
 import { activations, nodeMoe, nodeMoeJson, tinyMixtral } from '../../fixtures/command_line.js';
 import { modelFixtures } from '../../fixtures/families.js';
 import { temporaryFolder } from '../../fixtures/temporary_folder.js';
 import { writeModel } from '../../fixtures/write_model.js';
-import { randomValues } from '../../support/layers.js';
+import { float32Tensor, randomValues, smallLayer } from '../../support/layers.js';
 
 interface Packed {
   out: string;
@@ -186,4 +188,46 @@ describe('refused', () => {
     const before = await readFile(`${tinyMixtral}/model.safetensors`);
     expect(before.equals(await readFile(copy))).toBe(true);
   });
+});
+
+test('factors of experts and tables of choices are packed too, and layers of other kinds refused', async () => {
+  const { weights, ...options } = smallLayer({
+    E: 4,
+    K: 2,
+    H: 16,
+    I: 8,
+    config: { zeroExpertNum: 1 },
+  });
+  const layerOf = (beside: object) =>
+    MoELayer.create({
+      ...options,
+      weights: {
+        ...weights,
+        router: float32Tensor(randomValues(5 * 16, 1), [5, 16]),
+        expertScale: float32Tensor(randomValues(4, 2), [4]),
+        ...beside,
+      },
+    });
+  const expertTable = Int32Array.of(0, 1, 4, 2, 3, 3);
+  await using layer = await layerOf({ expertTable });
+  const plain = { 0: { expertTable }, 1: { expertTable }, 2: {} };
+  const checkpoint = {
+    config: layer.config,
+    modelType: 'made up',
+    path: 'nowhere',
+    load: (number: 0 | 1 | 2) => layerOf(plain[number]),
+  } as unknown as MoECheckpoint;
+  const path = join(await temporaryFolder(), 'packed.safetensors');
+  const pack = async (layers: number[]) => {
+    const { signal } = new AbortController();
+    await using output = await OutputFile.open('out', path);
+    await packCheckpoint(checkpoint, output, { layers, signal });
+  };
+  await pack([0, 1]);
+  await using packed = await MoELayer.load(path, { layer: 1 });
+  const [hidden, tokenIds] = [randomValues(3 * 16, 3), Int32Array.of(2, 0, 1)];
+  expect(await packed.forward(hidden, { tokenIds, routing: true })).toEqual(
+    await layer.forward(hidden, { tokenIds, routing: true }),
+  );
+  await expect(pack([0, 2])).rejects.toThrow('Expected every layer to have the parts');
 });

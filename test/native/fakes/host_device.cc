@@ -46,8 +46,8 @@ struct HostExperts final : PreparedExperts {
 };
 
 struct HostRouter final : PreparedRouter {
-  HostRouter(const MoEConfig& config, std::span<const float> correction_bias)
-      : moe(config), router(config, correction_bias) {}
+  HostRouter(const MoEConfig& config, std::span<const float> correction_bias, std::span<const float> expert_scale)
+      : moe(config), router(config, correction_bias, expert_scale) {}
   size_t weight_bytes() const override { return 0; }
   std::vector<PackedPart> packed_parts() const override { return {}; }
   std::vector<std::string> notes() const override { return {}; }
@@ -202,7 +202,8 @@ void HostDevice::place_columns(Matrix part, int64_t first_column, Matrix out) {
 }
 
 std::unique_ptr<PreparedRouter> HostDevice::prepare_router(const LayerSpec& spec, const LayerWeights& host) {
-  auto router = std::make_unique<HostRouter>(spec.moe, read_vector(host.correction_bias));
+  auto router =
+      std::make_unique<HostRouter>(spec.moe, read_vector(host.correction_bias), read_vector(host.expert_scale));
   router->weight = read_matrix(host.router);
   router->bias = read_vector(host.router_bias);
   return router;
@@ -225,7 +226,7 @@ std::unique_ptr<Routing> HostDevice::route(const PreparedRouter& prepared, const
   const HostRouter& router = static_cast<const HostRouter&>(prepared);
   const Matrix& hidden = tokens.hidden;
   auto routing = std::make_unique<Routing>(out, hidden.rows, router.moe);
-  if (routing->num_experts == 1) {  // a plain feed-forward layer
+  if (router.moe.router_rows() == 1) {  // a plain feed-forward layer
     std::fill_n(out.experts, hidden.rows, 0);
     std::fill_n(out.weights, hidden.rows, 1.0f);
     *out.expert_load = static_cast<uint32_t>(hidden.rows);
@@ -233,14 +234,14 @@ std::unique_ptr<Routing> HostDevice::route(const PreparedRouter& prepared, const
     return routing;
   }
   std::vector<float> logits;
-  std::vector<float> row(routing->num_experts);
+  std::vector<float> row(router.moe.router_rows());
   for (int64_t token = 0; token < hidden.rows; ++token) {
     router.weight.multiply(hidden.floats() + token * hidden.cols, row.data());
     add_bias(row, router.bias);
     logits.insert(logits.end(), row.begin(), row.end());
   }
   SerialExecutor executor;
-  router.router.route(logits, hidden.rows, executor, out);
+  router.router.route(logits, hidden.rows, executor, out, tokens.chosen);
   return routing;
 }
 
@@ -253,6 +254,31 @@ std::unique_ptr<Plan> HostDevice::plan(std::span<const int32_t> choices, int32_t
   auto plan = std::make_unique<HostPlan>();
   plan->sorted.sort(choices, num_experts, fan_out);
   return plan;
+}
+
+std::unique_ptr<Routing> HostDevice::weigh(const PreparedExperts&, const Routing& routing, Matrix hidden, Matrix rows,
+                                           float* ones) {
+  const RoutingArrays& arrays = routing.arrays;
+  for (int64_t slot = 0; slot < rows.rows; ++slot) {
+    const float weight = arrays.weights[slot];
+    ones[slot] = std::isnan(weight) ? weight : 1.0f;
+    for (int64_t i = 0; i < rows.cols; ++i)
+      rows.floats()[slot * rows.cols + i] = weight * hidden.floats()[slot / routing.top_k * rows.cols + i];
+  }
+  const RoutingArrays by_slot{arrays.experts, ones, arrays.expert_load, arrays.totals};
+  return std::make_unique<Routing>(by_slot, rows.rows, 1, routing.num_experts);
+}
+
+void HostDevice::add_identities(const PreparedExperts&, const Routing& routing, Matrix hidden, float shared_scale,
+                                Matrix always) {
+  for (int64_t token = 0; token < always.rows; ++token)
+    for (int64_t i = 0; i < always.cols; ++i) {
+      float& sum = always.floats()[token * always.cols + i];
+      sum = shared_scale == 0.0f ? 0.0f : shared_scale * sum;
+      for (int64_t slot = token * routing.top_k; slot < (token + 1) * routing.top_k; ++slot)
+        if (routing.arrays.experts[slot] >= routing.num_experts)
+          sum += routing.arrays.weights[slot] * hidden.floats()[token * always.cols + i];
+    }
 }
 
 void HostDevice::run(const PreparedExperts& prepared, Matrix hidden, const Plan& plan, Matrix out,
@@ -304,8 +330,8 @@ void HostDevice::combine(const PreparedExperts&, Matrix rows, const Routing& rou
       float sum = 0.0f;
       for (int64_t slot = token * sorted.fan_out; slot < (token + 1) * sorted.fan_out; ++slot) {
         const int32_t row = sorted.row_of_slot[slot];
-        // Without a row the weight is 0, or NaN for a token that could not be routed.
-        sum += row < 0 ? weights[slot] : weights[slot] * rows.floats()[row * rows.cols + i];
+        // Without a row nothing is added, but NaN for a token that could not be routed.
+        sum += row < 0 ? 0.0f * weights[slot] : weights[slot] * rows.floats()[row * rows.cols + i];
       }
       out.floats()[token * out.cols + i] = shared.data ? sum + shared.floats()[token * out.cols + i] : sum;
     }

@@ -52,7 +52,7 @@ TEST(Routing, RouterBiasIsAdded) {
 TEST(Routing, SigmoidWithBiasAndGroupsIsAnOperator) {
   RandomLayer random = small_layer();
   MoEConfig& moe = random.spec.moe;
-  moe.use_gating_sigmoid = true;
+  moe.score_function = ScoreFunction::kSigmoid;
   moe.norm_topk_epsilon = 1e-20;
   moe.routed_scaling_factor = 2.5;
   expect_routed(random, GatingMethod::kScores);
@@ -102,6 +102,32 @@ TEST(Routing, CapacityAndLossesAreTheHosts) {
   moe.num_experts_chosen = 2;
   expect_routed(random, GatingMethod::kHost);
   moe.capacity_factor = 0.1;  // nearly all is dropped
+  expect_routed(random, GatingMethod::kHost);
+}
+
+TEST(Routing, WhatOtherModelsDoIsTheHosts) {
+  std::vector<MoEConfig> all(9, small_layer().spec.moe);
+  all[0].score_function = ScoreFunction::kSqrtSoftplus;
+  all[1].score_function = ScoreFunction::kSparseMixer;
+  all[1].num_experts_chosen = 2;
+  all[1].norm_topk_prob = false;
+  all[2].logit_soft_cap = 2.0;
+  all[3].choose_by_logit = true;
+  all[4].num_experts_chosen = 1;
+  all[4].norm_topk_single = true;
+  all[5].zero_expert_num = 4;
+  all[6].always_chosen_expert_num = 2;
+  all[7].weight_on_input = true;
+  all[8].expert_capacity = 5;
+  for (const MoEConfig& moe : all) {
+    RandomLayer random = small_layer(), wider = small_layer(16 + moe.zero_expert_num);
+    random.spec.moe = moe;
+    random.host.router = wider.host.router;
+    expect_routed(random, GatingMethod::kHost);
+  }
+  RandomLayer random = small_layer();
+  const std::vector<float> scale(16, 0.5f);
+  random.host.expert_scale = {scale.data(), DType::kFloat32, 16, 1};
   expect_routed(random, GatingMethod::kHost);
 }
 

@@ -17,8 +17,8 @@ std::string described(const LayerSpec& spec, int64_t tokens) {
          std::to_string(moe.expert_num) + " K " + std::to_string(moe.num_experts_chosen) + " groups " +
          std::to_string(moe.topk_group) + " of " + std::to_string(moe.n_group) + " weights " +
          std::to_string(static_cast<int>(spec.weight_type)) + " activation " +
-         std::to_string(static_cast<int>(spec.activation)) + (moe.use_gating_sigmoid ? " sigmoid" : "") +
-         (moe.norm_topk_prob ? " normalised" : "");
+         std::to_string(static_cast<int>(spec.activation)) +
+         (moe.score_function == ScoreFunction::kSigmoid ? " sigmoid" : "") + (moe.norm_topk_prob ? " normalised" : "");
 }
 
 class Sizes : public testing::Test {
@@ -98,7 +98,7 @@ void for_every_scoring(MoEConfig& moe, const std::function<void()>& then) {
     for (const bool normalizes : {false, true})
       for (const bool bias : {false, true})
         for (const double scale : {1.0, 2.5}) {
-          moe.use_gating_sigmoid = sigmoid;
+          moe.score_function = sigmoid ? ScoreFunction::kSigmoid : ScoreFunction::kSoftmax;
           moe.norm_topk_prob = normalizes;
           moe.balance_via_topk_bias = bias;
           moe.routed_scaling_factor = scale;

@@ -150,31 +150,78 @@ struct NaiveChoices {
   double squared_logsumexp;
 };
 
-inline NaiveChoices naive_v2_token(const MoEConfig& config, std::span<const float> logits,
-                                   std::span<const float> bias) {
-  const int32_t K = config.num_experts_chosen;
+// Weights beyond the router's own matrix, and choices that are made elsewhere.
+struct Beside {
+  std::span<const float> bias = {}, scale = {};
+  std::span<const int32_t> given = {};
+};
+
+inline double naive_score(ScoreFunction function, double logit, double softmax) {
+  switch (function) {
+    case ScoreFunction::kSigmoid:
+      return static_cast<float>(1.0 / (1.0 + std::exp(-logit)));
+    case ScoreFunction::kSqrtSoftplus:
+      return static_cast<float>(logit < -600.0 ? std::exp(logit / 2)
+                                               : std::sqrt(logit > 600.0 ? logit : std::log1p(std::exp(logit))));
+    default:
+      return softmax;
+  }
+}
+
+// The weight of the best logit that is left, by Phi-3.5-MoE's definition.
+inline double naive_mixer_weight(const MoEConfig& config, std::span<const float> logits, int32_t best,
+                                 int32_t without) {
+  const double max = logits[best];
+  if (std::isinf(max)) return 0.0;
+  double sum = 0.0;
+  for (int32_t e = 0; e < static_cast<int32_t>(logits.size()); ++e) {
+    const double l = logits[e];
+    if (e == without || std::isinf(l)) continue;
+    if (max != l && (max - l) / std::max(std::fabs(l), max) > 2 * config.sparsemixer_epsilon) continue;
+    sum += std::exp(l - max);
+  }
+  return 1.0 / sum;
+}
+
+inline NaiveChoices naive_v2_token(const MoEConfig& config, std::span<const float> uncapped, const Beside& beside) {
+  const int32_t K = config.num_experts_chosen, always = config.always_chosen_expert_num;
+  const double cap = config.logit_soft_cap;
+  std::vector<float> logits;
+  for (const float logit : uncapped)
+    logits.push_back(cap > 0.0 && !std::isinf(logit) ? static_cast<float>(cap * std::tanh(logit / cap)) : logit);
   std::vector<double> scores = naive_softmax(logits);
-  if (config.use_gating_sigmoid)
-    for (size_t e = 0; e < logits.size(); ++e)
-      scores[e] = static_cast<float>(1.0 / (1.0 + std::exp(-static_cast<double>(logits[e]))));
+  for (size_t e = 0; e < logits.size(); ++e) scores[e] = naive_score(config.score_function, logits[e], scores[e]);
   std::vector<float> ranks(scores.begin(), scores.end());
+  const bool mixes = config.score_function == ScoreFunction::kSparseMixer;
+  if (config.choose_by_logit || mixes) ranks = logits;
   if (config.balance_via_topk_bias)
-    for (size_t e = 0; e < bias.size(); ++e) ranks[e] += bias[e];
+    for (size_t e = 0; e < beside.bias.size(); ++e) ranks[e] += beside.bias[e];
   ranks = naive_group_limit(config, ranks);
 
   NaiveChoices result;
-  result.experts = naive_top_k(ranks, K);
+  const auto among = static_cast<int32_t>(ranks.size()) - always;
+  result.experts = naive_top_k(std::vector<float>(ranks.begin(), ranks.begin() + among), K - always);
+  for (int32_t e = among; e < among + always; ++e) result.experts.push_back(e);
   result.loss_experts = config.balance_via_topk_bias ? naive_top_k(scores, K) : result.experts;
+  if (!beside.given.empty()) result.experts.assign(beside.given.begin(), beside.given.end());
+  const bool by_score = config.balance_via_topk_bias || config.choose_by_logit || !beside.given.empty();
   for (const int32_t e : result.experts)
-    result.weights.push_back(config.balance_via_topk_bias ? scores[e] : std::max<double>(ranks[e], 0.0));
+    result.weights.push_back(by_score ? scores[e] : std::max<double>(always > 0 ? scores[e] : ranks[e], 0.0));
+  if (mixes) {
+    const int32_t first = result.experts[0], second = result.experts[1];
+    result.weights = {naive_mixer_weight(config, logits, first, -1), naive_mixer_weight(config, logits, second, first)};
+  }
   const double sum = std::accumulate(result.weights.begin(), result.weights.end(), 0.0);
-  for (double& weight : result.weights) {
-    if (K > 1 && config.norm_topk_prob) weight /= sum + config.norm_topk_epsilon;
+  for (size_t choice = 0; choice < result.weights.size(); ++choice) {
+    double& weight = result.weights[choice];
+    const auto expert = static_cast<size_t>(result.experts[choice]);
+    if (config.norm_topk_prob && (K > 1 || config.norm_topk_single)) weight /= sum + config.norm_topk_epsilon;
     weight *= config.routed_scaling_factor;
+    if (expert < beside.scale.size()) weight *= beside.scale[expert];
   }
   const double score_sum = std::accumulate(scores.begin(), scores.end(), 0.0);
   for (const double score : scores)
-    result.loss_scores.push_back(config.use_gating_sigmoid ? score / (score_sum + 1e-9) : score);
+    result.loss_scores.push_back(config.score_function == ScoreFunction::kSoftmax ? score : score / (score_sum + 1e-9));
   double exponentials = 0.0;
   for (const float logit : logits) exponentials += std::exp(static_cast<double>(logit));
   result.squared_logsumexp = std::log(exponentials) * std::log(exponentials);
@@ -182,6 +229,7 @@ inline NaiveChoices naive_v2_token(const MoEConfig& config, std::span<const floa
 }
 
 inline int64_t naive_v2_capacity(const MoEConfig& config, int64_t n) {
+  if (config.expert_capacity > 0) return config.expert_capacity;
   if (config.capacity_factor <= 0) return -1;
   auto capacity = static_cast<int64_t>(
       std::ceil(double(config.num_experts_chosen) * double(n) * config.capacity_factor / double(config.expert_num)));
@@ -190,9 +238,9 @@ inline int64_t naive_v2_capacity(const MoEConfig& config, int64_t n) {
   return capacity;
 }
 
-inline RoutingResult naive_v2(const MoEConfig& config, const std::vector<float>& logits, std::span<const float> bias) {
-  const int32_t E = config.expert_num, K = config.num_experts_chosen;
-  const auto tokens = static_cast<int64_t>(logits.size()) / E;
+inline RoutingResult naive_v2(const MoEConfig& config, const std::vector<float>& logits, const Beside& beside) {
+  const int32_t E = config.expert_num, K = config.num_experts_chosen, R = E + config.zero_expert_num;
+  const auto tokens = static_cast<int64_t>(logits.size()) / R;
   const int64_t full = config.tokens_per_group > 0 ? std::min(config.tokens_per_group, tokens) : tokens;
   RoutingResult out(tokens, E, K);
   out.expert_load.assign(E, 0);
@@ -208,14 +256,15 @@ inline RoutingResult naive_v2(const MoEConfig& config, const std::vector<float>&
     double finite = 0.0;
     std::vector<std::pair<int64_t, int64_t>> order;  // (token, choice)
     for (int64_t t = first; t < end; ++t) {
-      const std::span<const float> row(logits.data() + t * E, E);
+      const std::span<const float> row(logits.data() + t * R, R);
       if (!is_finite_token(row)) continue;
-      const NaiveChoices choices = naive_v2_token(config, row, bias);
+      const auto given = beside.given.empty() ? beside.given : beside.given.subspan(t * K, K);
+      const NaiveChoices choices = naive_v2_token(config, row, {beside.bias, beside.scale, given});
       finite += 1.0;
       squares += choices.squared_logsumexp;
       for (int32_t e = 0; e < E; ++e) score_means[e] += choices.loss_scores[e];
       for (int32_t j = 0; j < K; ++j) {
-        vote_shares[choices.loss_experts[j]] += 1.0;
+        if (choices.loss_experts[j] < E) vote_shares[choices.loss_experts[j]] += 1.0;
         out.experts[t * K + j] = choices.experts[j];
         out.weights[t * K + j] = static_cast<float>(choices.weights[j]);
         order.emplace_back(t, j);
@@ -242,6 +291,7 @@ inline RoutingResult naive_v2(const MoEConfig& config, const std::vector<float>&
     std::vector<int64_t> position(E, 0);
     for (const auto& [t, j] : order) {
       const int32_t expert = out.experts[t * K + j];
+      if (expert >= E) continue;
       if (capacity >= 0 && ++position[expert] > capacity) {
         out.experts[t * K + j] = -1;
         out.weights[t * K + j] = 0.0f;

@@ -22,7 +22,7 @@ TEST(Router, GivesTheSameBitsHoweverTheWorkIsCut) {
     config.num_experts_chosen = 5;
     config.capacity_factor = 1.0;
     config.tokens_per_group = random.one_of({0, 50});
-    config.use_gating_sigmoid = random.one_in(2);
+    config.score_function = random.one_of({ScoreFunction::kSoftmax, ScoreFunction::kSigmoid});
     config.topk_method = TopkMethod::kNoauxTc;
     config.n_group = 6;
     config.topk_group = 3;

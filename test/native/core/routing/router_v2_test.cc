@@ -24,7 +24,7 @@ TEST(RouterV2, EqualsTheNaiveFormulationOnRandomConfigurations) {
     const auto experts = static_cast<int32_t>(groups * random.integer(1, random.one_in(8) ? 12 : 4));
     MoEConfig config = v2(experts, static_cast<int32_t>(random.integer(1, std::min(experts, 6))),
                           random.one_of({-1.0, 0.0, 0.4, 1.0, 1.1, 2.0, 50.0}));
-    config.use_gating_sigmoid = random.one_in(2);
+    config.score_function = random.one_of({ScoreFunction::kSoftmax, ScoreFunction::kSigmoid});
     config.topk_method = random.one_of({TopkMethod::kGreedy, TopkMethod::kGroupLimitedGreedy, TopkMethod::kNoauxTc});
     config.n_group = groups;
     config.topk_group = static_cast<int32_t>(random.integer(1, groups));
@@ -49,7 +49,7 @@ TEST(RouterV2, EqualsTheNaiveFormulationOnRandomConfigurations) {
     }
     const std::vector<float> bias =
         config.balance_via_topk_bias ? grid_logits(random, experts, 5, 0.125f) : std::vector<float>();
-    expect_same_routing(run_router(config, logits, bias), naive_v2(config, logits, bias));
+    expect_same_routing(run_router(config, logits, bias), naive_v2(config, logits, {bias}));
     if (HasFailure()) return;
   }
 }
@@ -109,7 +109,7 @@ TEST(RouterV2, LeavesWeightsUnnormalisedForOneChoiceOrOnRequest) {
 
 TEST(RouterV2, ChoosesByBiasedScoreAndWeighsByTheScoreItself) {
   MoEConfig config = v2(3, 1);
-  config.use_gating_sigmoid = true;
+  config.score_function = ScoreFunction::kSigmoid;
   config.balance_via_topk_bias = true;
   const std::vector<float> bias{0.0f, 0.5f, 0.0f};
   const RoutingResult result = run_router(config, {1, 0, -1}, bias);
@@ -128,7 +128,7 @@ TEST(RouterV2, LimitsAGroupByItsBestOrByTheSumOfItsTwoBest) {
   // Group 0 has the single best expert, group 1 the better two.
   const std::vector<float> logits{2, -9, 1, 1};
   MoEConfig config = v2(4, 2);
-  config.use_gating_sigmoid = true;
+  config.score_function = ScoreFunction::kSigmoid;
   config.n_group = 2;
   config.exclude_masked_groups = true;
   config.topk_method = TopkMethod::kGroupLimitedGreedy;
@@ -147,7 +147,7 @@ TEST(RouterV2, KeepsEveryGroupTiedWithTheLastOfTheBest) {
 
 TEST(RouterV2, LetsAMaskedExpertWinOverNegativeRanksUnlessMaskedGroupsAreExcluded) {
   MoEConfig config = v2(4, 2);
-  config.use_gating_sigmoid = true;
+  config.score_function = ScoreFunction::kSigmoid;
   config.balance_via_topk_bias = true;
   config.topk_method = TopkMethod::kGroupLimitedGreedy;
   config.n_group = 2;

@@ -25,11 +25,13 @@ struct RoutingResult {
 };
 
 inline RoutingResult run_router(const MoEConfig& config, const std::vector<float>& logits,
-                                std::span<const float> correction_bias = {}) {
-  const auto tokens = static_cast<int64_t>(logits.size()) / config.expert_num;
+                                std::span<const float> correction_bias = {}, std::span<const float> expert_scale = {},
+                                const std::vector<int32_t>& given = {}) {
+  const auto tokens = static_cast<int64_t>(logits.size()) / config.router_rows();
   RoutingResult result(tokens, config.expert_num, config.num_experts_chosen);
+  std::copy(given.begin(), given.end(), result.experts.begin());
   SerialExecutor executor;
-  Router(config, correction_bias).route(logits, tokens, executor, result.view());
+  Router(config, correction_bias, expert_scale).route(logits, tokens, executor, result.view(), !given.empty());
   return result;
 }
 

@@ -9,8 +9,8 @@ namespace {
 
 class CudaRoute : public OnDevice {
  protected:
-  void expect_same(const RandomLayer& layer, const std::vector<float>& hidden) {
-    const LayerResult device = run(cuda(), layer, hidden), host = run(cpu(), layer, hidden);
+  void expect_same(const RandomLayer& layer, const std::vector<float>& hidden, const std::vector<int32_t>& given = {}) {
+    const LayerResult device = run(cuda(), layer, hidden, given), host = run(cpu(), layer, hidden, given);
     EXPECT_EQ(device.experts, host.experts);
     EXPECT_EQ(device.load, host.load);
     EXPECT_EQ(device.totals.dropped_choices, host.totals.dropped_choices);
@@ -24,7 +24,8 @@ class CudaRoute : public OnDevice {
   }
 
  private:
-  static LayerResult run(Device& backend, const RandomLayer& layer, const std::vector<float>& hidden) {
+  static LayerResult run(Device& backend, const RandomLayer& layer, const std::vector<float>& hidden,
+                         const std::vector<int32_t>& given) {
     const Layer made(backend, layer.spec, layer.host, [](int64_t, int64_t) {}, {});
     Workspace workspace(backend);
     const auto tokens = static_cast<int64_t>(hidden.size()) / layer.spec.hidden_size;
@@ -34,7 +35,7 @@ class CudaRoute : public OnDevice {
                        std::vector<float>(slots, -7.0f),
                        std::vector<uint32_t>(layer.spec.moe.expert_num, 7),
                        {}};
-    made.forward(workspace, {hidden.data(), DType::kFloat32, tokens},
+    made.forward(workspace, {hidden.data(), DType::kFloat32, tokens, given.empty() ? nullptr : given.data()},
                  {nullptr, result.experts.data(), result.weights.data(), result.load.data(), &result.totals}, {});
     return result;
   }
@@ -80,7 +81,7 @@ std::vector<RouteCase> cases() {
                              {5, 5, 33, v2(-1)},       {512, 40, 7, v2(-1)},     {129, 4, 300, v2(1.5)},
                              {16, 4, 70, v2(-1)},      {16, 4, 70, v2(-1)},      {16, 4, 70, v2(1.0)},
                              {12, 3, 600, v2(1.1, 0)}, {12, 3, 600, v1(1.1, 0)}, {1000, 1, 530, v2(-1)}};
-  all[12].config.use_gating_sigmoid = true;
+  all[12].config.score_function = ScoreFunction::kSigmoid;
   all[12].config.topk_method = TopkMethod::kNoauxTc;
   all[12].config.n_group = 4;
   all[12].config.topk_group = 2;
@@ -139,12 +140,65 @@ TEST_F(CudaRoute, AgreesWithTheCpuWithBiases) {
   correction[3] = std::numeric_limits<float>::quiet_NaN();
   MoEConfig config = v2(1.0);
   config.balance_via_topk_bias = true;
-  config.use_gating_sigmoid = true;
+  config.score_function = ScoreFunction::kSigmoid;
   config.aux_losses = {{0.1, 16}};
   RandomLayer layer = layer_for({16, 4, 90, config});
   layer.host.router_bias = {bias.data(), DType::kFloat32, 16, 1};
   layer.host.correction_bias = {correction.data(), DType::kFloat32, 16, 1};
   expect_same(layer, layer.hidden(90));
+}
+
+// Every field beyond MindFormers', and weights with it.
+std::vector<MoEConfig> extended() {
+  std::vector<MoEConfig> all(8, v2(-1));
+  all[0].score_function = ScoreFunction::kSqrtSoftplus;
+  all[0].logit_soft_cap = 1.5;
+  all[0].z_loss_factor = 0.1;
+  all[1].score_function = ScoreFunction::kSparseMixer;
+  all[1].sparsemixer_epsilon = 0.2;
+  all[1].norm_topk_prob = false;
+  all[2].choose_by_logit = true;
+  all[2].score_function = ScoreFunction::kSigmoid;
+  all[3].norm_topk_single = true;
+  all[4].zero_expert_num = 3;
+  all[5].zero_expert_num = 3;
+  all[5].expert_capacity = 5;
+  all[5].tokens_per_group = 20;
+  all[5].enable_sdrop = true;
+  all[6].always_chosen_expert_num = 1;
+  all[7].score_function = ScoreFunction::kSqrtSoftplus;
+  all[7].aux_losses = {{0.1, 11}};
+  all[7].expert_capacity = 9;
+  return all;
+}
+
+TEST_F(CudaRoute, AgreesWithTheCpuBeyondMindFormers) {
+  for (const MoEConfig& config : extended())
+    for (const int32_t top_k :
+         {config.norm_topk_single ? 1 : 2, config.score_function == ScoreFunction::kSparseMixer ? 2 : 11})
+      for (const int64_t tokens : {0, 1, 75}) {
+        SCOPED_TRACE("K " + std::to_string(top_k) + " T " + std::to_string(tokens) + " score " +
+                     std::to_string(static_cast<int>(config.score_function)) + " Z " +
+                     std::to_string(config.zero_expert_num));
+        RandomLayer layer({.hidden = 19, .intermediate = 4, .experts = 11, .top_k = top_k});
+        RandomLayer wider({.hidden = 19, .intermediate = 4, .experts = 11 + config.zero_expert_num, .top_k = top_k});
+        layer.spec.moe = config;
+        layer.spec.moe.expert_num = 11;
+        layer.spec.moe.num_experts_chosen = top_k;
+        layer.host.router = wider.host.router;
+        std::vector<float> scale(11);
+        for (size_t e = 0; e < scale.size(); ++e) scale[e] = 0.7f * static_cast<float>(e % 4) - 0.5f;
+        layer.host.expert_scale = {scale.data(), DType::kFloat32, 11, 1};
+        std::vector<float> hidden = layer.hidden(tokens);
+        if (tokens > 3) hidden[3 * 19] = std::numeric_limits<float>::quiet_NaN();
+        if (tokens > 9) std::fill_n(hidden.begin() + 7 * 19, 2 * 19, 0.0f);  // ties
+        expect_same(layer, hidden);
+        std::vector<int32_t> given(tokens * top_k);
+        for (size_t slot = 0; slot < given.size(); ++slot)
+          given[slot] = static_cast<int32_t>(slot * 7 % layer.spec.moe.router_rows());
+        const bool weighs = config.score_function != ScoreFunction::kSparseMixer && config.aux_losses.empty();
+        if (weighs && config.always_chosen_expert_num == 0) expect_same(layer, hidden, given);
+      }
 }
 
 TEST_F(CudaRoute, AgreesWithTheCpuWhereProbabilitiesVanish) {

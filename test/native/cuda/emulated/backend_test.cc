@@ -104,7 +104,7 @@ INSTANTIATE_TEST_SUITE_P(
                                 }},
                     RoutingCase{"v2_sigmoid_groups", 16, 4,
                                 [](MoEConfig& moe) {
-                                  moe.use_gating_sigmoid = true;
+                                  moe.score_function = ScoreFunction::kSigmoid;
                                   moe.topk_method = TopkMethod::kNoauxTc;
                                   moe.n_group = 4;
                                   moe.topk_group = 2;
