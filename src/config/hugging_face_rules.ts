@@ -35,8 +35,11 @@ function optionsOf(rule: Rule, keys: HuggingFaceKeys, layer: number | undefined)
   if ('set' in rule) return setBy(rule, keys);
   if ('groups' in rule) return groupsBy(rule, keys);
   if ('by' in rule) {
-    const found = keys.oneOf(rule.by, Object.keys(rule.are), rule.reason);
-    return optionsBy(rule.are[found] ?? [], keys, layer);
+    const found =
+      rule.others === undefined
+        ? keys.oneOf(rule.by, Object.keys(rule.are), rule.reason)
+        : String(keys.value(rule.by));
+    return optionsBy(rule.are[found] ?? rule.others ?? [], keys, layer);
   }
   if ('ignored' in rule) {
     keys.ignore(rule.ignored);

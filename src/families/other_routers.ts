@@ -1,7 +1,7 @@
 // Families whose routers, or whose experts around them, are like nobody else's.
 import * as layouts from './layouts.js';
 import * as mlp from './layouts_mlp.js';
-import type { ConfigPart, FamilyRow } from './row.js';
+import type { ConfigPart, FamilyRow, Rule } from './row.js';
 import * as r from './rules.js';
 
 const sources = 'sources only';
@@ -113,6 +113,14 @@ const nllbs = coders.map(
   }),
 );
 
+/** Cohere's: what an average of routed and shared experts is. */
+const combined = (average: readonly Rule[]): readonly Rule[] => [
+  {
+    by: { key: 'shared_expert_combination_strategy', default: 'average' },
+    are: { average, sum: [] },
+  },
+];
+
 export const otherRows: readonly FamilyRow[] = [
   {
     modelTypes: ['gemma4', 'gemma4_text'],
@@ -219,11 +227,9 @@ export const otherRows: readonly FamilyRow[] = [
           },
         },
         {
-          by: { key: 'shared_expert_combination_strategy', default: 'average' },
-          are: {
-            average: [{ set: { routedScalingFactor: 0.5, sharedExpertScale: 0.5 } }],
-            sum: [],
-          },
+          by: { key: 'n_shared_experts', default: 0, whenNull: 0 },
+          are: { 0: combined([]) },
+          others: combined([{ set: { routedScalingFactor: 0.5, sharedExpertScale: 0.5 } }]),
         },
       ],
       sparse: r.kindsElse(r.behindFirst(0)),

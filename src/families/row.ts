@@ -62,10 +62,11 @@ export type Size =
 export type Rule =
   /** Options that are constant, or what a key says. */
   | { readonly set: { readonly [Option in RouterOption | LayerOption]?: Scalar | Key } }
-  /** Rules by a key's value. Other values are errors, for this reason. */
+  /** Rules by a key's value. Other values have the rules of `others`, or are errors, for this reason. */
   | {
       readonly by: Key;
       readonly are: Readonly<Record<string, readonly Rule[]>>;
+      readonly others?: readonly Rule[];
       readonly reason?: string;
     }
   /** Groups of experts, where not all of `n_group` are kept. */

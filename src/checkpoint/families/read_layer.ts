@@ -69,7 +69,10 @@ export function readLayer(
   if (layout.routerBias) views.routerBias = vectorAt(tensors, layout.routerBias, rows);
   const bias = layout.choiceBias?.find(({ name }) => tensors.has(name)) ?? layout.choiceBias?.[0];
   if (bias !== undefined && (config.balanceViaTopkBias || tensors.has(bias.name)))
-    views.routerCorrectionBias = vectorAt(tensors, bias, rows);
+    views.routerCorrectionBias =
+      layout.lastExperts === undefined
+        ? vectorAt(tensors, bias, rows)
+        : paddedBias(tensors, bias.name, routed.count, rows);
   if (layout.expertScale) views.expertScale = vectorAt(tensors, layout.expertScale, expertNum);
   if (latentSize !== undefined && layout.latentDown && layout.latentUp) {
     views.latentDown = matrixAt(tensors, layout.latentDown, latentSize, hiddenSize);
@@ -92,6 +95,13 @@ export function readLayer(
     views.sharedRouter = tensors.matrix(sharedRouter, 1, hiddenSize);
   const [factor = 1] = layout.factor === undefined ? [] : numbersOf(tensors, layout.factor, 1);
   return { views, factor };
+}
+
+/** The experts that every token chooses have no bias. */
+function paddedBias(tensors: LayerTensors, name: string, count: number, size: number): VectorView {
+  const source = new Float32Array(size);
+  source.set(numbersOf(tensors, name, count));
+  return { source, byteOffset: 0, dtype: 'float32', size, stride: 1 };
 }
 
 const matrixAt = (tensors: LayerTensors, at: Layout['router'], out: number, inputs: number) =>
