@@ -234,6 +234,20 @@ export class MoECheckpoint implements AsyncDisposable {
     this.#numberOf(layer);
   }
 
+  /** @internal Throws `ConfigError` unless the layers are of one kind, as what describes all of them has to say. */
+  expectAlike(layers: readonly number[]): void {
+    const kindOf = (layer: number) => {
+      const { config, activation, more, needs } = this.#describe(layer);
+      return JSON.stringify([config, activation, more, needs]);
+    };
+    const [first, ...others] = layers;
+    const other = others.find((layer) => kindOf(layer) !== kindOf(first as number));
+    if (other !== undefined)
+      throw new ConfigError(
+        `Expected layers of one kind, got layers ${first} and ${other}, whose options differ: take them one at a time`,
+      );
+  }
+
   /** @internal How layers route with these changes. Throws `ConfigError` where they do not fit. */
   configWith(
     changes: Partial<MoEConfigOptions> = {},

@@ -55,8 +55,8 @@ export class HuggingFaceKeys {
   /** What a key says, in the words of the row. */
   value(key: Key): Scalar {
     const { name, value } = this.#found(key);
-    if (value === key.whenNull || (value === 0 && key.whenZero !== undefined))
-      return (value === 0 ? key.whenZero : value) as Scalar;
+    if (value === 0 && key.whenZero !== undefined) return key.whenZero;
+    if (value === key.whenNull) return value as Scalar;
     if (typeof key.default === 'number') expectNumber(name, value);
     if (typeof key.default === 'boolean') expectBoolean(name, value);
     if (key.are !== undefined) {

@@ -88,6 +88,12 @@ test('the first layers of some models have a table in place of a bias', () => {
   expect(huggingFaceLayerOptions(config, { layer: 1 }).expertTable).toBeUndefined();
 });
 
+test('an average with no shared expert is the routed ones', () => {
+  const config = { ...sizes, model_type: 'cohere2_moe', intermediate_size: 6 };
+  const { moe_intermediate_size: _, ...alone } = config;
+  expect(MoEConfig.fromHuggingFace(alone).routedScalingFactor).toBe(1);
+});
+
 /** Model, field that it needs. */
 const needs: [model: object, field: string][] = [
   [{ ...sizes, model_type: 'longcat_flash' }, 'zeroExpertNum'],

@@ -38,6 +38,7 @@ export async function packCheckpoint(
   output: OutputFile,
   { layers, onProgress, signal, ...held }: PackOptions,
 ): Promise<PackResult> {
+  checkpoint.expectAlike(layers);
   const { expertNum } = checkpoint.config;
   let file: PackedFile | undefined;
   for (const [index, layer] of layers.entries()) {
