@@ -18,9 +18,11 @@ export {
   type HeldWeights,
   type UnavailableDevices,
 } from './binding/devices.js';
-export { MoECheckpoint } from './checkpoint/checkpoint.js';
+export { MoECheckpoint, type OpenOptions } from './checkpoint/checkpoint.js';
+export type { LayerWords } from './checkpoint/words.js';
 export {
   type AuxLossType,
+  type LayerPlace,
   MoEConfig,
   type MoEConfigFields,
   type MoEConfigOptions,

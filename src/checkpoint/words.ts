@@ -8,6 +8,7 @@ import type { LayerSizes } from './families/sizes.js';
 export interface LayerWords {
   /** How experts are chosen and weighed. */
   readonly router: string;
+  /** What they compute, their sizes, and how they are stored. */
   readonly experts: string;
   /** Null without one. */
   readonly sharedExpert: string | null;
