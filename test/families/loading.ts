@@ -19,7 +19,7 @@ export function batchOf(seed: number, count: number): Batch {
 }
 
 export function load(folder: string, { stack }: Fixture, layer: number): Promise<MoELayer> {
-  const options: LoadOptions & { stack?: string } = { layer, weightType: 'float32', device: 'cpu' };
+  const options: LoadOptions & { stack?: string } = { layer, weightType: 'float32', threads: 1 };
   if (stack !== undefined) options.stack = stack;
   return MoELayer.load(folder, options);
 }

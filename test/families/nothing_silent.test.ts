@@ -84,21 +84,19 @@ function ofTheBlock({ config, ignored }: Fixture, path: Path): boolean {
   return !path.some((part) => unread.has(part) || ignored.includes(part));
 }
 
-/** Several short batches: where experts have a capacity each of them gets a few rows of every one. */
-const batches = [1, 2, 3, 4].map((seed) => batchOf(seed, 12));
+/** Several batches: where experts have a capacity each of them gets a few rows of every one. */
+const batches = [1, 2, 3].map((seed) => batchOf(seed, 16));
 
 /** What layers make of some rows, or the error that they end with. */
 async function outcome(folder: string, fixture: Fixture, layers: readonly number[]) {
   try {
-    const outputs: string[] = [];
+    const outputs: Float32Array[] = [];
     for (const number of layers) {
       await using layer = await load(folder, fixture, number);
-      for (const batch of batches)
-        outputs.push(
-          String(await outputOf(layer, fixture.reference.blocks.get(number) as Block, batch)),
-        );
+      const block = fixture.reference.blocks.get(number) as Block;
+      for (const batch of batches) outputs.push(await outputOf(layer, block, batch));
     }
-    return outputs.join('\n');
+    return outputs.map((output) => Buffer.from(output.buffer).toString('latin1')).join();
   } catch (error) {
     if (error instanceof MoEError) return error;
     throw error;
@@ -139,13 +137,15 @@ const write = (folder: string, tensors: Tensors) =>
 
 describe.each(fixtures.map((fixture) => [fixture.name, fixture] as const))('%s', (_, fixture) => {
   const { config, tensors, reference, atDefault } = fixture;
-  const layers = [...reference.blocks.keys()];
+  const numbers = [...reference.blocks.keys()];
+  /** Layers may differ from the first to the last. */
+  const layers = [Math.min(...numbers), Math.max(...numbers)];
 
   test('no tensor is passed over', async () => {
     const folder = await temporaryFolder();
     await writeFixture(folder, fixture);
     const right = new Map<number, unknown>();
-    for (const layer of layers) right.set(layer, await outcome(folder, fixture, [layer]));
+    for (const layer of numbers) right.set(layer, await outcome(folder, fixture, [layer]));
     for (const [layer, name] of ownTensors(fixture)) {
       const was = right.get(layer);
       expect(was, `layer ${layer}`).not.toBeInstanceOf(MoEError);
@@ -171,7 +171,7 @@ describe.each(fixtures.map((fixture) => [fixture.name, fixture] as const))('%s',
       const key = path.at(-1) as string;
       const other = otherValues[key] ?? otherThan(valueAt(config, path));
       expect.soft(await outcomeOf(path, other), `${path.join('.')} changed`).not.toBe(right);
-      if (atDefault.includes(key)) continue;
+      if (key === 'hidden_act' || atDefault.includes(key)) continue;
       expect.soft(await outcomeOf(path, undefined), `without ${path.join('.')}`).not.toBe(right);
     }
   });
