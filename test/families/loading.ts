@@ -18,6 +18,9 @@ export function batchOf(seed: number, count: number): Batch {
   return { rows: randomRows(seed, count), tokens };
 }
 
+/** Batches in which every expert of every fixture is chosen: where it has a capacity it gets a few rows of each. */
+export const batches = [1, 2, 3, 4, 5].map((seed) => batchOf(seed, 16));
+
 export function load(folder: string, { stack }: Fixture, layer: number): Promise<MoELayer> {
   const options: LoadOptions & { stack?: string } = { layer, weightType: 'float32', threads: 1 };
   if (stack !== undefined) options.stack = stack;

@@ -8,7 +8,7 @@ import { MoEError } from '../../src/index.js';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';
 import { type Config, type Fixture, writeFixture } from './fixture.js';
 import { fixtures } from './fixtures/all.js';
-import { batchOf, load, outputOf } from './loading.js';
+import { batches, load, outputOf } from './loading.js';
 import { E } from './random.js';
 import type { Block } from './reference/block.js';
 import type { Tensors } from './spelling.js';
@@ -83,9 +83,6 @@ function ofTheBlock({ config, ignored }: Fixture, path: Path): boolean {
     return false;
   return !path.some((part) => unread.has(part) || ignored.includes(part));
 }
-
-/** Several batches: where experts have a capacity each of them gets a few rows of every one. */
-const batches = [1, 2, 3].map((seed) => batchOf(seed, 16));
 
 /** What layers make of some rows, or the error that they end with. */
 async function outcome(folder: string, fixture: Fixture, layers: readonly number[]) {
