@@ -40,7 +40,11 @@ const withoutEffect: Readonly<Record<string, readonly string[]>> = {
 const unread: ReadonlySet<string> = new Set(Object.values(withoutEffect).flat());
 
 /** Values that change something where one more or half as much does not. */
-const otherValues: Readonly<Record<string, unknown>> = { moe_eval_capacity_token_fraction: 0.5 };
+/** gpt-oss' rows do not come near its limit of 7. */
+const otherValues: Readonly<Record<string, unknown>> = {
+  moe_eval_capacity_token_fraction: 0.5,
+  swiglu_limit: 0.25,
+};
 
 function otherThan(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(otherThan);
@@ -135,8 +139,6 @@ const write = (folder: string, tensors: Tensors) =>
 describe.each(fixtures.map((fixture) => [fixture.name, fixture] as const))('%s', (_, fixture) => {
   const { config, tensors, reference, atDefault } = fixture;
   const numbers = [...reference.blocks.keys()];
-  /** Layers may differ from the first to the last. */
-  const layers = [Math.min(...numbers), Math.max(...numbers)];
 
   test('no tensor is passed over', async () => {
     const folder = await temporaryFolder();
@@ -158,11 +160,11 @@ describe.each(fixtures.map((fixture) => [fixture.name, fixture] as const))('%s',
   test('no key is passed over', async () => {
     const folder = await temporaryFolder();
     await writeFixture(folder, fixture);
-    const right = await outcome(folder, fixture, layers);
+    const right = await outcome(folder, fixture, numbers);
     expect(right).not.toBeInstanceOf(MoEError);
     const outcomeOf = async (path: Path, value: unknown) => {
       await writeFile(join(folder, 'config.json'), JSON.stringify(changedAt(config, path, value)));
-      return outcome(folder, fixture, layers);
+      return outcome(folder, fixture, numbers);
     };
     for (const path of pathsOf(config).filter((each) => ofTheBlock(fixture, each))) {
       const key = path.at(-1) as string;

@@ -15,9 +15,7 @@ export function packedViews(tensors: LayerTensors, layout: string): LayerViews {
   const views: LayerViews = { experts: [], packed: { layout, parts } };
   if (tensors.has(table)) {
     const { source, byteOffset, byteLength } = tensors.region(table);
-    views.expertTable = new Int32Array(
-      Uint8Array.from(source.read(byteOffset, byteLength)).buffer,
-    );
+    views.expertTable = new Int32Array(Uint8Array.from(source.read(byteOffset, byteLength)).buffer);
   }
   return views;
 }
