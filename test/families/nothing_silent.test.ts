@@ -39,8 +39,7 @@ const withoutEffect: Readonly<Record<string, readonly string[]>> = {
 };
 const unread: ReadonlySet<string> = new Set(Object.values(withoutEffect).flat());
 
-/** Values that change something where one more or half as much does not. */
-/** gpt-oss' rows do not come near its limit of 7. */
+/** Values that change something where one more or half as much does not: gpt-oss' rows do not come near its limit of 7. */
 const otherValues: Readonly<Record<string, unknown>> = {
   moe_eval_capacity_token_fraction: 0.5,
   swiglu_limit: 0.25,
