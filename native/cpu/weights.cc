@@ -145,8 +145,8 @@ void PackedMatrices::pack_groups(int64_t matrix, int64_t panel, const WeightMatr
     const int64_t valid = std::clamp<int64_t>(columns_ - source.feature, 0, lanes_);
     read_block(source.gate ? gate : up, source.feature, valid, 0, depth_, widened.data());
     for (int64_t l = 0; l < valid; ++l) {
-      format_->encode(widened.data() + l * depth_, depth_, scale_per_feature_ ? 0 : group_, codes.data(),
-                      scales.data());
+      kernels().encode(widened.data() + l * depth_, depth_, scale_per_feature_ ? 0 : group_, codes.data(),
+                       scales.data());
       if (scale_per_feature_) std::fill(scales.begin(), scales.end(), scales.front());
       put_column(out, column + l, codes.data(), scales.data());
     }

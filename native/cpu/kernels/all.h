@@ -8,6 +8,7 @@
 #include "cpu/kernels/activation.h"
 #include "cpu/kernels/rows.h"
 #include "cpu/kernels/weights.h"
+#include "core/weights/formats/scaled_integers.h"
 #include "cpu/kernels/tile.h"
 #include "cpu/kernels/gemm.h"
 #include "cpu/kernels/integer.h"

@@ -1,8 +1,8 @@
 // Opens the target region and the namespace of one instruction set. No include guard: it opens once per set.
 //
-// Kernels include one another, <cstddef>, <cstdint> and intrinsics, nothing else: a function of the standard library
-// compiled here would be a weak symbol that the linker may keep for everybody, and older CPUs would die of it. For the
-// same reason everything between here and end.h has internal linkage.
+// Kernels include one another, the quantiser, <cstddef>, <cstdint> and intrinsics, nothing else: a function of the
+// standard library compiled here would be a weak symbol that the linker may keep for everybody, and older CPUs would
+// die of it. For the same reason everything between here and end.h has internal linkage.
 #include <cstddef>
 #include <cstdint>
 

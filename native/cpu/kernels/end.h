@@ -4,13 +4,19 @@ constexpr int64_t kScratchFloats =
 
 bool supported() { return MOE_CPU_HAS_IT; }
 
+using scaled_integers::encode, scaled_integers::Int4, scaled_integers::Int8;
 template <class W>
-constexpr PanelKernels panels_of() {
-  return {gemm<W>, W::kRows, W::kRowsBytes};
+constexpr PanelKernels floats_of() {
+  return {gemm<W>, W::kRows, W::kRowsBytes, nullptr};
 }
-template <class W>
+template <class W, class Integers>
+constexpr PanelKernels integers_of() {
+  return {gemm<W>, W::kRows, W::kRowsBytes, encode<Integers>};
+}
+template <class W, class Integers>
 constexpr PanelKernels dots_of() {
-  return {integer_gemm<W>, padded_depth(1), padded_depth(1) / W::kRows * W::kRowsBytes, W::kOffset};
+  constexpr int64_t kRows = padded_depth(1);
+  return {integer_gemm<W>, kRows, kRows / W::kRows * W::kRowsBytes, encode<Integers>, W::kOffset};
 }
 
 }  // namespace
@@ -25,8 +31,9 @@ const Kernels table = {
     .tile_rows = kTileRows,
     .max_tiles = kMaxTiles,
     .scratch_floats = kScratchFloats,
-    .panels = {panels_of<Float32Weights>(), panels_of<BFloat16Weights>(), panels_of<Float16Weights>(),
-               panels_of<Int8Weights>(), panels_of<Int4Weights>(), dots_of<Int8Dots>(), dots_of<Int4Dots>()},
+    .panels = {floats_of<Float32Weights>(), floats_of<BFloat16Weights>(), floats_of<Float16Weights>(),
+               integers_of<Int8Weights, Int8>(), integers_of<Int4Weights, Int4>(), dots_of<Int8Dots, Int8>(),
+               dots_of<Int4Dots, Int4>()},
     .quantize_tile = quantize_tile,
     .pack_rows = pack_rows,
     .combine = combine,

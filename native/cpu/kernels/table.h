@@ -91,6 +91,8 @@ struct PanelKernels {
   void (*gemm)(const GemmTask&);
   int64_t rows;        // of depth that stand together, zeros behind the last
   int64_t rows_bytes;  // that they take, without scales
+  // Integers: WeightFormat::Encode of their format, with the same results. Null for floats.
+  void (*encode)(const float* weights, int64_t count, int64_t group, void* codes, void* scales);
   int32_t offset = 0;  // as in QuantizeTask
 };
 
