@@ -67,16 +67,18 @@ export function table(
   return lines.map((text) => `  ${text}`.trimEnd()).join('\n');
 }
 
-/** Name and value pairs, names in one column. Long values go on under themselves. */
+/** Name and value pairs, names in one column. Long values go on under themselves, those of long words under their name. */
 export function facts(
   pairs: readonly (readonly [name: string, value: string])[],
   width: number = outputWidth(),
 ): string {
   const names = Math.max(...pairs.map(([name]) => name.length));
-  const indent = `\n${' '.repeat(names + 4)}`;
   const lines = pairs.map(([name, value]) => {
-    const text = wrap(value, width - names - 4).replaceAll('\n', indent);
-    return `  ${dim(name.padEnd(names))}  ${text}`.trimEnd();
+    const longest = Math.max(...value.split(/\s/).map((word) => word.length));
+    const beside = names + 4 + longest <= width;
+    const column = beside ? names + 4 : 4;
+    const text = wrap(value, width - column).replaceAll('\n', `\n${' '.repeat(column)}`);
+    return `  ${dim(name.padEnd(names))}${beside ? '  ' : '\n    '}${text}`.trimEnd();
   });
   return lines.join('\n');
 }

@@ -32,8 +32,8 @@ export const activations = Object.keys(facts) as readonly Activation[];
 
 export const isGated = (activation: Activation): boolean => facts[activation].gated;
 
-/** Where a limit clamps: the gate, or the gate times its sigmoid. */
 export const activationClamps = ['before', 'after'] as const;
+/** Where a limit clamps: the gate, or the gate times its sigmoid. */
 export type ActivationClamp = (typeof activationClamps)[number];
 
 /** What a layer's experts compute, and the width of the rows that they take. */

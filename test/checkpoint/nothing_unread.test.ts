@@ -40,8 +40,9 @@ async function outcome(folder: string, model: ModelFixture) {
   }
 }
 
-/** Another value of the same type. */
-function otherThan(value: unknown): unknown {
+/** Another value of the same type. gpt-oss' rows do not come near its limit of 7. */
+function otherThan(value: unknown, key: string): unknown {
+  if (key === 'swiglu_limit') return 0.25;
   if (typeof value === 'number') return value + 1;
   if (typeof value === 'boolean') return !value;
   return 'something else';
@@ -105,7 +106,7 @@ describe.each(modelFixtures.map((model) => [model.name, model] as const))('%s', 
     };
     for (const key of ofTheBlock(model)) {
       const value = model.config[key];
-      const other = await changed({ ...model.config, [key]: otherThan(value) });
+      const other = await changed({ ...model.config, [key]: otherThan(value, key) });
       expect.soft(isOurs(other) || other.output, `${key} changed`).not.toEqual(right.output);
       const { [key]: _, ...without } = model.config;
       const absent = await changed(without);

@@ -97,6 +97,7 @@ test.each(
   const source = {
     ...{ path: 'memory', modelType: 'none', config, experts: { activation, ...shape.experts } },
     load: () => MoELayer.create({ ...options, device: 'cpu' }),
+    expectAlike() {},
   } as unknown as MoECheckpoint;
   const out = join(await temporaryFolder(), 'packed.safetensors');
   const { signal } = new AbortController();
@@ -243,7 +244,9 @@ test('factors of experts and tables of choices are packed too, and layers of oth
     config: layer.config,
     modelType: 'made up',
     path: 'nowhere',
+    experts: { activation: 'swiglu' },
     load: (number: 0 | 1 | 2) => layerOf(plain[number]),
+    expectAlike() {},
   } as unknown as MoECheckpoint;
   const path = join(await temporaryFolder(), 'packed.safetensors');
   const pack = async (layers: number[]) => {

@@ -59,7 +59,8 @@ T at(const std::vector<std::byte>& bytes, int64_t index) {
 
 TEST_F(ProjectionsTest, RowMajorWithGateInFrontOfUp) {
   std::vector<std::byte> vectors;
-  const auto matrix = pack({DataType::kFloat32, DataType::kFloat32, DataType::kFloat32, false, false, 1}, vectors);
+  const auto matrix = pack(
+      {WeightType::kFloat32, DataType::kFloat32, DataType::kFloat32, DataType::kFloat32, false, false, 1}, vectors);
   ASSERT_EQ(columns_, 2 * kOut);
   for (int64_t i = 0; i < kIn; ++i)
     for (int64_t o = 0; o < kOut; ++o) {
@@ -75,7 +76,8 @@ TEST_F(ProjectionsTest, RowMajorWithGateInFrontOfUp) {
 // Blocks of 16 x 16 in columns of blocks, sizes padded by zeros.
 TEST_F(ProjectionsTest, FractalBlocksForA310P) {
   std::vector<std::byte> vectors;
-  const auto matrix = pack({DataType::kFloat16, DataType::kFloat16, DataType::kFloat16, false, true, 32}, vectors);
+  const auto matrix = pack(
+      {WeightType::kFloat16, DataType::kFloat16, DataType::kFloat16, DataType::kFloat16, false, true, 32}, vectors);
   ASSERT_EQ(in_, 64);
   ASSERT_EQ(columns_, 64);
   for (int64_t column_block = 0; column_block < 4; ++column_block)
@@ -92,7 +94,8 @@ TEST_F(ProjectionsTest, FractalBlocksForA310P) {
 
 TEST_F(ProjectionsTest, Int8HasAScalePerOutput) {
   std::vector<std::byte> vectors;
-  const auto matrix = pack({DataType::kInt8, DataType::kBFloat16, DataType::kFloat32, false, false, 1}, vectors);
+  const auto matrix =
+      pack({WeightType::kInt8, DataType::kInt8, DataType::kBFloat16, DataType::kFloat32, false, false, 1}, vectors);
   for (int64_t o = 0; o < kOut; ++o) {
     const float scale = from_bfloat16(at<uint16_t>(vectors, (columns_ * 4 + (kOut + o) * 2) / 2));
     for (int64_t i = 0; i < kIn; ++i)
