@@ -14,7 +14,8 @@ export const keyAliases: readonly (readonly string[])[] = [
   ['n_shared_experts', 'num_shared_experts', 'moe_num_shared_experts'],
   ['share_expert_dim', 'share_expert_dims'],
   ['n_group', 'num_expert_group'],
-  ['norm_topk_prob', 'moe_renormalize'],
+  ['norm_topk_prob', 'moe_renormalize', 'norm_expert_weight'],
+  ['scoring_func', 'moe_router_activation_func', 'moe_router_activation'],
   ['hidden_act', 'hidden_activation', 'activation_function'],
 ];
 
@@ -42,6 +43,7 @@ const neutral = {
   ...valued(['silu', 'swish'], ['mlp_hidden_act']),
   ...valued(['sum'], ['shared_expert_combination_strategy']),
   ...valued(['all'], ['second_expert_policy']),
+  ...valued(['identity'], ['zero_expert_type']),
   ...valued([], ['moe_intermediate_size', 'moe_norm_min', 'expert_capacity', 'expert_dtype']),
   ...valued([], ['swiglu_limit', 'swiglu_alpha', 'swiglu_limits', 'swiglu_limits_shared']),
   ...valued([], ['router_hidden_size', 'ffn_config', 'ffn_act_fn']),

@@ -205,7 +205,8 @@ const others: readonly FamilyRow[] = [
       chosen: { key: 'num_experts_per_tok', default: 1, element: 'layer' },
       width: r.countOf('intermediate_size'),
       shared: r.countOf('intermediate_size'),
-      rules: [r.gated, r.exactSum],
+      // Its width is `intermediate_size`, whatever the list beside it says: the tensors have to have it.
+      rules: [r.gated, r.exactSum, { ignored: 'moe_intermediate_size' }],
       sparse: r.everyLayer,
     },
     layouts: [mlp.hunyuan],
@@ -285,6 +286,7 @@ const others: readonly FamilyRow[] = [
       rules: [
         r.gated,
         r.notDivided,
+        r.only('norm_topk_prob', false, 'models of this type do not divide by the sum'),
         {
           set: {
             balanceViaTopkBias: true,

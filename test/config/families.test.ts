@@ -56,6 +56,24 @@ test('a list has a value for each layer', () => {
   expect(() => MoEConfig.fromHuggingFace(config)).toThrow('`moe_topk` has a value for each');
 });
 
+test('what published configs say beside the keys of the class is read, too', () => {
+  const hunyuan = {
+    ...{ model_type: 'hunyuan_v1_moe', hidden_size: 8, intermediate_size: 6 },
+    ...{ num_experts: 8, moe_topk: [2, 2], moe_intermediate_size: [6, 6] },
+  };
+  expect(huggingFaceSizes(hunyuan).intermediateSize).toBe(6);
+  const longcat = { ...sizes, model_type: 'longcat_flash', zero_expert_num: 4 };
+  const said = { norm_topk_prob: false, zero_expert_type: 'identity' };
+  expect(MoEConfig.fromHuggingFace({ ...longcat, ...said }).normTopkProb).toBe(false);
+  for (const other of [{ norm_topk_prob: true }, { zero_expert_type: 'copy' }])
+    expect(() => MoEConfig.fromHuggingFace({ ...longcat, ...other })).toThrow(ConfigError);
+  const kimi = { ...sizes, model_type: 'kimi_linear', num_hidden_layers: 2 };
+  const scored = (by: string) =>
+    MoEConfig.fromHuggingFace({ ...kimi, moe_router_activation_func: by });
+  expect(scored('sigmoid').useGatingSigmoid).toBe(true);
+  expect(() => scored('softmax')).toThrow(/`moe_router_activation_func` to be .*sigmoid/);
+});
+
 test('limits of layers are options, and 0 says none', () => {
   const config = {
     ...{ ...sizes, model_type: 'step3p5', share_expert_dims: 4 },
