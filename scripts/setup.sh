@@ -24,6 +24,7 @@ if [[ ${1:-build} == test ]]; then
   need_file /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core
   need_file /usr/include/gloo/transport/tcp/device.h libgloo-dev
   need ip iproute2
+  need python3 python3  # of node-gyp, which packs binaries
   if [[ $(uname -m) == x86_64 ]]; then
     need aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
     need qemu-aarch64 qemu-user
@@ -33,6 +34,7 @@ if [[ ${1:-build} == packages ]]; then
   need aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
   need qemu-aarch64 qemu-user
   need musl-gcc musl-tools
+  need python3 python3  # of node-gyp
   need_file /usr/include/gloo/transport/tcp/device.h libgloo-dev
   need ninja ninja-build
   # libstdc++ for musl is built from it; the version is that of g++ once that is there.
