@@ -184,7 +184,8 @@ function peersPart({ peers }) {
     'Their time over ours: above 1, node-moe is faster. Each runs while every other one is stopped; a ratio is not given where one',
     'of the two took more than 1.3 times as long as alone: *disturbed*.',
     '',
-    'With one token ggml reads the weights about as fast as memory gives them, and so do we: the ratio is near 1.',
+    'With one token ggml reads the weights about as fast as memory gives them, and so do we: the ratio is near 1. Ratios of 12 to',
+    '35 with one token, which this page had before 2026-11-28, were wrong: contestants disturbed one another.',
     '',
     ...peers.flatMap((result) => {
       const { shape } = result;
