@@ -67,6 +67,7 @@ export class MoEConfig extends Fields {
    *   another family that changes what the block computes
    */
   static fromHuggingFace(config: object, at: LayerPlace = {}): MoEConfig {
+    expectObject('at', at);
     const { options, notes } = huggingFaceOptions(config, at);
     return new MoEConfig(options, notes);
   }

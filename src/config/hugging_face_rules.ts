@@ -1,3 +1,4 @@
+import { ConfigError } from '../base/errors.js';
 import type { LayerOption, RouterOption, Rule, Scalar } from '../families/row.js';
 import type { HuggingFaceKeys } from './hugging_face_keys.js';
 
@@ -46,6 +47,10 @@ function optionsOf(rule: Rule, keys: HuggingFaceKeys, layer: number | undefined)
     return {};
   }
   const below = keys.count({ ...rule.layersBelow, whenNull: 0 });
+  if (layer === undefined && below > 0)
+    throw new ConfigError(
+      `Expected \`layer\`: the first ${below} layers of this model differ from the others`,
+    );
   return optionsBy((layer ?? 0) < below ? rule.are : rule.others, keys, layer);
 }
 

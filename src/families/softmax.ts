@@ -139,7 +139,11 @@ const mixtrals: readonly FamilyRow[] = [
     config: {
       ...r.wide(['moe_num_experts', 8], 2),
       shared: r.shareds(2, 'intermediate_size'),
-      rules: [...mixtral.rules, r.only('mlp_bias', false, 'biases of experts are not read')],
+      rules: [
+        ...mixtral.rules,
+        r.only('mlp_bias', false, 'biases of experts are not read'),
+        { ignored: 'moe_intermediate_size' }, // as in Hunyuan
+      ],
       sparse: r.everyLayer,
     },
     layouts: [layouts.aria],

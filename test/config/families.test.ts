@@ -74,6 +74,16 @@ test('what published configs say beside the keys of the class is read, too', () 
   expect(() => scored('softmax')).toThrow(/`moe_router_activation_func` to be .*sigmoid/);
 });
 
+test('a model whose first layers differ is read layer by layer', () => {
+  const v4 = { ...layered, model_type: 'deepseek_v4', num_hash_layers: 2 };
+  expect(MoEConfig.fromHuggingFace(v4, { layer: 1 }).balanceViaTopkBias).toBe(false);
+  expect(MoEConfig.fromHuggingFace(v4, { layer: 2 }).balanceViaTopkBias).toBe(true);
+  expect(() => MoEConfig.fromHuggingFace(v4)).toThrow(
+    'Expected `layer`: the first 2 layers of this model differ from the others',
+  );
+  expect(() => MoEConfig.fromHuggingFace(v4, null as never)).toThrow(ConfigError);
+});
+
 test('limits of layers are options, and 0 says none', () => {
   const config = {
     ...{ ...sizes, model_type: 'step3p5', share_expert_dims: 4 },
