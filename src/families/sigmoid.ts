@@ -14,12 +14,13 @@ const ungrouped = (
   shared: ConfigPart['shared'],
   rules: readonly Rule[],
   sparse: readonly Sparse[],
+  activation: Rule = r.gated,
 ): ConfigPart => ({
   experts: r.countOf(...experts),
   chosen: r.countOf('num_experts_per_tok', chosen),
   width,
   shared,
-  rules: [r.gated, r.sigmoidWithBias, ...rules],
+  rules: [activation, r.sigmoidWithBias, ...rules],
   sparse,
 });
 
@@ -47,8 +48,12 @@ export const sigmoidRows: readonly FamilyRow[] = [
       4,
       r.countOf('intermediate_size', 3072),
       r.countOf('shared_intermediate_size', 3072),
-      [r.exactSum, ...r.alwaysSigmoid, r.gptOssActivation, r.scaledBy('routed_scaling_factor', 2)],
+      [
+        ...[r.exactSum, ...r.alwaysSigmoid, r.scaledBy('routed_scaling_factor', 2)],
+        { ignored: 'n_shared_experts' }, // one, of its own width
+      ],
       r.kindsElse({ kinds: { key: 'moe_layer_freq', are: [1] } }, {}),
+      r.gptOssActivation,
     ),
     layouts: [layouts.minimax],
   },

@@ -74,6 +74,16 @@ test('what published configs say beside the keys of the class is read, too', () 
   expect(() => scored('softmax')).toThrow(/`moe_router_activation_func` to be .*sigmoid/);
 });
 
+test('MiniMax-M3 may name its activation, and its shared expert twice', () => {
+  const m3 = {
+    ...{ ...layered, model_type: 'minimax_m3_vl_text', intermediate_size: 6 },
+    ...{ moe_intermediate_size: undefined, hidden_act: 'swigluoai', n_shared_experts: 1 },
+    ...{ shared_intermediate_size: 3, swiglu_alpha: 1.702, swiglu_limit: 7 },
+  };
+  expect(huggingFaceLayerOptions(m3)).toMatchObject({ activation: 'swiglu_oai' });
+  expect(huggingFaceSizes(m3).sharedSize).toBe(3);
+});
+
 test('a model whose first layers differ is read layer by layer', () => {
   const v4 = { ...layered, model_type: 'deepseek_v4', num_hash_layers: 2 };
   expect(MoEConfig.fromHuggingFace(v4, { layer: 1 }).balanceViaTopkBias).toBe(false);
