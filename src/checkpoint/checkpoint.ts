@@ -12,7 +12,7 @@ import { expectOptions, given, type Rows } from '../base/rows.js';
 import { addon } from '../binding/addon.js';
 import type { NativeFile } from '../binding/views.js';
 import type { MoEConfig, MoEConfigOptions } from '../config/config.js';
-import { huggingFaceLayers, huggingFaceRows } from '../config/hugging_face.js';
+import { huggingFaceLayers, huggingFaceRows, placeRows } from '../config/hugging_face.js';
 import type { Activation, ExpertOptions } from '../layer/experts.js';
 import { MoELayer } from '../layer/layer.js';
 import { heldRows, type LoadOptions, loadRows, type WeightType } from '../layer/options.js';
@@ -54,7 +54,7 @@ export interface OpenOptions {
   stack?: string | undefined;
 }
 
-const openRows: Rows<OpenOptions> = { stack: loadRows.stack };
+const openRows: Rows<OpenOptions> = { stack: placeRows.stack };
 
 /**
  * A checkpoint with MoE layers: a folder or a `.safetensors` file, one file or several with an index. Opening reads

@@ -1,5 +1,5 @@
 import type { MoEConfig } from '../config/config.js';
-import { defaults } from '../config/fields.js';
+import { defaults, type FieldName } from '../config/fields.js';
 import type { Layout } from '../families/layout.js';
 import type { Description } from './description.js';
 
@@ -14,9 +14,6 @@ export interface LayerWords {
   /** What of the layer is around the block, and the caller's; null where nothing is known to be. */
   readonly around: string | null;
 }
-
-/** Fields that name themselves where they differ from their default. */
-type Fields = Readonly<Record<string, unknown>>;
 
 /** What a layer's router, experts and shared expert are, in words. */
 export function inWords(
@@ -55,8 +52,7 @@ const list = (parts: readonly string[]) => parts.join(', ');
 
 function routerWords(config: MoEConfig): string {
   const { numExpertsChosen: K, expertNum, topkMethod, nGroup, topkGroup } = config;
-  const fields: Fields = { ...config };
-  const scores = fields['scoreFunction'] ?? (config.useGatingSigmoid ? 'sigmoid' : 'softmax');
+  const scores = config.scoreFunction ?? (config.useGatingSigmoid ? 'sigmoid' : 'softmax');
   const sum = config.normTopkEpsilon === 0 ? 'their sum' : `their sum + ${config.normTopkEpsilon}`;
   return list([
     `${scores} scores, ${K} of ${expertNum} experts`,
@@ -64,19 +60,18 @@ function routerWords(config: MoEConfig): string {
     ...(topkMethod === 'greedy'
       ? []
       : [`out of the best ${topkGroup} of ${nGroup} groups (${topkMethod})`]),
-    config.normTopkProb && (K > 1 || fields['normTopkSingle'] === true)
+    config.normTopkProb && (K > 1 || config.normTopkSingle)
       ? `weights divided by ${sum}`
       : 'weights as they are',
     ...(config.routedScalingFactor === 1 ? [] : [`times ${config.routedScalingFactor}`]),
-    ...Object.entries(fields)
-      .filter(([name]) => spoken.includes(name))
-      .filter(([name, value]) => value !== (defaults as unknown as Fields)[name])
-      .map(([name, value]) => `${name} ${value}`),
+    ...spoken
+      .filter((name) => config[name] !== defaults[name])
+      .map((name) => `${name} ${config[name]}`),
   ]);
 }
 
-/** Fields that only some families have. */
-const spoken: readonly string[] = [
-  ...['logitSoftCap', 'chooseByLogit', 'zeroExpertNum', 'alwaysChosenExpertNum'],
-  ...['weightOnInput', 'sharedExpertScale', 'expertCapacity'],
+/** Fields that only some families have: they name themselves where they differ from their default. */
+const spoken: readonly FieldName[] = [
+  ...(['logitSoftCap', 'chooseByLogit', 'zeroExpertNum', 'alwaysChosenExpertNum'] as const),
+  ...(['weightOnInput', 'sharedExpertScale', 'expertCapacity'] as const),
 ];

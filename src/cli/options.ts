@@ -2,7 +2,8 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { expectKind, type Flag, given, type Kind, type Row } from '../base/rows.js';
 import type { DeviceName } from '../binding/devices.js';
 import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
-import { type HeldOptions, heldRows, loadRows } from '../layer/options.js';
+import { placeRows } from '../config/hugging_face.js';
+import { type HeldOptions, heldRows } from '../layer/options.js';
 import { integer, range } from './arguments.js';
 import { setting } from './config_overrides.js';
 
@@ -115,8 +116,7 @@ export function addConfigFlags(command: Command): Command {
     .option(...setFlag);
 }
 
-export const stackOption = () =>
-  optionOf('stack', loadRows.stack.kind, loadRows.stack.flag as Flag);
+export const stackOption = () => optionOf('stack', placeRows.stack.kind, placeRows.stack.flag);
 
 /** The same flags for another process. */
 export function configArguments({ config, set = {}, stack }: ConfigFlags): string[] {

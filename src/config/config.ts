@@ -1,9 +1,10 @@
 import { expectKnownNames, expectObject, unexpected } from '../base/checks.js';
 import { ConfigError } from '../base/errors.js';
+import { expectOptions } from '../base/rows.js';
 import { checkFields, type RawFields } from './check_fields.js';
 import { diagnose } from './diagnose.js';
 import { defaults, fieldNames, type MoEConfigFields, snakeCase, toSnakeCase } from './fields.js';
-import { huggingFaceOptions, type LayerPlace } from './hugging_face.js';
+import { huggingFaceOptions, type LayerPlace, placeRows } from './hugging_face.js';
 import { checkOtherFields } from './other_fields.js';
 import { parseFields } from './parse.js';
 
@@ -67,7 +68,7 @@ export class MoEConfig extends Fields {
    *   another family that changes what the block computes
    */
   static fromHuggingFace(config: object, at: LayerPlace = {}): MoEConfig {
-    expectObject('at', at);
+    expectOptions('MoEConfig.fromHuggingFace', at, placeRows);
     const { options, notes } = huggingFaceOptions(config, at);
     return new MoEConfig(options, notes);
   }

@@ -1,5 +1,6 @@
 import { expectObject, unexpected } from '../base/checks.js';
 import { ConfigError } from '../base/errors.js';
+import { integer, type Rows, textOf } from '../base/rows.js';
 import type { NativeActivation } from '../binding/native.js';
 import { knownModelTypes, refusedRows, rowsOf } from '../families/families.js';
 import { type FamilyRow, type LayerOption, layerOptions, type Scalar } from '../families/row.js';
@@ -15,6 +16,14 @@ export interface LayerPlace {
   /** The stack, in models with several. */
   readonly stack?: string | undefined;
 }
+
+export const placeRows = {
+  layer: { kind: integer(0) },
+  stack: {
+    kind: textOf('the name of a stack of layers'),
+    flag: { value: 'name', help: 'which stack of layers, where there are several' },
+  },
+} satisfies Rows<LayerPlace>;
 
 /** The sizes around a model's MoE layers. */
 export interface HuggingFaceSizes {
@@ -142,9 +151,12 @@ function partAt(config: unknown, path: readonly string[] = []): unknown {
 function modelOf(config: unknown, { stack }: LayerPlace): Model {
   const models = modelsOf(config);
   const [first] = models;
-  const chosen = models.length === 1 ? first : models.find(({ row }) => row.stack?.name === stack);
+  const only = models.length === 1 && stack === undefined ? first : undefined;
+  const chosen = only ?? models.find(({ row }) => row.stack?.name === stack);
   if (chosen !== undefined) return chosen;
-  const names = models.map(({ row }) => `'${row.stack?.name}'`).join(' or ');
+  const names = models
+    .map(({ row }) => (row.stack ? `'${row.stack.name}'` : 'left out'))
+    .join(' or ');
   throw unexpected('stack', `${names}, as models of type ${first?.modelType} have them`, stack);
 }
 

@@ -9,7 +9,6 @@ import {
   other,
   type Row,
   type Rows,
-  textOf,
 } from '../base/rows.js';
 import { type DeviceName, expectDevice } from '../binding/devices.js';
 import {
@@ -20,6 +19,7 @@ import {
   weightTypes,
 } from '../binding/weight_formats.js';
 import type { MoEConfig, MoEConfigOptions } from '../config/config.js';
+import { placeRows } from '../config/hugging_face.js';
 import { expectPlacement } from '../group/placement.js';
 import { type ExpertOptions, expertRows, maxSize } from './experts.js';
 import { expectGroup, type ParallelOptions } from './parallel.js';
@@ -149,11 +149,7 @@ export const layerRows: Rows<LayerOptions> = {
 };
 
 export const loadRows: Rows<LoadOptions> = {
-  layer: { kind: integer(0) },
-  stack: {
-    kind: textOf('the name of a stack of layers'),
-    flag: { value: 'name', help: 'which stack of layers, where there are several' },
-  },
+  ...placeRows,
   config: { kind: object },
   onProgress: { kind: callback },
   signal: { kind: abortSignal },

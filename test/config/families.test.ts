@@ -92,6 +92,8 @@ test('a model whose first layers differ is read layer by layer', () => {
     'Expected `layer`: the first 2 layers of this model differ from the others',
   );
   expect(() => MoEConfig.fromHuggingFace(v4, null as never)).toThrow(ConfigError);
+  for (const wrong of [{ layer: -1 }, { layer: 1.5 }, { lyer: 1 }, { layer: 1, stack: 'talker' }])
+    expect(() => MoEConfig.fromHuggingFace(v4, wrong)).toThrow(ConfigError);
 });
 
 test('limits of layers are options, and 0 says none', () => {
