@@ -1,13 +1,8 @@
 import { describe } from '../base/checks.js';
 import { CheckpointError, ConfigError } from '../base/errors.js';
 import { expectKind, given, type Kind, type Row } from '../base/rows.js';
-import { MoEConfig, type MoEConfigOptions } from '../config/config.js';
-import {
-  huggingFaceLayerOptions,
-  huggingFaceSizes,
-  type LayerPlace,
-  optionNotKnown,
-} from '../config/hugging_face.js';
+import { configOf, MoEConfig, type MoEConfigOptions } from '../config/config.js';
+import { type LayerPlace, optionNotKnown, readHuggingFace } from '../config/hugging_face.js';
 import { type Activation, type ExpertOptions, expertRows } from '../layer/experts.js';
 import {
   heldRows,
@@ -107,12 +102,10 @@ function describedBy(
   at: LayerPlace,
   tensors: LayerTensors,
 ): Description {
-  const config = MoEConfig.fromHuggingFace(parsed, at);
-  const { modelType, hiddenSize, intermediateSize, sharedSize, activation } = huggingFaceSizes(
-    parsed,
-    at,
-  );
-  const { activation: _, expertTable, ...more } = huggingFaceLayerOptions(parsed, at);
+  const reading = readHuggingFace(parsed, at);
+  const config = configOf(parsed, at, reading);
+  const { modelType, hiddenSize, intermediateSize, sharedSize, activation } = reading.sizes;
+  const { activation: _, expertTable, ...more } = reading.ofLayer;
   const latentSize = more.latentSize as number | undefined;
   const needs = { latentSize, expertTable: expertTable === true };
   const unknown = [

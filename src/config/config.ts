@@ -4,7 +4,13 @@ import { expectOptions } from '../base/rows.js';
 import { checkFields, type RawFields } from './check_fields.js';
 import { diagnose } from './diagnose.js';
 import { defaults, fieldNames, type MoEConfigFields, snakeCase, toSnakeCase } from './fields.js';
-import { huggingFaceOptions, type LayerPlace, placeRows } from './hugging_face.js';
+import {
+  expectKnownOptions,
+  type HuggingFaceReading,
+  type LayerPlace,
+  placeRows,
+  readHuggingFace,
+} from './hugging_face.js';
 import { checkOtherFields } from './other_fields.js';
 import { parseFields } from './parse.js';
 
@@ -69,8 +75,7 @@ export class MoEConfig extends Fields {
    */
   static fromHuggingFace(config: object, at: LayerPlace = {}): MoEConfig {
     expectOptions('MoEConfig.fromHuggingFace', at, placeRows);
-    const { options, notes } = huggingFaceOptions(config, at);
-    return new MoEConfig(options, notes);
+    return configOf(config, at, readHuggingFace(config, at));
   }
 
   /** One sentence for each field that was set and has no effect here. Empty when every field counts. */
@@ -98,6 +103,22 @@ export class MoEConfig extends Fields {
   /** The fields under MindFormers' snake_case names; `MoEConfig.parse` reads them back. */
   toJSON(): Record<string, unknown> {
     return toSnakeCase(this);
+  }
+}
+
+/** The routing that was read out of a model's config. What is wrong with it is told in that config's names. */
+export function configOf(config: object, at: LayerPlace, reading: HuggingFaceReading): MoEConfig {
+  expectKnownOptions(config, at, reading);
+  const { options, notes, names } = reading;
+  try {
+    return new MoEConfig(options, notes);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const message = error.message.replace(
+      /`(\w+)`/g,
+      (field, option) => `\`${names.get(option) ?? field.slice(1, -1)}\``,
+    );
+    throw new ConfigError(message, { cause: error });
   }
 }
 

@@ -1,4 +1,4 @@
-import { expectObject, unexpected } from '../base/checks.js';
+import { expectObject, nearestName, unexpected } from '../base/checks.js';
 import { ConfigError } from '../base/errors.js';
 import { integer, type Rows, textOf } from '../base/rows.js';
 import type { NativeActivation } from '../binding/native.js';
@@ -43,35 +43,39 @@ export interface HuggingFaceSizes {
  * @throws `ConfigError` for an unknown `model_type`, or naming the key that is missing or wrong
  */
 export function huggingFaceSizes(config: object, at: LayerPlace = {}): HuggingFaceSizes {
-  const { modelType, hiddenSize, intermediateSize, sharedSize, ofLayer } = read(config, at);
-  const activation = ofLayer.activation as HuggingFaceSizes['activation'];
-  return { modelType, hiddenSize, intermediateSize, sharedSize, activation };
+  return readHuggingFace(config, at).sizes;
 }
 
 /** Options of a layer beside its config. What layers do not have among them is for their maker to refuse. */
 export function huggingFaceLayerOptions(
   config: object,
   at: LayerPlace = {},
-): { [Option in LayerOption]?: Scalar } {
-  return read(config, at).ofLayer;
+): HuggingFaceReading['ofLayer'] {
+  return readHuggingFace(config, at).ofLayer;
 }
 
-/**
- * How a model routes, out of its parsed `config.json`: without capacity, and with the model's own arithmetic. `notes` are
- * sentences about keys without effect.
- */
-export function huggingFaceOptions(
+/** What a parsed `config.json` says of a layer. */
+export interface HuggingFaceReading {
+  readonly sizes: HuggingFaceSizes;
+  /** How the model routes: without capacity, and with the model's own arithmetic. */
+  readonly options: Partial<MoEConfigFields>;
+  /** Options of the layer beside its config. */
+  readonly ofLayer: { readonly [Option in LayerOption]?: Scalar };
+  /** Sentences about keys without effect. */
+  readonly notes: readonly string[];
+  /** The config's own names of what options were read from, by the option. */
+  readonly names: ReadonlyMap<string, string>;
+}
+
+/** Throws `ConfigError` for options that `MoEConfig` does not have. */
+export function expectKnownOptions(
   config: object,
-  at: LayerPlace = {},
-): {
-  options: Partial<MoEConfigFields>;
-  notes: string[];
-} {
-  const { options, notes } = read(config, at);
+  at: LayerPlace,
+  { options }: HuggingFaceReading,
+): void {
   for (const name of Object.keys(options))
     if (!fieldNames.some((field) => field === name))
       throw optionNotKnown(config, at, name, 'MoEConfig has no such field');
-  return { options, notes };
 }
 
 /** The error for a model that needs an option that is not there, or not with the value that it needs. */
@@ -132,14 +136,27 @@ function modelsOf(config: unknown): readonly Model[] {
     return nested
       .filter(({ part }) => part !== undefined)
       .map((found) => ({ ...found, modelType: outer as string }));
+  // A language model may have the type of another family whose code it shares.
   const known = [
-    { modelType: inner?.model_type, part: inner },
     { modelType: outer, part: typeof inner === 'object' && inner !== null ? inner : config },
+    { modelType: inner?.model_type, part: inner },
   ].find(({ modelType }) => rowsOf(modelType).length > 0);
   if (known === undefined)
-    throw unexpected('model_type', `one of ${knownModelTypes.join(', ')}`, outer);
+    throw unexpected(
+      'model_type',
+      `one of ${nearestFirst(outer, knownModelTypes).join(', ')}`,
+      outer,
+    );
   const { modelType, part } = known;
   return rowsOf(modelType).map((row) => ({ modelType: modelType as string, row, part }));
+}
+
+/** Names, with those in front that may have been meant. */
+function nearestFirst(name: unknown, known: readonly string[]): readonly string[] {
+  const near = typeof name === 'string' ? nearestName(name, known) : undefined;
+  if (near === undefined) return known;
+  const others = known.filter((other) => other !== near);
+  return [near, ...nearestFirst(name, others)];
 }
 
 function partAt(config: unknown, path: readonly string[] = []): unknown {
@@ -161,21 +178,23 @@ function modelOf(config: unknown, { stack }: LayerPlace): Model {
 }
 
 /** Reads every key that changes what the block computes: one that is left is one that the family does not have. */
-function read(config: unknown, at: LayerPlace) {
+export function readHuggingFace(config: object, at: LayerPlace = {}): HuggingFaceReading {
   const { modelType, row, part } = modelOf(config, at);
   const { merged, hiddenSize, experts, chosen, width, shared, rules } = row.config;
   const keys = new HuggingFaceKeys(part, merged, at.layer);
-  const numExpertsChosen = keys.count(chosen);
-  const intermediateSize = keys.count(width);
-  const sharedSize = keys.count(shared);
+  // A model without MoE layers says so before it has sizes of them.
   const found: Readonly<Record<string, Scalar>> = optionsBy(rules, keys, at.layer);
+  const expertNum = keys.experts(experts);
+  const numExpertsChosen = keys.count(chosen, 'numExpertsChosen');
+  const intermediateSize = keys.count(width, 'moeIntermediateSize');
+  const sharedSize = keys.count(shared);
   const isOfLayer = (name: string) => layerOptions.some((option) => option === name);
   const named = Object.entries(found);
   const ofLayer = Object.fromEntries(named.filter(([name]) => isOfLayer(name)));
   const options: Partial<MoEConfigFields> = {
     routingPolicy: 'TopkRouterV2',
     capacityFactor: -1,
-    expertNum: keys.count(experts),
+    expertNum,
     numExpertsChosen,
     moeIntermediateSize: intermediateSize,
     sharedExpertNum: sharedSize / intermediateSize,
@@ -184,13 +203,16 @@ function read(config: unknown, at: LayerPlace) {
     ...(numExpertsChosen === 1 && found.normTopkProb !== false && { normTopkSingle: true }),
   };
   return {
-    modelType,
-    row,
-    hiddenSize: keys.count(hiddenSize ?? { key: 'hidden_size' }),
-    intermediateSize,
-    sharedSize,
+    sizes: {
+      modelType,
+      hiddenSize: keys.count(hiddenSize ?? { key: 'hidden_size' }),
+      intermediateSize,
+      sharedSize,
+      activation: found.activation as HuggingFaceSizes['activation'],
+    },
     options,
-    ofLayer: ofLayer as { [Option in LayerOption]?: Scalar },
+    ofLayer,
     notes: keys.expectUnderstood(modelType),
+    names: keys.names,
   };
 }

@@ -28,6 +28,8 @@ export class HuggingFaceKeys {
   readonly #values: Readonly<Record<string, unknown>>;
   readonly #layer: number | undefined;
   readonly #read = new Set<string>();
+  /** Under which name the config has what an option was read from, by the option. */
+  readonly names = new Map<string, string>();
 
   /**
    * @param merged a key whose value is an object with more keys
@@ -42,19 +44,40 @@ export class HuggingFaceKeys {
     this.#layer = layer;
   }
 
-  /** A number of things. */
-  count(size: Size): number {
+  /**
+   * A number of things.
+   *
+   * @param option what it is for
+   */
+  count(size: Size, option?: string): number {
     if (typeof size === 'number') return size;
     if ('times' in size) return size.times.map((part) => this.count(part)).reduce((a, b) => a * b);
     if ('sum' in size) return size.sum.map((part) => this.count(part)).reduce((a, b) => a + b);
-    const { name, value } = this.#found(size);
+    if ('firstOf' in size) {
+      const has = ({ key }: Key<string>) => (this.#find(key)?.value ?? null) !== null;
+      return this.count(size.firstOf.find(has) ?? (size.firstOf.at(-1) as Key), option);
+    }
+    const { name, value } = this.#found(size, option);
     expectInteger(name, value, size.default === 0 || size.whenNull === 0 ? 0 : 1, maxInt32);
     return value;
   }
 
-  /** What a key says, in the words of the row. */
-  value(key: Key): Scalar {
-    const { name, value } = this.#found(key);
+  /** The number of experts: one that is 0 or null says that there are none. */
+  experts(size: Size): number {
+    const [first] = typeof size === 'object' && 'sum' in size ? size.sum : [size];
+    const found = typeof first === 'object' && 'key' in first ? this.#find(first.key) : undefined;
+    if (found?.value === null || found?.value === 0)
+      throw unexpected(found.name, 'at least 1: the model has no MoE layers', found.value);
+    return this.count(size, 'expertNum');
+  }
+
+  /**
+   * What a key says, in the words of the row.
+   *
+   * @param option what it is for
+   */
+  value(key: Key, option?: string): Scalar {
+    const { name, value } = this.#found(key, option);
     if (value === 0 && key.whenZero !== undefined) return key.whenZero;
     if (value === key.whenNull) return value as Scalar;
     if (typeof key.default === 'number') expectNumber(name, value);
@@ -100,13 +123,22 @@ export class HuggingFaceKeys {
       .map((key) => `\`${key}\` of the model's config is not known, and has no effect`);
   }
 
-  #found({ key, default: byDefault, whenNull, element, member }: Key<string>): Found {
+  #found(key: Key<string>, option?: string): Found {
+    const found = this.#valueOf(key);
+    if (option !== undefined) this.names.set(option, found.name);
+    return found;
+  }
+
+  #valueOf({ key, default: byDefault, whenNull, element, member }: Key<string>): Found {
     const found = this.#find(key);
     if (found?.value === null && whenNull !== undefined) return { ...found, value: whenNull };
     const name = found?.name ?? key;
     const value = found?.value ?? byDefault;
-    if (value === undefined)
-      throw new ConfigError(`Expected the key \`${key}\` in the model's config, got none`);
+    if (value === undefined) {
+      const others = namesOf(key).filter((other) => other !== key);
+      const or = others.length === 0 ? '' : ` (or ${others.map(quoted).join(' or ')})`;
+      throw new ConfigError(`Expected the key ${quoted(key)}${or} in the model's config, got none`);
+    }
     if (Array.isArray(value) && element !== undefined) {
       const one = this.#elementOf(name, value, element);
       return { ...one, value: one.value === null && whenNull !== undefined ? whenNull : one.value };
@@ -126,7 +158,7 @@ export class HuggingFaceKeys {
 
   /** Undefined where the config has it under no name; null where it says null under all that it has. */
   #find(key: string): Found | undefined {
-    const names = keyAliases.find((group) => group.includes(key)) ?? [key];
+    const names = namesOf(key);
     for (const name of names) this.#read.add(name);
     const all = names
       .filter((name) => Object.hasOwn(this.#values, name) && this.#values[name] !== undefined)
@@ -141,3 +173,7 @@ export class HuggingFaceKeys {
     return first ?? all[0];
   }
 }
+
+/** All names of a key. */
+const namesOf = (key: string) => keyAliases.find((group) => group.includes(key)) ?? [key];
+const quoted = (name: string) => `\`${name}\``;

@@ -59,10 +59,15 @@ const keysOf = ({ kinds, numbers, exceptNumbers, from, until, every, remainder }
 const keyOf = (number: LayerKey | number | 'last' | undefined) =>
   typeof number === 'object' ? number.key : undefined;
 
-function numberAt(config: Json, { key, default: byDefault }: LayerKey): number | undefined {
-  const value = config[key] ?? byDefault;
+function numberAt(
+  config: Json,
+  { key, default: byDefault, element }: LayerKey,
+): number | undefined {
+  const said = config[key];
+  const isList = element !== undefined && Array.isArray(said);
+  const value = (isList ? said[element] : said) ?? byDefault;
   if (value === undefined) return undefined;
-  expectInteger(key, value, -1, maxInt32);
+  expectInteger(isList ? `${key}[${element}]` : key, value, -1, maxInt32);
   return value;
 }
 

@@ -61,7 +61,7 @@ function setBy({ set }: Extract<Rule, { set: unknown }>, keys: HuggingFaceKeys):
       options[name] = source;
       continue;
     }
-    const value = keys.value(source);
+    const value = keys.value(source, name);
     if (value !== source.neutral) options[name] = value;
   }
   return options;
@@ -72,10 +72,10 @@ function groupsBy(
   { groups, excludeMasked, default: byDefault }: Extract<Rule, { groups: unknown }>,
   keys: HuggingFaceKeys,
 ): OptionValues {
-  const count = (key: 'n_group' | 'topk_group', value: number | undefined) =>
-    keys.count({ key, ...(value !== undefined && { default: value }) });
-  const nGroup = count('n_group', byDefault?.[0]);
-  const topkGroup = count('topk_group', byDefault?.[1]);
+  const count = (key: 'n_group' | 'topk_group', option: GroupOption, value: number | undefined) =>
+    keys.count({ key, ...(value !== undefined && { default: value }) }, option);
+  const nGroup = count('n_group', 'nGroup', byDefault?.[0]);
+  const topkGroup = count('topk_group', 'topkGroup', byDefault?.[1]);
   if (nGroup === topkGroup) return {};
   return { topkMethod: groups, nGroup, topkGroup, excludeMaskedGroups: excludeMasked };
 }

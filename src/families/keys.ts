@@ -15,8 +15,12 @@ export const keyAliases: readonly (readonly string[])[] = [
   ['share_expert_dim', 'share_expert_dims'],
   ['n_group', 'num_expert_group'],
   ['norm_topk_prob', 'moe_renormalize', 'norm_expert_weight'],
-  ['scoring_func', 'moe_router_activation_func', 'moe_router_activation'],
+  ['scoring_func', 'moe_router_activation_func', 'moe_router_activation', 'moe_gate_act'],
   ['hidden_act', 'hidden_activation', 'activation_function'],
+  [
+    ...['use_expert_bias', 'use_routing_bias', 'use_moe_router_bias'],
+    ...['moe_router_enable_expert_bias', 'moe_use_aux_free'],
+  ],
 ];
 
 /**
@@ -37,6 +41,7 @@ const neutral = {
     [false],
     ['use_expert_bias', 'moe_apply_router_weight_on_input', 'mlp_bias', 'router_bias'],
   ),
+  ...valued([false], ['moe_router_use_sigmoid']),
   ...valued([false], ['normalize_router_prob_before_dropping', 'batch_prioritized_routing']),
   ...valued(['softmax'], ['scoring_func', 'score_func', 'expert_selection_fn']),
   ...valued(['greedy'], ['topk_method']),
@@ -52,7 +57,12 @@ const neutral = {
 export const blockKeys: ReadonlyMap<string, readonly unknown[]> = new Map(Object.entries(neutral));
 
 /** Keys that rules read: these, and some that mean nothing to a family that does not read them. */
-export type BlockKey = keyof typeof neutral | 'hidden_act' | 'dense_act_fn' | 'router_jitter_noise';
+export type BlockKey =
+  | keyof typeof neutral
+  | 'hidden_act'
+  | 'dense_act_fn'
+  | 'router_jitter_noise'
+  | 'shared_moe_mode';
 
 /** Keys of sizes beside those. */
 export type SizeKey =
@@ -76,9 +86,12 @@ function valued<const Name extends string>(
   return Object.fromEntries(keys.map((key) => [key, values])) as Record<Name, readonly Scalar[]>;
 }
 
-/** Keys that sound like an MoE block's and do not change what it computes: which layers have one, and how it is trained. */
+/**
+ * Keys that sound like an MoE block's and do not change what it computes: which layers have one, how it is trained, and what
+ * attention chooses, shares and gates.
+ */
 const otherKeys =
-  /^(moe_layers?(_.*)?|mlp_layer_types|expert_layer_(period|offset)|(en|de)coder_sparse_step|num_sparse_.*|shared_head.*)$|loss|jitter|output_router|dropout|_implementation$|interleave_moe|moe_dtype|router_dtype/;
+  /^(index_topk(_.*)?|num_kv_shared_layers|gating|moe_layers?(_.*)?|mlp_layer_types|expert_layer_(period|offset)|(en|de)coder_sparse_step|num_sparse_.*|shared_head.*)$|loss|jitter|output_router|dropout|_implementation$|interleave_moe|moe_dtype|router_dtype/;
 
 /** Whether an unknown key may be one that changes what an MoE block computes. */
 export function mayBeBlockKey(key: string): boolean {

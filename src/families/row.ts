@@ -55,6 +55,8 @@ export interface Key<Name extends string = BlockKey> {
 export type Size =
   | number
   | Key<SizeKey | BlockKey>
+  /** The first that the config has, or the last's default. */
+  | { readonly firstOf: readonly [...Key<SizeKey | BlockKey>[], Key<SizeKey | BlockKey>] }
   | { readonly times: readonly Size[] }
   | { readonly sum: readonly Size[] };
 
@@ -84,6 +86,8 @@ export type Rule =
 export interface LayerKey {
   readonly key: string;
   readonly default?: number;
+  /** Which element counts where it is a list with one for each stack. */
+  readonly element?: number;
 }
 
 /** Which layers have an MoE block. What is left out says all. */

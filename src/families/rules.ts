@@ -40,11 +40,15 @@ export const gptOssActivation: Rule = {
 
 export const clampedGate: Rule = {
   set: {
-    activationLimit: { key: 'swiglu_limit', default: 10, neutral: null },
+    activationLimit: { key: 'swiglu_limit', default: 10, whenZero: null, neutral: null },
     activationClamp: 'before',
   },
 };
 
+/** A bias for the choice, unless the config says that there is none. */
+export const biasUnlessNone: Rule = {
+  set: { balanceViaTopkBias: { key: 'use_expert_bias', default: true } },
+};
 /** Sigmoid scores, and a bias for the choice. */
 export const sigmoidWithBias: Rule = { set: { useGatingSigmoid: true, balanceViaTopkBias: true } };
 
@@ -94,19 +98,25 @@ export const qwenLayers: readonly Sparse[] = [
   },
 ];
 
-/** The sum is at least 1e-12: no sum of softmax scores is below that. */
-export const ernieSum: readonly Rule[] = [
+/** Weights are divided by at least 1e-12: no sum of softmax scores is below that. */
+export const ernieRouter: readonly Rule[] = [
+  biasUnlessNone,
   exactSum,
   only('moe_norm_min', 1e-12, 'a larger one would change weights'),
 ];
+
+/** How MiniMax adds a shared expert, in models that have none. */
+export const noSharedMode: Rule = { ignored: 'shared_moe_mode' };
 
 /** Of a key that changes nothing here. */
 export const either = { true: [], false: [] } as const;
 
 /** What sigmoid models of this kind may say of themselves. */
-export const alwaysSigmoid: readonly Rule[] = [
-  only('scoring_func', 'sigmoid', 'models of this type score by sigmoid'),
-];
+export const alwaysSigmoid: Rule = only(
+  'scoring_func',
+  'sigmoid',
+  'models of this type score by sigmoid',
+);
 
 export const sizes = (
   [experts, byDefault]: readonly ['num_experts' | 'num_local_experts' | 'moe_num_experts', number?],

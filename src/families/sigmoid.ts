@@ -6,7 +6,7 @@ import * as r from './rules.js';
 
 const sources = 'sources only';
 
-/** Sigmoid, bias, and none of DeepSeek-V3's groups: always divided by the sum. */
+/** Sigmoid, bias, and none of DeepSeek-V3's groups. */
 const ungrouped = (
   experts: readonly ['num_experts' | 'num_local_experts' | 'moe_num_experts', number],
   chosen: number,
@@ -20,7 +20,13 @@ const ungrouped = (
   chosen: r.countOf('num_experts_per_tok', chosen),
   width,
   shared,
-  rules: [activation, r.sigmoidWithBias, ...rules],
+  rules: [
+    activation,
+    { set: { useGatingSigmoid: true } },
+    r.biasUnlessNone,
+    r.alwaysSigmoid,
+    ...rules,
+  ],
   sparse,
 });
 
@@ -34,7 +40,7 @@ export const sigmoidRows: readonly FamilyRow[] = [
       8,
       r.countOf('intermediate_size', 1536),
       0,
-      [r.exactSum, ...r.alwaysSigmoid],
+      [r.exactSum, r.noSharedMode],
       r.everyLayer,
     ),
     layouts: [layouts.minimax],
@@ -49,7 +55,7 @@ export const sigmoidRows: readonly FamilyRow[] = [
       r.countOf('intermediate_size', 3072),
       r.countOf('shared_intermediate_size', 3072),
       [
-        ...[r.exactSum, ...r.alwaysSigmoid, r.scaledBy('routed_scaling_factor', 2)],
+        ...[r.exactSum, r.scaledBy('routed_scaling_factor', 2)],
         { ignored: 'n_shared_experts' }, // one, of its own width
       ],
       r.kindsElse({ kinds: { key: 'moe_layer_freq', are: [1] } }, {}),
@@ -115,7 +121,11 @@ export const sigmoidRows: readonly FamilyRow[] = [
       8,
       r.countOf('moe_intermediate_size', 1536),
       r.shareds(1, 'moe_intermediate_size', 1536),
-      [r.sumPlus(1e-20), r.scaledBy('router_scaling_factor', 2.826)],
+      [
+        r.sumPlus(1e-20),
+        r.scaledBy('router_scaling_factor', 2.826),
+        r.only('moe_router_use_sigmoid', true, 'models of this type score by sigmoid'),
+      ],
       r.kindsElse({ from: 1 }),
     ),
     layouts: [mlp.hyV3],
@@ -145,24 +155,14 @@ export const sigmoidRows: readonly FamilyRow[] = [
     modelTypes: ['lfm2_moe'],
     models: 'LFM2-8B-A1B, LFM2-24B-A2B',
     evidence: sources,
-    config: {
-      experts: r.countOf('num_experts', 32),
-      chosen: r.countOf('num_experts_per_tok', 4),
-      width: r.countOf('moe_intermediate_size', 1792),
-      shared: 0,
-      rules: [
-        r.gated,
-        {
-          set: {
-            useGatingSigmoid: true,
-            balanceViaTopkBias: { key: 'use_expert_bias', default: true },
-          },
-        },
-        r.dividedIf(true, r.sumPlus(1e-6)),
-        r.scaledBy('routed_scaling_factor', 1),
-      ],
-      sparse: [{ from: { key: 'num_dense_layers', default: 2 } }],
-    },
+    config: ungrouped(
+      ['num_experts', 32],
+      4,
+      r.countOf('moe_intermediate_size', 1792),
+      0,
+      [r.dividedIf(true, r.sumPlus(1e-6)), r.scaledBy('routed_scaling_factor', 1)],
+      [{ from: { key: 'num_dense_layers', default: 2 } }],
+    ),
     layouts: [layouts.lfm2],
   },
 ];

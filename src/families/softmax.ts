@@ -1,7 +1,7 @@
 // Families whose routers score by softmax.
 import * as layouts from './layouts.js';
 import * as mlp from './layouts_mlp.js';
-import type { ConfigPart, FamilyRow } from './row.js';
+import type { ConfigPart, FamilyRow, Rule, Size, Sparse } from './row.js';
 import * as r from './rules.js';
 
 const mixtral: ConfigPart = {
@@ -14,6 +14,15 @@ const granite: ConfigPart = {
   ...mixtral,
   shared: { key: 'shared_intermediate_size', default: 0 },
 };
+const deepseekV2Groups = {
+  // Configs have the keys of groups whether the method reads them or not.
+  greedy: [{ ignored: 'n_group' }, { ignored: 'topk_group' }],
+  group_limited_greedy: [{ groups: 'group_limited_greedy', excludeMasked: false }],
+} as const satisfies Record<string, readonly Rule[]>;
+const scoredBy = {
+  softmax: [],
+  sigmoid: [{ set: { useGatingSigmoid: true } }],
+} as const satisfies Record<string, readonly Rule[]>;
 const deepseekV2: ConfigPart = {
   experts: r.countOf('n_routed_experts'),
   chosen: r.countOf('num_experts_per_tok'),
@@ -27,10 +36,7 @@ const deepseekV2: ConfigPart = {
     r.scaledBy('routed_scaling_factor', 1),
     {
       by: { key: 'topk_method', default: 'greedy' },
-      are: {
-        greedy: [],
-        group_limited_greedy: [{ groups: 'group_limited_greedy', excludeMasked: false }],
-      },
+      are: deepseekV2Groups,
     },
   ],
   sparse: [r.behindFirst(0)],
@@ -38,6 +44,11 @@ const deepseekV2: ConfigPart = {
 
 const real = 'a real file was seen';
 const sources = 'sources only';
+
+/** In older configs `intermediate_size` is a width that no part of the model has. */
+const ariaWidth: Size = {
+  firstOf: [{ key: 'moe_intermediate_size' }, { key: 'intermediate_size' }],
+};
 
 const mixtrals: readonly FamilyRow[] = [
   {
@@ -49,10 +60,14 @@ const mixtrals: readonly FamilyRow[] = [
     layouts: [layouts.mixtral, mlp.projections],
   },
   {
-    modelTypes: ['minimax'],
+    modelTypes: ['minimax', 'minimax_text_01', 'minimax_m1'],
     models: 'MiniMax-Text-01, MiniMax-M1',
     evidence: sources,
-    config: { ...mixtral, ...r.wide(['num_local_experts', 8], 2) },
+    config: {
+      ...mixtral,
+      ...r.wide(['num_local_experts', 8], 2),
+      rules: [...mixtral.rules, r.noSharedMode],
+    },
     layouts: [layouts.mixtral],
     around: 'residuals behind the norm, `mlp_alpha_factor`, `mlp_beta_factor`',
   },
@@ -133,17 +148,15 @@ const mixtrals: readonly FamilyRow[] = [
     layouts: [layouts.jetmoe],
   },
   {
-    modelTypes: ['aria', 'aria_text'],
+    modelTypes: ['aria', 'aria_text', 'aria_moe_lm'],
     models: 'Aria',
     evidence: sources,
     config: {
-      ...r.wide(['moe_num_experts', 8], 2),
-      shared: r.shareds(2, 'intermediate_size'),
-      rules: [
-        ...mixtral.rules,
-        r.only('mlp_bias', false, 'biases of experts are not read'),
-        { ignored: 'moe_intermediate_size' }, // as in Hunyuan
-      ],
+      experts: r.countOf('moe_num_experts', 8),
+      chosen: r.countOf('num_experts_per_tok', 2),
+      width: ariaWidth,
+      shared: { times: [{ key: 'n_shared_experts', default: 2, whenNull: 0 }, ariaWidth] },
+      rules: [...mixtral.rules, r.only('mlp_bias', false, 'biases of experts are not read')],
       sparse: r.everyLayer,
     },
     layouts: [layouts.aria],
@@ -199,6 +212,17 @@ const mixtrals: readonly FamilyRow[] = [
   },
 ];
 
+/** `element`: the stack's, where there are several. */
+const ernieLayers = (element?: number): Sparse => {
+  const ofStack = element === undefined ? {} : { element };
+  return {
+    from: { key: 'moe_layer_start_index', default: 1, ...ofStack },
+    until: { key: 'moe_layer_end_index', default: -1, ...ofStack },
+    every: { key: 'moe_layer_interval', default: 1 },
+    remainder: 'last',
+  };
+};
+
 const others: readonly FamilyRow[] = [
   {
     modelTypes: ['hunyuan_v1_moe'],
@@ -241,22 +265,15 @@ const others: readonly FamilyRow[] = [
     config: {
       ...r.sizes(['moe_num_experts', 64], 6, 1536),
       shared: r.shareds(2, 'moe_intermediate_size', 1536),
-      rules: [r.gated, { set: { balanceViaTopkBias: true } }, ...r.ernieSum],
-      sparse: [
-        {
-          from: { key: 'moe_layer_start_index', default: 1 },
-          until: { key: 'moe_layer_end_index', default: -1 },
-          every: { key: 'moe_layer_interval', default: 1 },
-          remainder: 'last',
-        },
-      ],
+      rules: [r.gated, ...r.ernieRouter],
+      sparse: [ernieLayers()],
     },
     layouts: [mlp.ernie],
   },
   ...(['text', 'vision'] as const).map((name, element): FamilyRow => {
     const width = { key: 'moe_intermediate_size', element } as const;
     return {
-      modelTypes: ['ernie4_5_vl_moe', 'ernie4_5_vl_moe_text'],
+      modelTypes: ['ernie4_5_vl_moe', 'ernie4_5_vl_moe_text', 'ernie4_5_moe_vl'],
       stack: { name, roots: [] },
       models: 'ERNIE-4.5-VL',
       evidence: sources,
@@ -270,8 +287,8 @@ const others: readonly FamilyRow[] = [
             { key: 'moe_intermediate_size', element: 0 },
           ],
         },
-        rules: [r.gated, { set: { balanceViaTopkBias: true } }, ...r.ernieSum],
-        sparse: r.kindsElse({ from: 1 }),
+        rules: [r.gated, ...r.ernieRouter],
+        sparse: r.kindsElse(ernieLayers(element)),
       },
       layouts: [name === 'text' ? mlp.ernieText : mlp.ernieVision],
       around:
@@ -312,8 +329,35 @@ const others: readonly FamilyRow[] = [
     layouts: [mlp.projections],
   },
   {
+    modelTypes: ['deepseek_vl_v2'],
+    models: 'DeepSeek-VL2; DeepSeek-OCR, OCR 2 as published',
+    evidence: sources,
+    config: {
+      ...deepseekV2,
+      at: ['language_config'],
+      shared: r.shareds(0),
+      rules: [
+        r.gated,
+        { by: { key: 'scoring_func', default: 'softmax' }, are: scoredBy },
+        {
+          by: { key: 'topk_method', default: 'greedy' },
+          are: {
+            ...deepseekV2Groups,
+            noaux_tc: [
+              { set: { balanceViaTopkBias: true } },
+              { groups: 'noaux_tc', excludeMasked: false },
+            ],
+          },
+        },
+        r.dividedIf(false, r.sumPlus(1e-20)),
+        r.scaledBy('routed_scaling_factor', 1),
+      ],
+    },
+    layouts: [mlp.projections],
+  },
+  {
     modelTypes: ['deepseek_ocr2', 'deepseek_ocr2_text'],
-    models: 'DeepSeek-OCR 2',
+    models: 'DeepSeek-OCR 2 as Transformers saves it',
     evidence: sources,
     config: { ...deepseekV2, sparse: r.kindsElse(r.behindFirst(0)) },
     layouts: [mlp.projections],

@@ -43,7 +43,9 @@ function otherValue(value: unknown): unknown {
 const isBlockKey = (config: Config, key: string) =>
   !otherKeys.test(key) &&
   // The width of dense layers.
-  !(key === 'intermediate_size' && 'moe_intermediate_size' in config);
+  !(key === 'intermediate_size' && 'moe_intermediate_size' in config) &&
+  // Groups where none are formed.
+  !(/^(n_group|topk_group)$/.test(key) && config.topk_method === 'greedy');
 
 describe.each(Object.values(models))('$model_type', (model) => {
   const config: Config = model;

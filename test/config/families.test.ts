@@ -84,6 +84,115 @@ test('MiniMax-M3 may name its activation, and its shared expert twice', () => {
   expect(huggingFaceSizes(m3).sharedSize).toBe(3);
 });
 
+test('the type of a whole model counts before that of its language model', () => {
+  const text_config = {
+    ...{ ...layered, model_type: 'minimax_m2', intermediate_size: 6, shared_intermediate_size: 3 },
+    moe_intermediate_size: undefined,
+  };
+  const m3 = { model_type: 'minimax_m3_vl', text_config };
+  expect(huggingFaceSizes(m3)).toMatchObject({ modelType: 'minimax_m3_vl', sharedSize: 3 });
+  const unknown = {
+    model_type: 'any',
+    text_config: { ...text_config, shared_intermediate_size: 0 },
+  };
+  expect(huggingFaceSizes(unknown)).toMatchObject({ modelType: 'minimax_m2', sharedSize: 0 });
+});
+
+const minimax = { ...sizes, intermediate_size: 6, moe_intermediate_size: undefined };
+const step = { ...sizes, model_type: 'step3p5' };
+const ernie = { ...sizes, model_type: 'ernie4_5_moe' };
+
+test.each<[config: Record<string, unknown>, key: string]>([
+  [{ ...minimax, model_type: 'minimax_m2' }, 'use_routing_bias'],
+  [{ ...sizes, model_type: 'hy_v3' }, 'moe_router_enable_expert_bias'],
+  [step, 'use_moe_router_bias'],
+  [ernie, 'moe_use_aux_free'],
+])('%j has a bias for the choice unless %s says that there is none', (config, key) => {
+  const read = (more: object) => MoEConfig.fromHuggingFace({ ...config, ...more }, { layer: 0 });
+  const withBias = [{}, { [key]: true }, { [key]: false }].map(
+    (more) => read(more).balanceViaTopkBias,
+  );
+  expect(withBias).toEqual([true, true, false]);
+  expect(read({ [key]: true }).diagnostics).toEqual([]);
+});
+
+test.each<[config: Record<string, unknown>, key: string, own: unknown, other: unknown]>([
+  [{ ...sizes, model_type: 'hy_v3' }, 'moe_router_use_sigmoid', true, false],
+  [{ ...minimax, model_type: 'minimax_m2' }, 'scoring_func', 'sigmoid', 'softmax'],
+  [step, 'moe_router_activation', 'sigmoid', 'softmax'],
+  [step, 'norm_expert_weight', true, false],
+  [ernie, 'moe_gate_act', 'softmax', 'sigmoid'],
+])('%j scores in one way: %s is %s, and %s is an error', (config, key, own, other) => {
+  const read = (value: unknown) =>
+    MoEConfig.fromHuggingFace({ ...config, [key]: value }, { layer: 0 });
+  expect(read(own).diagnostics).toEqual([]);
+  expect(() => read(other)).toThrow(`Expected \`${key}\` to be`);
+});
+
+test.each(['minimax_text_01', 'minimax_m1'])('%s is read as it is published', (model_type) => {
+  const published = { ...minimax, model_type, shared_intermediate_size: 0, shared_moe_mode: 'x' };
+  expect(MoEConfig.fromHuggingFace(published)).toMatchObject({ normTopkEpsilon: 0 });
+  expect(MoEConfig.fromHuggingFace(published).diagnostics).toEqual([]);
+  const shared = { ...published, shared_intermediate_size: 6 };
+  expect(() => MoEConfig.fromHuggingFace(shared)).toThrow('`shared_intermediate_size`');
+});
+
+test('DeepSeek-VL2 routes as either of its generations', () => {
+  const read = (keys: object) =>
+    MoEConfig.fromHuggingFace({
+      model_type: 'deepseek_vl_v2',
+      language_config: { ...sizes, n_shared_experts: 2, ...keys },
+    });
+  const groups = { n_group: 4, topk_group: 2 };
+  expect(read({ topk_method: 'greedy', ...groups })).toMatchObject({
+    ...{ topkMethod: 'greedy', normTopkProb: false, useGatingSigmoid: false, sharedExpertNum: 2 },
+  });
+  const third = { topk_method: 'noaux_tc', scoring_func: 'sigmoid', norm_topk_prob: true };
+  expect(read({ ...third, ...groups, routed_scaling_factor: 2 })).toMatchObject({
+    ...{ topkMethod: 'noaux_tc', nGroup: 4, topkGroup: 2, excludeMaskedGroups: false },
+    ...{ useGatingSigmoid: true, balanceViaTopkBias: true, normTopkEpsilon: 1e-20 },
+    routedScalingFactor: 2,
+  });
+});
+
+test('without groups, keys of groups say nothing', () => {
+  const v2 = { ...sizes, model_type: 'deepseek_v2', topk_method: 'greedy' };
+  expect(MoEConfig.fromHuggingFace({ ...v2, n_group: 4, topk_group: 2 })).toEqual(
+    MoEConfig.fromHuggingFace(v2),
+  );
+});
+
+test('a limit of 0 is none', () => {
+  const v4 = { ...sizes, model_type: 'deepseek_v4', num_hash_layers: 0, swiglu_limit: 0 };
+  expect(huggingFaceLayerOptions(v4)).not.toHaveProperty('activationLimit');
+});
+
+test('what attention chooses, shares and gates is not about the block', () => {
+  const of = { index_topk: 2048, index_topk_freq: 4, num_kv_shared_layers: 2, gating: 'per-head' };
+  const config = { ...sizes, model_type: 'glm_moe_dsa', ...of };
+  expect(MoEConfig.fromHuggingFace(config).diagnostics).toEqual([]);
+});
+
+test.each<[config: object, key: string]>([
+  [{ model_type: 'gemma4_text', enable_moe_block: false, num_experts: null }, 'enable_moe_block'],
+  [{ model_type: 'gemma4_text' }, 'enable_moe_block'],
+  [{ model_type: 'granitemoehybrid', num_local_experts: 0 }, 'num_local_experts'],
+  [{ model_type: 'granitemoe', num_local_experts: null }, 'num_local_experts'],
+])('%j has no MoE layers', (config, key) => {
+  const read = () => MoEConfig.fromHuggingFace({ hidden_size: 8, ...config });
+  expect(read).toThrow(new RegExp(`Expected \`${key}\` .* the model has no MoE layers`));
+});
+
+test('Aria’s older configs have the width of an expert beside another one', () => {
+  const text_config = {
+    ...{ model_type: 'aria_moe_lm', hidden_size: 8, moe_num_experts: 8, moe_topk: 2 },
+    ...{ intermediate_size: 50, moe_intermediate_size: 6, moe_num_shared_experts: 2 },
+  };
+  const sizesOf = { intermediateSize: 6, sharedSize: 12 };
+  expect(huggingFaceSizes({ model_type: 'aria', text_config })).toMatchObject(sizesOf);
+  expect(huggingFaceSizes(text_config)).toMatchObject(sizesOf);
+});
+
 test('a model whose first layers differ is read layer by layer', () => {
   const v4 = { ...layered, model_type: 'deepseek_v4', num_hash_layers: 2 };
   expect(MoEConfig.fromHuggingFace(v4, { layer: 1 }).balanceViaTopkBias).toBe(false);
@@ -154,7 +263,7 @@ test.each(refusedRows)('$modelTypes are refused with the reason', ({ modelTypes,
   expect(() => MoEConfig.fromHuggingFace({ model_type })).toThrow(refused);
 });
 
-test.each<[name: string, config: object, sparse: number[]]>([
+test.each<[name: string, config: Record<string, unknown>, sparse: number[]]>([
   ['all', { model_type: 'olmoe' }, [0, 1, 2, 3, 4, 5]],
   ['behind the first', { model_type: 'glm4_moe', first_k_dense_replace: 4 }, [4, 5]],
   ['behind the first, by default', { model_type: 'glm4_moe' }, [1, 2, 3, 4, 5]],
@@ -190,8 +299,14 @@ test.each<[name: string, config: object, sparse: number[]]>([
     { model_type: 'ernie4_5_moe', moe_layer_start_index: 2, moe_layer_end_index: 4 },
     [2, 3, 4],
   ],
+  [
+    'from one to another, by stack',
+    { model_type: 'ernie4_5_moe_vl', moe_layer_start_index: [2, 3], moe_layer_end_index: [5, 4] },
+    [2, 3, 4, 5],
+  ],
 ])('layers with a block: %s', (_, config, sparse) => {
-  const layers = huggingFaceLayers({ ...layered, ...config });
+  const stack = config['model_type'] === 'ernie4_5_moe_vl' ? 'text' : undefined;
+  const layers = huggingFaceLayers({ ...layered, ...config }, { stack });
   expect(layers.count).toBe(6);
   expect([0, 1, 2, 3, 4, 5].filter(layers.isSparse)).toEqual(sparse);
 });

@@ -267,8 +267,12 @@ describe.each(models)('$config.model_type', ({ config, options, sizes }) => {
     const experts = ['num_local_experts', 'num_experts', 'n_routed_experts'];
     const [key] = Object.keys(config).filter((name) => experts.includes(name));
     const { [key as keyof typeof config]: _, ...rest } = config;
+    const names = ['num_experts', 'num_local_experts', 'n_routed_experts', 'moe_num_experts'];
+    const others = names.filter((name) => name !== key).map((name) => `\`${name}\``);
     expect(() => MoEConfig.fromHuggingFace(rest)).toThrow(
-      new ConfigError(`Expected the key \`${key}\` in the model's config, got none`),
+      new ConfigError(
+        `Expected the key \`${key}\` (or ${others.join(' or ')}) in the model's config, got none`,
+      ),
     );
   });
 });
@@ -302,8 +306,9 @@ test('text_config is entered, once', () => {
 test.each<[config: unknown, message: string]>([
   [
     { model_type: 'llama' },
-    `Expected \`model_type\` to be one of ${knownModelTypes.join(', ')}, got \`llama\` (string)`,
+    `one of llama4, ${knownModelTypes.filter((name) => name !== 'llama4').join(', ')}, got \`llama\``,
   ],
+  [{ model_type: 'qwen3-moe' }, 'Expected `model_type` to be one of qwen3_moe, qwen2_moe, '],
   [{}, 'got `undefined`'],
   [{ model_type: '__proto__', text_config: null }, 'got `__proto__` (string)'],
   [null, 'Expected `config` to be an object, got `null`'],
@@ -311,10 +316,13 @@ test.each<[config: unknown, message: string]>([
     { ...mixtral, num_local_experts: '8' },
     'Expected `num_local_experts` to be an integer from 1 to 2147483647, got `8`',
   ],
-  [{ ...mixtral, num_local_experts: null }, 'Expected the key `num_local_experts`'],
+  ...[null, 0].map((none): [object, string] => [
+    { ...granite, num_local_experts: none },
+    `Expected \`num_local_experts\` to be at least 1: the model has no MoE layers, got \`${none}\``,
+  ]),
   [
     { ...mixtral, num_experts_per_tok: 9 },
-    'Expected `numExpertsChosen` to be at most `expertNum` (8)',
+    'Expected `num_experts_per_tok` to be at most `num_local_experts` (8), got `9`',
   ],
   [{ ...qwen3, norm_topk_prob: 'yes' }, 'Expected `norm_topk_prob` to be true or false'],
   [{ ...deepseekV2, norm_topk_prob: true }, 'Expected `norm_topk_prob` to be false'],
@@ -329,7 +337,7 @@ test.each<[config: unknown, message: string]>([
     { ...deepseekV3, scoring_func: 'softmax' },
     "Expected `scoring_func` to be 'sigmoid' or 'noaux_tc'",
   ],
-  [{ ...deepseekV3, n_group: 7 }, 'Expected `nGroup` to be a divisor of `expertNum` (256)'],
+  [{ ...deepseekV3, n_group: 7 }, 'Expected `n_group` to be a divisor of `n_routed_experts` (256)'],
 ])('%j is refused', (config, message) => {
   expect(() => MoEConfig.fromHuggingFace(config as object)).toThrow(ConfigError);
   expect(() => MoEConfig.fromHuggingFace(config as object)).toThrow(message);
