@@ -1,12 +1,21 @@
 import { MoEError } from '../base/errors.js';
 import { SafetensorsFile } from '../checkpoint/containers/file.js';
 import { shapeText, tensorIn } from '../checkpoint/containers/header.js';
+import type { RouteOptions } from '../layer/forward.js';
+import type { MoELayer } from '../layer/layer.js';
 import type { Tensor } from '../layer/weights.js';
 
 /** Rows of a recording: from `begin` to `end`, or to the last where there is no `end`. */
 export interface TokenRange {
   begin: number;
   end: number | undefined;
+}
+
+/** Which tokens a layer is run on. */
+export interface TokenIds {
+  /** Name of the tensor of their ids; `{layer}` stands for the layer's number. */
+  tokenIds: string | undefined;
+  tokens: TokenRange;
 }
 
 /** A safetensors file of activations: what entered a model's layers, and what came out of them. */
@@ -38,7 +47,7 @@ export class Recording {
 
   /** A `[T, width]` tensor of floats, cut to a range of tokens. */
   async rows(name: string, width: number, range: TokenRange): Promise<Tensor> {
-    this.#checkShape(name, width);
+    this.#checkShape(name, [width]);
     const { dtype, shape, data } = await this.#file.readTensor(name);
     const { begin, end } = this.#within(name, shape[0] ?? 0, range);
     return { dtype, shape: [end - begin, width], data: data.subarray(begin * width, end * width) };
@@ -46,7 +55,26 @@ export class Recording {
 
   /** A `[T, width]` tensor of 32-bit or 64-bit integers, cut to a range of tokens. */
   async integerRows(name: string, width: number, range: TokenRange): Promise<number[]> {
-    this.#checkShape(name, width);
+    this.#checkShape(name, [width]);
+    return this.#integers(name, width, range);
+  }
+
+  /** What a layer's `forward` and `route` take besides rows: ids of tokens, where it chooses by them. */
+  async choosing(
+    { expertTable }: Pick<MoELayer, 'expertTable'>,
+    layer: number,
+    { tokenIds = 'token_ids', tokens }: TokenIds,
+  ): Promise<RouteOptions> {
+    if (expertTable === undefined) return {};
+    const name = layerTensor('token_ids', layer, tokenIds);
+    this.#checkShape(name, []);
+    const values = await this.#integers(name, 1, tokens);
+    const wide = values.find((value) => value !== (value | 0));
+    if (wide !== undefined) throw this.#error(name, 'to hold ids of 32 bits', String(wide));
+    return { tokenIds: Int32Array.from(values) };
+  }
+
+  async #integers(name: string, width: number, range: TokenRange): Promise<number[]> {
     const { dtype, shape } = this.#file.entry(name);
     const { buffer } = await this.#file.readBytes(name);
     const { begin, end } = this.#within(name, shape[0] ?? 0, range);
@@ -57,14 +85,19 @@ export class Recording {
     throw this.#error(name, 'to have type I32 or I64', dtype);
   }
 
-  #checkShape(name: string, width: number): void {
+  /** `inner`: the shape of what each token has. */
+  #checkShape(name: string, inner: readonly number[]): void {
     if (!this.has(name)) {
       const names = [...this.#file.tensors.keys()].slice(0, 12).join(', ');
       throw this.#error(name, 'to be there', `a file with ${names || 'no tensors'}`);
     }
     const { shape } = this.#file.entry(name);
-    if (shape.length !== 2 || shape[1] !== width)
-      throw this.#error(name, `to have the shape [tokens, ${width}]`, shapeText(shape));
+    if (shape.length !== 1 + inner.length || inner.some((size, axis) => shape[1 + axis] !== size))
+      throw this.#error(
+        name,
+        `to have the shape [${['tokens', ...inner].join(', ')}]`,
+        shapeText(shape),
+      );
   }
 
   #within(

@@ -20,6 +20,10 @@ export const tensorFlag = [
   '--tensor <name>',
   'the input; {layer} stands for the number (default: layers.{layer}.input)',
 ] as const;
+export const tokenIdsFlag = [
+  '--token-ids <name>',
+  'the tokens’ ids, by which some layers choose; {layer} as in --tensor (default: token_ids)',
+] as const;
 export const tokensFlag = [
   '--tokens <begin:end>',
   'only these tokens of the input',

@@ -17,6 +17,7 @@ import {
   type LayerFlags,
   print,
   tensorFlag,
+  tokenIdsFlag,
   tokensFlag,
 } from './options.js';
 import { collect, type ReportData } from './report/collect.js';
@@ -28,6 +29,7 @@ interface ReportOptions extends Pick<LayerFlags, 'device' | 'threads'>, ConfigFl
   input: string;
   html: string;
   tensor?: string;
+  tokenIds?: string;
   tokens?: TokenRange;
   json?: true;
 }
@@ -48,6 +50,7 @@ export function addReport(program: Command): void {
       'all',
     )
     .option(...tensorFlag)
+    .option(...tokenIdsFlag)
     .option(...tokensFlag);
   addConfigFlags(addLayerFlags(command, { only: ['device', 'threads'] }))
     .option(...jsonFlag)
@@ -71,6 +74,7 @@ async function report(path: string, options: ReportOptions): Promise<ReportData>
   const collected = await collect(checkpoint, recording, {
     layers: options.layer === 'all' ? checkpoint.layers : options.layer,
     tensor: options.tensor,
+    tokenIds: options.tokenIds,
     tokens: options.tokens ?? { begin: 0, end: undefined },
     config,
     device: options.device,

@@ -24,6 +24,7 @@ import {
   print,
   ranksFlag,
   tensorFlag,
+  tokenIdsFlag,
   tokensFlag,
 } from './options.js';
 import { type LayerRun, runLayer } from './run_layer.js';
@@ -33,6 +34,7 @@ interface RunOptions extends LayerFlags, ConfigFlags {
   layer: number[] | 'all';
   input: string;
   tensor?: string;
+  tokenIds?: string;
   output?: string;
   routing?: true;
   expect?: string | true;
@@ -55,6 +57,7 @@ export function addRun(program: Command): void {
     )
     .requiredOption(...inputFlag)
     .option(...tensorFlag)
+    .option(...tokenIdsFlag)
     .option('--output <file>', 'write the results as layers.{layer}.output')
     .option('--routing', 'write .expert_ids, .expert_weights and .expert_load too')
     .option(
@@ -100,6 +103,7 @@ async function run(path: string, options: RunOptions): Promise<LayerRun[]> {
       const runOn = (group?: ExpertGroup) =>
         runLayer(checkpoint, layer, recording, {
           tensor: options.tensor,
+          tokenIds: options.tokenIds,
           expected: options.expect,
           tokens: options.tokens ?? { begin: 0, end: undefined },
           diagnostics,

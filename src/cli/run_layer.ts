@@ -2,17 +2,16 @@ import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import type { RoutedForwardResult } from '../layer/forward.js';
 import type { MoELayer } from '../layer/layer.js';
 import type { LoadOptions } from '../layer/options.js';
-import { layerTensor, type Recording, type TokenRange } from './activations.js';
+import { layerTensor, type Recording, type TokenIds } from './activations.js';
 import { type Comparison, compare } from './expectation.js';
 import { type LoadSummary, summarize } from './expert_load.js';
 import { ProgressLine } from './progress.js';
 
-export interface LayerRunOptions {
+export interface LayerRunOptions extends TokenIds {
   /** Name of the input tensor; `{layer}` stands for the layer's number. */
   tensor: string | undefined;
   /** Name of a recorded output to compare with; `true`: the usual one. */
   expected: string | true | undefined;
-  tokens: TokenRange;
   /** What of the config has no effect. */
   diagnostics: readonly string[];
   load: LoadOptions & { signal: AbortSignal };
@@ -70,9 +69,14 @@ export async function runLayer(
   const loadStart = performance.now();
   const layer = await load(checkpoint, number, options);
   try {
+    const choosing = await recording.choosing(layer, number, options);
     const forwardStart = performance.now();
     const { group, signal } = options.load;
-    const result = await layer.forward(hidden, { routing: true, ...(!group && { signal }) });
+    const result = await layer.forward(hidden, {
+      ...choosing,
+      routing: true,
+      ...(!group && { signal }),
+    });
     const forwardMilliseconds = performance.now() - forwardStart;
     const { expertIds, weights } = result.routing;
     const expertLoad = Array.from(result.expertLoad);

@@ -3,7 +3,7 @@ import type { MoECheckpoint } from '../../checkpoint/checkpoint.js';
 import type { MoEConfig, MoEConfigOptions } from '../../config/config.js';
 import { toNativeConfig } from '../../config/native.js';
 import { planPlacement } from '../../group/placement.js';
-import type { Recording, TokenRange } from '../activations.js';
+import type { Recording, TokenIds } from '../activations.js';
 import { summarize } from '../expert_load.js';
 import { ProgressLine } from '../progress.js';
 import {
@@ -57,10 +57,9 @@ export interface ReportLayer {
   balance: { consecutive: number; placed: number }[];
 }
 
-export interface CollectOptions {
+export interface CollectOptions extends TokenIds {
   layers: readonly number[];
   tensor: string | undefined;
-  tokens: TokenRange;
   config: Partial<MoEConfigOptions>;
   device: DeviceName;
   threads: number | undefined;
@@ -113,7 +112,8 @@ export async function collect(
       })
       .finally(() => progress.end());
     device = layer.device;
-    const { expertIds, weights } = await layer.route(hidden);
+    const choosing = await recording.choosing(layer, number, options);
+    const { expertIds, weights } = await layer.route(hidden, choosing);
     options.signal.throwIfAborted();
     const tokens = hidden.shape[0] ?? 0;
     layers.push(describeLayer(number, tokens, expertIds, weights, configured, factors, ranks));
