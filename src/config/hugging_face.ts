@@ -132,10 +132,17 @@ function modelsOf(config: unknown): readonly Model[] {
     return nested
       .filter(({ part }) => part !== undefined)
       .map((found) => ({ ...found, modelType: outer as string }));
-  const known = [
-    { modelType: inner?.model_type, part: inner },
-    { modelType: outer, part: typeof inner === 'object' && inner !== null ? inner : config },
-  ].find(({ modelType }) => rowsOf(modelType).length > 0);
+  const whole = {
+    modelType: outer,
+    part: typeof inner === 'object' && inner !== null ? inner : config,
+  };
+  const text = { modelType: inner?.model_type, part: inner };
+  // A text part may say that it is one of an older model, which the whole knows better.
+  const [ofWhole, ofText] = [rowsOf(outer)[0], rowsOf(text.modelType)[0]];
+  const isOther = ofWhole !== undefined && ofText !== undefined && ofWhole !== ofText;
+  const known = (isOther ? [whole] : [text, whole]).find(
+    ({ modelType }) => rowsOf(modelType).length > 0,
+  );
   if (known === undefined)
     throw unexpected('model_type', `one of ${knownModelTypes.join(', ')}`, outer);
   const { modelType, part } = known;

@@ -38,6 +38,9 @@ const neutral = {
     ['use_expert_bias', 'moe_apply_router_weight_on_input', 'mlp_bias', 'router_bias'],
   ),
   ...valued([false], ['normalize_router_prob_before_dropping', 'batch_prioritized_routing']),
+  ...valued([false], ['moe_router_use_sigmoid', 'moe_router_enable_expert_bias']),
+  ...valued([false], ['use_routing_bias', 'use_moe_router_bias']),
+  ...valued(['softmax'], ['moe_gate_act']),
   ...valued(['softmax'], ['scoring_func', 'score_func', 'expert_selection_fn']),
   ...valued(['greedy'], ['topk_method']),
   ...valued(['silu', 'swish'], ['mlp_hidden_act']),
@@ -78,7 +81,7 @@ function valued<const Name extends string>(
 
 /** Keys that sound like an MoE block's and do not change what it computes: which layers have one, and how it is trained. */
 const otherKeys =
-  /^(moe_layers?(_.*)?|mlp_layer_types|expert_layer_(period|offset)|(en|de)coder_sparse_step|num_sparse_.*|shared_head.*)$|loss|jitter|output_router|dropout|_implementation$|interleave_moe|moe_dtype|router_dtype/;
+  /^(moe_layers?(_.*)?|mlp_layer_types|expert_layer_(period|offset)|(en|de)coder_sparse_step|num_sparse_.*|shared_head.*|index_topk|num_kv_shared_layers|gating)$|loss|jitter|output_router|dropout|_implementation$|interleave_moe|moe_dtype|router_dtype/;
 
 /** Whether an unknown key may be one that changes what an MoE block computes. */
 export function mayBeBlockKey(key: string): boolean {

@@ -40,7 +40,7 @@ export const gptOssActivation: Rule = {
 
 export const clampedGate: Rule = {
   set: {
-    activationLimit: { key: 'swiglu_limit', default: 10, neutral: null },
+    activationLimit: { key: 'swiglu_limit', default: 10, whenZero: null, neutral: null },
     activationClamp: 'before',
   },
 };
@@ -106,6 +106,15 @@ export const either = { true: [], false: [] } as const;
 /** What sigmoid models of this kind may say of themselves. */
 export const alwaysSigmoid: readonly Rule[] = [
   only('scoring_func', 'sigmoid', 'models of this type score by sigmoid'),
+];
+
+/** A key that says so, too. */
+export const alwaysBiased = (key: Key['key']): Rule =>
+  only(key, true, 'models of this type choose by score and bias');
+
+export const hunyuanRouter: readonly Rule[] = [
+  only('moe_router_use_sigmoid', true, 'models of this type score by sigmoid'),
+  alwaysBiased('moe_router_enable_expert_bias'),
 ];
 
 export const sizes = (

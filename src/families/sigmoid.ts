@@ -34,7 +34,7 @@ export const sigmoidRows: readonly FamilyRow[] = [
       8,
       r.countOf('intermediate_size', 1536),
       0,
-      [r.exactSum, ...r.alwaysSigmoid],
+      [r.exactSum, ...r.alwaysSigmoid, r.alwaysBiased('use_routing_bias')],
       r.everyLayer,
     ),
     layouts: [layouts.minimax],
@@ -50,6 +50,7 @@ export const sigmoidRows: readonly FamilyRow[] = [
       r.countOf('shared_intermediate_size', 3072),
       [
         ...[r.exactSum, ...r.alwaysSigmoid, r.scaledBy('routed_scaling_factor', 2)],
+        r.alwaysBiased('use_routing_bias'),
         { ignored: 'n_shared_experts' }, // one, of its own width
       ],
       r.kindsElse({ kinds: { key: 'moe_layer_freq', are: [1] } }, {}),
@@ -68,6 +69,7 @@ export const sigmoidRows: readonly FamilyRow[] = [
       r.countOf('share_expert_dim', 1280),
       [
         r.exactSum,
+        r.alwaysBiased('use_moe_router_bias'),
         r.scaledBy('moe_router_scaling_factor', 1),
         {
           set: {
@@ -115,7 +117,7 @@ export const sigmoidRows: readonly FamilyRow[] = [
       8,
       r.countOf('moe_intermediate_size', 1536),
       r.shareds(1, 'moe_intermediate_size', 1536),
-      [r.sumPlus(1e-20), r.scaledBy('router_scaling_factor', 2.826)],
+      [r.sumPlus(1e-20), r.scaledBy('router_scaling_factor', 2.826), ...r.hunyuanRouter],
       r.kindsElse({ from: 1 }),
     ),
     layouts: [mlp.hyV3],

@@ -28,7 +28,7 @@ const deepseekV2: ConfigPart = {
     {
       by: { key: 'topk_method', default: 'greedy' },
       are: {
-        greedy: [],
+        greedy: [{ ignored: 'n_group' }, { ignored: 'topk_group' }],
         group_limited_greedy: [{ groups: 'group_limited_greedy', excludeMasked: false }],
       },
     },
@@ -49,7 +49,7 @@ const mixtrals: readonly FamilyRow[] = [
     layouts: [layouts.mixtral, mlp.projections],
   },
   {
-    modelTypes: ['minimax'],
+    modelTypes: ['minimax', 'minimax_text_01', 'minimax_m1'],
     models: 'MiniMax-Text-01, MiniMax-M1',
     evidence: sources,
     config: { ...mixtral, ...r.wide(['num_local_experts', 8], 2) },

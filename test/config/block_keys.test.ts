@@ -42,6 +42,8 @@ function otherValue(value: unknown): unknown {
 
 const isBlockKey = (config: Config, key: string) =>
   !otherKeys.test(key) &&
+  // Experts that are chosen by themselves have no groups.
+  !(config['topk_method'] === 'greedy' && /^(n|topk)_group$/.test(key)) &&
   // The width of dense layers.
   !(key === 'intermediate_size' && 'moe_intermediate_size' in config);
 

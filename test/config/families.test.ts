@@ -6,6 +6,7 @@ import { type FieldName, fieldNames } from '../../src/config/fields.js';
 import {
   huggingFaceLayerOptions,
   huggingFaceLayers,
+  huggingFaceOptions,
   huggingFaceSizes,
 } from '../../src/config/hugging_face.js';
 import { familyRows, refusedRows } from '../../src/families/families.js';
@@ -194,4 +195,83 @@ test.each<[name: string, config: object, sparse: number[]]>([
   const layers = huggingFaceLayers({ ...layered, ...config });
   expect(layers.count).toBe(6);
   expect([0, 1, 2, 3, 4, 5].filter(layers.isSparse)).toEqual(sparse);
+});
+
+const four = { hidden_size: 8, num_hidden_layers: 2, num_local_experts: 4, num_experts: 4 };
+
+test('a text part of an older type does not hide what the whole model is', () => {
+  const text_config = {
+    ...four,
+    ...{ model_type: 'minimax_m2', intermediate_size: 16, shared_intermediate_size: 24 },
+  };
+  const outer = { model_type: 'minimax_m3_vl', text_config };
+  expect(huggingFaceSizes(outer)).toMatchObject({ sharedSize: 24 });
+  expect(huggingFaceLayerOptions(outer)).toMatchObject({ activation: 'swiglu_oai' });
+});
+
+test.each<[string, Record<string, unknown>, RegExp]>([
+  ['hy_v3', { moe_router_use_sigmoid: false }, /moe_router_use_sigmoid.*score by sigmoid/],
+  ['hy_v3', { moe_router_enable_expert_bias: false }, /moe_router_enable_expert_bias/],
+  ['minimax_m2', { use_routing_bias: false }, /use_routing_bias.*score and bias/],
+  ['minimax_m3_vl', { use_routing_bias: false }, /use_routing_bias/],
+  ['step3p5', { use_moe_router_bias: false }, /use_moe_router_bias/],
+  ['ernie4_5_moe', { moe_gate_act: 'sigmoid' }, /moe_gate_act/],
+  ['mixtral', { use_routing_bias: true }, /use_routing_bias/],
+])('a router of %s that is another is refused: %j', (model_type, config, message) => {
+  const whole = {
+    ...four,
+    model_type,
+    intermediate_size: 16,
+    moe_num_experts: 4,
+    num_experts_per_tok: 2,
+    ...config,
+  };
+  expect(() => huggingFaceSizes(whole)).toThrow(message);
+});
+
+test('groups of experts mean nothing where each is chosen by itself', () => {
+  const config = {
+    ...four,
+    model_type: 'deepseek_v2',
+    n_routed_experts: 4,
+    num_experts_per_tok: 2,
+    moe_intermediate_size: 8,
+    topk_method: 'greedy',
+    n_group: 8,
+    topk_group: 3,
+  };
+  const { n_group: _, topk_group: __, ...without } = config;
+  expect(MoEConfig.fromHuggingFace(config)).toEqual(MoEConfig.fromHuggingFace(without));
+});
+
+test('a limit of 0 is none', () => {
+  const config = {
+    ...four,
+    model_type: 'deepseek_v4',
+    n_routed_experts: 4,
+    num_experts_per_tok: 2,
+    moe_intermediate_size: 8,
+  };
+  const at = { layer: 1 };
+  expect(huggingFaceLayerOptions({ ...config, swiglu_limit: 0 }, at)).not.toHaveProperty(
+    'activationLimit',
+  );
+  expect(huggingFaceLayerOptions({ ...config, swiglu_limit: 5 }, at)).toHaveProperty(
+    'activationLimit',
+    5,
+  );
+});
+
+test('keys of attention and of a cache get no note', () => {
+  const config = {
+    ...four,
+    model_type: 'glm4_moe',
+    n_routed_experts: 4,
+    num_experts_per_tok: 2,
+    moe_intermediate_size: 8,
+    n_group: 1,
+    topk_group: 1,
+  };
+  const notes = (more: object) => huggingFaceOptions({ ...config, ...more }).notes;
+  expect(notes({ index_topk: 2048, num_kv_shared_layers: 3, gating: true })).toEqual(notes({}));
 });
