@@ -10,8 +10,10 @@ export interface AttentionParts {
   outputBias: boolean;
   norm: boolean;
   sinks: boolean;
-  /** Queries come from a latent row, or straight from the token. */
+  /** `latent`: queries come from a latent row, whose projection may have a bias, or straight from the token. */
   queryLatent: boolean;
+  queryLatentBias: boolean;
+  plainQuery: boolean;
 }
 
 /** Of `latent`: the norms of its latent rows have this whatever `rms_norm_eps` is. */
@@ -65,7 +67,7 @@ function groupedOf(keys: ModelKeys, row: GroupedRow, part: number): AttentionFac
       outputBias: keys.said(row.outputBias),
       norm: norm !== 'none',
       sinks: row.sinks ?? false,
-      queryLatent: false,
+      ...{ queryLatent: false, queryLatentBias: false, plainQuery: false },
     },
     interleaved: false,
   };
@@ -116,7 +118,10 @@ function latentOf(keys: ModelKeys, row: LatentRow): AttentionFacts {
       latentNormEpsilon,
       scale: (nopeSize + rotatedSize) ** -0.5,
     },
-    parts: { bias, outputBias: bias, norm: false, sinks: false, queryLatent },
+    parts: {
+      ...{ bias, outputBias: bias, norm: false, sinks: false },
+      ...{ queryLatent, queryLatentBias: queryLatent && bias, plainQuery: !queryLatent },
+    },
     interleaved: keys.said(row.interleaved),
   };
 }
