@@ -58,7 +58,6 @@ function sizeOf(keys: ModelKeys, row: WindowRow): number {
 function isSliding(keys: ModelKeys, { even, side }: WindowRow, layer: number): boolean {
   if (even && layer % 2 === 1) return false;
   if (side === undefined) return true;
-  return 'from' in side
-    ? layer >= keys.count('max_window_layers', side.from)
-    : layer < keys.count('max_window_layers', side.below);
+  const border = keys.count('max_window_layers', side.default);
+  return side.of === 'behind' ? layer >= border : layer < border;
 }

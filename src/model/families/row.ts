@@ -32,8 +32,8 @@ export interface WindowRow {
   /** `layer_types` says which, where it is there. */
   readonly byType?: true;
   readonly even?: true;
-  /** Those from `max_window_layers` on, or those below it. */
-  readonly side?: { readonly from: number } | { readonly below: number };
+  /** Those of `max_window_layers` and behind, or those before it. */
+  readonly side?: { readonly of: 'behind' | 'before'; readonly default: number };
 }
 
 /** Attention whose keys and values are made from one latent row of a token. */

@@ -17,7 +17,7 @@ export const decoderRows: readonly DecoderRow[] = [
     attention: {
       ...plain,
       bias: { key: 'qkv_bias', default: true },
-      windows: { default: 4096, asked: true, byType: true, even: true, side: { below: 28 } },
+      windows: { default: 4096, asked: true, byType: true, even: true, side: { of: 'before', default: 28 } },
     },
     theta,
   },
@@ -58,7 +58,7 @@ export const decoderRows: readonly DecoderRow[] = [
     attention: {
       ...biased,
       norm: 'each_head',
-      windows: { default: 4096, byType: true, side: { from: 62 } },
+      windows: { default: 4096, byType: true, side: { of: 'behind', default: 62 } },
     },
     theta,
     says: { use_qk_norm: [true] },
