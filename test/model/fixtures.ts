@@ -19,23 +19,25 @@ const ofSmall = { kind: 'grouped', heads: 3, kvHeads: 1, size: 4, scale: 0.5 } a
 const ofWide = { kind: 'grouped', heads: 4, kvHeads: 2, size: 6, scale: 6 ** -0.5 } as const;
 const norm = 'each' as const;
 
+/** The number of key heads means nothing. */
+const ofLatentKeys = ['num_key_value_heads'];
 const latentKeys = {
   ...{ num_attention_heads: 3, num_key_value_heads: 3, kv_lora_rank: 7 },
-  ...{ qk_nope_head_dim: 5, qk_rope_head_dim: 4, v_head_dim: 6 },
+  ...{ qk_nope_head_dim: 5, qk_rope_head_dim: 8, v_head_dim: 6 },
 };
 const ofLatent = {
-  ...{ kind: 'latent', heads: 3, nope: 5, rotated: 4, valueSize: 6, latent: 7 },
-  scale: 9 ** -0.5,
+  ...{ kind: 'latent', heads: 3, nope: 5, rotated: 8, valueSize: 6, latent: 7 },
+  scale: 13 ** -0.5,
 } as const;
 const latent = (shape: Partial<AttentionShape> & Pick<AttentionShape, 'rope'>) => () =>
   ({ ...ofLatent, ...shape }) as AttentionShape;
 
 /** The description that DeepSeek's models have, with numbers that few positions show. */
 const deepseekYarn = {
-  ...{ type: 'yarn', factor: 4, original_max_position_embeddings: 24 },
-  ...{ beta_fast: 3, beta_slow: 0.5 },
+  ...{ type: 'yarn', factor: 4, original_max_position_embeddings: 32 },
+  ...{ beta_fast: 3, beta_slow: 0.5, truncate: false },
 };
-const ofDeepseekYarn = { factor: 4, original: 24, fast: 3, slow: 0.5 };
+const ofDeepseekYarn = { factor: 4, original: 32, fast: 3, slow: 0.5, truncate: false };
 /** What a family's class takes for keys of rope that are left out. */
 const theta = ['rope_theta'];
 
@@ -69,19 +71,20 @@ export const modelFixtures = [
   modelFixture({
     block: 'qwen2_moe, fused, normalised',
     about: 'no biases, windows by type, llama3 positions',
+    atDefault: ['num_key_value_heads'],
     keys: {
       ...{ ...small, num_key_value_heads: 3, qkv_bias: false, rope_theta: undefined },
       ...{ use_sliding_window: true, sliding_window: 7 },
       layer_types: ['full_attention', 'sliding_attention', 'full_attention'],
       rope_parameters: {
         ...{ rope_type: 'llama3', rope_theta: 300, factor: 4 },
-        ...{ low_freq_factor: 1, high_freq_factor: 3 },
+        ...{ low_freq_factor: 0.25, high_freq_factor: 9 },
         original_max_position_embeddings: 48,
       },
     },
     attention: (layer) => ({
       ...{ ...ofSmall, kvHeads: 3, ...(layer === 1 && { window: 7 }) },
-      rope: llama3Rope(4, 300, { factor: 4, low: 1, high: 3, original: 48 }),
+      rope: llama3Rope(4, 300, { factor: 4, low: 0.25, high: 9, original: 48 }),
     }),
   }),
   modelFixture({
@@ -104,10 +107,11 @@ export const modelFixtures = [
     about: 'yarn, norms of heads',
     keys: {
       ...{ ...wide, rope_theta: 200, use_qk_norm: true },
-      rope_scaling: { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 24 },
+      rope_scaling: { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 36 },
     },
-    attention: () => ({ ...ofWide, norm, rope: yarnRope(6, 200, { factor: 4, original: 24 }) }),
+    attention: () => ({ ...ofWide, norm, rope: yarnRope(6, 200, { factor: 4, original: 36 }) }),
     atDefault: ['use_qk_norm'],
+    ignored: ['max_position_embeddings'],
   }),
   modelFixture({
     block: 'qwen3_moe, as Transformers names the keys',
@@ -137,6 +141,7 @@ export const modelFixtures = [
       rope: longRope(4, 500, [1.25, 2], { factor: positions / 80, original: 80 }),
     }),
     options: { contextLength: 80 },
+    atDefault: ['num_key_value_heads'],
     ignored: ['long_factor'],
   }),
   modelFixture({
@@ -153,14 +158,14 @@ export const modelFixtures = [
     block: 'deepseek_v2, the best groups by their best expert',
     about: 'queries of tokens, yarn',
     keys: {
-      ...{ ...latentKeys, q_lora_rank: null },
+      ...{ ...latentKeys, q_lora_rank: null, rope_theta: 30 },
       rope_scaling: { ...deepseekYarn, mscale: 0.7, mscale_all_dim: 0.7 },
     },
     attention: latent({
-      ...{ interleaved: true, scale: 9 ** -0.5 * yarnGrowth(4, 0.7) ** 2 },
-      rope: yarnRope(4, 10000, { ...ofDeepseekYarn, attention: 1 }),
+      ...{ interleaved: true, scale: 13 ** -0.5 * yarnGrowth(4, 0.7) ** 2 },
+      rope: yarnRope(8, 30, { ...ofDeepseekYarn, attention: 1 }),
     }),
-    atDefault: theta,
+    ignored: [...ofLatentKeys, 'max_position_embeddings'],
   }),
   modelFixture({
     block: 'deepseek_v2, all groups',
@@ -168,55 +173,59 @@ export const modelFixtures = [
     keys: { ...latentKeys, q_lora_rank: 8, attention_bias: true, rope_theta: 500 },
     attention: latent({
       ...{ queryLatent: 8, bias: true, interleaved: true },
-      rope: plainRope(4, 500),
+      rope: plainRope(8, 500),
     }),
+    ignored: ofLatentKeys,
   }),
   modelFixture({
     block: 'deepseek_v3, per expert, groups, a layer for further tokens',
     about: 'yarn',
     keys: {
-      ...{ ...latentKeys, q_lora_rank: 8 },
+      ...{ ...latentKeys, q_lora_rank: 8, rope_theta: 30 },
       rope_scaling: { ...deepseekYarn, mscale: 1, mscale_all_dim: 1 },
     },
     attention: latent({
-      ...{ queryLatent: 8, interleaved: true, scale: 9 ** -0.5 * yarnGrowth(4, 1) ** 2 },
-      rope: yarnRope(4, 10000, { ...ofDeepseekYarn, attention: 1 }),
+      ...{ queryLatent: 8, interleaved: true, scale: 13 ** -0.5 * yarnGrowth(4, 1) ** 2 },
+      rope: yarnRope(8, 30, { ...ofDeepseekYarn, attention: 1 }),
     }),
-    atDefault: theta,
+    ignored: [...ofLatentKeys, 'max_position_embeddings'],
   }),
   modelFixture({
     block: 'deepseek_v3, fused, unnormalised, two shared experts',
     about: 'halves, biases, yarn by two scales',
     keys: {
       ...{ ...latentKeys, q_lora_rank: 8, rope_interleave: false, attention_bias: true },
-      rope_parameters: { ...deepseekYarn, rope_theta: 500, mscale: 0.5, mscale_all_dim: 0.8 },
+      rope_parameters: { ...deepseekYarn, rope_theta: 30, mscale: 0.5, mscale_all_dim: 0.8 },
       rope_theta: undefined,
     },
     attention: latent({
-      ...{ queryLatent: 8, bias: true, scale: 9 ** -0.5 * yarnGrowth(4, 0.8) ** 2 },
-      rope: yarnRope(4, 500, {
+      ...{ queryLatent: 8, bias: true, scale: 13 ** -0.5 * yarnGrowth(4, 0.8) ** 2 },
+      rope: yarnRope(8, 30, {
         ...ofDeepseekYarn,
         attention: yarnGrowth(4, 0.5) / yarnGrowth(4, 0.8),
       }),
     }),
+    ignored: [...ofLatentKeys, 'max_position_embeddings'],
   }),
   modelFixture({
     block: 'kimi_k2, per expert',
     about: 'as published',
     keys: { ...latentKeys, q_lora_rank: 8, rope_theta: 500, rope_interleave: true },
-    attention: latent({ queryLatent: 8, interleaved: true, rope: plainRope(4, 500) }),
+    attention: latent({ queryLatent: 8, interleaved: true, rope: plainRope(8, 500) }),
     atDefault: ['rope_interleave'],
+    ignored: ofLatentKeys,
   }),
   modelFixture({
     block: 'glm4_moe_lite, per expert, a layer for further tokens',
     about: 'as published',
     keys: {
       ...{ ...latentKeys, q_lora_rank: 8, rope_theta: undefined },
-      ...{ head_dim: 4, qk_head_dim: 9 },
+      ...{ head_dim: 8, qk_head_dim: 13 },
       rope_parameters: { rope_type: 'default', rope_theta: 500 },
     },
-    attention: latent({ queryLatent: 8, interleaved: true, rope: plainRope(4, 500) }),
+    attention: latent({ queryLatent: 8, interleaved: true, rope: plainRope(8, 500) }),
     atDefault: ['rope_type', 'head_dim', 'qk_head_dim', 'mlp_layer_types'],
+    ignored: ofLatentKeys,
   }),
   modelFixture({
     block: 'glm4_moe, per expert, a layer for further tokens',
@@ -229,7 +238,7 @@ export const modelFixtures = [
       ...{ ...ofWide, size: 8, scale: 8 ** -0.5, bias: true, norm },
       rope: plainRope(4, 500),
     }),
-    atDefault: ['partial_rotary_factor'],
+    atDefault: ['partial_rotary_factor', 'first_k_dense_replace'],
   }),
   modelFixture({
     block: 'glm4_moe, fused, groups',
@@ -239,7 +248,7 @@ export const modelFixtures = [
       rope_parameters: { rope_type: 'default', rope_theta: 500, partial_rotary_factor: 0.75 },
     },
     attention: () => ({ ...ofWide, size: 8, scale: 8 ** -0.5, rope: plainRope(6, 500) }),
-    atDefault: ['rope_type'],
+    atDefault: ['rope_type', 'first_k_dense_replace'],
   }),
   modelFixture({
     block: 'dots1, per expert, unnormalised',
@@ -283,6 +292,7 @@ export const modelFixtures = [
       ...{ ...ofWide, sinks: true, rope: plainRope(6, 500) },
       ...(layer !== 0 && { window: 9 }),
     }),
+    atDefault: ['rope_type'],
   }),
   modelFixture({
     block: 'granitemoe, fused',
