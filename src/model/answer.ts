@@ -1,5 +1,5 @@
 // From the tokens of a sequence to the pieces of an answer.
-import { type Channels, channelsOf, type ChannelText } from '../text/channels.js';
+import { type Channels, type ChannelText, channelsOf } from '../text/channels.js';
 import { StopStrings } from '../text/stop_strings.js';
 import type { TextTokenizer } from '../text/types.js';
 import type { SampledToken } from './scheduler.js';
@@ -57,7 +57,12 @@ export class Answer {
     const found = this.#stops.push(left.text);
     const reasoning = added.reasoning + left.reasoning;
     if (found.stop !== undefined)
-      return { text: added.text + found.text, reasoning, finishReason: 'stop', stopReason: found.stop };
+      return {
+        text: added.text + found.text,
+        reasoning,
+        finishReason: 'stop',
+        stopReason: found.stop,
+      };
     return {
       text: added.text + found.text + this.#stops.end(),
       reasoning,
@@ -68,10 +73,16 @@ export class Answer {
 }
 
 /** Log-probabilities with the text of each token. */
-export function logprobOf(sampled: SampledToken, tokenizer: TextTokenizer | undefined): TokenLogprob {
+export function logprobOf(
+  sampled: SampledToken,
+  tokenizer: TextTokenizer | undefined,
+): TokenLogprob {
   const told = (token: number, logprob: number) => {
     const special = tokenizer?.special(token);
-    const bytes = special === undefined ? (tokenizer?.bytes(token) ?? new Uint8Array()) : Buffer.from(special, 'utf8');
+    const bytes =
+      special === undefined
+        ? (tokenizer?.bytes(token) ?? new Uint8Array())
+        : Buffer.from(special, 'utf8');
     return { token, text: new TextDecoder().decode(bytes), bytes, logprob };
   };
   const top = (sampled.top ?? []).map(({ token, logprob }) => told(token, logprob));

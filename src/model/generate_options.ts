@@ -2,7 +2,16 @@
 import { randomBytes } from 'node:crypto';
 import { expectInteger, expectNumber, expectObject, unexpected } from '../base/checks.js';
 import { ConfigError, ShapeError } from '../base/errors.js';
-import { abortSignal, boolean, choice, expectOptions, integer, number, other, type Rows } from '../base/rows.js';
+import {
+  abortSignal,
+  boolean,
+  choice,
+  expectOptions,
+  integer,
+  number,
+  other,
+  type Rows,
+} from '../base/rows.js';
 import type { NativeSampling } from '../binding/model.js';
 import type { SamplingDefaults } from './generation.js';
 import type { GenerateOptions } from './types.js';
@@ -15,7 +24,11 @@ const text = other((name, value) => {
   if (typeof value !== 'string') throw unexpected(name, 'text', value);
 });
 const ids = other((name, value) => {
-  if (typeof value !== 'object' || value === null || !Number.isInteger((value as { length?: unknown }).length))
+  if (
+    typeof value !== 'object' ||
+    value === null ||
+    !Number.isInteger((value as { length?: unknown }).length)
+  )
     throw unexpected(name, 'a list of token ids', value);
   for (let i = 0; i < (value as ArrayLike<unknown>).length; i++)
     expectInteger(`${name}[${i}]`, (value as ArrayLike<unknown>)[i], 0, 2 ** 31 - 1);
@@ -25,17 +38,23 @@ const objects = other((name, value) => {
   for (const [index, each] of value.entries()) expectObject(`${name}[${index}]`, each);
 });
 const messages = other((name, value) => {
-  if (!Array.isArray(value) || value.length === 0) throw unexpected(name, 'a list of messages', value);
+  if (!Array.isArray(value) || value.length === 0)
+    throw unexpected(name, 'a list of messages', value);
   for (const [index, each] of value.entries()) {
     expectObject(`${name}[${index}]`, each);
-    if (typeof each['role'] !== 'string') throw unexpected(`${name}[${index}].role`, 'text', each['role']);
+    if (typeof each['role'] !== 'string')
+      throw unexpected(`${name}[${index}].role`, 'text', each['role']);
   }
 });
 const object = other(expectObject);
 const stops = other((name, value) => {
   for (const [index, each] of (Array.isArray(value) ? value : [value]).entries())
     if (typeof each !== 'string' || each === '')
-      throw unexpected(Array.isArray(value) ? `${name}[${index}]` : name, 'text that is not empty', each);
+      throw unexpected(
+        Array.isArray(value) ? `${name}[${index}]` : name,
+        'text that is not empty',
+        each,
+      );
 });
 const seed = other((name, value) => {
   const given = typeof value === 'number' && Number.isSafeInteger(value) ? BigInt(value) : value;
@@ -60,25 +79,40 @@ export const generateRows: Rows<GenerateOptions> = {
   specialTokens: { kind: choice(['escape', 'allow']) },
   maxTokens: {
     kind: integer(1),
-    flag: { value: 'n', help: `tokens to generate at most (default: what there is room for, at most ${defaultMaxTokens})` },
+    flag: {
+      value: 'n',
+      help: `tokens to generate at most (default: what there is room for, at most ${defaultMaxTokens})`,
+    },
   },
   minTokens: { kind: integer(0) },
   temperature: {
     kind: number({ atLeast: 0 }),
     flag: { value: 't', help: "0: always the likeliest token (default: the checkpoint's, else 1)" },
   },
-  topK: { kind: integer(0), flag: { value: 'k', help: "only of the k likeliest (default: the checkpoint's, else all)" } },
+  topK: {
+    kind: integer(0),
+    flag: { value: 'k', help: "only of the k likeliest (default: the checkpoint's, else all)" },
+  },
   topP: {
     kind: number({ above: 0, atMost: 1 }),
-    flag: { value: 'p', help: "only of the likeliest with this probability (default: the checkpoint's, else 1)" },
+    flag: {
+      value: 'p',
+      help: "only of the likeliest with this probability (default: the checkpoint's, else 1)",
+    },
   },
   minP: {
     kind: number({ atLeast: 0, atMost: 1 }),
-    flag: { value: 'p', help: "only those with this share of the likeliest's probability (default: the checkpoint's, else 0)" },
+    flag: {
+      value: 'p',
+      help: "only those with this share of the likeliest's probability (default: the checkpoint's, else 0)",
+    },
   },
   repetitionPenalty: {
     kind: number({ above: 0 }),
-    flag: { value: 'r', help: "above 1: tokens so far become unlikelier (default: the checkpoint's, else 1)" },
+    flag: {
+      value: 'r',
+      help: "above 1: tokens so far become unlikelier (default: the checkpoint's, else 1)",
+    },
   },
   presencePenalty: { kind: number() },
   frequencyPenalty: { kind: number() },
@@ -98,7 +132,9 @@ export function expectGenerateOptions(options: unknown): asserts options is Gene
   const { prompt, messages, tokens } = options;
   const given = [prompt, messages, tokens].filter((each) => each !== undefined).length;
   if (given !== 1)
-    throw new ConfigError(`Expected one of \`prompt\`, \`messages\` and \`tokens\`, got ${given} of them`);
+    throw new ConfigError(
+      `Expected one of \`prompt\`, \`messages\` and \`tokens\`, got ${given} of them`,
+    );
   for (const name of ['tools', 'chatTemplateOptions', 'specialTokens'] as const)
     if (options[name] !== undefined && messages === undefined)
       throw unexpected(name, 'given with `messages`', options[name]);
@@ -117,12 +153,18 @@ export interface Room {
  *
  * @throws `ShapeError` where prompt and answer can never fit
  */
-export function newTokensOf(promptTokens: number, maxTokens: number | undefined, room: Room): number {
+export function newTokensOf(
+  promptTokens: number,
+  maxTokens: number | undefined,
+  room: Room,
+): number {
   const most = Math.min(room.contextLength, room.kvTokens);
   const limit = room.contextLength <= room.kvTokens ? 'the context' : 'the cache (kvTokens)';
   if (promptTokens === 0) throw new ShapeError('Expected a prompt of at least one token, got none');
   if (promptTokens >= most)
-    throw new ShapeError(`Expected a prompt of less than the ${most} tokens of ${limit}, got ${promptTokens}`);
+    throw new ShapeError(
+      `Expected a prompt of less than the ${most} tokens of ${limit}, got ${promptTokens}`,
+    );
   const left = most - promptTokens;
   if (maxTokens !== undefined && maxTokens > left)
     throw new ShapeError(
@@ -132,7 +174,11 @@ export function newTokensOf(promptTokens: number, maxTokens: number | undefined,
 }
 
 /** @throws `ConfigError` for tokens that the model does not have */
-export function expectTokensOf(name: string, tokens: ArrayLike<number>, vocabularySize: number): void {
+export function expectTokensOf(
+  name: string,
+  tokens: ArrayLike<number>,
+  vocabularySize: number,
+): void {
   for (let i = 0; i < tokens.length; i++)
     if ((tokens[i] as number) >= vocabularySize)
       throw unexpected(`${name}[${i}]`, `a token id below ${vocabularySize}`, tokens[i]);
@@ -168,6 +214,9 @@ export function samplingOf(
 }
 
 /** The tokens that end a text. */
-export function endTokensOf(options: GenerateOptions, ofModel: readonly number[]): readonly number[] {
+export function endTokensOf(
+  options: GenerateOptions,
+  ofModel: readonly number[],
+): readonly number[] {
   return [...(options.ignoreEos === true ? [] : ofModel), ...(options.stopTokens ?? [])];
 }

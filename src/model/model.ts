@@ -101,12 +101,20 @@ export class MoEModel implements TextModel, AsyncDisposable {
     try {
       const { CheckpointTokenizer } = await import('../text/tokenizer.js');
       const { ChatTemplate } = await import('../text/chat_template.js');
-      const tokenizer = await CheckpointTokenizer.open(loaded.folder).catch((error: Error) => error);
+      const tokenizer = await CheckpointTokenizer.open(loaded.folder).catch(
+        (error: Error) => error,
+      );
       const template =
         tokenizer instanceof CheckpointTokenizer
           ? await ChatTemplate.open(loaded.folder, tokenizer)
           : undefined;
-      return new MoEModel(inside, loaded, tokenizer, template, options.maxWaiting ?? defaultMaxWaiting);
+      return new MoEModel(
+        inside,
+        loaded,
+        tokenizer,
+        template,
+        options.maxWaiting ?? defaultMaxWaiting,
+      );
     } catch (error) {
       await loaded.close();
       throw error;
@@ -129,7 +137,9 @@ export class MoEModel implements TextModel, AsyncDisposable {
     expectGenerateOptions(options);
     if (options.tokens !== undefined) expectTokensOf('tokens', options.tokens, this.vocabularySize);
     if (options.messages !== undefined && this.#template === undefined)
-      throw new ConfigError('Expected a checkpoint with a chat template, which `messages` need, got none');
+      throw new ConfigError(
+        'Expected a checkpoint with a chat template, which `messages` need, got none',
+      );
     if (options.tokens === undefined || options.stop !== undefined) this.#needTokenizer();
     this.#expectOpen();
     return this.#generate(options);
@@ -242,7 +252,8 @@ export class MoEModel implements TextModel, AsyncDisposable {
   async #segmentsOf(
     chat: Pick<GenerateOptions, 'messages' | 'tools' | 'chatTemplateOptions' | 'specialTokens'>,
   ): Promise<string[]> {
-    if (chat.messages === undefined) throw unexpected('messages', 'a list of messages', chat.messages);
+    if (chat.messages === undefined)
+      throw unexpected('messages', 'a list of messages', chat.messages);
     if (this.#template === undefined)
       throw new ConfigError('Expected a checkpoint with a chat template, got none');
     return this.#template.render({ ...chat, messages: chat.messages });
@@ -286,7 +297,8 @@ export class MoEModel implements TextModel, AsyncDisposable {
       sampled: (sampled) => {
         const { token } = sampled;
         const { finishReason, ...added } = answer.push(token);
-        const logprobs = options.logprobs === undefined ? {} : { logprobs: [logprobOf(sampled, tokenizer)] };
+        const logprobs =
+          options.logprobs === undefined ? {} : { logprobs: [logprobOf(sampled, tokenizer)] };
         const piece: Piece = { ...added, toolCalls: [], tokens: [token], ...logprobs };
         if (finishReason === undefined) pieces.add(piece);
         else
@@ -318,7 +330,8 @@ export class MoEModel implements TextModel, AsyncDisposable {
   ): Promise<void> {
     this.#expectOpen();
     for (let i = 0; i < tokens.length; i++)
-      if (!Number.isInteger(tokens[i]) || (tokens[i] as number) < 0) throw unexpected(`tokens[${i}]`, 'a token id', tokens[i]);
+      if (!Number.isInteger(tokens[i]) || (tokens[i] as number) < 0)
+        throw unexpected(`tokens[${i}]`, 'a token id', tokens[i]);
     expectTokensOf('tokens', tokens, this.vocabularySize);
     await this.#scheduler.score(Int32Array.from(tokens), scoreTokens, place);
   }

@@ -1,8 +1,8 @@
 // Which sequences take part in which step: continuous batching over one native model.
 import { onAbort } from '../base/abort.js';
 import { ClosedError, DeviceError, fromNative, MoEError } from '../base/errors.js';
-import type { NativeCancellation } from '../binding/native.js';
 import type { NativeModel, NativeSampling, NativeStep } from '../binding/model.js';
+import type { NativeCancellation } from '../binding/native.js';
 
 /** Likeliest tokens that a step has room for, of each sequence. */
 const mostTops = 20;
@@ -39,6 +39,28 @@ interface Sequence {
   leaving?: { reason: unknown };
 }
 
+/** A text whose every row is asked for. */
+interface Scoring {
+  readonly tokens: Int32Array;
+  readonly rows: number;
+  readonly place: (step: NativeStep, row: number, rows: number) => void;
+  resolve(): void;
+  reject(reason: unknown): void;
+  /** Its sequence, once it has one, and the rows that are done. */
+  number?: number | undefined;
+  done: number;
+}
+
+/** Of a sequence from which nothing is sampled. */
+const unsampled: NativeSampling = {
+  ...{ temperature: 0, topK: 0, topP: 1, minP: 0 },
+  ...{ repetitionPenalty: 1, presencePenalty: 0, frequencyPenalty: 0 },
+  biasTokens: new Int32Array(),
+  biasValues: new Float32Array(),
+  stopTokens: new Int32Array(),
+  ...{ minTokens: 0, vocabulary: 0, seed: 0n, choice: 0, logprobs: -1 },
+};
+
 interface Waiting {
   readonly request: SequenceRequest;
   forget(): void;
@@ -64,7 +86,10 @@ export class Scheduler {
   readonly #options: SchedulerOptions;
   #waiting: Waiting[] = [];
   #running: Sequence[] = [];
-  #step: { readonly cancellation: NativeCancellation; readonly counts: Int32Array; batch: Sequence[] } | undefined;
+  #scoring: Scoring[] = [];
+  #step:
+    | { readonly cancellation: NativeCancellation; readonly counts: Int32Array; batch: Sequence[] }
+    | undefined;
   #loop: Promise<void> | undefined;
   #closed = false;
 
@@ -105,10 +130,31 @@ export class Scheduler {
     this.#wake();
   }
 
+  /**
+   * Runs all tokens of a text, `rows` in a step of their own between those of others. `place` gives each step its arrays.
+   *
+   * @throws `ShapeError` for a text that does not fit, `ClosedError`
+   */
+  score(
+    tokens: Int32Array,
+    rows: number,
+    place: (step: NativeStep, row: number, rows: number) => void,
+  ): Promise<void> {
+    if (this.#closed) return Promise.reject(new ClosedError('The model is closed'));
+    if (tokens.length === 0) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#scoring.push({ tokens, rows, place, resolve, reject, done: 0 });
+      this.#wake();
+    });
+  }
+
   /** The sequence leaves: at once where it waits, else before the next step. Its `ended` is called with the reason. */
   leave(request: SequenceRequest, reason: unknown): void {
     const waiting = this.#waiting.find((each) => each.request === request);
-    if (waiting !== undefined && this.#dropWaiting(waiting)) return request.ended(reason);
+    if (waiting !== undefined && this.#dropWaiting(waiting)) {
+      request.ended(reason);
+      return;
+    }
     const sequence = this.#running.find((each) => each.request === request);
     if (sequence === undefined || sequence.leaving !== undefined) return;
     sequence.leaving = { reason };
@@ -152,7 +198,7 @@ export class Scheduler {
   #wake(): void {
     this.#loop ??= this.#run().finally(() => {
       this.#loop = undefined;
-      if (this.#waiting.length > 0) this.#wake();
+      if (this.#waiting.length > 0 || this.#scoring.length > 0) this.#wake();
     });
   }
 
@@ -162,8 +208,9 @@ export class Scheduler {
     for (;;) {
       this.#removeLeaving();
       this.#admit();
-      if (this.#running.length === 0) return;
-      await this.#runStep();
+      if (this.#running.length > 0) await this.#runStep();
+      else if (this.#scoring.length === 0) return;
+      await this.#runScoring();
     }
   }
 
@@ -185,8 +232,7 @@ export class Scheduler {
       let admission: ReturnType<NativeModel['admit']>;
       try {
         admission = this.#native.admit(request.tokens, request.newTokens, request.sampling);
-        if (admission === undefined && this.#running.length === 0)
-          throw new MoEError('ERR_MOE_INTERNAL', 'Expected room for a sequence in an empty cache');
+        if (admission === undefined && this.#running.length === 0) throw noRoom();
       } catch (error) {
         this.#dropWaiting(next);
         request.ended(fromNative(error));
@@ -210,6 +256,36 @@ export class Scheduler {
       forget();
       ended(reason);
     };
+  }
+
+  /** The next rows of the first text that is scored. Where it finds no room it waits for others to end. */
+  async #runScoring(): Promise<void> {
+    const scoring = this.#scoring[0];
+    if (scoring === undefined) return;
+    const finish = (settle: () => void) => {
+      this.#scoring.shift();
+      if (scoring.number !== undefined) this.#native.release(scoring.number);
+      settle();
+    };
+    try {
+      if (this.#closed) throw new ClosedError('The model was closed');
+      scoring.number ??= this.#native.admit(scoring.tokens, 0, unsampled, false)?.sequence;
+      if (scoring.number === undefined && this.#running.length === 0) throw noRoom();
+      if (scoring.number === undefined) return;
+      const rows = Math.min(scoring.rows, scoring.tokens.length - scoring.done);
+      const step: NativeStep = {
+        sequences: Int32Array.of(scoring.number),
+        counts: Int32Array.of(rows),
+        sampled: new Int32Array(1),
+      };
+      scoring.place(step, scoring.done, rows);
+      await this.#native.step(step);
+      scoring.done += rows;
+    } catch (error) {
+      finish(() => scoring.reject(fromNative(error)));
+      return;
+    }
+    if (scoring.done === scoring.tokens.length) finish(scoring.resolve);
   }
 
   /** Those that decode, and pieces of prompts in the order of admission. */
@@ -275,6 +351,10 @@ export class Scheduler {
       this.#end(sequence, error);
     }
   }
+}
+
+function noRoom(): MoEError {
+  return new MoEError('ERR_MOE_INTERNAL', 'Expected room for a sequence in an empty cache');
 }
 
 function noNumbers(): MoEError {

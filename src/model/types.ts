@@ -1,10 +1,4 @@
-import type {
-  ChatMessage,
-  TextTokenizer,
-  Tool,
-  ToolCall,
-  ToolCallPiece,
-} from '../text/types.js';
+import type { ChatMessage, TextTokenizer, Tool, ToolCall, ToolCallPiece } from '../text/types.js';
 
 export type {
   ChatMessage,

@@ -48,7 +48,11 @@ export class ThinkTags implements Channels {
   /** Line breaks around the tags belong to them. */
   #trims = true;
 
-  private constructor(tokenizer: Vocabulary, tags: { open: number; close: number }, reasons: boolean) {
+  private constructor(
+    tokenizer: Vocabulary,
+    tags: { open: number; close: number },
+    reasons: boolean,
+  ) {
     this.#tokenizer = tokenizer;
     this.#tags = tags;
     this.#reasons = reasons;
@@ -94,7 +98,14 @@ export class ThinkTags implements Channels {
   }
 }
 
-const marks = ['<|start|>', '<|channel|>', '<|message|>', '<|end|>', '<|return|>', '<|call|>'] as const;
+const marks = [
+  '<|start|>',
+  '<|channel|>',
+  '<|message|>',
+  '<|end|>',
+  '<|return|>',
+  '<|call|>',
+] as const;
 
 /** gpt-oss: messages with a header each, told apart by tokens, never by text. */
 export class Harmony implements Channels {

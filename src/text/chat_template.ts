@@ -31,7 +31,10 @@ export class ChatTemplate {
   }
 
   /** The template of a checkpoint: of `chat_template.jinja`, else of `tokenizer_config.json`; undefined where there is none. */
-  static async open(folder: string, tokenizer: CheckpointTokenizer): Promise<ChatTemplate | undefined> {
+  static async open(
+    folder: string,
+    tokenizer: CheckpointTokenizer,
+  ): Promise<ChatTemplate | undefined> {
     const file = await readFile(join(folder, 'chat_template.jinja'), 'utf8').catch(
       (error: NodeJS.ErrnoException) => {
         if (error.code === 'ENOENT') return undefined;
@@ -42,9 +45,12 @@ export class ChatTemplate {
     const said = tokenizer.config['chat_template'];
     if (typeof said === 'string') return new ChatTemplate(tokenizer, said, said);
     if (!Array.isArray(said)) return undefined;
-    const named = (name: string) => (said as { name: string; template: string }[]).find((each) => each.name === name)?.template;
+    const named = (name: string) =>
+      (said as { name: string; template: string }[]).find((each) => each.name === name)?.template;
     const source = named('default');
-    return source === undefined ? undefined : new ChatTemplate(tokenizer, source, named('tool_use') ?? source);
+    return source === undefined
+      ? undefined
+      : new ChatTemplate(tokenizer, source, named('tool_use') ?? source);
   }
 
   /**
@@ -54,7 +60,12 @@ export class ChatTemplate {
    * @returns pieces to encode one by one; put together they are the text
    * @throws `MoEError` with what the template says against the chat, or when it takes too long
    */
-  async render({ messages, tools, chatTemplateOptions, specialTokens = 'escape' }: Chat): Promise<string[]> {
+  async render({
+    messages,
+    tools,
+    chatTemplateOptions,
+    specialTokens = 'escape',
+  }: Chat): Promise<string[]> {
     const escaped = new Escaped(specialTokens === 'escape' ? this.#tokenizer.specialTexts : []);
     const continues = messages.at(-1)?.role === 'assistant';
     const variables = {
@@ -67,7 +78,10 @@ export class ChatTemplate {
     const source = tools === undefined || tools.length === 0 ? this.source : this.#withTools;
     const text = await this.#tokenizer.worker.render(source, variables, milliseconds);
     if (text.length > mostCharacters)
-      throw new MoEError('ERR_MOE_CONFIG', `Expected the chat template to write at most ${mostCharacters} characters`);
+      throw new MoEError(
+        'ERR_MOE_CONFIG',
+        `Expected the chat template to write at most ${mostCharacters} characters`,
+      );
     return escaped.segments(text);
   }
 }
@@ -77,7 +91,9 @@ function forTemplate(message: ChatMessage, index: number): object {
   const { content, tool_calls: calls, ...rest } = message;
   return {
     ...rest,
-    content: Array.isArray(content) ? content.map((part, at) => textOf(part, `messages[${index}].content[${at}]`)).join('') : (content ?? ''),
+    content: Array.isArray(content)
+      ? content.map((part, at) => textOf(part, `messages[${index}].content[${at}]`)).join('')
+      : (content ?? ''),
     ...(calls !== undefined && {
       tool_calls: calls.map((call) => ({
         ...call,
@@ -106,7 +122,10 @@ function specialTokensOf(config: Readonly<Record<string, unknown>>): Record<stri
   const tokens: Record<string, string> = {};
   for (const [name, value] of Object.entries(config)) {
     if (!name.endsWith('_token')) continue;
-    const text = typeof value === 'object' && value !== null ? (value as { content?: unknown }).content : value;
+    const text =
+      typeof value === 'object' && value !== null
+        ? (value as { content?: unknown }).content
+        : value;
     if (typeof text === 'string') tokens[name] = text;
   }
   return tokens;

@@ -51,7 +51,10 @@ export class Escaped {
   #escape(text: string): string {
     return this.#pattern === undefined
       ? text
-      : text.replace(this.#pattern, (found) => `${mark}${[...this.#texts, mark, end].indexOf(found)}${end}`);
+      : text.replace(
+          this.#pattern,
+          (found) => `${mark}${[...this.#texts, mark, end].indexOf(found)}${end}`,
+        );
   }
 
   /** The text in two, or letter by letter where both halves always hold a special token. */

@@ -45,7 +45,8 @@ export class TextWorker {
 
   #ask(kind: string, argument: object, milliseconds?: number): Promise<unknown> {
     if (this.#closed) return Promise.reject(new ClosedError('The model is closed'));
-    const worker = (this.#worker ??= this.#start());
+    this.#worker ??= this.#start();
+    const worker = this.#worker;
     return new Promise((resolve, reject) => {
       const id = this.#next++;
       const pending: Pending = { kind, resolve, reject };

@@ -42,7 +42,9 @@ function vocabularyOf(file: string, tokenizer: Json): Iterable<[string, number]>
     return vocabulary.map((entry, id): [string, number] => [(entry as [string])[0], id]);
   if (typeof vocabulary === 'object' && vocabulary !== null)
     return Object.entries(vocabulary as Record<string, number>);
-  throw new CheckpointError(`Expected ${file} to be a tokenizer with a model and its \`vocab\`, got none`);
+  throw new CheckpointError(
+    `Expected ${file} to be a tokenizer with a model and its \`vocab\`, got none`,
+  );
 }
 
 interface Decoder {
@@ -69,7 +71,9 @@ function decoderOf(file: string, tokenizer: Json): Decoder {
         : Uint8Array.of(Number.parseInt(byte, 16));
     },
     stripsFirstSpace:
-      spaces['type'] === 'Metaspace' ? spaces['add_prefix_space'] !== false && spaces['prepend_scheme'] !== 'never' : types.includes('Strip'),
+      spaces['type'] === 'Metaspace'
+        ? spaces['add_prefix_space'] !== false && spaces['prepend_scheme'] !== 'never'
+        : types.includes('Strip'),
   };
 }
 
@@ -81,11 +85,13 @@ function partsOf(decoder: unknown): Json[] {
 
 function spaceOf(part: Json): string {
   const pattern = (part['pattern'] as Json | undefined)?.['String'];
-  return (part['replacement'] !== ' ' && typeof part['replacement'] === 'string'
-    ? part['replacement']
-    : typeof pattern === 'string'
-      ? pattern
-      : '\u2581') as string;
+  return (
+    part['replacement'] !== ' ' && typeof part['replacement'] === 'string'
+      ? part['replacement']
+      : typeof pattern === 'string'
+        ? pattern
+        : '\u2581'
+  ) as string;
 }
 
 /** GPT-2's way to write a byte as a character: printable ones are themselves, the others stand from U+0100 on. */

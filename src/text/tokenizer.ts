@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CheckpointError } from '../base/errors.js';
-import type { TextTokenizer } from './types.js';
 import { TextWorker } from './text_worker.js';
 import { type TokenTable, tokenTableOf } from './token_bytes.js';
+import type { TextTokenizer } from './types.js';
 
 /** The tokenizer of a checkpoint's `tokenizer.json`. Encoding runs in a thread of its own. */
 export class CheckpointTokenizer implements TextTokenizer {
@@ -12,7 +12,11 @@ export class CheckpointTokenizer implements TextTokenizer {
   readonly worker: TextWorker;
   readonly #table: TokenTable;
 
-  private constructor(worker: TextWorker, table: TokenTable, config: Readonly<Record<string, unknown>>) {
+  private constructor(
+    worker: TextWorker,
+    table: TokenTable,
+    config: Readonly<Record<string, unknown>>,
+  ) {
     this.worker = worker;
     this.#table = table;
     this.config = config;
@@ -65,10 +69,15 @@ export class CheckpointTokenizer implements TextTokenizer {
     return this.#table.ids.get(token);
   }
 
-  decode(tokens: ArrayLike<number>, { skipSpecial = true }: { skipSpecial?: boolean } = {}): string {
+  decode(
+    tokens: ArrayLike<number>,
+    { skipSpecial = true }: { skipSpecial?: boolean } = {},
+  ): string {
     const parts = Array.from(tokens, (token) => {
       const special = this.special(token);
-      return special !== undefined && !skipSpecial ? Buffer.from(special, 'utf8') : this.bytes(token);
+      return special !== undefined && !skipSpecial
+        ? Buffer.from(special, 'utf8')
+        : this.bytes(token);
     });
     const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(Buffer.concat(parts));
     return this.#table.stripsFirstSpace && text.startsWith(' ') ? text.slice(1) : text;
@@ -86,14 +95,18 @@ async function readJson(file: string): Promise<Record<string, unknown> | undefin
     text = await readFile(file, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new CheckpointError(`Expected ${file} to be readable: ${(error as Error).message}`, { cause: error });
+    throw new CheckpointError(`Expected ${file} to be readable: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
   try {
     const parsed: unknown = JSON.parse(text);
     if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed))
       return parsed as Record<string, unknown>;
   } catch (error) {
-    throw new CheckpointError(`Expected ${file} to be JSON: ${(error as Error).message}`, { cause: error });
+    throw new CheckpointError(`Expected ${file} to be JSON: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
   throw new CheckpointError(`Expected ${file} to hold an object`);
 }

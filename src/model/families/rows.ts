@@ -17,7 +17,13 @@ export const decoderRows: readonly DecoderRow[] = [
     attention: {
       ...plain,
       bias: { key: 'qkv_bias', default: true },
-      windows: { default: 4096, asked: true, byType: true, even: true, side: { of: 'before', default: 28 } },
+      windows: {
+        default: 4096,
+        asked: true,
+        byType: true,
+        even: true,
+        side: { of: 'before', default: 28 },
+      },
     },
     theta,
   },
