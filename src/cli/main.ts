@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Help } from 'commander';
+import { packageDescription, packageVersion } from '../base/package.js';
 import { addBench } from './bench.js';
 import { UsageError } from './config_overrides.js';
 import { addDevices } from './devices.js';
@@ -11,14 +11,10 @@ import { addRun } from './run.js';
 import { narrowed, outputWidth, wrap } from './text.js';
 import { addWorker } from './worker.js';
 
-const { version, description } = JSON.parse(
-  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
-) as { version: string; description: string };
-
 function createProgram(): Command {
   const program = new Command('node-moe')
-    .description(description)
-    .version(version)
+    .description(packageDescription)
+    .version(packageVersion)
     .option('--verbose', 'print the stack of an error')
     .exitOverride()
     .configureOutput({
