@@ -1,5 +1,6 @@
 import Fastify, { type FastifyInstance, type FastifyReply, LogController } from 'fastify';
 import type { Authorization } from './authorization.js';
+import { answerClientError } from './client_errors.js';
 import { ClientGone, type Connections, clientGone, expectReader } from './connections.js';
 import { ApiError, asApiError, notFound } from './errors.js';
 import { answer, type GenerateContext } from './generate_routes.js';
@@ -35,6 +36,7 @@ export function createApp(context: AppContext): FastifyInstance {
     forceCloseConnections: 'idle',
     // Health is still asked for, and errors have one form.
     return503OnClosing: false,
+    clientErrorHandler: answerClientError,
   });
   // Nothing but JSON: a page of somebody else can make browsers send text, but not this.
   app.removeContentTypeParser('text/plain');

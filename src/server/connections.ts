@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 /** The status under which a request is counted whose client was gone before the answer. */
@@ -14,6 +14,7 @@ export class Connections {
   /** What to call for each open request of a connection when it is closed. */
   readonly #open = new WeakMap<Socket, Set<() => void>>();
   readonly #running = new Set<AbortController>();
+  readonly #sockets = new Set<Socket>();
   readonly #onEnd: (code: number) => void;
   readonly #onIdle: () => void;
 
@@ -26,8 +27,17 @@ export class Connections {
     this.#onIdle = onIdle;
   }
 
-  get running(): number {
-    return this.#running.size;
+  /** Must be told of the server before it listens. */
+  watch(server: Server): void {
+    server.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    });
+  }
+
+  /** Closes connections that nothing was ever sent on: Node does not count them as idle, and clients open them in advance. */
+  closeSilent(): void {
+    for (const socket of this.#sockets) if (socket.bytesRead === 0) socket.destroy();
   }
 
   /** Ends all requests. */

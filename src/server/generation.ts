@@ -37,6 +37,7 @@ export async function generateAll(
   const each = sequences.map(async (options, index) => {
     const meter = new Meter(metrics, options);
     let ending: Ending = 'error';
+    let usage: Usage | undefined;
     try {
       for await (const piece of model.generate({ ...options, signal: stop.signal })) {
         meter.piece(piece);
@@ -44,9 +45,10 @@ export async function generateAll(
         stop.signal.throwIfAborted(); // a slow client is found out by writing
         if (piece.finishReason === undefined) continue;
         ending = piece.finishReason;
-        return (piece as LastPiece).usage;
+        usage = piece.usage;
       }
-      throw new Error('The model ended a text without a reason');
+      if (usage === undefined) throw new Error('The model ended a text without its usage');
+      return usage;
     } catch (error) {
       // What stopped the others is the reason that the client is told.
       const first = stop.signal.aborted ? stop.signal.reason : error;

@@ -104,6 +104,7 @@ export async function serve(
   ready.catch(() => undefined);
 
   const { port, host, drainSeconds } = settings;
+  connections.watch(app.server);
   await app.listen({ port, host });
   return new ModelServer(
     urlOf(host, app.server.address() as AddressInfo),
@@ -119,6 +120,7 @@ export async function serve(
         // What is stopped has a second to tell its client.
         setTimeout(() => app.server.closeAllConnections(), drainSeconds * 1000 + 1000),
       ];
+      connections.closeSilent();
       await app.close();
       for (const timer of timers) clearTimeout(timer);
     },

@@ -43,10 +43,13 @@ function bytesOf(token: number): Buffer {
 /** 32 bits that look random, of any values. */
 function hash(...values: unknown[]): number {
   let state = 2166136261;
-  for (const byte of Buffer.from(JSON.stringify(values)))
-    state = Math.imul(state ^ byte, 16777619) >>> 0;
-  state = Math.imul(state ^ (state >>> 15), 2246822519) >>> 0;
-  return (state ^ (state >>> 13)) >>> 0;
+  for (const byte of Buffer.from(JSON.stringify(values))) state = mix(state, byte);
+  return state;
+}
+
+function mix(state: number, value: number): number {
+  const mixed = Math.imul((state ^ value) >>> 0, 2246822519);
+  return (mixed ^ (mixed >>> 13)) >>> 0;
 }
 
 export interface StoryOptions {
@@ -260,8 +263,9 @@ function storyOf(options: GenerateOptions, prompt: readonly number[], maxTokens:
   const bias = Object.entries(options.logitBias ?? {}).find(([, value]) => value === 100);
   const stopTokens = [...(options.stopTokens ?? []), ...(ignoreEos ? [] : [end])];
   const tokens: number[] = [];
+  const base = hash(prompt, drawn);
   while (tokens.length < maxTokens) {
-    const draw = hash(prompt, drawn, tokens.length);
+    const draw = mix(mix(base, tokens.length), 7);
     let token = bias === undefined ? firstWord + (draw % (words.length - 1)) : Number(bias[0]);
     if (tokens.at(-1) === foxBegin) token = foxEnd;
     else if (draw % 40 === 0) token = end;
@@ -300,7 +304,7 @@ function logprobOf(token: number, count: number, place: number): TokenLogprob {
     token: one,
     text: bytesOf(one).toString(),
     bytes: Uint8Array.from(bytesOf(one)),
-    logprob: -(hash(one, place) % 100) / 100 - nth,
+    logprob: -(mix(mix(one, place), 7) % 100) / 100 - nth,
   });
   const top = Array.from({ length: count }, (_, nth) =>
     of(nth === 0 ? token : firstWord + ((token + nth) % words.length), nth),

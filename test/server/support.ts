@@ -57,7 +57,7 @@ export async function metricsOf(url: string): Promise<Map<string, number>> {
 
 /** Waits until something is so. */
 export const until = async (value: () => unknown, expected: unknown): Promise<void> =>
-  expect.poll(value, { timeout: 5000, interval: 5 }).toEqual(expected);
+  expect.poll(value, { timeout: 5000, interval: 20 }).toEqual(expected);
 
 /** The bytes of a request. */
 export function requestBytes(path: string, body: object, headers = ''): string {
