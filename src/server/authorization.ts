@@ -8,12 +8,13 @@ export class Authorization {
   readonly #expected: Buffer | undefined;
 
   constructor(key: string | undefined) {
-    this.#expected = key === undefined ? undefined : digest(`Bearer ${key}`);
+    this.#expected = key === undefined ? undefined : digest(key);
   }
 
   expect(header: string | undefined): void {
     if (this.#expected === undefined) return;
-    if (timingSafeEqual(digest(header ?? ''), this.#expected)) return;
+    const [, key = ''] = /^Bearer +(.*)$/i.exec(header ?? '') ?? [];
+    if (timingSafeEqual(digest(key), this.#expected)) return;
     const message =
       header === undefined
         ? 'Expected an API key, as `Authorization: Bearer KEY`'

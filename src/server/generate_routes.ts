@@ -4,7 +4,7 @@ import type { AnswerForm } from './answers.js';
 import { ChatAnswer } from './chat_answer.js';
 import { CompletionAnswer } from './completion_answer.js';
 import { ClientGone } from './connections.js';
-import { asApiError } from './errors.js';
+import { asApiError, invalid } from './errors.js';
 import { EventStream, type StreamLimits } from './event_stream.js';
 import { Collector, generateAll, usageOf } from './generation.js';
 import type { Metrics } from './metrics.js';
@@ -23,6 +23,9 @@ export interface GenerateContext {
   /** Is told of what is nobody's fault but the server's. */
   onFailure: (cause: unknown) => void;
 }
+
+/** Answers that one request may ask for: more would only fill the memory before the queue refuses them. */
+const maxAnswers = 1024;
 
 /** Answers a chat or a completion. */
 export async function answer(
@@ -91,6 +94,13 @@ async function answerInEvents(run: Run, form: AnswerForm, stream: EventStream): 
 /** What each answer begins with, all answers to the first prompt first. */
 function sequencesOf(route: Route, model: TextModel, wanted: Wanted): GenerateOptions[] {
   const { options, messages, prompts, n } = wanted;
+  if (prompts.length * n > maxAnswers)
+    throw invalid(
+      `Expected at most ${maxAnswers} answers of a request, got ${prompts.length * n}`,
+      {
+        param: 'prompt',
+      },
+    );
   const begun =
     route === 'chat'
       ? [templated(model, messages, options)]

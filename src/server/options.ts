@@ -54,7 +54,7 @@ export const serveRows: Rows<ServeOptions> = {
     kind: textOf('a key'),
     flag: {
       value: 'key',
-      help: 'what clients must send as a bearer token; better in the variable NODE_MOE_API_KEY',
+      help: 'what clients must send as a bearer token; better in the variable MOE_API_KEY',
     },
   },
   corsOrigin: {

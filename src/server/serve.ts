@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import type { AddressInfo } from 'node:net';
 import { packageVersion } from '../base/package.js';
 import { expectOptions } from '../base/rows.js';

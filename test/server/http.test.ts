@@ -55,8 +55,8 @@ describe('options', () => {
     [{ apiKey: '' }, /Expected `apiKey` to be a key, got ``/],
     [{ metricsPrefix: 'a b' }, /Expected `metricsPrefix` to be a beginning of names of metrics/],
   ])('%j is refused', async (options, message) => {
-    await expect(serve(new StoryModel(), options)).rejects.toThrow(ConfigError);
-    await expect(serve(new StoryModel(), options)).rejects.toThrow(message);
+    await expect(serve(new StoryModel(), options as object)).rejects.toThrow(ConfigError);
+    await expect(serve(new StoryModel(), options as object)).rejects.toThrow(message);
   });
 
   test('an address that is taken is an error', async () => {
@@ -128,6 +128,13 @@ describe('errors have OpenAI’s form', () => {
       { prompt: 'x', logit_bias: { 999: 1 } },
       400,
       { param: 'logit_bias' },
+    ],
+    [
+      'too many answers',
+      '/v1/completions',
+      { prompt: Array(9).fill('x'), n: 128 },
+      400,
+      { param: 'prompt' },
     ],
     ['what the model refuses', '/v1/chat/completions', { messages: chat('[wrong]') }, 400, {}],
     [
