@@ -15,7 +15,7 @@ export interface ServeOptions {
   corsOrigin?: string | undefined;
   /** What names of metrics begin with. Default `moe_`; with `vllm:` dashboards of vLLM work. */
   metricsPrefix?: string | undefined;
-  /** Of chats that do not say `max_completion_tokens`. Default: what the context has left. */
+  /** Of chats that do not say `max_completion_tokens`. Default: the model's own. */
   defaultMaxTokens?: number | undefined;
   /** Bytes that a request may have. Default 8 MiB. */
   maxBodyBytes?: number | undefined;
@@ -69,7 +69,7 @@ export const serveRows: Rows<ServeOptions> = {
     kind: integer(1),
     flag: {
       value: 'n',
-      help: 'tokens of an answer to a chat that names no number (default: what the context has left)',
+      help: 'tokens of an answer to a chat that names no number (default: the model’s own)',
     },
   },
   maxBodyBytes: {
