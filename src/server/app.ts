@@ -28,7 +28,7 @@ export function createApp(context: AppContext): FastifyInstance {
   const { served, metrics, connections, authorization, settings } = context;
   const requestMs = settings.requestSeconds * 1000;
   const app = Fastify({
-    logger: settings.logger && { level: 'info', stream: process.stderr },
+    logger: settings.logger && { level: 'warn', stream: process.stderr },
     // The metrics count requests; the log is for what goes wrong.
     logController: new LogController({ disableRequestLogging: true }),
     http: { headersTimeout: requestMs, connectionsCheckingInterval: Math.min(1000, requestMs / 2) },
