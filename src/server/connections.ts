@@ -66,7 +66,8 @@ export class Connections {
     };
     open.add(leave);
     this.#running.add(controller);
-    response.once('finish', () => end(response.statusCode));
+    // Node says so of answers, too, that were cut off with their connection.
+    response.once('finish', () => end(socket.destroyed ? clientGone : response.statusCode));
     return controller;
   }
 

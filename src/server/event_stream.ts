@@ -36,7 +36,6 @@ export class EventStream {
     // A long prompt is silent: a comment keeps proxies from closing the connection, and finds out that a client is gone.
     const seconds = limits.keepAliveSeconds * 1000;
     this.#timer = setInterval(() => this.#write(': still working\n\n'), seconds).unref();
-    reply.raw.once('close', () => clearInterval(this.#timer));
   }
 
   get begun(): boolean {
@@ -59,7 +58,7 @@ export class EventStream {
     expectReader(raw, this.#limits.requestSeconds);
   }
 
-  /** Ends what the stream holds where it has not begun: the answer is then none of events. */
+  /** Lets go of the stream: it has not begun and something else is answered, or nobody listens. */
   withdraw(): void {
     clearInterval(this.#timer);
   }

@@ -1,13 +1,17 @@
 // The bytes of streams, and clients that are slow, gone, or send many requests at once.
-import { getEventListeners, once } from 'node:events';
+import { getEventListeners } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
+import type { GenerateOptions } from '../../src/model/types.js';
 import { expectReader } from '../../src/server/connections.js';
+import { serve } from '../../src/server/serve.js';
+import { StoryModel } from './story_model.js';
 import {
   chat,
   connectTo,
   dechunked,
+  follow,
   metricsOf,
   post,
   received,
@@ -195,9 +199,29 @@ test('a client that does not read the end of its answer has a time for it, which
   const deaf = await connectTo(`http://127.0.0.1:${port}`);
   deaf.pause();
   deaf.write(`GET /1 HTTP/1.1\r\nhost: x\r\n\r\nGET /${1 << 26} HTTP/1.1\r\nhost: x\r\n\r\n`);
+  const begun = performance.now();
   await until(() => closed, [1, 1 << 26]);
+  expect(performance.now() - begun).toBeGreaterThan(500);
   deaf.destroy();
   await new Promise((resolve) => slow.close(resolve));
+});
+
+/** Tells a story in one piece that no network takes at once. */
+class LoudModel extends StoryModel {
+  override async *generate(options: GenerateOptions) {
+    const text = '!'.repeat(1 << 24);
+    for await (const piece of super.generate(options)) yield { ...piece, text };
+  }
+}
+
+test.each([false, true])('such an answer with stream: %s ends so, too', async (stream) => {
+  const limits = { requestSeconds: 0.3, maxBufferedBytes: 1 << 30 };
+  const { url } = await follow(serve(new LoudModel(), { port: 0, ...limits }));
+  const deaf = await connectTo(url);
+  deaf.pause();
+  deaf.write(requestBytes('/v1/completions', { prompt: 'x', max_tokens: 1, stream }));
+  await until(async () => (await metricsOf(url)).get('moe_requests_total{code="499"}'), 1);
+  deaf.destroy();
 });
 
 test('a body that never ends is answered 408', async () => {
@@ -227,15 +251,31 @@ test('bytes that are no request, and heads that are late, are answered in the fo
 test('a request that is whole leaves no timer, and no listener on its connection', async () => {
   const { url } = await start();
   const socket = await connectTo(url);
-  const timers = () => process.getActiveResourcesInfo().filter((one) => one === 'Timeout').length;
-  const ask = async () => {
-    socket.write(requestBytes(path, { messages: chat('x'), max_tokens: 3, stream: true }));
+  const timers: NodeJS.Timeout[] = [];
+  for (const kind of ['setTimeout', 'setInterval'] as const) {
+    const real = globalThis[kind];
+    vi.spyOn(globalThis, kind).mockImplementation(((...args: Parameters<typeof real>) => {
+      const timer = real(...args) as NodeJS.Timeout;
+      timers.push(timer);
+      return timer;
+    }) as never);
+  }
+  try {
+    const ask = { messages: chat('x'), max_tokens: 3 };
+    socket.write(requestBytes(path, { ...ask, stream: true }));
     await received(socket, ended);
-  };
-  await ask();
-  const before = timers();
-  for (let i = 0; i < 20; i++) await ask();
-  expect(timers()).toBeLessThanOrEqual(before + 1);
-  socket.destroy();
-  await once(socket, 'close');
+    socket.write(requestBytes(path, { n: 0, stream: true }));
+    await received(socket, (text) => text.endsWith('}}'));
+    socket.write(requestBytes(path, ask));
+    await received(socket, (text) => text.endsWith('}}}'));
+    socket.write(requestBytes(path, { ...long, stream: true }));
+    await received(socket, (text) => text.includes('data: '));
+    socket.destroy();
+  } finally {
+    vi.restoreAllMocks();
+  }
+  expect(timers.length).toBeGreaterThanOrEqual(8);
+  const left = () =>
+    timers.filter((timer) => !(timer as unknown as { _destroyed: boolean })._destroyed);
+  await until(() => left().length, 0);
 });
