@@ -58,7 +58,7 @@ const unsampled: NativeSampling = {
   biasTokens: new Int32Array(),
   biasValues: new Float32Array(),
   stopTokens: new Int32Array(),
-  ...{ minTokens: 0, vocabulary: 0, seed: 0n, choice: 0, logprobs: -1 },
+  ...{ minTokens: 0, vocabulary: 1, seed: 0n, choice: 0, logprobs: -1 },
 };
 
 interface Waiting {
