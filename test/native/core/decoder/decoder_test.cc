@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <set>
 #include <thread>
 
 #include "decoder_bits.h"
@@ -113,6 +114,16 @@ TEST_F(OneModel, TellsLogProbabilitiesOfLogitsAsTheyCame) {
   EXPECT_GE(top_logprobs[1], top_logprobs[2]);
   EXPECT_EQ(top_tokens[3], -1);
   EXPECT_TRUE(std::isnan(top_logprobs[3]));
+}
+
+TEST_F(OneModel, WhatWasSampledIsPenalisedFromThenOn) {
+  SamplingOptions sampling;
+  sampling.temperature = 0;
+  sampling.presence_penalty = 1000;
+  const int32_t sequence = engine.admit({1, 2, 3}, TinyDecoder::kVocabulary, sampling).sequence;
+  std::set<int32_t> text{engine.run({{sequence}, {3}})[0]};
+  for (int i = 1; i < TinyDecoder::kVocabulary; ++i) text.insert(engine.run({{sequence}, {1}})[0]);
+  EXPECT_EQ(text.size(), size_t{TinyDecoder::kVocabulary});
 }
 
 TEST_F(OneModel, AdmitsAndReleasesWhileAStepRuns) {
