@@ -127,7 +127,8 @@ export function modelFixture(options: ModelOptions): ModelFixture {
 
 const float32 = { weightType: 'float32', kvType: 'float32', threads: 1, device: 'cpu' } as const;
 
-function attentionOf(values: Values, shape: AttentionShape): DecoderLayer['attention'] {
+/** Random weights for a shape. */
+export function attentionOf(values: Values, shape: AttentionShape): DecoderLayer['attention'] {
   return shape.kind === 'grouped' ? groupedOf(values, shape) : latentOf(values, shape);
 }
 
