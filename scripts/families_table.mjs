@@ -37,7 +37,8 @@ export function withFamilies(page, { familyRows, mindformersRow, refusedRows }) 
 
 const typesOf = (types) => types.map((type) => `\`${type}\``).join(', ');
 
-function table(head, rows) {
+/** A table in Markdown, with cells as wide as their column. */
+export function table(head, rows) {
   const widths = head.map((title, column) =>
     Math.max(title.length, ...rows.map((row) => row[column].length)),
   );

@@ -165,7 +165,8 @@ Napi::Value ModelObject::admit(const Napi::CallbackInfo& info) {
         throw Error(ErrorCode::kShape, "Expected `tokens` to be from 0 to " + std::to_string(vocabulary - 1) +
                                            ", got " + std::to_string(token));
     SamplingOptions sampling = read_sampling(as_object(info[2], "sampling"), vocabulary);
-    const auto admission = sequences().admit(tokens, new_tokens, std::move(sampling));
+    const auto admission = sequences().admit(tokens, new_tokens, std::move(sampling),
+                                             info[3].IsUndefined() || info[3].ToBoolean().Value());
     if (!admission) return env.Undefined();
     const Napi::Object result = Napi::Object::New(env);
     result.Set("sequence", admission->sequence);

@@ -207,6 +207,8 @@ export interface NativeModel {
     tokens: Int32Array,
     newTokens: number,
     sampling: NativeSampling,
+    /** Default true; false: all of its tokens are computed, whatever is in the cache. */
+    shares?: boolean,
   ): NativeAdmission | undefined;
   step(step: NativeStep): Promise<void>;
   /** Gives the sequence's room back. Throws ERR_MOE_SHAPE while a step with it runs. */

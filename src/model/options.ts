@@ -27,6 +27,8 @@ export interface HeldModelOptions
   prefixCache?: boolean | undefined;
   /** Tokens that one sequence may have. Defaults to what the model is made for, and may not be more. */
   contextLength?: number | undefined;
+  /** Sequences that may wait for room in the cache; one more fails with `ERR_MOE_QUEUE_FULL`. Defaults to 256. */
+  maxWaiting?: number | undefined;
 }
 
 /** How a model is loaded. */
@@ -66,6 +68,7 @@ export const heldModelRows: Rows<HeldModelOptions> = {
     kind: integer(1, maxTokens),
     flag: { value: 'n', help: "tokens that a sequence may have (default: the model's)" },
   },
+  maxWaiting: { kind: integer(0) },
 };
 
 export const modelLoadRows: Rows<ModelLoadOptions> = {

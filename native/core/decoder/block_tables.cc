@@ -49,9 +49,10 @@ int64_t BlockTables::longest_hit(const std::vector<PrefixNode*>& known) const {
   return hit;
 }
 
-std::optional<SequenceBlocks> BlockTables::admit(std::span<const int32_t> tokens, int64_t new_tokens) {
+std::optional<SequenceBlocks> BlockTables::admit(std::span<const int32_t> tokens, int64_t new_tokens,
+                                                 bool shares) {
   const int64_t all = blocks_of(static_cast<int64_t>(tokens.size()) + new_tokens);
-  const std::vector<PrefixNode*> known = known_prefix(tokens);
+  const std::vector<PrefixNode*> known = shares ? known_prefix(tokens) : std::vector<PrefixNode*>{};
   const int64_t hit = longest_hit(known);
   for (size_t group = 0; group < groups_.size(); ++group) {
     const Group& from = groups_[group];

@@ -34,8 +34,9 @@ class BlockTables {
   BlockTables(std::vector<int64_t> windows, int32_t blocks, bool keep_prefixes);
 
   // Gives a sequence the blocks of its beginning that are there, all but its last token at most, and room for the rest
-  // and for new_tokens more. Nothing where there is no room now; throws kShape where there never will be.
-  std::optional<SequenceBlocks> admit(std::span<const int32_t> tokens, int64_t new_tokens);
+  // and for new_tokens more. Nothing where there is no room now; throws kShape where there never will be. Without
+  // `shares` it takes nothing that is there.
+  std::optional<SequenceBlocks> admit(std::span<const int32_t> tokens, int64_t new_tokens, bool shares = true);
   // Takes blocks for the first `tokens` tokens.
   void extend(SequenceBlocks& sequence, int64_t tokens);
   // The first `computed` of the tokens are in the cache now: their full blocks can be found from here on, and those

@@ -18,7 +18,7 @@ Sequences::Sequences(std::vector<int64_t> windows, int32_t blocks, bool keep_pre
     : tables_(std::move(windows), blocks, keep_prefixes), context_length_(context_length) {}
 
 std::optional<Admission> Sequences::admit(std::span<const int32_t> tokens, int64_t new_tokens,
-                                          SamplingOptions sampling) {
+                                          SamplingOptions sampling, bool shares) {
   if (tokens.empty()) refuse("Expected a prompt of at least one token");
   const int64_t limit = static_cast<int64_t>(tokens.size()) + new_tokens;
   if (limit > context_length_)
@@ -26,7 +26,7 @@ std::optional<Admission> Sequences::admit(std::span<const int32_t> tokens, int64
            std::to_string(tokens.size()) + " + " + std::to_string(new_tokens));
   Sampler sampler(std::move(sampling), tokens);
   const std::lock_guard lock(mutex_);
-  std::optional<SequenceBlocks> blocks = tables_.admit(tokens, new_tokens);
+  std::optional<SequenceBlocks> blocks = tables_.admit(tokens, new_tokens, shares);
   if (!blocks) return std::nullopt;
   while (sequences_.contains(next_number_)) next_number_ = (next_number_ + 1) & INT32_MAX;
   const int32_t number = std::exchange(next_number_, (next_number_ + 1) & INT32_MAX);

@@ -44,7 +44,9 @@ class Sequences {
   Sequences(std::vector<int64_t> windows, int32_t blocks, bool keep_prefixes, int64_t context_length);
 
   // Nothing where there is no room now. Throws kShape where there never will be.
-  std::optional<Admission> admit(std::span<const int32_t> tokens, int64_t new_tokens, SamplingOptions sampling);
+  // Without `shares` all of its tokens are computed.
+  std::optional<Admission> admit(std::span<const int32_t> tokens, int64_t new_tokens, SamplingOptions sampling,
+                                 bool shares = true);
   void release(int32_t sequence);
   BlockUsage usage() const;
   int64_t count() const;
