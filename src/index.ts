@@ -61,3 +61,21 @@ export type {
   WeightType,
 } from './layer/options.js';
 export type { DType, LayerWeights, SharedWeights, Tensor } from './layer/weights.js';
+export { MoEModel } from './model/model.js';
+export type { HeldModelOptions, ModelLoadOptions } from './model/options.js';
+export type {
+  ChatMessage,
+  ChatPart,
+  Completion,
+  FinishReason,
+  GenerateOptions,
+  ModelLoad,
+  Piece,
+  TextModel,
+  TextTokenizer,
+  TokenLogprob,
+  Tool,
+  ToolCall,
+  ToolCallPiece,
+  Usage,
+} from './model/types.js';

@@ -26,8 +26,8 @@ constexpr int64_t kKeyBlock = 64;
 struct Segment {
   int64_t first_row, rows;
   int64_t position;  // of the first row, from 0
-  // The cache's block of each kKvBlock tokens of the sequence, from its start up to the segment's last; on the host, read
-  // until the call returns. -1 where a window has passed.
+  // The cache's block of each kKvBlock tokens of the sequence, from its start up to the segment's last; on the host,
+  // read until the call returns. -1 where a window has passed.
   const int32_t* blocks;
 };
 
@@ -40,8 +40,8 @@ struct HeadsSpec {
   int32_t normed = 0;                  // of a head, the first so many numbers are normed (kEachHead); 0: all
   const float* norm_weight = nullptr;  // [normed], or [heads * size]
   float norm_epsilon = 0;
-  float clip = 0;                     // 0: none
-  int32_t rotated = 0;                // numbers of each head that are rotated; even; 0: none
+  float clip = 0;       // 0: none
+  int32_t rotated = 0;  // numbers of each head that are rotated; even; 0: none
   int32_t first_rotated = 0;
   bool interleaved = false;  // pairs are (2i, 2i + 1); else (i, i + rotated / 2)
 };
@@ -49,9 +49,9 @@ struct HeadsSpec {
 struct AttentionSpec {
   int32_t heads, kv_heads;  // head i reads keys and values of i / (heads / kv_heads)
   int32_t key_size, value_size;
-  bool values_in_keys = false;  // values are the first value_size numbers of the keys (latent attention)
-  float scale = 1;              // on products of queries and keys
-  int64_t window = 0;           // keys that a token sees, itself among them; 0: all before it
+  bool values_in_keys = false;   // values are the first value_size numbers of the keys (latent attention)
+  float scale = 1;               // on products of queries and keys
+  int64_t window = 0;            // keys that a token sees, itself among them; 0: all before it
   const float* sinks = nullptr;  // [heads] on the device: a logit that takes probability and gives nothing
   KvType type = KvType::kBFloat16;
   int32_t threads = 0;  // 0: all of the device's
@@ -67,8 +67,8 @@ class KvCache {
 // One projection per head.
 class PreparedHeads : public Prepared {};
 
-// Stages enqueue their work, in the order of calls, and may return before it is done. Every row is computed in one order
-// of sums, which depends on nothing but its own sequence.
+// Stages enqueue their work, in the order of calls, and may return before it is done. Every row is computed in one
+// order of sums, which depends on nothing but its own sequence.
 class DecoderStages {
  public:
   virtual ~DecoderStages() = default;
@@ -88,12 +88,13 @@ class DecoderStages {
                       std::span<const Segment> segments) = 0;
   // queries [T, heads * key_size], out [T, heads * value_size]. Keys and values of the segments' own rows are in the
   // cache by then. A row whose keys are not finite becomes NaN, and no other.
-  virtual void attend(const KvCache& cache, const AttentionSpec& spec, Matrix queries, std::span<const Segment> segments,
-                      Matrix out, const std::stop_token& stop) = 0;
+  virtual void attend(const KvCache& cache, const AttentionSpec& spec, Matrix queries,
+                      std::span<const Segment> segments, Matrix out, const std::stop_token& stop) = 0;
 
-  // matrices: [heads * out_features, in_features], or [heads, in_features, out_features] read through their strides: one
-  // matrix for each head, of which LinearSpec has the sizes.
-  virtual std::unique_ptr<PreparedHeads> prepare_heads(const LinearSpec& spec, std::span<const WeightMatrix> matrices) = 0;
+  // matrices: [heads * out_features, in_features], or [heads, in_features, out_features] read through their strides:
+  // one matrix for each head, of which LinearSpec has the sizes.
+  virtual std::unique_ptr<PreparedHeads> prepare_heads(const LinearSpec& spec,
+                                                       std::span<const WeightMatrix> matrices) = 0;
   // out[t][h] = matrix[h] * in[t][h]; in [T, heads * in_features], out [T, heads * out_features].
   virtual void multiply_heads(const PreparedHeads& heads, Matrix in, Matrix out, const std::stop_token& stop) = 0;
 };

@@ -150,12 +150,15 @@ export interface NativeAdmission {
 
 /**
  * One step over sequences: each feeds its next `counts[i]` known tokens. Where a sequence then has no known tokens left, the next
- * one is sampled, told, and known from then on. On failure or abort every sequence is as before.
+ * one is sampled, told, and known from then on, unless it has all of its `newTokens`. On failure or abort every sequence is as before.
  */
 export interface NativeStep {
   sequences: Int32Array;
   counts: Int32Array;
-  /** [S] out: the sampled token, -1 where none was. */
+  /**
+   * [S] out: the sampled token; -1 where none was; -2 where logits are no numbers, or sampling options leave no token: that
+   * sequence is as before, the others have gone on.
+   */
   sampled: Int32Array;
   /** [S] out: its log-probability before sampling options, and the likeliest tokens' ([S, 20]). */
   logprobs?: Float32Array;
@@ -172,6 +175,7 @@ export interface NativeStep {
 export interface NativeModelUsage {
   /** Blocks of 16 tokens. */
   blocks: number;
+  /** Those that no sequence has, nor has room for in reserve. */
   freeBlocks: number;
   /** Of the free ones: those whose tokens are kept for equal beginnings. */
   keptBlocks: number;
@@ -203,12 +207,15 @@ export interface NativeModel {
     tokens: Int32Array,
     newTokens: number,
     sampling: NativeSampling,
+    /** Default true; false: all of its tokens are computed, whatever is in the cache. */
+    shares?: boolean,
   ): NativeAdmission | undefined;
   step(step: NativeStep): Promise<void>;
-  /** Gives the sequence's room back. Not while a step with it runs. */
+  /** Gives the sequence's room back. Throws ERR_MOE_SHAPE while a step with it runs. */
   release(sequence: number): void;
   usage(): NativeModelUsage;
   /** Tokens that each expert of a layer has served, `[E]`; empty for a dense layer. */
   expertLoad(layer: number): Float64Array;
+  /** Rejects what waits with ERR_MOE_CLOSED, lets the running step end, frees everything. Safe to call twice. */
   close(): Promise<void>;
 }
