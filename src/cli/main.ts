@@ -8,6 +8,7 @@ import { addInspect } from './inspect.js';
 import { addPack } from './pack.js';
 import { addReport } from './report.js';
 import { addRun } from './run.js';
+import { addServe } from './serve.js';
 import { narrowed, outputWidth, wrap } from './text.js';
 import { addWorker } from './worker.js';
 
@@ -33,6 +34,7 @@ function createProgram(): Command {
   addRun(program);
   addReport(program);
   addBench(program);
+  addServe(program);
   addWorker(program);
   return program;
 }
