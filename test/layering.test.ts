@@ -45,6 +45,13 @@ describe('the layering of docs/architecture.md holds', () => {
 
   test('there are native files', () => expect(files.length).toBeGreaterThan(40));
 
+  test('clang-tidy looks into every header', () => {
+    const [, filter] = /^HeaderFilterRegex: '(.+)'$/m.exec(textOf('.clang-tidy')) ?? [];
+    const seen = new RegExp(filter ?? '$.');
+    for (const file of files.filter((name) => name.endsWith('.h')))
+      expect(join(root, file)).toMatch(seen);
+  });
+
   test.each(files)('%s', (file) => {
     const includes = [...textOf(file).matchAll(/^\s*#\s*include\s+(\S+)/gm)];
     expect(

@@ -2,10 +2,13 @@
 import { Command, CommanderError, Help } from 'commander';
 import { packageDescription, packageVersion } from '../base/package.js';
 import { addBench } from './bench.js';
+import { addChat } from './chat.js';
 import { UsageError } from './config_overrides.js';
 import { addDevices } from './devices.js';
+import { addGenerate } from './generate.js';
 import { addInspect } from './inspect.js';
 import { addPack } from './pack.js';
+import { addPerplexity } from './perplexity.js';
 import { addReport } from './report.js';
 import { addRun } from './run.js';
 import { addServe } from './serve.js';
@@ -31,6 +34,9 @@ function createProgram(): Command {
   addDevices(program);
   addInspect(program);
   addPack(program);
+  addGenerate(program);
+  addChat(program);
+  addPerplexity(program);
   addRun(program);
   addReport(program);
   addBench(program);

@@ -15,9 +15,9 @@ export type { GroupOptions, Transport } from './options.js';
 
 const nothing = new Float32Array(0);
 
-/** What `ExpertGroup.follow` runs: an `MoELayer` is one. */
+/** `ExpertGroup.follow` runs layers of this kind: an `MoELayer` is one. */
 export interface GroupLayer {
-  /** The ranks that share its experts. */
+  /** The ranks of this group share its experts. */
   readonly group: ExpertGroup | undefined;
   /** Runs its share of a call of rank 0. */
   forward(hidden: Float32Array): Promise<unknown>;
@@ -26,8 +26,9 @@ export interface GroupLayer {
 }
 
 /**
- * Processes, on one or several machines, that share the experts of layers. Every rank joins with the same `size`, then
- * makes the same layers and runs the same calls in the same order; batches may differ in size, and may be empty.
+ * A group is made of processes, on one or several machines, that share the experts of layers. Every rank joins with the
+ * same `size`, then makes the same layers and runs the same calls in the same order; batches may differ in size, and may
+ * be empty.
  *
  * ```ts
  * const group = await ExpertGroup.join({ rank, size: 4, store: 'tcp://10.0.0.1:29500' });
@@ -41,19 +42,19 @@ export interface GroupLayer {
  * new one. Connections are neither encrypted nor authenticated: use them inside a trusted network.
  */
 export class ExpertGroup implements AsyncDisposable {
-  /** Which of the ranks this process is, from 0. */
+  /** This process is the rank with this number, counted from 0. */
   readonly rank: number;
-  /** How many ranks there are. */
+  /** The group has this many ranks. */
   readonly size: number;
-  /** Ranks that share each expert's columns. */
+  /** This many ranks share each expert's columns. */
   readonly modelParallel: number;
-  /** Sets of ranks that the experts are split over: `size / modelParallel`. */
+  /** The experts are split over this many sets of ranks: `size / modelParallel`. */
   readonly expertParallel: number;
   /** Only rank 0 has tokens, the others follow it. */
   readonly workers: boolean;
-  /** Milliseconds that a peer is waited for. */
+  /** A peer is waited for this many milliseconds. */
   readonly timeoutMs: number;
-  /** What carries bytes between the ranks. */
+  /** This library carries bytes between the ranks. */
   readonly transport: 'gloo';
 
   readonly #native: NativeGroup;
@@ -114,8 +115,8 @@ export class ExpertGroup implements AsyncDisposable {
 
   /**
    * Times exchanges between the ranks: an all-to-all of `bytes`, which a rank sends to all others together, takes about
-   * `secondsPerExchange + bytes / bytesPerSecond`. The same numbers on every rank. Every rank calls it, before its layers
-   * are made.
+   * `secondsPerExchange + bytes / bytesPerSecond`. Every rank calls it, before its layers are made, and
+   * gets the same numbers.
    *
    * @throws `GroupError` when a rank is lost, `ConfigError` while layers are open
    */
@@ -129,7 +130,7 @@ export class ExpertGroup implements AsyncDisposable {
 
   /**
    * Makes rank 0's calls here, too, with no tokens but this rank's experts, until rank 0 closes the group; waiting for the
-   * next call takes as long as it takes. For the ranks above 0 of a group with `workers`.
+   * next call takes as long as it takes. It is for the ranks above 0 of a group with `workers`.
    *
    * @param layers the group's layers, all of them, made in the order in which rank 0 made its own
    * @throws `GroupError` when a rank is lost, `ConfigError` where this rank cannot follow
@@ -161,7 +162,8 @@ export class ExpertGroup implements AsyncDisposable {
   }
 
   /**
-   * Leaves the group, when every rank does or `timeoutMs` later. Its layers must be closed before. May be called twice.
+   * Leaves the group, when every rank does or `timeoutMs` later. Its layers must be closed before. A second call is no
+   * error.
    *
    * @throws `ConfigError` while layers are open
    */
@@ -174,7 +176,7 @@ export class ExpertGroup implements AsyncDisposable {
     }
   }
 
-  /** `close`, for `await using`. */
+  /** `await using` closes the group by this. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

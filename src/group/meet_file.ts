@@ -14,20 +14,20 @@ import {
 } from './meeting.js';
 import { type Hello, Roster } from './roster.js';
 
-/** How often a rank says that it is still there. Shared file systems show changes late, but within this order. */
+/** A rank says this often that it is still there: shared file systems show changes late, but within this order. */
 const beatMilliseconds = 100;
 /** A file that has not changed for so many beats is left over from a process that is gone. */
 const staleBeats = 6;
 
-/** What a rank leaves in the folder as long as it waits. */
+/** A rank leaves this in the folder as long as it waits. */
 interface Sign {
   hello: Hello;
-  /** One process's files differ from any other's. */
+  /** It tells one process's files from any other's. */
   nonce: string;
   beat: number;
 }
 
-/** Rank 0's answer, to be taken only by the process with this nonce. */
+/** Rank 0 answers with this, and only the process with this nonce takes it. */
 interface Reply {
   nonce: string;
   answer: Answer;
@@ -106,7 +106,7 @@ async function wait(meeting: Meeting, visit: Visit): Promise<Hello[]> {
   throw tooLate(meeting, [0]);
 }
 
-/** A rank's own files. */
+/** A visit owns the files that one rank has in the folder. */
 class Visit {
   readonly hello: Hello;
   readonly nonce = randomUUID();
@@ -173,7 +173,7 @@ class Watch {
     this.#path = path;
   }
 
-  /** The sign, if it has changed since an earlier look and not too long ago. */
+  /** Returns the sign, if it has changed since an earlier look and not too long ago. */
   async look(): Promise<Sign | undefined> {
     const sign = await readJson<Sign>(this.#path);
     const now = sign === undefined ? undefined : `${sign.nonce} ${sign.beat}`;
@@ -204,7 +204,7 @@ async function writeWhole(path: string, value: unknown): Promise<void> {
   await rename(part, path);
 }
 
-/** An address that other machines may reach, if there is one. */
+/** Returns an address that other machines may reach, if there is one. */
 function firstAddress(): string {
   const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
   const usable = all.find(({ family, internal }) => family === 'IPv4' && !internal);

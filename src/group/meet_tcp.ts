@@ -6,7 +6,7 @@ import { ConfigError } from '../base/errors.js';
 import { type Answer, hellosOf, type Meeting, millisecondsLeft, tooLate } from './meeting.js';
 import { type Hello, Roster } from './roster.js';
 
-/** A hello is a few hundred bytes and 24 for each rank. */
+/** A hello is a few hundred bytes and 24 for each rank, so a longer line comes from a stranger. */
 const maxLineBytes = 1 << 20;
 const retryMilliseconds = 100;
 
@@ -68,7 +68,7 @@ async function receive(meeting: Meeting, server: Server, roster: Roster): Promis
         sockets.add(socket);
         socket.on('error', () => {}); // 'close' follows
         socket.once('close', () => sockets.delete(socket));
-        greet(socket).catch(() => socket.destroy()); // a stranger
+        greet(socket).catch(() => socket.destroy()); // it is a stranger
       });
     });
   } finally {
@@ -115,12 +115,12 @@ async function call(meeting: Meeting, { host, port }: Place): Promise<Answer> {
   }
 }
 
-/** An IPv4 address that a dual-stack socket shows as an IPv6 one. */
+/** A dual-stack socket shows an IPv4 address as an IPv6 one, which peers without IPv6 cannot reach. */
 function plainAddress(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/, '');
 }
 
-/** The first line that comes. */
+/** Resolves to the first line that comes. */
 function readLine(socket: Socket): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';

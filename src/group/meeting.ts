@@ -2,12 +2,12 @@ import { ConfigError, GroupError } from '../base/errors.js';
 import type { ResolvedGroupOptions } from './options.js';
 import { type Hello, rankNames } from './roster.js';
 
-/** How one rank meets the others. */
+/** A meeting is how one rank meets the others. */
 export interface Meeting {
   options: ResolvedGroupOptions;
-  /** When it gives up, in milliseconds of `performance.now()`. */
+  /** It gives up at this time of `performance.now()`. */
   deadline: number;
-  /** What the rank says of itself, reached by this address. Makes the transport when it is first asked. */
+  /** Makes what the rank, reached by this address, says of itself. The first call makes the transport. */
   helloAt(address: string): Hello;
 }
 
@@ -27,10 +27,10 @@ export function refused({ options }: Meeting, reason: string): ConfigError {
   return new ConfigError(`Rank 0 at ${options.store.text} refused rank ${options.rank}: ${reason}`);
 }
 
-/** What rank 0 answers: everybody, or why not. */
+/** Rank 0 answers with everybody's hello, or says why not. */
 export type Answer = { welcome: Hello[] } | { refused: string } | { late: number[] };
 
-/** The hellos of an answer, in order of ranks; throws what a refusal means. */
+/** Returns the hellos of an answer, in order of ranks; throws what a refusal means. */
 export function hellosOf(meeting: Meeting, answer: Answer): Hello[] {
   if ('welcome' in answer) return answer.welcome;
   if ('late' in answer) throw tooLate(meeting, answer.late);

@@ -3,47 +3,47 @@ import { ConfigError } from '../base/errors.js';
 import { boolean, choice, expectOptions, integer, other, type Rows, textOf } from '../base/rows.js';
 
 export const transports = ['auto', 'gloo'] as const;
-/** What carries bytes between ranks. */
+/** A transport carries bytes between ranks. */
 export type Transport = (typeof transports)[number];
 
-/** How `ExpertGroup.join` meets the other ranks. */
+/** `ExpertGroup.join` meets the other ranks as these say. */
 export interface GroupOptions {
-  /** Which of the group's ranks this process is, from 0. */
+  /** This process is the rank with this number, counted from 0. */
   rank: number;
-  /** How many ranks there are. */
+  /** The group has this many ranks. */
   size: number;
   /**
-   * Where the ranks meet: `tcp://host:port`, an address of rank 0's machine, which rank 0 serves while they join, or
+   * The ranks meet here: `tcp://host:port`, an address of rank 0's machine, which rank 0 serves while they join, or
    * `file:///path`, a folder that all of them can read and write.
    */
   store: string;
   /**
-   * Ranks that share each expert's columns; adjacent ranks make such a set, and hold the same tokens. A divisor of
-   * `size`; defaults to 1. The experts are split over `size / modelParallel` sets.
+   * This many adjacent ranks share each expert's columns; they are a set, and hold the same tokens. It divides `size`
+   * and defaults to 1. The experts are split over `size / modelParallel` sets.
    */
   modelParallel?: number | undefined;
   /**
    * Only rank 0 has tokens, and the others follow it: they are `node-moe worker` processes, or call `group.follow`. All
-   * ranks say the same. Not with model parallelism. Defaults to false: every rank has tokens of its own.
+   * ranks say the same. It excludes model parallelism. It defaults to false: every rank has tokens of its own.
    */
   workers?: boolean | undefined;
-  /** Milliseconds to wait for a peer, in `join` and in every call. Defaults to 30000. */
+  /** `join` and every call wait this many milliseconds for a peer. It defaults to 30000. */
   timeoutMs?: number | undefined;
-  /** Defaults to `'auto'`: gloo, and the device's own library where it has one. */
+  /** The default, `'auto'`, is gloo, and the device's own library where it has one. */
   transport?: Transport | undefined;
   /**
-   * Address of this machine's interface that peers reach it by. Defaults to the one that leads to rank 0 or, with a
-   * `file:` store, to the first that is not the machine's own loop.
+   * Peers reach this machine by this address of one of its interfaces. It defaults to the one that leads to rank 0 or,
+   * with a `file:` store, to the first that is not the machine's own loop.
    */
   address?: string | undefined;
 }
 
-/** Where ranks meet. */
+/** Ranks meet at a store. */
 export type Store =
   | { kind: 'tcp'; text: string; host: string; port: number }
   | { kind: 'file'; text: string; folder: string };
 
-/** Options with defaults applied. */
+/** These are the options with their defaults. */
 export interface ResolvedGroupOptions {
   rank: number;
   size: number;

@@ -9,38 +9,41 @@ import {
 import { ConfigError } from '../base/errors.js';
 import { expectOptions, integer, other, type Rows } from '../base/rows.js';
 
-/** Which experts each set of ranks holds. An expert in several sets is replicated: its tokens take turns. */
+/** A placement says which experts each set of ranks holds. The tokens of an expert in several sets take turns. */
 export interface ExpertPlacement {
-  /** `expertsOfRank[r]`: numbers of the experts that set r holds, which is rank r without model parallelism. */
+  /** Set r, which is rank r without model parallelism, holds the experts whose numbers `expertsOfRank[r]` has. */
   expertsOfRank: readonly (readonly number[])[];
 }
 
-/** What `planPlacement` places experts for. */
+/** `planPlacement` places experts for these. */
 export interface PlacementOptions {
-  /** Ranks, or with model parallelism sets of ranks, to place experts on: the group's `expertParallel`. */
+  /** Experts are placed on this many ranks, or sets of ranks with model parallelism: the group's `expertParallel`. */
   ranks: number;
   /**
-   * Experts on all ranks together, replicas included: a multiple of `ranks`, of at least the number of experts. Defaults
-   * to the least of those.
+   * All ranks together hold this many experts, replicas included: a multiple of `ranks`, of at least the number of
+   * experts. It defaults to the least of those.
    */
   slots?: number | undefined;
-  /** Machines, each with as many consecutive ranks. Replicas of an expert stay on one machine. Defaults to 1. */
+  /** This many machines have as many consecutive ranks each. Replicas of an expert stay on one. It defaults to 1. */
   nodes?: number | undefined;
-  /** The router's `nGroup`: the experts of a group stay on one machine. A multiple of `nodes`; defaults to `nodes`. */
+  /**
+   * The router's `nGroup` is this; the experts of a group stay on one machine. It is a multiple of `nodes`, and defaults
+   * to that.
+   */
   groups?: number | undefined;
-  /** Where experts are now. Defaults to consecutive experts on each rank. */
+  /** Experts are placed like this now. It defaults to consecutive experts on each rank. */
   current?: ExpertPlacement | undefined;
 }
 
-/** A proposal where experts should be. */
+/** A plan proposes where experts should be. */
 export interface PlacementPlan extends ExpertPlacement {
-  /** The experts of each rank. */
+  /** Each rank is to hold these experts. */
   expertsOfRank: number[][];
-  /** How many ranks hold each expert, `[E]`. */
+  /** This many ranks hold each expert, `[E]`. */
   replicas: number[];
-  /** Busiest rank over the mean as experts are placed now, under this load; 1 is even. */
+  /** The busiest rank has this many times the mean load as experts are placed now; 1 is even. */
   imbalanceBefore: number;
-  /** The same as proposed. */
+  /** The busiest rank has this many times the mean load as the plan places them. */
   imbalanceAfter: number;
 }
 
@@ -53,13 +56,14 @@ export const placementRows: Rows<PlacementOptions> = {
 };
 
 /**
- * Which experts to replicate and where to put them so that ranks have even work. Deterministic: ties go to the lower
- * expert and the lower rank. For a layer of every rank with the same plan: `MoELayer.load(path, { group, placement: plan })`.
+ * Plans which experts to replicate and where to put them so that ranks have even work. It is deterministic: ties go to
+ * the lower expert and the lower rank. Every rank makes its layer by the same plan:
+ * `MoELayer.load(path, { group, placement: plan })`.
  *
- * Greedy, as DeepSeek's EPLB: groups of experts are packed onto machines; then, on each machine, the expert with the most
- * tokens per replica gets another one until all slots are taken, and replicas are packed onto ranks from the busiest down,
- * each to the lightest rank with room. Beyond EPLB, replicas of an expert go to distinct ranks, without which they would
- * be of no use.
+ * It is greedy, as DeepSeek's EPLB is: groups of experts are packed onto machines; then, on each machine, the expert
+ * with the most tokens per replica gets another one until all slots are taken, and replicas are packed onto ranks from
+ * the busiest down, each to the lightest rank with room. Beyond EPLB, replicas of an expert go to distinct ranks,
+ * without which they would be of no use.
  *
  * @param load tokens that each expert served, `[E]`: `layer.totalLoad()`
  * @throws `ConfigError`
@@ -123,7 +127,7 @@ function resolved(experts: number, options: PlacementOptions) {
   return { ranks, slots, nodes, groups };
 }
 
-/** The experts of each machine: groups of experts, from the busiest down, to the lightest machine with room. */
+/** Gives groups of experts, from the busiest down, to the lightest machine with room: the experts of each machine. */
 function packGroups(weights: readonly number[], groups: number, nodes: number): number[][] {
   const size = weights.length / groups;
   const sums = Array.from({ length: groups }, (_, group) =>
@@ -139,7 +143,7 @@ interface Replica {
   weight: number;
 }
 
-/** The experts once each, then as many replicas as there are slots left: always of the expert with the most per replica. */
+/** Gives each expert a slot, then every slot that is left to the expert with the most per replica. */
 function replicate(
   experts: readonly number[],
   weights: readonly number[],
@@ -174,8 +178,8 @@ function packReplicas(replicas: readonly Replica[], ranks: number): number[][] {
 }
 
 /**
- * Items in packs of one size, from the heaviest down, each to the lightest pack that has room; as many packs as items keep
- * their order. Items with the same label go to different packs where that is possible.
+ * Puts items into packs of one size, from the heaviest down, each into the lightest pack that has room; as many packs
+ * as items keep their order. Items with the same label go to different packs where that is possible.
  */
 function pack(weights: readonly number[], packs: number, labels?: readonly number[]): number[][] {
   const size = weights.length / packs;
@@ -200,7 +204,7 @@ function pack(weights: readonly number[], packs: number, labels?: readonly numbe
   return packed;
 }
 
-/** Experts in order, on the first ranks one more where ranks do not divide them. */
+/** Gives experts to ranks in order, to the first ranks one more where ranks do not divide them. */
 export function consecutive(experts: number, ranks: number): number[][] {
   let next = 0;
   return Array.from({ length: ranks }, (_, rank) => {
@@ -209,7 +213,7 @@ export function consecutive(experts: number, ranks: number): number[][] {
   });
 }
 
-/** The busiest rank's tokens over the mean, each expert's tokens shared evenly by its replicas; 1 without any load. */
+/** Divides the busiest rank's tokens by the mean; replicas share their expert's tokens evenly. No load at all is 1. */
 function imbalance(
   weights: readonly number[],
   expertsOfRank: readonly (readonly number[])[],

@@ -1,9 +1,9 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 
-/** What a rank says of itself when it joins. */
+/** A rank says this of itself when it joins. */
 export interface Hello {
-  /** The addon's build: ranks of different builds would not understand each other. */
+  /** Ranks of different builds of the addon would not understand each other. */
   build: string;
   rank: number;
   size: number;
@@ -11,11 +11,11 @@ export interface Hello {
   workers: boolean;
   /** Names the process among all processes of all machines. */
   process: string;
-  /** What the transport needs to reach it, in base64. */
+  /** The transport reaches it by this, which is base64. */
   contact: string;
 }
 
-/** Who has come so far, as rank 0 sees it. */
+/** A roster knows who has come so far, as rank 0 sees it. */
 export class Roster {
   readonly #hellos: (Hello | undefined)[];
 
@@ -24,7 +24,7 @@ export class Roster {
     this.#hellos[first.rank] = first;
   }
 
-  /** Why a rank cannot join; undefined when it can. */
+  /** Says why a rank cannot join; undefined when it can. */
   objection(hello: unknown): string | undefined {
     const first = this.#hellos[0] as Hello;
     if (!isHello(hello)) return 'it does not say what a rank of node-moe says';
@@ -59,7 +59,7 @@ export class Roster {
     return [...this.#hellos.keys()].filter((rank) => this.#hellos[rank] === undefined);
   }
 
-  /** All ranks in order, once nobody is missing. */
+  /** Returns all ranks in order, once nobody is missing. */
   get complete(): Hello[] | undefined {
     return this.missing.length === 0 ? (this.#hellos as Hello[]) : undefined;
   }
@@ -75,7 +75,7 @@ function isHello(value: unknown): value is Hello {
   );
 }
 
-/** `rank 2`, or `ranks 2, 3`. */
+/** Says `rank 2`, or `ranks 2, 3`. */
 export function rankNames(ranks: readonly number[]): string {
   return `${ranks.length === 1 ? 'rank' : 'ranks'} ${ranks.join(', ')}`;
 }

@@ -82,7 +82,7 @@ export function logprobOf(
     const bytes =
       special === undefined
         ? (tokenizer?.bytes(token) ?? new Uint8Array())
-        : Buffer.from(special, 'utf8');
+        : new TextEncoder().encode(special);
     return { token, text: new TextDecoder().decode(bytes), bytes, logprob };
   };
   const top = (sampled.top ?? []).map(({ token, logprob }) => told(token, logprob));

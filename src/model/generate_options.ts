@@ -120,7 +120,7 @@ export const generateRows: Rows<GenerateOptions> = {
   stop: { kind: stops },
   stopTokens: { kind: ids },
   ignoreEos: { kind: boolean, flag: { help: 'go on behind tokens that end a text' } },
-  seed: { kind: seed, flag: { value: 'n', help: 'of the random numbers (default: a new one)' } },
+  seed: { kind: seed },
   choice: { kind: integer(0, 2 ** 31 - 1) },
   logprobs: { kind: integer(0, 20) },
   signal: { kind: abortSignal },

@@ -58,7 +58,7 @@ const unsampled: NativeSampling = {
   biasTokens: new Int32Array(),
   biasValues: new Float32Array(),
   stopTokens: new Int32Array(),
-  ...{ minTokens: 0, vocabulary: 0, seed: 0n, choice: 0, logprobs: -1 },
+  ...{ minTokens: 0, vocabulary: 1, seed: 0n, choice: 0, logprobs: -1 },
 };
 
 interface Waiting {
@@ -90,6 +90,8 @@ export class Scheduler {
   #step:
     | { readonly cancellation: NativeCancellation; readonly counts: Int32Array; batch: Sequence[] }
     | undefined;
+  /** Of the step of a text that is scored. */
+  #scored: NativeCancellation | undefined;
   #loop: Promise<void> | undefined;
   #closed = false;
 
@@ -166,11 +168,11 @@ export class Scheduler {
     this.#closed = true;
     for (const waiting of this.#waiting.splice(0)) {
       waiting.forget();
-      waiting.request.ended(new ClosedError('The model was closed'));
+      waiting.request.ended(closedMeanwhile());
     }
-    for (const sequence of this.#running)
-      sequence.leaving ??= { reason: new ClosedError('The model was closed') };
+    for (const sequence of this.#running) sequence.leaving ??= { reason: closedMeanwhile() };
     this.#step?.cancellation.cancel();
+    this.#scored?.cancel();
     await this.#loop;
   }
 
@@ -268,7 +270,7 @@ export class Scheduler {
       settle();
     };
     try {
-      if (this.#closed) throw new ClosedError('The model was closed');
+      if (this.#closed) throw closedMeanwhile();
       scoring.number ??= this.#native.admit(scoring.tokens, 0, unsampled, false)?.sequence;
       if (scoring.number === undefined && this.#running.length === 0) throw noRoom();
       if (scoring.number === undefined) return;
@@ -277,13 +279,17 @@ export class Scheduler {
         sequences: Int32Array.of(scoring.number),
         counts: Int32Array.of(rows),
         sampled: new Int32Array(1),
+        cancellation: this.#options.newCancellation(),
       };
+      this.#scored = step.cancellation;
       scoring.place(step, scoring.done, rows);
       await this.#native.step(step);
       scoring.done += rows;
     } catch (error) {
-      finish(() => scoring.reject(fromNative(error)));
+      finish(() => scoring.reject(this.#closed ? closedMeanwhile() : fromNative(error)));
       return;
+    } finally {
+      this.#scored = undefined;
     }
     if (scoring.done === scoring.tokens.length) finish(scoring.resolve);
   }
@@ -351,6 +357,10 @@ export class Scheduler {
       this.#end(sequence, error);
     }
   }
+}
+
+function closedMeanwhile(): ClosedError {
+  return new ClosedError('The model was closed');
 }
 
 function noRoom(): MoEError {

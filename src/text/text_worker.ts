@@ -65,6 +65,7 @@ export class TextWorker {
     const require = createRequire(import.meta.url);
     const worker = new Worker(workerSource, {
       eval: true,
+      execArgv: [], // flags of the process may make it read the source as a module
       workerData: {
         ...this.#files,
         tokenizers: require.resolve('@huggingface/tokenizers'),

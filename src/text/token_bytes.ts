@@ -1,5 +1,11 @@
 // The bytes that each token adds to a text, from a tokenizer.json.
+import { describe } from '../base/checks.js';
 import { CheckpointError } from '../base/errors.js';
+
+const utf8 = new TextEncoder();
+
+/** Models whose tokens are pieces of text. */
+const modelTypes: readonly unknown[] = ['BPE', 'Unigram', 'WordLevel'];
 
 interface Json {
   readonly [key: string]: unknown;
@@ -31,13 +37,19 @@ export function tokenTableOf(file: string, tokenizer: Json): TokenTable {
     const { id, content } = added as { id: number; content: string };
     ids.set(content, id);
     if (added['special'] === true) special.set(id, content);
-    bytes[id] = added['special'] === true ? new Uint8Array() : Buffer.from(content, 'utf8');
+    bytes[id] = added['special'] === true ? new Uint8Array() : utf8.encode(content);
   }
   return { bytes, special, ids, stripsFirstSpace: decoder.stripsFirstSpace };
 }
 
 function vocabularyOf(file: string, tokenizer: Json): Iterable<[string, number]> {
-  const vocabulary = (tokenizer['model'] as Json | undefined)?.['vocab'];
+  const model = tokenizer['model'] as Json | undefined;
+  // Older files of BPE do not say what they are.
+  if (model?.['type'] !== undefined && !modelTypes.includes(model['type']))
+    throw new CheckpointError(
+      `Expected the tokenizer of ${file} to be ${modelTypes.join(' or ')}, got ${describe(model['type'])}: give a \`tokenizer\` of your own`,
+    );
+  const vocabulary = model?.['vocab'];
   if (Array.isArray(vocabulary))
     return vocabulary.map((entry, id): [string, number] => [(entry as [string])[0], id]);
   if (typeof vocabulary === 'object' && vocabulary !== null)
@@ -67,7 +79,7 @@ function decoderOf(file: string, tokenizer: Json): Decoder {
     bytes: (token) => {
       const byte = fallsBack ? /^<0x([0-9A-Fa-f]{2})>$/.exec(token)?.[1] : undefined;
       return byte === undefined
-        ? Buffer.from(token.replaceAll(space, ' '), 'utf8')
+        ? utf8.encode(token.replaceAll(space, ' '))
         : Uint8Array.of(Number.parseInt(byte, 16));
     },
     stripsFirstSpace:
@@ -109,7 +121,7 @@ function bytesOfLevel(token: string): Uint8Array {
   const bytes: number[] = [];
   for (const character of token) {
     const byte = byteOfCharacter.get(character);
-    if (byte === undefined) return Buffer.from(token, 'utf8'); // an added token in the vocabulary
+    if (byte === undefined) return utf8.encode(token); // an added token in the vocabulary
     bytes.push(byte);
   }
   return Uint8Array.from(bytes);

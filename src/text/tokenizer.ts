@@ -76,7 +76,7 @@ export class CheckpointTokenizer implements TextTokenizer {
     const parts = Array.from(tokens, (token) => {
       const special = this.special(token);
       return special !== undefined && !skipSpecial
-        ? Buffer.from(special, 'utf8')
+        ? new TextEncoder().encode(special)
         : this.bytes(token);
     });
     const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(Buffer.concat(parts));

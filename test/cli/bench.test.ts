@@ -21,7 +21,7 @@ const tiny = [
   '0.05',
 ];
 
-test('bench gives checked times, rates and fractions of the machine’s own peak', async () => {
+test('bench gives checked times, rates and fractions of the machine’s own peak', { timeout: 120_000 }, async () => {
   const result = await nodeMoeJson<BenchResult>([
     ...tiny,
     '--tokens',

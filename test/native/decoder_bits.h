@@ -1,5 +1,7 @@
 // What a decoder gives does not depend on how its work came: tests for any device that has the stages.
 #pragma once
+#include <limits>
+
 #include "tiny_decoder.h"
 
 namespace moe::test {
@@ -84,6 +86,21 @@ inline void expect_same_behind_hits(Device& device, const TinyOptions& options) 
   const std::vector<float> found = engine.logits_in_pieces(other, {96});
   EXPECT_EQ(found.size(), size_t{32 * TinyDecoder::kVocabulary});
   EXPECT_EQ(found, std::vector(expected.end() - static_cast<ptrdiff_t>(found.size()), expected.end()));
+}
+
+inline void expect_no_harm_without_numbers(Device& device, const TinyOptions& options) {
+  TinyEngine engine(device, options);
+  const std::vector<int32_t> good{1, 2, 3}, bad{1, 2, 7};
+  SamplingOptions greedy;
+  greedy.temperature = 0;
+  const int32_t before = engine.admit(good, 2, greedy).sequence;
+  const int32_t expected = engine.run({{before}, {3}})[0];
+  std::fill_n(engine.model.embedding(7), TinyDecoder::kHidden, std::numeric_limits<float>::quiet_NaN());
+  const int32_t first = engine.admit(bad, 2, greedy).sequence, second = engine.admit(good, 2, greedy).sequence;
+  const Step step{{first, second}, {3, 3}};
+  EXPECT_EQ(engine.run(step), (std::vector<int32_t>{kNoNumbers, expected}));
+  EXPECT_THROW(engine.run(step), Error) << "the second has one token left";
+  EXPECT_EQ(engine.run({{first, second}, {3, 1}})[0], kNoNumbers) << "the first is as it was";
 }
 
 }  // namespace moe::test

@@ -9,16 +9,14 @@
 namespace moe {
 namespace {
 
-// In eight lanes of every eighth logit and a tree over them, as sums of scores are taken.
+// The sum is taken in lanes, as those of scores are.
 float weight_of(const float* logits, int32_t count, int32_t without, float best, float width) {
-  constexpr int32_t kLanes = 8;
-  float lanes[kLanes] = {};
+  float lanes[kScoreLanes] = {};
   for (int32_t i = 0; i < count; ++i) {
     const bool is_far = (best - logits[i]) / std::max(std::fabs(logits[i]), best) > width;
-    if (i != without && !is_far) lanes[i % kLanes] += exp_of_nonpositive(logits[i] - best);
+    if (i != without && !is_far) lanes[i % kScoreLanes] += exp_of_nonpositive(logits[i] - best);
   }
-  const float sum = ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
-  return 1.0f / sum;
+  return 1.0f / sum_of_lanes(lanes);
 }
 
 }  // namespace

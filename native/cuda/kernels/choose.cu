@@ -78,7 +78,8 @@ extern "C" __global__ void __launch_bounds__(moe::cuda::kChooseWarps* moe::cuda:
   if (!routable_max(at.logits, task.num_experts, at.lane, max)) return mark_unroutable(task, at);
 
   if (task.soft_cap > 0.0f) {
-    for (int i = at.lane; i < task.num_experts; i += kWarp) at.logits[i] = soft_capped(at.logits[i], task.soft_cap);
+    for (int i = at.lane; i < task.num_experts; i += kWarp)
+      at.logits[i] = moe::soft_capped(at.logits[i], task.soft_cap);
     __syncwarp();
     routable_max(at.logits, task.num_experts, at.lane, max);
   }

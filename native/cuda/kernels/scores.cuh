@@ -1,32 +1,15 @@
-// From a token's logits to its scores and its best experts, one warp per token, bit for bit as core/router_scores.cc,
-// router_groups.cc and router_topk.cc compute them. Arrays are in shared memory; all lanes call, all get the result.
+// From a token's logits to its scores and its best experts, one warp per token, bit for bit as router_scores.cc,
+// router_groups.cc and router_topk.cc of core/routing compute them. Arrays are in shared memory; all lanes call, all
+// get the result.
 #pragma once
 #include <cstdint>
 
+#include "core/routing/score_functions.h"
 #include "cuda/kernels/tasks.h"
 
 namespace moe::cuda {
 
 constexpr unsigned kAllLanes = 0xffffffffu;
-
-// e^x for x <= 0. No step is contracted: kernels are compiled without fused multiply-adds but where one is written.
-__device__ __forceinline__ float exp_of_nonpositive(float x) {
-  constexpr float kRounder = 12582912.0f;
-  const float clamped = -__int_as_float(min(__float_as_int(x) & 0x7fffffff, __float_as_int(105.0f)));
-  const float shifted = clamped * 1.44269504f + kRounder;
-  const float exponent = shifted - kRounder;
-  const float r = (clamped - exponent * 0.693359375f) - exponent * -2.12194440e-4f;
-  float series = 1.9875691500e-4f;
-  series = series * r + 1.3981999507e-3f;
-  series = series * r + 8.3334519073e-3f;
-  series = series * r + 4.1665795894e-2f;
-  series = series * r + 1.6666665459e-1f;
-  series = series * r + 5.0000001201e-1f;
-  const float mantissa = (series * (r * r) + r) + 1.0f;
-  const int whole = __float_as_int(shifted) - __float_as_int(kRounder);
-  const int half = whole >> 1;
-  return mantissa * __int_as_float((half + 127) << 23) * __int_as_float((whole - half + 127) << 23);
-}
 
 // In eight lanes of every eighth value, and a tree over them.
 template <class Sum>
@@ -70,48 +53,14 @@ __device__ __forceinline__ float softmax(const float* logits, float max, int cou
 
 __device__ __forceinline__ void sigmoids(const float* logits, int count, int lane, float* scores) {
   __syncwarp();
-  for (int i = lane; i < count; i += kWarp) {
-    const float e = exp_of_nonpositive(-fabsf(logits[i]));
-    scores[i] = (__float_as_int(logits[i]) < 0 ? e : 1.0f) / (1.0f + e);
-  }
+  for (int i = lane; i < count; i += kWarp) scores[i] = sigmoid(logits[i]);
   __syncwarp();
-}
-
-// As sqrt_softplus of core/routing/router_scores.h.
-__device__ __forceinline__ float sqrt_softplus(float x) {
-  const float root = exp_of_nonpositive(-0.5f * fabsf(x)), power = root * root;
-  const float s = power / (2.0f + power), square = s * s;
-  float series = 1.0f / 17;
-  series = series * square + 1.0f / 15;
-  series = series * square + 1.0f / 13;
-  series = series * square + 1.0f / 11;
-  series = series * square + 1.0f / 9;
-  series = series * square + 1.0f / 7;
-  series = series * square + 1.0f / 5;
-  series = series * square + 1.0f / 3;
-  series = series * square + 1.0f;
-  const float ratio = series * (2.0f / (2.0f + power));
-  return x < 0.0f ? root * __fsqrt_rn(ratio) : __fsqrt_rn(x + power * ratio);
 }
 
 __device__ __forceinline__ void sqrt_softpluses(const float* logits, int count, int lane, float* scores) {
   __syncwarp();
   for (int i = lane; i < count; i += kWarp) scores[i] = sqrt_softplus(logits[i]);
   __syncwarp();
-}
-
-// As soft_capped of core/routing/router_scores.h.
-__device__ __forceinline__ float soft_capped(float logit, float cap) {
-  const float ratio = logit / cap, x = -2.0f * fabsf(ratio);
-  float series = 1.9875691500e-4f;
-  series = series * x + 1.3981999507e-3f;
-  series = series * x + 8.3334519073e-3f;
-  series = series * x + 4.1665795894e-2f;
-  series = series * x + 1.6666665459e-1f;
-  series = series * x + 5.0000001201e-1f;
-  const float e = x > -0.34f ? series * (x * x) + x : exp_of_nonpositive(x) - 1.0f;
-  if (!(fabsf(logit) < __builtin_huge_valf())) return logit;
-  return cap * copysignf(-e / (2.0f + e), ratio);
 }
 
 // The softmax at `best` over the logits close to it, but for one; scores are scratch. As

@@ -99,6 +99,31 @@ TEST(BlockTables, RoomIsReserved) {
   EXPECT_EQ(tables.usage().free, 10);
 }
 
+TEST(BlockTables, AFreeBlockThatIsFoundAgainTakesRoomLikeAnother) {
+  BlockTables tables({0}, 10, true);
+  SequenceBlocks before = computed(tables, some_tokens(33));
+  tables.release(before);
+  SequenceBlocks other = *tables.admit(some_tokens(1, 500), 111);
+  EXPECT_EQ(tables.usage().free, 3);
+  EXPECT_FALSE(tables.admit(some_tokens(33), 31)) << "two blocks are found, and there is room for one more";
+  EXPECT_TRUE(tables.admit(some_tokens(33), 15));
+  EXPECT_EQ(tables.usage().free, 0);
+}
+
+TEST(BlockTables, WhatTwoHaveComputedAtOnceIsKeptOnce) {
+  BlockTables tables({0}, 10, true);
+  const std::vector<int32_t> tokens = some_tokens(33);
+  SequenceBlocks one = *tables.admit(tokens, 0), other = *tables.admit(tokens, 0);
+  for (SequenceBlocks* sequence : {&one, &other}) {
+    tables.extend(*sequence, 33);
+    tables.advance(*sequence, tokens, 33);
+  }
+  tables.release(one);
+  tables.release(other);
+  EXPECT_EQ(tables.usage().kept, 2);
+  EXPECT_EQ(tables.usage().free, 10);
+}
+
 // Ten thousand operations, watched by a model that knows what each block holds.
 class Model {
  public:

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <limits>
+#include <atomic>
+#include <set>
+#include <thread>
 
 #include "decoder_bits.h"
 #include "fakes/host_decoder.h"
@@ -20,6 +22,7 @@ INSTANTIATE_TEST_SUITE_P(Decoder, EachModel, testing::ValuesIn(tiny_models()),
 TEST_P(EachModel, GivesTheSameInAnyPieces) { expect_same_in_any_pieces(device, GetParam()); }
 TEST_P(EachModel, GivesTheSameInAnyCompany) { expect_same_in_any_company(device, GetParam()); }
 TEST_P(EachModel, GivesTheSameBehindACachedBeginning) { expect_same_behind_hits(device, GetParam()); }
+TEST_P(EachModel, ASequenceWithoutNumbersHarmsNoOther) { expect_no_harm_without_numbers(device, GetParam()); }
 
 // Fails, or asks for a stop, at one of its stages.
 class TroubledDevice final : public HostDecoder {
@@ -86,20 +89,6 @@ TEST_F(OneModel, CountsTheTokensOfExperts) {
   EXPECT_THROW(engine.decoder->expert_load(2), Error);
 }
 
-TEST_F(OneModel, ASequenceWithoutNumbersHarmsNoOther) {
-  const std::vector<int32_t> good{1, 2, 3}, bad{1, 2, 7};
-  SamplingOptions greedy;
-  greedy.temperature = 0;
-  const int32_t before = engine.admit(good, 2, greedy).sequence;
-  const int32_t expected = engine.run({{before}, {3}})[0];
-  std::fill_n(engine.model.embedding(7), TinyDecoder::kHidden, std::numeric_limits<float>::quiet_NaN());
-  const int32_t first = engine.admit(bad, 2, greedy).sequence, second = engine.admit(good, 2, greedy).sequence;
-  const Step step{{first, second}, {3, 3}};
-  EXPECT_EQ(engine.run(step), (std::vector<int32_t>{kNoNumbers, expected}));
-  EXPECT_THROW(engine.run(step), Error) << "the second has one token left";
-  EXPECT_EQ(engine.run({{first, second}, {3, 1}})[0], kNoNumbers) << "the first is as it was";
-}
-
 TEST_F(OneModel, TellsLogProbabilitiesOfLogitsAsTheyCame) {
   SamplingOptions sampling;
   sampling.logprobs = 3;
@@ -125,6 +114,35 @@ TEST_F(OneModel, TellsLogProbabilitiesOfLogitsAsTheyCame) {
   EXPECT_GE(top_logprobs[1], top_logprobs[2]);
   EXPECT_EQ(top_tokens[3], -1);
   EXPECT_TRUE(std::isnan(top_logprobs[3]));
+}
+
+TEST_F(OneModel, WhatWasSampledIsPenalisedFromThenOn) {
+  SamplingOptions sampling;
+  sampling.temperature = 0;
+  sampling.presence_penalty = 1000;
+  const int32_t sequence = engine.admit({1, 2, 3}, TinyDecoder::kVocabulary, sampling).sequence;
+  std::set<int32_t> text{engine.run({{sequence}, {3}})[0]};
+  for (int i = 1; i < TinyDecoder::kVocabulary; ++i) text.insert(engine.run({{sequence}, {1}})[0]);
+  EXPECT_EQ(text.size(), size_t{TinyDecoder::kVocabulary});
+}
+
+TEST_F(OneModel, AdmitsAndReleasesWhileAStepRuns) {
+  TinyEngine alone(device, tiny_models()[0]);
+  const std::vector<int32_t> tokens = random_tokens(100, 8);
+  const std::vector<float> expected = alone.logits_in_pieces(tokens, {5});
+  std::atomic<bool> ended = false;
+  std::thread other([&] {
+    for (uint32_t i = 0; !ended; ++i) {
+      const int32_t sequence = engine.admit(random_tokens(1 + i % 60, i), 50).sequence;
+      EXPECT_GE(engine.decoder->sequences().usage().free, 0);
+      engine.decoder->expert_load(1);
+      engine.decoder->sequences().release(sequence);
+    }
+  });
+  EXPECT_EQ(engine.logits_in_pieces(tokens, {5}), expected);
+  ended = true;
+  other.join();
+  EXPECT_EQ(engine.decoder->sequences().count(), 0);
 }
 
 TEST_F(OneModel, RefusesStepsThatAreNone) {
