@@ -13,7 +13,7 @@ function answered(
 ) {
   const answer = new Answer({
     tokenizer: storyTokenizer,
-    template: 'any',
+    template: '<tool_call>',
     prompt: [],
     endTokens: [end],
     maxTokens: 1000,
