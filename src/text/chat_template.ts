@@ -67,10 +67,9 @@ export class ChatTemplate {
     specialTokens = 'escape',
   }: Chat): Promise<string[]> {
     const escaped = new Escaped(specialTokens === 'escape' ? this.#tokenizer.specialTexts : []);
-    const continues = messages.at(-1)?.role === 'assistant';
     const variables = {
       ...specialTokensOf(this.#tokenizer.config),
-      add_generation_prompt: !continues,
+      add_generation_prompt: true,
       ...chatTemplateOptions,
       messages: escaped.in(messages.map(forTemplate)),
       ...(tools !== undefined && tools.length > 0 && { tools: escaped.in(tools) }),

@@ -52,7 +52,7 @@ test('a chat becomes the text of its template', () =>
     ];
     const called = { role: 'assistant', content: null, tool_calls: calls };
     expect(await rendered(template, { messages: [user, called] })).toMatch(
-      /assistant\n\[f 3\]<\|im_end\|>\n$/,
+      /assistant\n\[f 3\]<\|im_end\|>\n<\|im_start\|>assistant\n$/,
     );
     const tools = [{ type: 'function' as const, function: { name: 'f' } }];
     expect(await rendered(template, { messages: [user], tools })).toContain('"name": "f"');
