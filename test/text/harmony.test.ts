@@ -15,7 +15,7 @@ const marks = new Map([
   [call, '<|call|>'],
 ]);
 /** Those of o200k_harmony's words that the example of the format's description needs. */
-const words = new Map([
+const words = new Map<number, string>([
   ...([
     [35644, 'analysis'],
     [17196, 'final'],
