@@ -69,10 +69,14 @@ export class Answer {
     if (this.#channels?.reasons) this.reasoningTokens += 1;
     if (endTokens.includes(token)) return this.#last(nothing, 'stop', token);
     const { text, ...channels } = this.#channels?.push(token) ?? nothing;
-    const found = this.#stops.push(text);
-    if (found.stop !== undefined && this.tokens > this.#options.minTokens)
-      return { ...channels, text: found.text, finishReason: 'stop', stopReason: found.stop };
-    const added = { ...channels, text: found.text + (found.stop ?? '') + (found.rest ?? '') };
+    let found = this.#stops.push(text);
+    let passed = '';
+    while (found.stop !== undefined && this.tokens <= this.#options.minTokens) {
+      passed += found.text + found.stop;
+      found = this.#stops.push(found.rest ?? '');
+    }
+    const added = { ...channels, text: passed + found.text };
+    if (found.stop !== undefined) return { ...added, finishReason: 'stop', stopReason: found.stop };
     return this.tokens >= maxTokens ? this.#last(added, 'length') : added;
   }
 
