@@ -18,6 +18,7 @@ export {
   type HeldWeights,
   type UnavailableDevices,
 } from './binding/devices.js';
+export type { KvType } from './binding/model.js';
 export { MoECheckpoint, type OpenOptions } from './checkpoint/checkpoint.js';
 export type { LayerWords } from './checkpoint/words.js';
 export {
