@@ -11,6 +11,7 @@ import { addPack } from './pack.js';
 import { addPerplexity } from './perplexity.js';
 import { addReport } from './report.js';
 import { addRun } from './run.js';
+import { addServe } from './serve.js';
 import { narrowed, outputWidth, wrap } from './text.js';
 import { addWorker } from './worker.js';
 
@@ -39,6 +40,7 @@ function createProgram(): Command {
   addRun(program);
   addReport(program);
   addBench(program);
+  addServe(program);
   addWorker(program);
   return program;
 }

@@ -54,6 +54,8 @@ const internal = (cause: unknown): ApiError =>
 /** What the errors of a model mean to a client. Others are the server's own fault. */
 const ofModel: Partial<Record<MoEErrorCode, (message: string) => ApiError>> = {
   ERR_MOE_CONFIG: (message) => invalid(message),
+  // Of a checkpoint that has no tokenizer: only tokens can be asked for.
+  ERR_MOE_CHECKPOINT: (message) => invalid(message),
   ERR_MOE_SHAPE: (message) => invalid(message, { code: 'context_length_exceeded' }),
   ERR_MOE_QUEUE_FULL: (message) =>
     new ApiError(429, 'rate_limit_error', message, {

@@ -112,10 +112,13 @@ function sequencesOf(route: Route, model: TextModel, wanted: Wanted): GenerateOp
   return begun.flatMap((one) => Array.from({ length: n }, (_, choice) => ({ ...one, choice })));
 }
 
+/** What stands before each answer. */
 function promptsShown(model: TextModel, { prompts, echo, n }: Wanted): string[] {
+  const textOf = (prompt: string | number[]): string =>
+    typeof prompt === 'string' ? prompt : model.tokenizer.decode(prompt);
   return prompts.flatMap((prompt) => {
-    const text = typeof prompt === 'string' ? prompt : model.tokenizer.decode(prompt);
-    return Array.from({ length: n }, () => (echo ? text : ''));
+    const text = echo ? textOf(prompt) : '';
+    return Array.from({ length: n }, () => text);
   });
 }
 

@@ -1,6 +1,7 @@
 import type { TextModel } from '../model/types.js';
 import { type ApiError, unavailable } from './errors.js';
 
+/** What a server does: it loads its model, takes requests, has none to serve, or goes down. */
 export type ServingState = 'loading' | 'ready' | 'failed' | 'closing';
 
 const reasons: Record<Exclude<ServingState, 'ready'>, string> = {

@@ -127,28 +127,36 @@ export function modelFixture(options: ModelOptions): ModelFixture {
 
 const float32 = { weightType: 'float32', kvType: 'float32', threads: 1, device: 'cpu' } as const;
 
-function attentionOf(values: Values, shape: AttentionShape): DecoderLayer['attention'] {
-  return shape.kind === 'grouped' ? groupedOf(values, shape) : latentOf(values, shape);
+/** Random weights for a shape. */
+export function attentionOf(
+  values: Values,
+  shape: AttentionShape,
+  hidden = H,
+): DecoderLayer['attention'] {
+  return shape.kind === 'grouped'
+    ? groupedOf(values, shape, hidden)
+    : latentOf(values, shape, hidden);
 }
 
 function groupedOf(
   values: Values,
   { bias, outputBias, norm, sinks, ...shape }: { kind: 'grouped' } & Grouped,
+  hidden: number,
 ) {
   const [queries, keys] = [shape.heads * shape.size, shape.kvHeads * shape.size];
   const widths = norm === 'whole' ? [queries, keys] : [shape.size, shape.size];
   return {
     ...shape,
-    query: values.matrix(queries, H),
-    key: values.matrix(keys, H),
-    value: values.matrix(keys, H),
-    output: values.matrix(H, queries),
+    query: values.matrix(queries, hidden),
+    key: values.matrix(keys, hidden),
+    value: values.matrix(keys, hidden),
+    output: values.matrix(hidden, queries),
     ...(bias && {
       queryBias: values.vector(queries, 0.5),
       keyBias: values.vector(keys, 0.5),
       valueBias: values.vector(keys, 0.5),
     }),
-    ...(outputBias && { outputBias: values.vector(H, 0.5) }),
+    ...(outputBias && { outputBias: values.vector(hidden, 0.5) }),
     ...(norm && {
       queryNorm: values.vector(widths[0] as number, 0.5, 1),
       keyNorm: values.vector(widths[1] as number, 0.5, 1),
@@ -157,25 +165,29 @@ function groupedOf(
   };
 }
 
-function latentOf(values: Values, { bias, queryLatent, ...shape }: { kind: 'latent' } & Latent) {
+function latentOf(
+  values: Values,
+  { bias, queryLatent, ...shape }: { kind: 'latent' } & Latent,
+  hidden: number,
+) {
   const { heads, nope, rotated, valueSize, latent } = shape;
   const queries = heads * (nope + rotated);
   return {
     ...shape,
     ...(queryLatent === undefined
-      ? { query: values.matrix(queries, H) }
+      ? { query: values.matrix(queries, hidden) }
       : {
-          queryDown: values.matrix(queryLatent, H),
+          queryDown: values.matrix(queryLatent, hidden),
           ...(bias && { queryDownBias: values.vector(queryLatent, 0.5) }),
           queryDownNorm: values.vector(queryLatent, 0.5, 1),
           queryUp: values.matrix(queries, queryLatent),
         }),
-    latentDown: values.matrix(latent + rotated, H),
+    latentDown: values.matrix(latent + rotated, hidden),
     ...(bias && { latentDownBias: values.vector(latent + rotated, 0.5) }),
     latentNorm: values.vector(latent, 0.5, 1),
     latentUp: values.matrix(heads * (nope + valueSize), latent),
-    output: values.matrix(H, heads * valueSize),
-    ...(bias && { outputBias: values.vector(H, 0.5) }),
+    output: values.matrix(hidden, heads * valueSize),
+    ...(bias && { outputBias: values.vector(hidden, 0.5) }),
   };
 }
 

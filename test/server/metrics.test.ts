@@ -87,7 +87,7 @@ describe('/metrics', () => {
 
   test('a client that leaves is counted as such', async () => {
     const { url, client } = await start({}, { stepMs: 2 });
-    const ask = { messages: chat('x'), model: 'story', max_tokens: 900 };
+    const ask = { messages: chat('x'), model: 'story', max_tokens: 900, ignore_eos: true };
     const stream = await client.chat.completions.create({ ...ask, stream: true, n: 2 });
     for await (const { choices } of stream) if (choices[0]?.delta.content) break;
     const name = 'moe_request_success_total{model_name="story",finished_reason="abort"}';

@@ -253,9 +253,9 @@ test('a request that is whole leaves no timer, and no listener on its connection
   const socket = await connectTo(url);
   const timers: NodeJS.Timeout[] = [];
   for (const kind of ['setTimeout', 'setInterval'] as const) {
-    const real = globalThis[kind];
-    vi.spyOn(globalThis, kind).mockImplementation(((...args: Parameters<typeof real>) => {
-      const timer = real(...args) as NodeJS.Timeout;
+    const real = globalThis[kind] as (...args: unknown[]) => NodeJS.Timeout;
+    vi.spyOn(globalThis, kind).mockImplementation(((...args: unknown[]) => {
+      const timer = real(...args);
       timers.push(timer);
       return timer;
     }) as never);
