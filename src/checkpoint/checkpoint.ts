@@ -308,11 +308,19 @@ export class MoECheckpoint implements AsyncDisposable {
     }
   }
 
+  /** @internal Lets go of the files that weights were read from, but of one. */
+  unmap(kept?: string): void {
+    for (const [path, file] of this.#mapped) {
+      if (path === kept) continue;
+      file.close();
+      this.#mapped.delete(path);
+    }
+  }
+
   /** Unmaps the files. Layers that were loaded stay usable. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const file of this.#mapped.values()) file.close();
-    this.#mapped.clear();
+    this.unmap();
   }
 
   /** `close`, for `await using`. */

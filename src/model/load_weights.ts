@@ -104,6 +104,8 @@ class Loader {
       await this.#run(number, (cancellation) =>
         native.addLayer(layer, views, onProgress && tell, cancellation),
       );
+      // What was read of the files is held packed now: it need not count as the process's memory any longer.
+      this.#checkpoint.unmap();
       before += experts;
       onProgress?.(before, total);
     }
@@ -112,6 +114,7 @@ class Loader {
     await this.#run(undefined, (cancellation) =>
       native.finish(embedding, norm, head, cancellation),
     );
+    this.#checkpoint.unmap(await this.#tensors.pathOfEmbedding());
     onProgress?.(total, total);
   }
 

@@ -102,6 +102,12 @@ export class ModelTensors {
     return { embedding, norm, head, notes: [...notes, ...tensors.expectAllRead()] };
   }
 
+  /** The file that rows of the embedding are read from as they are needed. */
+  async pathOfEmbedding(): Promise<string> {
+    const { path } = await this.#checkpoint.tensors.fileOf(outerTensors.embedding);
+    return path;
+  }
+
   async #tensors(prefix: string, names: readonly string[], reads: boolean): Promise<LayerTensors> {
     const stored = await storedTensors(this.#checkpoint.tensors, { prefix, names });
     this.#checkpoint.expectReadable(entriesOf(stored));

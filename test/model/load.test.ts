@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { writeSafetensors } from '../../src/checkpoint/containers/write.js';
 import { CheckpointError, ConfigError, MoEError } from '../../src/index.js';
@@ -36,6 +37,8 @@ describe('tensors', () => {
     await rm(join(folder, 'model.safetensors'));
     const entries = Object.entries(dense.tensors);
     const half = Math.floor(entries.length / 2);
+    const isFirst = entries.findIndex(([name]) => name === 'model.embed_tokens.weight') < half;
+    const embeddingFile = `model-0000${isFirst ? 1 : 2}-of-00002.safetensors`;
     await writeShards(folder, [
       Object.fromEntries(entries.slice(0, half)),
       Object.fromEntries(entries.slice(half)),
@@ -43,6 +46,10 @@ describe('tensors', () => {
     await withModel(folder, dense.options, async (model) => {
       const error = worstError(await logitsOf(model, tokens), decoderLogits(dense.decoder, tokens));
       expect(error).toBeLessThan(1e-5);
+      // Only the embedding is read from its file later.
+      const mapped = readFileSync('/proc/self/maps', 'utf8').split('\n');
+      const files = mapped.filter((line) => line.includes(folder)).map((line) => basename(line));
+      expect(new Set(files)).toEqual(new Set([embeddingFile]));
     });
   });
 

@@ -25,7 +25,7 @@ export async function logitsOf(
   steps: readonly number[] = [tokens.length],
 ): Promise<Float32Array> {
   const { vocabularySize } = description.spec;
-  const admitted = native.admit(Int32Array.from(tokens), 1, likeliest(vocabularySize));
+  const admitted = native.admit(Int32Array.from(tokens), 0, likeliest(vocabularySize));
   if (admitted === undefined) throw new Error('no room');
   const { sequence } = admitted;
   const all = new Float32Array(tokens.length * vocabularySize);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <set>
 #include <thread>
 
@@ -143,6 +144,29 @@ TEST_F(OneModel, AdmitsAndReleasesWhileAStepRuns) {
   ended = true;
   other.join();
   EXPECT_EQ(engine.decoder->sequences().count(), 0);
+}
+
+// Does something in the middle of a step.
+class InterruptedDevice final : public HostDecoder {
+ public:
+  void rms_norm(Matrix in, const float* weight, float epsilon, Matrix out) override {
+    if (interrupt) interrupt();
+    HostDecoder::rms_norm(in, weight, epsilon, out);
+  }
+
+  std::function<void()> interrupt;
+};
+
+TEST(Decoder, ReleasesNoSequenceWhileAStepRunsWithIt) {
+  InterruptedDevice device;
+  TinyEngine engine(device, tiny_models()[0]);
+  Sequences& sequences = engine.decoder->sequences();
+  const int32_t sequence = engine.admit({1, 2, 3}, 2).sequence;
+  device.interrupt = [&] { EXPECT_THROW(sequences.release(sequence), Error); };
+  EXPECT_GE(engine.run({{sequence}, {3}})[0], 0);
+  EXPECT_GE(engine.run({{sequence}, {1}})[0], 0);
+  sequences.release(sequence);
+  EXPECT_EQ(sequences.usage().free, sequences.usage().blocks);
 }
 
 TEST_F(OneModel, RefusesStepsThatAreNone) {
