@@ -65,11 +65,13 @@ export type { DType, LayerWeights, SharedWeights, Tensor } from './layer/weights
 export { MoEModel } from './model/model.js';
 export type { HeldModelOptions, ModelLoadOptions } from './model/options.js';
 export type {
+  CalledFunction,
   ChatMessage,
   ChatPart,
   Completion,
   FinishReason,
   GenerateOptions,
+  LikelyToken,
   ModelLoad,
   Piece,
   TextModel,
@@ -78,5 +80,6 @@ export type {
   Tool,
   ToolCall,
   ToolCallPiece,
+  ToolFunction,
   Usage,
 } from './model/types.js';

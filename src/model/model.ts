@@ -39,11 +39,13 @@ const scoreTokens = 128;
 export class MoEModel implements TextModel, AsyncDisposable {
   /** The checkpoint's parsed `config.json`. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** As `config.json` has it. */
   readonly modelType: string;
   /** Tokens that one sequence may have, prompt and answer together. */
   readonly contextLength: number;
   /** Rows of the embedding; the tokenizer may have fewer tokens. */
   readonly vocabularySize: number;
+  /** Where it runs. */
   readonly device: DeviceName;
   /** What weights occupy on the device. */
   readonly weightBytes: number;
