@@ -1,12 +1,13 @@
 // From the tokens of a sequence to the pieces of an answer.
 import { type Channels, type ChannelText, channelsOf } from '../text/channels.js';
 import { StopStrings } from '../text/stop_strings.js';
-import type { TextTokenizer } from '../text/types.js';
+import { type CalledText, ToolCalls } from '../text/tool_calls.js';
+import type { TextTokenizer, Tool } from '../text/types.js';
 import type { SampledToken } from './scheduler.js';
 import type { FinishReason, TokenLogprob } from './types.js';
 
 /** What a token added. */
-export interface Added extends ChannelText {
+export interface Added extends ChannelText, CalledText {
   /** Why the answer ends with it. */
   finishReason?: FinishReason;
   stopReason?: string | number;
@@ -18,6 +19,8 @@ export interface AnswerOptions {
   /** The source of the chat template, where the prompt was a chat. */
   readonly template: string | undefined;
   readonly prompt: ArrayLike<number>;
+  /** Functions that the answer may call. */
+  readonly tools: readonly Tool[];
   readonly stop: readonly string[];
   readonly endTokens: readonly number[];
   readonly maxTokens: number;
@@ -29,17 +32,34 @@ export class Answer {
   readonly #options: AnswerOptions;
   readonly #channels: Channels | undefined;
   readonly #stops: StopStrings;
+  readonly #calls: ToolCalls | undefined;
   tokens = 0;
   reasoningTokens = 0;
 
   constructor(options: AnswerOptions) {
     this.#options = options;
-    const { tokenizer, template, prompt, stop } = options;
+    const { tokenizer, template, prompt, stop, tools } = options;
     this.#channels = tokenizer && channelsOf(tokenizer, template, prompt);
     this.#stops = new StopStrings(stop);
+    if (tools.length > 0) this.#calls = new ToolCalls(tools);
   }
 
   push(token: number): Added {
+    const added = this.#push(token);
+    if (this.#calls === undefined) return { ...added, toolCalls: [] };
+    const { text, toolCalls } = this.#calls.push(added.text);
+    if (added.finishReason === undefined) return { ...added, text, toolCalls };
+    const left = this.#calls.end();
+    return {
+      ...added,
+      text: text + left.text,
+      toolCalls: [...toolCalls, ...left.toolCalls],
+      finishReason:
+        this.#calls.called && added.finishReason === 'stop' ? 'tool_calls' : added.finishReason,
+    };
+  }
+
+  #push(token: number): Omit<Added, 'toolCalls'> {
     const { endTokens, maxTokens } = this.#options;
     this.tokens += 1;
     if (this.#channels?.reasons) this.reasoningTokens += 1;
@@ -52,7 +72,11 @@ export class Answer {
     return this.tokens >= maxTokens ? this.#last(added, 'length') : added;
   }
 
-  #last(added: ChannelText, finishReason: FinishReason, stopReason?: string | number): Added {
+  #last(
+    added: ChannelText,
+    finishReason: FinishReason,
+    stopReason?: string | number,
+  ): Omit<Added, 'toolCalls'> {
     const left = this.#channels?.end() ?? { text: '', reasoning: '' };
     const found = this.#stops.push(left.text);
     const reasoning = added.reasoning + left.reasoning;

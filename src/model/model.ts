@@ -6,6 +6,7 @@ import type { DeviceName } from '../binding/devices.js';
 import type { NativeStep } from '../binding/model.js';
 import type { ChatTemplate } from '../text/chat_template.js';
 import type { CheckpointTokenizer } from '../text/tokenizer.js';
+import { writesToolCalls } from '../text/tool_calls.js';
 import { Answer, logprobOf } from './answer.js';
 import {
   endTokensOf,
@@ -141,6 +142,10 @@ export class MoEModel implements TextModel, AsyncDisposable {
     if (options.messages !== undefined && this.#template === undefined)
       throw new ConfigError(
         'Expected a checkpoint with a chat template, which `messages` need, got none',
+      );
+    if (options.tools?.length && !writesToolCalls(this.chatTemplate ?? ''))
+      throw new ConfigError(
+        'Expected `tools` with a chat template whose calls are understood (`<tool_call>`), got another',
       );
     if (options.tokens === undefined || options.stop !== undefined) this.#needTokenizer();
     this.#expectOpen();
@@ -286,6 +291,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
     const answer = new Answer({
       ...{ tokenizer, prompt: tokens, endTokens, maxTokens: newTokens },
       template: options.messages === undefined ? undefined : this.chatTemplate,
+      tools: options.tools ?? [],
       stop: typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []),
       minTokens: options.minTokens ?? 0,
     });
@@ -301,7 +307,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
         const { finishReason, ...added } = answer.push(token);
         const logprobs =
           options.logprobs === undefined ? {} : { logprobs: [logprobOf(sampled, tokenizer)] };
-        const piece: Piece = { ...added, toolCalls: [], tokens: [token], ...logprobs };
+        const piece: Piece = { ...added, tokens: [token], ...logprobs };
         if (finishReason === undefined) pieces.add(piece);
         else
           pieces.add({

@@ -169,6 +169,14 @@ test('a checkpoint with a chat template chats, and a full queue is 429', async (
   const direct = await chatting.complete({ prompt: 'To be\n', temperature: 0, maxTokens: 20 });
   expect(choices[0]?.message.content).toBe(direct.text);
 
+  // The template knows nothing of calls: tools would be passed over in silence.
+  const tools = [{ type: 'function', function: { name: 'time' } }];
+  const refused = await post(chats.url, '/v1/chat/completions', { messages, tools });
+  expect([refused.status, (await refused.json()).error.message]).toEqual([
+    400,
+    expect.stringMatching(/`tools` .*<tool_call>/),
+  ]);
+
   const full = await post(chats.url, '/v1/completions', { prompt: 'x', n: 8, max_tokens: 150 });
   expect([full.status, (await full.json()).error.code]).toEqual([429, 'queue_full']);
 });
