@@ -1,6 +1,10 @@
 // What a decoder gives does not depend on how its work came: tests for any device that has the stages.
 #pragma once
+#include <algorithm>
+#include <chrono>
 #include <limits>
+#include <stop_token>
+#include <thread>
 
 #include "tiny_decoder.h"
 
@@ -86,6 +90,43 @@ inline void expect_same_behind_hits(Device& device, const TinyOptions& options) 
   const std::vector<float> found = engine.logits_in_pieces(other, {96});
   EXPECT_EQ(found.size(), size_t{32 * TinyDecoder::kVocabulary});
   EXPECT_EQ(found, std::vector(expected.end() - static_cast<ptrdiff_t>(found.size()), expected.end()));
+}
+
+// Steps that are stopped at any moment leave nothing behind, however many tokens the next one feeds.
+inline void expect_as_before_when_stopped(Device& device, const TinyOptions& options) {
+  const std::vector<int32_t> tokens = random_tokens(300, 12);
+  TinyEngine untroubled(device, options), engine(device, options);
+  const std::vector<float> expected = untroubled.logits_in_pieces(tokens, {300});
+  const int32_t sequence = engine.admit(tokens, 0).sequence;
+  std::mt19937 random(11);
+  std::vector<float> all;
+  int stopped = 0;
+  for (int32_t left = 300; left > 0;) {
+    for (int attempt = 0; attempt < 10; ++attempt) {
+      std::stop_source source;
+      const std::jthread stops([&, wait = std::chrono::microseconds(random() % 200)] {
+        std::this_thread::sleep_for(wait);
+        source.request_stop();
+      });
+      try {
+        const auto count = static_cast<int32_t>(1 + random() % std::min(left, 120));
+        const std::vector<float> some = engine.logits({{sequence}, {count}}, source.get_token());
+        all.insert(all.end(), some.begin(), some.end());
+        left -= count;
+        break;
+      } catch (const Error& error) {
+        ASSERT_EQ(error.code(), ErrorCode::kAborted);
+        ++stopped;
+      }
+    }
+    if (left == 0) break;
+    const auto count = static_cast<int32_t>(1 + random() % std::min(left, 4));
+    const std::vector<float> some = engine.logits({{sequence}, {count}});
+    all.insert(all.end(), some.begin(), some.end());
+    left -= count;
+  }
+  EXPECT_EQ(all, expected);
+  testing::Test::RecordProperty("stopped", stopped);
 }
 
 inline void expect_no_harm_without_numbers(Device& device, const TinyOptions& options) {

@@ -46,6 +46,7 @@ INSTANTIATE_TEST_SUITE_P(Cpu, WholeModel,
 TEST_P(WholeModel, GivesTheSameInAnyPieces) { expect_same_in_any_pieces(device, options()); }
 TEST_P(WholeModel, GivesTheSameInAnyCompany) { expect_same_in_any_company(device, options()); }
 TEST_P(WholeModel, GivesTheSameBehindACachedBeginning) { expect_same_behind_hits(device, options()); }
+TEST_P(WholeModel, IsAsBeforeWhenStopped) { expect_as_before_when_stopped(device, options()); }
 TEST_P(WholeModel, ASequenceWithoutNumbersHarmsNoOther) { expect_no_harm_without_numbers(device, options()); }
 
 TEST_P(WholeModel, GivesWhatPlainLoopsGive) {

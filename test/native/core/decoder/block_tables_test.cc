@@ -47,6 +47,13 @@ TEST(BlockTables, AHitNeverHasTheLastToken) {
     EXPECT_EQ(tables.admit(some_tokens(size), 0)->cached, cached) << size;
 }
 
+TEST(BlockTables, WhoSharesNothingComputesAll) {
+  BlockTables tables({0}, 20, true);
+  SequenceBlocks first = computed(tables, some_tokens(48));
+  EXPECT_EQ(tables.admit(some_tokens(48), 0, false)->cached, 0);
+  EXPECT_EQ(tables.admit(some_tokens(48), 0, true)->cached, 32);
+}
+
 TEST(BlockTables, OtherTokensBeforeABlockAreAnotherBeginning) {
   BlockTables tables({0}, 10, true);
   std::vector<int32_t> tokens = some_tokens(40);

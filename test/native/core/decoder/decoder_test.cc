@@ -23,6 +23,7 @@ INSTANTIATE_TEST_SUITE_P(Decoder, EachModel, testing::ValuesIn(tiny_models()),
 TEST_P(EachModel, GivesTheSameInAnyPieces) { expect_same_in_any_pieces(device, GetParam()); }
 TEST_P(EachModel, GivesTheSameInAnyCompany) { expect_same_in_any_company(device, GetParam()); }
 TEST_P(EachModel, GivesTheSameBehindACachedBeginning) { expect_same_behind_hits(device, GetParam()); }
+TEST_P(EachModel, IsAsBeforeWhenStopped) { expect_as_before_when_stopped(device, GetParam()); }
 TEST_P(EachModel, ASequenceWithoutNumbersHarmsNoOther) { expect_no_harm_without_numbers(device, GetParam()); }
 
 // Fails, or asks for a stop, at one of its stages.
