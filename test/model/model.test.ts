@@ -181,6 +181,27 @@ test('an abort, a reader who leaves and closing end a sequence, and others go on
   await own.close();
 });
 
+test('a reader who leaves while it waits for a piece is let go at once', async () => {
+  const own = await MoEModel.load(checkpoint, { kvTokens: 192 });
+  const long = own.generate({ prompt: 'And', maxTokens: 180 });
+  await long.next();
+  const waits = own.generate({ prompt: 'In', maxTokens: 180 });
+  const piece = waits.next();
+  while (own.inUse().waiting === 0) await new Promise((resolve) => setImmediate(resolve));
+  await waits.return?.();
+  expect(await piece).toEqual({ done: true, value: undefined });
+  expect(own.inUse()).toMatchObject({ running: 1, waiting: 0 });
+  const early = own.generate({ prompt: 'In', maxTokens: 180 });
+  const none = early.next();
+  await early.return?.();
+  expect(await none).toEqual({ done: true, value: undefined });
+  await long.return?.();
+  const encoding = own.complete({ prompt: 'In' });
+  const ended = expect(encoding).rejects.toMatchObject({ code: 'ERR_MOE_CLOSED' });
+  await own.close();
+  await ended;
+});
+
 test('more than may wait fail at once', async () => {
   const own = await MoEModel.load(checkpoint, { kvTokens: 192, maxWaiting: 1 });
   const options = { tokens: [65, 66], maxTokens: 150 };
