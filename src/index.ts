@@ -18,6 +18,7 @@ export {
   type HeldWeights,
   type UnavailableDevices,
 } from './binding/devices.js';
+export type { KvType } from './binding/model.js';
 export { MoECheckpoint, type OpenOptions } from './checkpoint/checkpoint.js';
 export type { LayerWords } from './checkpoint/words.js';
 export {
@@ -64,11 +65,13 @@ export type { DType, LayerWeights, SharedWeights, Tensor } from './layer/weights
 export { MoEModel } from './model/model.js';
 export type { HeldModelOptions, ModelLoadOptions } from './model/options.js';
 export type {
+  CalledFunction,
   ChatMessage,
   ChatPart,
   Completion,
   FinishReason,
   GenerateOptions,
+  LikelyToken,
   ModelLoad,
   Piece,
   TextModel,
@@ -77,5 +80,6 @@ export type {
   Tool,
   ToolCall,
   ToolCallPiece,
+  ToolFunction,
   Usage,
 } from './model/types.js';

@@ -151,7 +151,7 @@ export interface Room {
 /**
  * The tokens to make room for.
  *
- * @throws `ShapeError` where prompt and answer can never fit
+ * @throws `ShapeError` where prompt and answer can never fit, `ConfigError` where there is no prompt
  */
 export function newTokensOf(
   promptTokens: number,
@@ -160,7 +160,8 @@ export function newTokensOf(
 ): number {
   const most = Math.min(room.contextLength, room.kvTokens);
   const limit = room.contextLength <= room.kvTokens ? 'the context' : 'the cache (kvTokens)';
-  if (promptTokens === 0) throw new ShapeError('Expected a prompt of at least one token, got none');
+  if (promptTokens === 0)
+    throw new ConfigError('Expected a prompt of at least one token, got none');
   if (promptTokens >= most)
     throw new ShapeError(
       `Expected a prompt of less than the ${most} tokens of ${limit}, got ${promptTokens}`,

@@ -36,15 +36,25 @@ const defaultMaxWaiting = 256;
 /** Rows of a step of `logits` and `perplexity`. */
 const scoreTokens = 128;
 
+/** Who reads an answer. */
+interface Reader {
+  /** Whether it has had enough. */
+  left: boolean;
+  /** Ends its sequence. */
+  leave(): void;
+}
+
 /** A whole Mixture-of-Experts language model on one device: text in, text out. */
 export class MoEModel implements TextModel, AsyncDisposable {
   /** The checkpoint's parsed `config.json`. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** As `config.json` has it. */
   readonly modelType: string;
   /** Tokens that one sequence may have, prompt and answer together. */
   readonly contextLength: number;
   /** Rows of the embedding; the tokenizer may have fewer tokens. */
   readonly vocabularySize: number;
+  /** Where it runs. */
   readonly device: DeviceName;
   /** What weights occupy on the device. */
   readonly weightBytes: number;
@@ -147,7 +157,16 @@ export class MoEModel implements TextModel, AsyncDisposable {
       );
     if (options.tokens === undefined || options.stop !== undefined) this.#needTokenizer();
     this.#expectOpen();
-    return this.#generate(options);
+    const reader: Reader = { left: false, leave: () => {} };
+    const pieces = this.#generate(options, reader);
+    const end = pieces.return.bind(pieces);
+    // By itself `return` of a generator waits for the piece that is being waited for.
+    pieces.return = (value) => {
+      reader.left = true;
+      reader.leave();
+      return end(value);
+    };
+    return pieces;
   }
 
   /**
@@ -271,7 +290,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
     return this.#needTokenizer().worker.encode(await this.#segmentsOf(options), false);
   }
 
-  async *#generate(options: GenerateOptions): AsyncGenerator<Piece> {
+  async *#generate(options: GenerateOptions, reader: Reader): AsyncGenerator<Piece> {
     const { signal } = options;
     signal?.throwIfAborted();
     const { description } = this.#loaded;
@@ -321,11 +340,13 @@ export class MoEModel implements TextModel, AsyncDisposable {
       },
       ended: (reason) => pieces.end(reason),
     };
+    if (reader.left) return;
     this.#scheduler.add(request);
+    reader.leave = () => this.#scheduler.leave(request, undefined);
     try {
       yield* pieces;
     } finally {
-      this.#scheduler.leave(request, undefined);
+      reader.leave();
     }
   }
 

@@ -1,16 +1,22 @@
-import type { Piece } from './types.js';
+import type { Piece, TokenLogprob, ToolCallPiece } from './types.js';
+
+type GrowingPiece = Piece & {
+  toolCalls: ToolCallPiece[];
+  tokens: number[];
+  logprobs?: TokenLogprob[];
+};
 
 /**
  * Pieces on their way to one reader. Those that come while it is busy become one, so a slow reader has one wake-up for many steps,
  * and what is kept is never more than the answer.
  */
 export class PieceQueue implements AsyncIterable<Piece> {
-  #piece: Piece | undefined;
+  #piece: GrowingPiece | undefined;
   #ended: { reason: unknown } | undefined;
   #wake: (() => void) | undefined;
 
   add(piece: Piece): void {
-    this.#piece = this.#piece === undefined ? piece : joined(this.#piece, piece);
+    this.#piece = joined(this.#piece, piece);
     this.#wake?.();
   }
 
@@ -38,15 +44,16 @@ export class PieceQueue implements AsyncIterable<Piece> {
   }
 }
 
-function joined(before: Piece, piece: Piece): Piece {
-  const logprobs = before.logprobs && [...before.logprobs, ...(piece.logprobs ?? [])];
+/** The lists grow in place: copies of them would cost the step's time for a reader that is far behind. */
+function joined(before: GrowingPiece | undefined, piece: Piece): GrowingPiece {
+  const { logprobs: likely, ...rest } = piece;
+  const { text = '', reasoning = '', toolCalls = [], tokens = [], logprobs = [] } = before ?? {};
+  toolCalls.push(...piece.toolCalls);
+  tokens.push(...piece.tokens);
+  logprobs.push(...(likely ?? []));
   return {
-    ...before,
-    ...piece,
-    text: before.text + piece.text,
-    reasoning: before.reasoning + piece.reasoning,
-    toolCalls: [...before.toolCalls, ...piece.toolCalls],
-    tokens: [...before.tokens, ...piece.tokens],
-    ...(logprobs && { logprobs }),
+    ...rest,
+    ...{ text: text + piece.text, reasoning: reasoning + piece.reasoning, toolCalls, tokens },
+    ...(likely && { logprobs }),
   };
 }

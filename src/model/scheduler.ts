@@ -176,6 +176,11 @@ export class Scheduler {
     await this.#loop;
   }
 
+  /** Whether nothing has a place, so that there is none to wait for. */
+  get #empty(): boolean {
+    return this.#running.length === 0 && this.#scoring[0]?.number === undefined;
+  }
+
   #dropWaiting(waiting: Waiting): boolean {
     const at = this.#waiting.indexOf(waiting);
     if (at < 0) return false;
@@ -234,7 +239,7 @@ export class Scheduler {
       let admission: ReturnType<NativeModel['admit']>;
       try {
         admission = this.#native.admit(request.tokens, request.newTokens, request.sampling);
-        if (admission === undefined && this.#running.length === 0) throw noRoom();
+        if (admission === undefined && this.#empty) throw noRoom();
       } catch (error) {
         this.#dropWaiting(next);
         request.ended(fromNative(error));
@@ -272,7 +277,7 @@ export class Scheduler {
     try {
       if (this.#closed) throw closedMeanwhile();
       scoring.number ??= this.#native.admit(scoring.tokens, 0, unsampled, false)?.sequence;
-      if (scoring.number === undefined && this.#running.length === 0) throw noRoom();
+      if (scoring.number === undefined && this.#empty) throw noRoom();
       if (scoring.number === undefined) return;
       const rows = Math.min(scoring.rows, scoring.tokens.length - scoring.done);
       const step: NativeStep = {

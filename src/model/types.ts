@@ -1,12 +1,14 @@
 import type { ChatMessage, TextTokenizer, Tool, ToolCall, ToolCallPiece } from '../text/types.js';
 
 export type {
+  CalledFunction,
   ChatMessage,
   ChatPart,
   TextTokenizer,
   Tool,
   ToolCall,
   ToolCallPiece,
+  ToolFunction,
 } from '../text/types.js';
 
 /** What to generate, and how. Exactly one of `prompt`, `messages`, `tokens`. */
@@ -39,6 +41,7 @@ export interface GenerateOptions {
   repetitionPenalty?: number;
   /** On logits of tokens generated so far. Default 0. */
   presencePenalty?: number;
+  /** On logits of tokens generated so far, for each time. Default 0. */
   frequencyPenalty?: number;
   /** Added to the logits of these token ids. */
   logitBias?: Readonly<Record<number, number>>;
@@ -54,27 +57,38 @@ export interface GenerateOptions {
   choice?: number;
   /** Log-probabilities of each token, and of so many likeliest ones (0 to 20). Default: none at all. */
   logprobs?: number;
+  /** Ends the sequence. */
   signal?: AbortSignal;
 }
 
-/** A token's natural log-probability before temperature and penalties. */
-export interface TokenLogprob {
+/** A token by its log-probability. */
+export interface LikelyToken {
+  /** Its id. */
   token: number;
   /** Its bytes as text, which may be half a character. */
   text: string;
+  /** What it adds to a text; the literal text of a special token. */
   bytes: Uint8Array;
+  /** Natural, before temperature and penalties. */
   logprob: number;
+}
+
+/** The token that was chosen, and the likeliest. */
+export interface TokenLogprob extends LikelyToken {
   /** The likeliest, as many as asked for. */
-  top: readonly { token: number; text: string; bytes: Uint8Array; logprob: number }[];
+  top: readonly LikelyToken[];
 }
 
 /** `stop`: an end token or a stop string; `length`: `maxTokens` or the context. */
 export type FinishReason = 'stop' | 'length' | 'tool_calls';
 
+/** Tokens of a request. */
 export interface Usage {
+  /** Of the prompt. */
   promptTokens: number;
   /** Of the prompt: those that were in the cache. */
   cachedTokens: number;
+  /** Generated ones, the one that ended the text among them. */
   completionTokens: number;
   /** Of the completion: those of reasoning. */
   reasoningTokens: number;
@@ -82,54 +96,81 @@ export interface Usage {
 
 /** What a step added to a text. Any part may be empty. */
 export interface Piece {
+  /** What the answer goes on with. */
   text: string;
+  /** What the model thinks before it answers. */
   reasoning: string;
+  /** Calls of tools, piece by piece. */
   toolCalls: readonly ToolCallPiece[];
+  /** Their ids. */
   tokens: readonly number[];
+  /** Of each of the tokens, where they were asked for. */
   logprobs?: readonly TokenLogprob[];
   /** Of the last piece only. */
   finishReason?: FinishReason;
   /** Of the last piece, where a stop string or token ended it: which. */
   stopReason?: string | number;
+  /** Of the last piece only. */
   usage?: Usage;
+  /** Of the last piece only: what gives the same text again. */
   seed?: bigint;
 }
 
 /** A whole answer. */
 export interface Completion {
+  /** The answer. */
   text: string;
+  /** What the model thought before it. */
   reasoning: string;
+  /** Calls of tools. */
   toolCalls: readonly ToolCall[];
+  /** The ids of all that was generated. */
   tokens: readonly number[];
+  /** Of each of the tokens, where they were asked for. */
   logprobs?: readonly TokenLogprob[];
+  /** Why it ended. */
   finishReason: FinishReason;
+  /** Where a stop string or token ended it: which. */
   stopReason?: string | number;
+  /** Tokens of prompt and answer. */
   usage: Usage;
+  /** What gives the same text again. */
   seed: bigint;
 }
 
 /** What runs and waits in a model now. */
 export interface ModelLoad {
+  /** Sequences that have their place. */
   running: number;
+  /** Sequences that wait for one. */
   waiting: number;
   /** Tokens that the cache has room for, and that are taken. */
   kvTokens: number;
+  /** Those of them that are taken. */
   kvTokensUsed: number;
 }
 
 /** What a server needs of a model: `MoEModel` is one. */
 export interface TextModel {
+  /** As `config.json` has it. */
   readonly modelType: string;
+  /** Tokens that one sequence may have. */
   readonly contextLength: number;
+  /** Token ids are below it. */
   readonly vocabularySize: number;
+  /** The source of the chat template. */
   readonly chatTemplate: string | undefined;
+  /** Text to tokens and back. */
   readonly tokenizer: TextTokenizer;
+  /** Generates text, piece by piece. */
   generate(options: GenerateOptions): AsyncIterableIterator<Piece>;
+  /** Generates a whole answer. */
   complete(options: GenerateOptions): Promise<Completion>;
   /** The tokens that `messages` become. */
   applyTemplate(
     options: Pick<GenerateOptions, 'messages' | 'tools' | 'chatTemplateOptions' | 'specialTokens'>,
   ): Promise<string>;
+  /** What runs and waits now. */
   inUse(): ModelLoad;
   /** Tokens that each expert has served, for each layer (empty: a dense one). */
   load(): Float64Array[];

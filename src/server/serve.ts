@@ -1,5 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import type { AddressInfo } from 'node:net';
+import { MoEError } from '../base/errors.js';
 import { packageVersion } from '../base/package.js';
 import { expectOptions } from '../base/rows.js';
 import type { TextModel } from '../model/types.js';
@@ -31,7 +32,7 @@ export class ModelServer implements AsyncDisposable {
     this.#close = close;
   }
 
-  /** `loading`, `ready`, `failed` (the model could not be loaded) or `closing`. */
+  /** `loading`, `ready`, `failed` (the model could not be loaded, or its device is lost) or `closing`. */
   get state(): ServingState {
     return this.#served.state;
   }
@@ -88,7 +89,10 @@ export async function serve(
     authorization: new Authorization(settings.apiKey),
     version: packageVersion,
     defaultMaxTokens: settings.defaultMaxTokens,
-    onFailure: (cause) => app.log.error(cause),
+    onFailure: (cause) => {
+      app.log.error(cause);
+      if (cause instanceof MoEError && cause.code === 'ERR_MOE_DEVICE_LOST') served.failed();
+    },
     onUnknownField: (name) => {
       if (unknown.size >= 100 || unknown.has(name)) return;
       unknown.add(name);

@@ -1,12 +1,12 @@
 import type { TextModel } from '../model/types.js';
 import { type ApiError, unavailable } from './errors.js';
 
-/** What a server does: it loads its model, takes requests, has none to serve, or goes down. */
+/** What a server does: it loads its model, takes requests, has no model that works, or goes down. */
 export type ServingState = 'loading' | 'ready' | 'failed' | 'closing';
 
 const reasons: Record<Exclude<ServingState, 'ready'>, string> = {
   loading: 'The model is being loaded',
-  failed: 'The model could not be loaded',
+  failed: 'The model could not be loaded, or its device is lost',
   closing: 'The server is going down',
 };
 
@@ -52,8 +52,9 @@ export class ServedModel {
     this.#state = 'ready';
   }
 
+  /** For good: whoever watches the server must start another one. */
   failed(): void {
-    if (this.#state === 'loading') this.#state = 'failed';
+    if (this.#state !== 'closing') this.#state = 'failed';
   }
 
   close(): void {

@@ -21,7 +21,9 @@ const tiny = [
   '0.05',
 ];
 
-test('bench gives checked times, rates and fractions of the machine’s own peak', { timeout: 120_000 }, async () => {
+test('bench gives checked times, rates and fractions of the machine’s own peak', {
+  timeout: 120_000,
+}, async () => {
   const result = await nodeMoeJson<BenchResult>([
     ...tiny,
     '--tokens',

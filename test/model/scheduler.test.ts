@@ -211,3 +211,14 @@ test('texts are scored in steps of their own, beside others and one after anothe
   await expect(scheduler.score(new Int32Array(101), 8, () => {})).rejects.toThrow(/ERR_MOE_SHAPE/);
   expect(engine.sequences.size).toBe(0);
 });
+
+test('a sequence waits for the room of a text that is scored', async () => {
+  const { engine, scheduler } = make(100);
+  const scored = scheduler.score(Int32Array.from(prompt(60, 5)), 8, () => {});
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(engine.sequences.size).toBe(1);
+  const asked = ask(scheduler, { tokens: prompt(40, 1), newTokens: 10 });
+  expect(await asked.promise).toEqual(alone(prompt(40, 1), 10));
+  await scored;
+  expect(engine.sequences.size).toBe(0);
+});

@@ -185,6 +185,18 @@ describe('errors have OpenAI’s form', () => {
     await until(() => model.inUse().running, 0);
   });
 
+  test('a device that is lost ends the server’s health: only a new process can use it', async () => {
+    const { url, server } = await start();
+    const lost = await post(url, '/v1/completions', { prompt: '[lost]' });
+    expect([lost.status, server.state, await status(`${url}/health`)]).toEqual([
+      500,
+      'failed',
+      503,
+    ]);
+    expect((await post(url, '/v1/completions', { prompt: 'x' })).status).toBe(503);
+    expect(await status(`${url}/healthz`)).toBe(200);
+  });
+
   test('a closed model is 503', async () => {
     const { url, model } = await start();
     model.closed = true;

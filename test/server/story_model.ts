@@ -70,8 +70,8 @@ interface Story {
 }
 
 /**
- * What a chat says decides what comes: `[think]` reasons first, `[call]` calls the tools, `[fail]` breaks after three tokens, and
- * `[wrong]` cannot be asked.
+ * What a chat says decides what comes: `[think]` reasons first, `[call]` calls the tools, `[fail]` breaks after three tokens, `[wrong]` cannot be
+ * asked, and `[lost]` loses the device.
  */
 export class StoryModel implements TextModel {
   readonly modelType = 'story';
@@ -142,6 +142,8 @@ export class StoryModel implements TextModel {
     signal?.throwIfAborted();
     const prompt = Array.from(await this.#promptOf(options));
     const asked = JSON.stringify(messages?.at(-1)?.content ?? options.prompt ?? '');
+    if (asked.includes('[lost]'))
+      throw new DeviceError('ERR_MOE_DEVICE_LOST', 'The device is lost');
     if (asked.includes('[wrong]')) throw new ConfigError('Expected `messages` to be right');
     const { maxTokens = this.contextLength - prompt.length } = options;
     if (prompt.length + maxTokens > this.contextLength)
