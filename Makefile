@@ -4,6 +4,7 @@ SHELL := /bin/bash
 
 demo: build
 	@node scripts/demo.mjs
+	@node scripts/demo_model.mjs
 
 build:
 	@scripts/setup.sh build

@@ -18,7 +18,10 @@ function reached(file, found = new Set()) {
 }
 
 rmSync(target, { recursive: true, force: true });
-for (const file of reached('index.d.ts')) {
+const { exports } = JSON.parse(readFileSync(join(dist, '../package.json'), 'utf8'));
+const entries = Object.values(exports).flatMap(({ import: { types } = {} }) => types ?? []);
+const files = new Set(entries.flatMap((types) => [...reached(types.replace('./dist/', ''))]));
+for (const file of files) {
   mkdirSync(dirname(join(target, file)), { recursive: true });
   cpSync(join(dist, file), join(target, file));
 }

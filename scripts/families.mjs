@@ -4,4 +4,5 @@ import { withFamilies } from './families_table.mjs';
 
 const page = new URL('../docs/checkpoints.md', import.meta.url);
 const families = await import('../dist/families/families.js');
-writeFileSync(page, withFamilies(readFileSync(page, 'utf8'), families));
+const { decoderTypes } = await import('../dist/model/families/rows.js');
+writeFileSync(page, withFamilies(readFileSync(page, 'utf8'), families, decoderTypes));

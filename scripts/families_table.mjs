@@ -7,8 +7,9 @@ const end = '<!-- /families -->';
  *
  * @param {string} page
  * @param {typeof import('../src/families/families.js')} families
+ * @param {readonly string[]} wholeModels `model_type`s of which whole models are loaded
  */
-export function withFamilies(page, { familyRows, mindformersRow, refusedRows }) {
+export function withFamilies(page, { familyRows, mindformersRow, refusedRows }, wholeModels) {
   const [before, rest] = page.split(begin);
   const after = rest?.split(end)[1];
   if (after === undefined) throw new Error(`Expected ${begin} and ${end} in the page`);
@@ -31,13 +32,17 @@ export function withFamilies(page, { familyRows, mindformersRow, refusedRows }) 
   const refused = refusedRows.map(
     ({ models, modelTypes, refused: reason }) => `${models} (${typesOf(modelTypes)}): ${reason}.`,
   );
-  const parts = [begin, '', table(head, rows), '', `Refused: ${refused.join(' ')}`, '', end];
+  const parts = [
+    ...[begin, '', table(head, rows), '', `Refused: ${refused.join(' ')}`, ''],
+    ...[`Whole models, with all that is around their layers: ${typesOf(wholeModels)}.`, '', end],
+  ];
   return before + parts.join('\n') + after;
 }
 
 const typesOf = (types) => types.map((type) => `\`${type}\``).join(', ');
 
-function table(head, rows) {
+/** A table in Markdown, with cells as wide as their column. */
+export function table(head, rows) {
   const widths = head.map((title, column) =>
     Math.max(title.length, ...rows.map((row) => row[column].length)),
   );

@@ -18,6 +18,7 @@ export {
   type HeldWeights,
   type UnavailableDevices,
 } from './binding/devices.js';
+export type { KvType } from './binding/model.js';
 export { MoECheckpoint, type OpenOptions } from './checkpoint/checkpoint.js';
 export type { LayerWords } from './checkpoint/words.js';
 export {
@@ -61,3 +62,24 @@ export type {
   WeightType,
 } from './layer/options.js';
 export type { DType, LayerWeights, SharedWeights, Tensor } from './layer/weights.js';
+export { MoEModel } from './model/model.js';
+export type { HeldModelOptions, ModelLoadOptions } from './model/options.js';
+export type {
+  CalledFunction,
+  ChatMessage,
+  ChatPart,
+  Completion,
+  FinishReason,
+  GenerateOptions,
+  LikelyToken,
+  ModelLoad,
+  Piece,
+  TextModel,
+  TextTokenizer,
+  TokenLogprob,
+  Tool,
+  ToolCall,
+  ToolCallPiece,
+  ToolFunction,
+  Usage,
+} from './model/types.js';

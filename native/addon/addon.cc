@@ -6,6 +6,7 @@
 #include "addon/group_object.h"
 #include "addon/layer_object.h"
 #include "addon/mapped_file.h"
+#include "addon/model_object.h"
 #include "core/weight_format.h"
 #include "cpu/machine_peak.h"
 
@@ -93,6 +94,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   const Napi::Function cancellation = CancellationObject::define(env);
   environment->file_constructor = Napi::Persistent(FileObject::define(env));
   environment->layer_constructor = Napi::Persistent(LayerObject::define(env));
+  environment->model_constructor = Napi::Persistent(ModelObject::define(env));
 
   exports.Set("buildId", Napi::String::New(env, kBuildId));
   exports.Set("errorCodes", error_code_list(env));
@@ -100,6 +102,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("addPluginFolder", Napi::Function::New(env, add_plugin_folder_of, "addPluginFolder"));
   exports.Set("mapFile", Napi::Function::New(env, map_file, "mapFile"));
   exports.Set("createLayer", Napi::Function::New(env, create_layer, "createLayer"));
+  exports.Set("createModel", Napi::Function::New(env, create_model, "createModel"));
   exports.Set("measureMachinePeak", Napi::Function::New(env, measure_machine_peak, "measureMachinePeak"));
   exports.Set("Group", GroupObject::define(env));
   exports.Set("Cancellation", cancellation);

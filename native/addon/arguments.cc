@@ -15,13 +15,6 @@ constexpr int64_t kMaxSize = int64_t{1} << 30;
   throw Error(ErrorCode::kShape, std::string("Expected `") + name + "` to be " + expected);
 }
 
-WeightType read_weight_type(Napi::Object from) {
-  const std::string text = read_text(from, "weightType");
-  for (const WeightFormat& format : weight_formats())
-    if (text == format.name) return format.type;
-  refuse("weightType", "one of the known words, got `" + text + "`");
-}
-
 // It is 0 for types that nothing is ever passed in.
 size_t element_bytes(napi_typedarray_type type) {
   switch (type) {
@@ -179,6 +172,15 @@ WeightScales read_scales(Napi::Object of, const WeightMatrix& matrix, std::vecto
   return scales;
 }
 
+}  // namespace
+
+WeightType read_weight_type(Napi::Object from) {
+  const std::string text = read_text(from, "weightType");
+  for (const WeightFormat& format : weight_formats())
+    if (text == format.name) return format.type;
+  refuse("weightType", "one of the known words, got `" + text + "`");
+}
+
 WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::shared_ptr<MappedFile>>& files) {
   const Napi::Value value = from.Get(name);
   if (value.IsUndefined()) return {};
@@ -208,6 +210,8 @@ WeightVector read_vector(Napi::Object from, const char* name, std::vector<std::s
   expect_inside(name, memory, vector.dtype, vector.size, vector.stride, 1, 0);
   return vector;
 }
+
+namespace {
 
 ExpertWeights read_expert(Napi::Object from, std::vector<std::shared_ptr<MappedFile>>& files) {
   return {read_matrix(from, "gate", files),   read_matrix(from, "up", files),

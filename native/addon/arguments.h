@@ -50,6 +50,11 @@ size_t to_size(const Napi::Value& value, const char* name);
 // Throws kShape when it is something else, too short, or detached.
 std::optional<Borrowed> read_array(Napi::Object from, const char* name, napi_typedarray_type type, size_t count);
 
+// Of native objects' fields; `name` is in messages. Files that a view stands in are added to `files`.
+WeightType read_weight_type(Napi::Object from);
+WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::shared_ptr<MappedFile>>& files);
+WeightVector read_vector(Napi::Object from, const char* name, std::vector<std::shared_ptr<MappedFile>>& files);
+
 LayerSpec read_spec(Napi::Object from);
 WeightArguments read_weights(Napi::Object from);
 

@@ -36,9 +36,9 @@ void EnvironmentJob::run() {
 void EnvironmentJob::ended() { environment_.ended(*this); }
 
 void EnvironmentJob::withdraw(ErrorCode reason) {
-  error_ =
-      std::make_exception_ptr(reason == ErrorCode::kClosed ? Error(reason, "The layer was closed before the call ran")
-                                                           : Error(reason, "The call was aborted while it waited"));
+  error_ = std::make_exception_ptr(reason == ErrorCode::kClosed
+                                       ? Error(reason, "The layer or model was closed before the call ran")
+                                       : Error(reason, "The call was aborted while it waited"));
   environment_.ended(*this);
 }
 

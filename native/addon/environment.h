@@ -76,7 +76,7 @@ class Environment {
   // Queues the job and blocks until it has ended; rethrows its error. It is not settled.
   void run(const std::shared_ptr<EnvironmentJob>& job, size_t max_waiting);
 
-  Napi::FunctionReference file_constructor, layer_constructor, cancellation_constructor;
+  Napi::FunctionReference file_constructor, layer_constructor, model_constructor, cancellation_constructor;
 
  private:
   friend class EnvironmentJob;

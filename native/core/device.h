@@ -11,6 +11,7 @@
 
 namespace moe {
 
+class DecoderStages;
 class MoeStages;
 
 // A device is driven by one thread. Callers own what they allocate (see DeviceBuffer). Work follows the order of calls
@@ -22,6 +23,8 @@ class Device {
   virtual const Capabilities& capabilities() const = 0;
   // The stages of a Mixture-of-Experts layer, as long as the device lives.
   virtual MoeStages& moe() = 0;
+  // The stages of whole models, likewise; null where a device has none.
+  virtual DecoderStages* decoder() { return nullptr; }
 
   virtual void* allocate(size_t bytes) = 0;
   virtual void deallocate(void* memory) noexcept = 0;

@@ -3,6 +3,7 @@
 #include "core/device.h"
 #include "core/host/thread_pool.h"
 #include "core/plugin.h"
+#include "cpu/decoder_stages.h"
 #include "cpu/stages.h"
 
 namespace moe::cpu {
@@ -11,11 +12,12 @@ namespace moe::cpu {
 class CpuDevice final : public Device {
  public:
   // threads: the most that stages use, the calling one among them.
-  CpuDevice(const Kernels& kernels, int threads) : pool_(threads), stages_(kernels, pool_) {}
+  CpuDevice(const Kernels& kernels, int threads) : pool_(threads), stages_(kernels, pool_), decoder_(kernels, pool_) {}
 
   static const Capabilities& can();
   const Capabilities& capabilities() const override { return can(); }
   CpuStages& moe() override { return stages_; }
+  CpuDecoderStages* decoder() override { return &decoder_; }
 
   void* allocate(size_t bytes) override;
   void deallocate(void* memory) noexcept override;
@@ -28,6 +30,7 @@ class CpuDevice final : public Device {
  private:
   ThreadPool pool_;
   CpuStages stages_;
+  CpuDecoderStages decoder_;
 };
 
 // What the CPU calls itself and what it offers. Throws kDeviceUnavailable when MOE_CPU_ISA names a set the CPU lacks.

@@ -2,6 +2,7 @@ import { closeSync, fstatSync, openSync, readdirSync, readFileSync, readSync } f
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { NativeModel, NativeModelSpec } from './model.js';
 import type { LayerWeightViews, NativeFile } from './views.js';
 import type { WeightType } from './weight_formats.js';
 
@@ -242,6 +243,8 @@ export interface NativeBinding {
     parallel?: NativeParallel,
     profile?: boolean,
   ): Promise<NativeLayer>;
+  /** Makes a model without layers yet, on a device that has what decoders need. */
+  createModel(device: string, index: number, spec: NativeModelSpec): Promise<NativeModel>;
   Group: new (options: NativeGroupOptions) => NativeGroup;
   Cancellation: new () => NativeCancellation;
   /** Runs for about `seconds` on `threads` threads (0: all), off the JS thread. */

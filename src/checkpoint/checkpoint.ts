@@ -41,11 +41,12 @@ import {
   findPacked,
 } from './families/find_layers.js';
 import { standsBeside } from './families/fit.js';
-import { LayerTensors, type StoredTensor } from './families/layer_tensors.js';
+import { LayerTensors } from './families/layer_tensors.js';
 import { packedViews } from './families/packed.js';
 import { readLayer } from './families/read_layer.js';
 import { configName, inConfig, isMindFormers, ModelClaims } from './model_claims.js';
 import { readPackedMetadata } from './packed/format.js';
+import { entriesOf, storedTensors } from './stored.js';
 import { inWords, type LayerWords } from './words.js';
 
 /** How a checkpoint is opened. */
@@ -161,6 +162,23 @@ export class MoECheckpoint implements AsyncDisposable {
       );
     const number = this.#numberOf(layer ?? options.layer);
     options.signal?.throwIfAborted();
+    const parts = await this.parts(number, options);
+    try {
+      return await MoELayer.fromParts(parts);
+    } catch (error) {
+      if (!(error instanceof ShapeError)) throw error;
+      throw new CheckpointError(`Layer ${number} of ${this.path}: ${error.message}`, {
+        cause: error,
+      });
+    }
+  }
+
+  /**
+   * @internal What a layer is made of.
+   *
+   * @param reads false where weights are looked at only
+   */
+  async parts(number: number, options: LoadOptions, reads = true): Promise<LayerParts> {
     const { config: changes, onProgress, signal, stack = this.stack } = options;
     if (stack !== this.stack)
       throw new ConfigError(
@@ -175,18 +193,19 @@ export class MoECheckpoint implements AsyncDisposable {
         `Expected \`config.numExpertsChosen\`: ${this.path} has no config.json that says how many experts a token takes`,
       );
 
-    const found = this.#found.layers.get(number) as FoundLayer;
+    const { prefix, names } = this.#found.layers.get(number) as FoundLayer;
     const { layout } = this.#found;
-    const stored = await storedTensors(this.#files, found, (name) =>
-      layout === undefined ? false : standsBeside(layout, name, config.expertNum),
+    const own = names.filter(
+      (name) => layout === undefined || !standsBeside(layout, name, config.expertNum),
     );
+    const stored = await storedTensors(this.#files, { prefix, names: own });
     this.#claims?.expectReadable(entriesOf(stored));
     this.#expectOpen();
     const held = options.group && heldExperts(config, options);
     const tensors = new LayerTensors(
-      found.prefix,
+      prefix,
       stored,
-      (file) => this.#map(file),
+      reads ? (file) => this.map(file) : undefined,
       // Experts of a second stack in one layer are numbered from E on.
       held && new Set(held.flatMap((expert) => [expert, expert + config.expertNum])),
     );
@@ -195,7 +214,7 @@ export class MoECheckpoint implements AsyncDisposable {
         ? { views: packedViews(tensors, packed?.layout ?? ''), factor: 1 }
         : readLayer(tensors, layout, description, config, description.needs);
     const notes = tensors.expectAllRead();
-    const parts: LayerParts = {
+    return {
       config: factor === 1 ? config : scaled(config, factor),
       hiddenSize,
       intermediateSize,
@@ -209,19 +228,21 @@ export class MoECheckpoint implements AsyncDisposable {
       onProgress,
       signal,
     };
-    try {
-      return await MoELayer.fromParts(parts);
-    } catch (error) {
-      if (!(error instanceof ShapeError)) throw error;
-      throw new CheckpointError(`Layer ${number} of ${this.path}: ${error.message}`, {
-        cause: error,
-      });
-    }
   }
 
   /** @internal What its experts compute, and on rows of which width. */
   get experts(): ExpertOptions & { activation: Activation } {
     return this.#describe(this.layers[0] as number).experts;
+  }
+
+  /** @internal Where its tensors are. */
+  get tensors(): TensorFiles {
+    return this.#files;
+  }
+
+  /** @internal Throws `CheckpointError` where tensors are in a form that is not read. */
+  expectReadable(tensors: Iterable<TensorEntry>): void {
+    this.#claims?.expectReadable(tensors);
   }
 
   /** @internal Every file that it is read from. */
@@ -272,11 +293,34 @@ export class MoECheckpoint implements AsyncDisposable {
     return entriesOf(stored);
   }
 
+  /** @internal The file in memory, until the checkpoint is closed. */
+  map(stored: SafetensorsFile): NativeFile {
+    this.#expectOpen();
+    const known = this.#mapped.get(stored.path);
+    if (known !== undefined) return known;
+    try {
+      const file = addon().mapFile(stored.path);
+      stored.expectSame(identityAt(stored.path)); // once it is mapped: what replaces it then is not read
+      this.#mapped.set(stored.path, file);
+      return file;
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+
+  /** @internal Lets go of the files that weights were read from, but of one. */
+  unmap(kept?: string): void {
+    for (const [path, file] of this.#mapped) {
+      if (path === kept) continue;
+      file.close();
+      this.#mapped.delete(path);
+    }
+  }
+
   /** Unmaps the files. Layers that were loaded stay usable. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const file of this.#mapped.values()) file.close();
-    this.#mapped.clear();
+    this.unmap();
   }
 
   /** `close`, for `await using`. */
@@ -295,19 +339,6 @@ export class MoECheckpoint implements AsyncDisposable {
 
   #expectOpen(): void {
     if (this.#closed) throw new ClosedError(`The checkpoint ${this.path} is closed`);
-  }
-
-  #map(stored: SafetensorsFile): NativeFile {
-    const known = this.#mapped.get(stored.path);
-    if (known !== undefined) return known;
-    try {
-      const file = addon().mapFile(stored.path);
-      stored.expectSame(identityAt(stored.path)); // once it is mapped: what replaces it then is not read
-      this.#mapped.set(stored.path, file);
-      return file;
-    } catch (error) {
-      throw fromNative(error);
-    }
   }
 }
 
@@ -350,24 +381,6 @@ function findClaimed(
 
 const scaled = (config: MoEConfig, factor: number): MoEConfig =>
   config.with({ routedScalingFactor: config.routedScalingFactor * factor });
-
-/** The tensors of a layer by their names inside it. Opens the files they are in. */
-async function storedTensors(
-  files: TensorFiles,
-  { prefix, names }: FoundLayer,
-  isLeftOut: (name: string) => boolean = () => false,
-): Promise<Map<string, StoredTensor>> {
-  const stored = new Map<string, StoredTensor>();
-  for (const name of names) {
-    if (isLeftOut(name)) continue;
-    const file = await files.fileOf(prefix + name);
-    stored.set(name, { file, entry: file.entry(prefix + name) });
-  }
-  return stored;
-}
-
-const entriesOf = (stored: ReadonlyMap<string, StoredTensor>): TensorEntry[] =>
-  [...stored.values()].map(({ entry }) => entry);
 
 /** The first layer whose files are there: one layer's shards are enough to open a checkpoint. */
 async function readable(path: string, files: TensorFiles, found: Found): Promise<StoredLayer> {

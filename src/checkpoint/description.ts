@@ -1,5 +1,5 @@
 import { describe } from '../base/checks.js';
-import { CheckpointError, ConfigError } from '../base/errors.js';
+import { ConfigError } from '../base/errors.js';
 import { expectKind, given, type Kind, type Row } from '../base/rows.js';
 import { configOf, MoEConfig, type MoEConfigOptions } from '../config/config.js';
 import { type LayerPlace, optionNotKnown, readHuggingFace } from '../config/hugging_face.js';
@@ -69,9 +69,7 @@ export function describeModel(
   found: FoundLayers,
   { prefix, stored }: StoredLayer,
 ): (layer: number) => Description {
-  const tensors = new LayerTensors(prefix, stored, () => {
-    throw new CheckpointError('A checkpoint is described without reading its weights');
-  });
+  const tensors = new LayerTensors(prefix, stored, undefined);
   if (claimed === undefined || isMindFormers(claimed)) {
     const measured = measureLayer(tensors, found.layout);
     const { expertNum, intermediateSize, sharedSize } = measured;

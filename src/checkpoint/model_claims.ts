@@ -99,8 +99,8 @@ export function inConfig<T>(path: string, read: () => T): T {
   }
 }
 
-/** Undefined where the file is missing. */
-async function readObject(path: string): Promise<Json | undefined> {
+/** A JSON object; undefined where the file is missing. */
+export async function readObject(path: string): Promise<Json | undefined> {
   if ((await kindOf(path)) === 'missing') return undefined;
   const text = await readText(path, maxConfigBytes);
   let parsed: unknown;

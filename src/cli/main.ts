@@ -1,24 +1,24 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Help } from 'commander';
+import { packageDescription, packageVersion } from '../base/package.js';
 import { addBench } from './bench.js';
+import { addChat } from './chat.js';
 import { UsageError } from './config_overrides.js';
 import { addDevices } from './devices.js';
+import { addGenerate } from './generate.js';
 import { addInspect } from './inspect.js';
 import { addPack } from './pack.js';
+import { addPerplexity } from './perplexity.js';
 import { addReport } from './report.js';
 import { addRun } from './run.js';
+import { addServe } from './serve.js';
 import { narrowed, outputWidth, wrap } from './text.js';
 import { addWorker } from './worker.js';
 
-const { version, description } = JSON.parse(
-  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
-) as { version: string; description: string };
-
 function createProgram(): Command {
   const program = new Command('node-moe')
-    .description(description)
-    .version(version)
+    .description(packageDescription)
+    .version(packageVersion)
     .option('--verbose', 'print the stack of an error')
     .exitOverride()
     .configureOutput({
@@ -34,9 +34,13 @@ function createProgram(): Command {
   addDevices(program);
   addInspect(program);
   addPack(program);
+  addGenerate(program);
+  addChat(program);
+  addPerplexity(program);
   addRun(program);
   addReport(program);
   addBench(program);
+  addServe(program);
   addWorker(program);
   return program;
 }

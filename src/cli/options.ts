@@ -51,6 +51,13 @@ export function addLayerFlags(
   return command;
 }
 
+/** Adds a flag for each of the options that has one. */
+export function addRowFlags(command: Command, rows: object): Command {
+  for (const [name, { kind, flag }] of Object.entries<Row>(rows as Record<string, Row>))
+    if (flag !== undefined) command.addOption(optionOf(name, kind, flag));
+  return command;
+}
+
 const spelt = (name: string) =>
   `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
@@ -68,9 +75,10 @@ function parsed(name: string, kind: Kind, text: string): unknown {
     if (value !== undefined) return value;
     throw new InvalidArgumentError(`Expected one of ${kind.of.join(', ')}, got \`${text}\`.`);
   }
+  const value = kind.is === 'number' && text.trim() !== '' ? Number(text) : text;
   try {
-    expectKind(name, text, kind);
-    return text;
+    expectKind(name, value, kind);
+    return value;
   } catch (error) {
     throw new InvalidArgumentError((error as Error).message);
   }

@@ -144,7 +144,7 @@ export const deepseekRows: readonly FamilyRow[] = [
         ...{ groups: one, normalised: true, scaling: 2.827 },
       },
       r.kindsElse({ from: 1 }),
-      { more: [r.clampedGate, { set: { sharedActivationLimit: null } }] },
+      { more: [r.clampedGate, { set: { sharedActivationLimit: null } }, ...r.hunyuanRouter] },
     ),
     layouts: [mlp.projections],
     around: 'hyper-connections',

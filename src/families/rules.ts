@@ -118,6 +118,12 @@ export const alwaysSigmoid: Rule = only(
   'models of this type score by sigmoid',
 );
 
+/** What Hy3 and Hy4 may say of their routers. */
+export const hunyuanRouter: readonly Rule[] = [
+  only('moe_router_use_sigmoid', true, 'models of this type score by sigmoid'),
+  biasUnlessNone,
+];
+
 export const sizes = (
   [experts, byDefault]: readonly ['num_experts' | 'num_local_experts' | 'moe_num_experts', number?],
   chosen?: number,

@@ -121,11 +121,7 @@ export const sigmoidRows: readonly FamilyRow[] = [
       8,
       r.countOf('moe_intermediate_size', 1536),
       r.shareds(1, 'moe_intermediate_size', 1536),
-      [
-        r.sumPlus(1e-20),
-        r.scaledBy('router_scaling_factor', 2.826),
-        r.only('moe_router_use_sigmoid', true, 'models of this type score by sigmoid'),
-      ],
+      [r.sumPlus(1e-20), r.scaledBy('router_scaling_factor', 2.826), ...r.hunyuanRouter],
       r.kindsElse({ from: 1 }),
     ),
     layouts: [mlp.hyV3],

@@ -19,10 +19,6 @@ const deepseekV2Groups = {
   greedy: [{ ignored: 'n_group' }, { ignored: 'topk_group' }],
   group_limited_greedy: [{ groups: 'group_limited_greedy', excludeMasked: false }],
 } as const satisfies Record<string, readonly Rule[]>;
-const scoredBy = {
-  softmax: [],
-  sigmoid: [{ set: { useGatingSigmoid: true } }],
-} as const satisfies Record<string, readonly Rule[]>;
 const deepseekV2: ConfigPart = {
   experts: r.countOf('n_routed_experts'),
   chosen: r.countOf('num_experts_per_tok'),
@@ -338,7 +334,10 @@ const others: readonly FamilyRow[] = [
       shared: r.shareds(0),
       rules: [
         r.gated,
-        { by: { key: 'scoring_func', default: 'softmax' }, are: scoredBy },
+        {
+          by: { key: 'scoring_func', default: 'softmax' },
+          are: { softmax: [], sigmoid: [{ set: { useGatingSigmoid: true } }] },
+        },
         {
           by: { key: 'topk_method', default: 'greedy' },
           are: {

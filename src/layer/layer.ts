@@ -1,11 +1,11 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-import { onAbort } from '../base/abort.js';
 import { expectInside, inside } from '../base/checks.js';
 import { ClosedError, fromNative } from '../base/errors.js';
 import { expectOptions } from '../base/rows.js';
 import { addon } from '../binding/addon.js';
 import { type DeviceName, deviceAt, deviceText, resolveDevice } from '../binding/devices.js';
 import type { NativeLayer } from '../binding/native.js';
+import { settled } from '../binding/settled.js';
 import type { MoEConfig } from '../config/config.js';
 import { diagnose } from '../config/diagnose.js';
 import type { ExpertGroup } from '../group/group.js';
@@ -260,26 +260,5 @@ export class MoELayer implements AsyncDisposable {
     const result = resultOf(call);
     this.#totals.push(totals);
     return result;
-  }
-}
-
-/** A native call's outcome, its errors as this package's classes and an abort as the signal's reason. */
-async function settled<T>(
-  start: () => Promise<T>,
-  signal?: AbortSignal,
-  cancel?: () => void,
-): Promise<T> {
-  signal?.throwIfAborted();
-  let forget: (() => void) | undefined;
-  try {
-    const pending = start();
-    if (signal && cancel) forget = onAbort(signal, cancel);
-    return await pending;
-  } catch (error) {
-    if (signal?.aborted && (error as { code?: unknown }).code === 'ERR_MOE_ABORTED')
-      throw signal.reason;
-    throw fromNative(error);
-  } finally {
-    forget?.();
   }
 }

@@ -22,6 +22,7 @@ describe('the addon', () => {
       addPluginFolder: 'function',
       mapFile: 'function',
       createLayer: 'function',
+      createModel: 'function',
       Group: 'function',
       Cancellation: 'function',
       measureMachinePeak: 'function',
@@ -48,6 +49,8 @@ describe('the addon', () => {
       [1, 2, 3, 4],
     ])
       expect(() => binding['createLayer']?.(...args)).toThrow();
+    for (const args of [[], ['cpu'], ['cpu', 0, 3], ['cpu', 0, {}], [1, 2, 3]])
+      expect(() => binding['createModel']?.(...args)).toThrow(/Expected/);
     expect(() => binding['mapFile']?.(7)).toThrow(/path/);
     expect(() => binding['addPluginFolder']?.(7)).toThrow(/folder/);
     expect(() => binding['mapFile']?.('/nowhere/at/all')).toThrow(

@@ -84,20 +84,6 @@ test('MiniMax-M3 may name its activation, and its shared expert twice', () => {
   expect(huggingFaceSizes(m3).sharedSize).toBe(3);
 });
 
-test('the type of a whole model counts before that of its language model', () => {
-  const text_config = {
-    ...{ ...layered, model_type: 'minimax_m2', intermediate_size: 6, shared_intermediate_size: 3 },
-    moe_intermediate_size: undefined,
-  };
-  const m3 = { model_type: 'minimax_m3_vl', text_config };
-  expect(huggingFaceSizes(m3)).toMatchObject({ modelType: 'minimax_m3_vl', sharedSize: 3 });
-  const unknown = {
-    model_type: 'any',
-    text_config: { ...text_config, shared_intermediate_size: 0 },
-  };
-  expect(huggingFaceSizes(unknown)).toMatchObject({ modelType: 'minimax_m2', sharedSize: 0 });
-});
-
 const minimax = { ...sizes, intermediate_size: 6, moe_intermediate_size: undefined };
 const step = { ...sizes, model_type: 'step3p5' };
 const ernie = { ...sizes, model_type: 'ernie4_5_moe' };
@@ -105,6 +91,8 @@ const ernie = { ...sizes, model_type: 'ernie4_5_moe' };
 test.each<[config: Record<string, unknown>, key: string]>([
   [{ ...minimax, model_type: 'minimax_m2' }, 'use_routing_bias'],
   [{ ...sizes, model_type: 'hy_v3' }, 'moe_router_enable_expert_bias'],
+  [{ ...sizes, n_group: 1, topk_group: 1, model_type: 'hy_v4' }, 'moe_router_enable_expert_bias'],
+  [{ ...minimax, model_type: 'minimax_m3_vl_text' }, 'use_routing_bias'],
   [step, 'use_moe_router_bias'],
   [ernie, 'moe_use_aux_free'],
 ])('%j has a bias for the choice unless %s says that there is none', (config, key) => {
@@ -153,18 +141,6 @@ test('DeepSeek-VL2 routes as either of its generations', () => {
     ...{ useGatingSigmoid: true, balanceViaTopkBias: true, normTopkEpsilon: 1e-20 },
     routedScalingFactor: 2,
   });
-});
-
-test('without groups, keys of groups say nothing', () => {
-  const v2 = { ...sizes, model_type: 'deepseek_v2', topk_method: 'greedy' };
-  expect(MoEConfig.fromHuggingFace({ ...v2, n_group: 4, topk_group: 2 })).toEqual(
-    MoEConfig.fromHuggingFace(v2),
-  );
-});
-
-test('a limit of 0 is none', () => {
-  const v4 = { ...sizes, model_type: 'deepseek_v4', num_hash_layers: 0, swiglu_limit: 0 };
-  expect(huggingFaceLayerOptions(v4)).not.toHaveProperty('activationLimit');
 });
 
 test('what attention chooses, shares and gates is not about the block', () => {
@@ -309,4 +285,65 @@ test.each<[name: string, config: Record<string, unknown>, sparse: number[]]>([
   const layers = huggingFaceLayers({ ...layered, ...config }, { stack });
   expect(layers.count).toBe(6);
   expect([0, 1, 2, 3, 4, 5].filter(layers.isSparse)).toEqual(sparse);
+});
+
+const four = { hidden_size: 8, num_hidden_layers: 2, num_local_experts: 4, num_experts: 4 };
+
+test('a text part of an older type does not hide what the whole model is', () => {
+  const text_config = {
+    ...four,
+    ...{ model_type: 'minimax_m2', intermediate_size: 16, shared_intermediate_size: 24 },
+  };
+  const outer = { model_type: 'minimax_m3_vl', text_config };
+  expect(huggingFaceSizes(outer)).toMatchObject({ sharedSize: 24 });
+  expect(huggingFaceLayerOptions(outer)).toMatchObject({ activation: 'swiglu_oai' });
+});
+
+test.each<[string, Record<string, unknown>, RegExp]>([
+  ['hy_v3', { moe_router_use_sigmoid: false }, /moe_router_use_sigmoid.*score by sigmoid/],
+  ['ernie4_5_moe', { moe_gate_act: 'sigmoid' }, /moe_gate_act/],
+  ['mixtral', { use_routing_bias: true }, /use_routing_bias/],
+])('a router of %s that is another is refused: %j', (model_type, config, message) => {
+  const whole = {
+    ...four,
+    model_type,
+    intermediate_size: 16,
+    moe_num_experts: 4,
+    num_experts_per_tok: 2,
+    ...config,
+  };
+  expect(() => huggingFaceSizes(whole)).toThrow(message);
+});
+
+test('groups of experts mean nothing where each is chosen by itself', () => {
+  const config = {
+    ...four,
+    model_type: 'deepseek_v2',
+    n_routed_experts: 4,
+    num_experts_per_tok: 2,
+    moe_intermediate_size: 8,
+    topk_method: 'greedy',
+    n_group: 8,
+    topk_group: 3,
+  };
+  const { n_group: _, topk_group: __, ...without } = config;
+  expect(MoEConfig.fromHuggingFace(config)).toEqual(MoEConfig.fromHuggingFace(without));
+});
+
+test('a limit of 0 is none', () => {
+  const config = {
+    ...four,
+    model_type: 'deepseek_v4',
+    n_routed_experts: 4,
+    num_experts_per_tok: 2,
+    moe_intermediate_size: 8,
+  };
+  const at = { layer: 1 };
+  expect(huggingFaceLayerOptions({ ...config, swiglu_limit: 0 }, at)).not.toHaveProperty(
+    'activationLimit',
+  );
+  expect(huggingFaceLayerOptions({ ...config, swiglu_limit: 5 }, at)).toHaveProperty(
+    'activationLimit',
+    5,
+  );
 });

@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import {
   copyFileSync,
+  cpSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -26,6 +27,7 @@ const elsewhere: [command: RegExp, where: string][] = [
   [/^(npx |MOE_CPU_ISA=avx2 )?node-moe bench\b/, 'test/cli/bench.test.ts'],
   [/^node dist\/cli\/main\.js bench\b/, 'test/cli/bench.test.ts'],
   [/^node scripts\/ranks-\w+\.mjs\b/, 'test/scripts/ranks_scripts.test.ts'],
+  [/^(npx )?node-moe serve\b/, 'test/server/serve_process.test.ts'],
   [/^node \S*\/serving\/server\.mjs\b/, 'test/examples/serving_process.test.ts'],
   [/^node-moe devices --check\b/, 'test/cli/check.test.ts'],
   [/^source \/usr\/local\/Ascend\b/, 'a machine with CANN'],
@@ -58,14 +60,34 @@ const programs = blocks.filter(({ language }) => ['ts', 'js', 'mjs'].includes(la
 const built = join(root, 'build/docs-test');
 const nameOf = (place: string) => place.replace(/\W+/g, '-');
 
+/** The small model as one that can be talked with, for longer than it was trained. */
+function chatModel(folder: string): void {
+  cpSync(join(root, tinyMixtral), folder, { recursive: true });
+  const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'));
+  writeFileSync(
+    join(folder, 'config.json'),
+    JSON.stringify({ ...config, max_position_embeddings: 4096 }),
+  );
+  writeFileSync(
+    join(folder, 'chat_template.jinja'),
+    '{% for m in messages %}{{ m.content }}\n{% endfor %}',
+  );
+}
+
 /** A folder with what the documentation speaks of. */
 function workspace(): string {
   const folder = join(built, 'workspace');
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(join(folder, 'bin'), { recursive: true });
   mkdirSync(join(folder, 'checkpoints'));
-  for (const name of ['CHECKPOINT', 'checkpoints/olmoe-1b-7b', 'checkpoints/mixtral-8x7b'])
+  for (const name of ['checkpoints/olmoe-1b-7b', 'checkpoints/mixtral-8x7b'])
     symlinkSync(join(root, tinyMixtral), join(folder, name));
+  chatModel(join(folder, 'checkpoints/Qwen3-30B-A3B'));
+  symlinkSync(join(folder, 'checkpoints/Qwen3-30B-A3B'), join(folder, 'CHECKPOINT'));
+  writeFileSync(
+    join(folder, 'held-out.txt'),
+    'And God said, Let there be light: and there was light.\n',
+  );
   copyFileSync(join(root, activations), join(folder, 'x.safetensors'));
   copyFileSync(join(root, tinyMixtral, 'config.json'), join(folder, 'config.json'));
   writeFileSync(

@@ -6,10 +6,18 @@ import { describe, expect, test } from 'vitest';
 import { encodeSafetensors, type TensorToWrite } from '../../src/checkpoint/containers/write.js';
 import { MoEError } from '../../src/index.js';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';
+import {
+  changed,
+  changedAt,
+  otherThan,
+  otherValues,
+  type Path,
+  pathsOf,
+  valueAt,
+} from './changes.js';
 import { type Config, type Fixture, writeFixture } from './fixture.js';
 import { fixtures } from './fixtures/all.js';
 import { batches, load, outputOf } from './loading.js';
-import { E } from './random.js';
 import type { Block } from './reference/block.js';
 import type { Tensors } from './spelling.js';
 
@@ -40,41 +48,6 @@ const withoutEffect: Readonly<Record<string, readonly string[]>> = {
 };
 const unread: ReadonlySet<string> = new Set(Object.values(withoutEffect).flat());
 
-/** Values that change something where one more or half as much does not: gpt-oss' rows do not come near its limit of 7. */
-const otherValues: Readonly<Record<string, unknown>> = {
-  moe_eval_capacity_token_fraction: 0.5,
-  swiglu_limit: 0.25,
-};
-
-function otherThan(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(otherThan);
-  if (value === null) return 1;
-  if (typeof value === 'number') return Number.isInteger(value) ? value + 1 : value / 2;
-  if (typeof value === 'boolean') return !value;
-  return 'something else';
-}
-
-type Path = readonly string[];
-
-/** Paths of the config's values. A list is one. */
-function pathsOf(config: Config, above: Path = []): Path[] {
-  return Object.entries(config).flatMap(([key, value]) =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? pathsOf(value as Config, [...above, key])
-      : [[...above, key]],
-  );
-}
-
-const valueAt = (config: Config, path: Path): unknown =>
-  path.reduce<unknown>((value, key) => (value as Config)[key], config);
-
-/** The config with another value there; undefined leaves the key out. */
-function changedAt(config: Config, [key, ...rest]: Path, value: unknown): Config {
-  if (key === undefined) return config;
-  const inner = rest.length > 0 ? changedAt(config[key] as Config, rest, value) : value;
-  return { ...config, [key]: inner };
-}
-
 /** Whether a key says something of the block. */
 function ofTheBlock({ config, ignored }: Fixture, path: Path): boolean {
   const key = path.at(-1) as string;
@@ -102,18 +75,6 @@ async function outcome(folder: string, fixture: Fixture, layers: readonly number
     if (error instanceof MoEError) return error;
     throw error;
   }
-}
-
-/** A tensor with another element in its middle. */
-function changed({ dtype, shape, data }: TensorToWrite, place: number): TensorToWrite {
-  if (data instanceof BigInt64Array) {
-    const values = data.slice();
-    values[place] = ((values[place] as bigint) + 1n) % BigInt(E);
-    return { dtype, shape, data: values };
-  }
-  const values = (data as Float32Array).slice();
-  values[place] = (values[place] as number) + 0.75;
-  return { dtype, shape, data: values };
 }
 
 /** A place in a tensor that the block reads: what two stacks share has the vision's part last. */

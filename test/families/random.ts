@@ -41,7 +41,8 @@ export interface BlockOptions {
   outputBias?: boolean;
 }
 
-class Values {
+/** Random values, exact in float32, as they are stored. */
+export class Values {
   readonly #next: () => number;
 
   constructor(seed: number) {

@@ -73,7 +73,8 @@ try { new MoEConfig({ expertNum: 0 }); } catch (error) {
 }`;
 
 /** Uses the types: a wrong one is an error where it is marked, and nowhere else. */
-export const typed = `import { type ForwardResult, MoEConfig, MoELayer, type Tensor, devices } from 'node-moe';
+export const typed = `import { serve, type ServeOptions } from 'node-moe/server';
+import { type ForwardResult, MoEConfig, MoELayer, type Tensor, devices } from 'node-moe';
 const router: Tensor = { dtype: 'float32', shape: [1, 2], data: new Float32Array(2) };
 export async function use(layer: MoELayer): Promise<number> {
   const result: ForwardResult = await layer.forward(new Float32Array(2), { routing: true });
@@ -81,6 +82,10 @@ export async function use(layer: MoELayer): Promise<number> {
 }
 // @ts-expect-error: a misspelt option
 new MoEConfig({ expertNumber: 2 });
+const serving: ServeOptions = { port: 0, metricsPrefix: 'vllm:' };
+export const server = (model: Parameters<typeof serve>[0]) => serve(model, serving);
+// @ts-expect-error: a misspelt option
+export const wrong = (model: Parameters<typeof serve>[0]) => serve(model, { prot: 0 });
 // @ts-expect-error: no such device
 void MoELayer.load('x', { device: 'gpu' });
 `;

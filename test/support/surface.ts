@@ -172,7 +172,8 @@ export class Surface {
     });
   }
 
-  #compare(value: unknown, type: ts.Type, at: string): void {
+  #compare(value: unknown, declared: ts.Type, at: string): void {
+    const type = value === undefined ? declared : this.#checker.getNonNullableType(declared);
     if (this.#fits(value, type)) {
       if (Array.isArray(value))
         for (const item of value) this.#compare(item, this.#elementOf(type), `${at}[]`);

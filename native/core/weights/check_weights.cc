@@ -11,6 +11,8 @@ std::string shape_text(int64_t rows, int64_t cols) {
   return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
 }
 
+}  // namespace
+
 void expect_matrix(const std::string& name, const WeightMatrix& matrix, int64_t rows, int64_t cols) {
   if (!matrix)
     throw Error(ErrorCode::kShape, "Expected `" + name + "` of shape " + shape_text(rows, cols) + ", got none");
@@ -24,6 +26,14 @@ void expect_vector_if_given(const std::string& name, const WeightVector& vector,
     throw Error(ErrorCode::kShape, "Expected `" + name + "` to have " + std::to_string(size) + " values, got " +
                                        std::to_string(vector.size));
 }
+
+void expect_vector(const std::string& name, const WeightVector& vector, int64_t size) {
+  if (!vector)
+    throw Error(ErrorCode::kShape, "Expected `" + name + "` of " + std::to_string(size) + " values, got none");
+  expect_vector_if_given(name, vector, size);
+}
+
+namespace {
 
 // hidden and width are those of the whole expert, the parts what of them is held here as output features.
 void check_expert(const std::string& name, const ExpertWeights& expert, bool gated, int64_t hidden, int64_t width,

@@ -1,4 +1,6 @@
 #pragma once
+#include <string>
+
 #include "core/config.h"
 
 namespace moe {
@@ -6,5 +8,10 @@ namespace moe {
 // Throws kShape, naming the weight, the shape expected and the shape that came, when the weights do not fit the spec.
 // Nothing is read through the pointers.
 void check_weights(const LayerSpec& spec, const LayerWeights& weights);
+
+// Of one weight. A matrix, or a vector that is not only checked if given, must be there.
+void expect_matrix(const std::string& name, const WeightMatrix& matrix, int64_t rows, int64_t cols);
+void expect_vector(const std::string& name, const WeightVector& vector, int64_t size);
+void expect_vector_if_given(const std::string& name, const WeightVector& vector, int64_t size);
 
 }  // namespace moe

@@ -13,4 +13,5 @@
 #include "cpu/kernels/gemm.h"
 #include "cpu/kernels/integer.h"
 #include "cpu/kernels/peak.h"
+#include "cpu/kernels/attention.h"
 #include "cpu/kernels/end.h"

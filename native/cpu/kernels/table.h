@@ -96,6 +96,47 @@ struct PanelKernels {
   int32_t offset = 0;  // as in QuantizeTask
 };
 
+// Tokens of a block of the cache, and keys of a block of attention (core/decoder_stages.h).
+constexpr int64_t kKvTokens = 16;
+constexpr int64_t kKeys = 64;
+constexpr int64_t kKeyBlocks = kKeys / kKvTokens;
+
+// Some rows and the keys of one block: each row's partial softmax and the values it mixes. Of the block's keys row r
+// sees [first[r], end[r]), at least one.
+struct AttendTask {
+  const float* const* queries;  // [rows], each [key_size]
+  int64_t rows;
+  int64_t key_size;
+  const float* keys[kKeyBlocks];    // [key_size][16] each; readable where nobody sees them
+  const float* values[kKeyBlocks];  // [16][value_stride] each
+  int64_t value_stride;
+  float scale;
+  const int64_t* first;
+  const int64_t* end;
+  float* scores;       // [rows][64], scratch
+  float* max;          // [rows]
+  float* sum;          // [rows], of exp(score - max)
+  float* out;          // [rows][out_stride], sum of exp(score - max) * value
+  int64_t out_stride;  // a multiple of 16, at most value_stride
+};
+
+// What a softmax has summed up.
+struct Softened {
+  float max, sum;
+};
+
+// A block's partial softmax joins those of the blocks before it.
+struct FoldTask {
+  Softened* so_far;
+  float* values;  // [size], a multiple of 16
+  Softened of_block;
+  const float* block_values;
+  int64_t size;
+};
+
+// How a cache holds numbers that are no float32.
+enum class KvNumber : uint8_t { kBFloat16, kInt8 };
+
 struct Kernels {
   const char* name;
   bool (*supported)();
@@ -114,6 +155,17 @@ struct Kernels {
   void (*scale_by_sigmoid)(float* rows, const float* logits, int64_t tokens, int64_t columns);
   // out[i] = epilogue(gate[i], up[i]); `gate` is not read when the activation has none.
   void (*activate)(const Epilogue& epilogue, const float* gate, const float* up, float* out, int64_t count);
+
+  void (*attend)(const AttendTask&);
+  void (*fold)(const FoldTask&);
+  // to[i] = from[i], times scales[i / per_scale], or scales[i % 16] where per_scale is 0 (int8). A multiple of 16.
+  void (*widen_numbers)(KvNumber type, const void* from, const float* scales, int64_t per_scale, int64_t count,
+                        float* to);
+  // keys[d * 16 + i] = rows[i * stride + d] for 16 rows of `size` numbers.
+  void (*transpose_keys)(const float* rows, int64_t stride, int64_t size, float* keys);
+  float (*sum_of_squares)(const float* values, int64_t count);
+  // out[i] = in[i] * factor * weights[i]
+  void (*scale_by)(const float* in, float factor, const float* weights, float* out, int64_t count);
 
   // Independent chains of fused multiply-adds in registers: burn_flops operations per step. Reads and writes two
   // floats.

@@ -49,6 +49,10 @@ inline void widen_bfloat16_pairs(const uint16_t* from, Vec& low, Vec& high) {
   low = _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
   high = _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(static_cast<int>(0xffff0000))));
 }
+inline Vec widen_bfloat16(const uint16_t* from) {
+  const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
 inline Vec widen_float16(const uint16_t* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }

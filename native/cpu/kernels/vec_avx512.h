@@ -49,6 +49,10 @@ inline void widen_bfloat16_pairs(const uint16_t* from, Vec& low, Vec& high) {
   low = _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
   high = _mm512_castsi512_ps(_mm512_and_si512(words, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
 }
+inline Vec widen_bfloat16(const uint16_t* from) {
+  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
 inline Vec widen_float16(const uint16_t* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }

@@ -44,6 +44,9 @@ inline void widen_bfloat16_pairs(const uint16_t* from, Vec& low, Vec& high) {
   low = vreinterpretq_f32_u32(vshlq_n_u32(words, 16));
   high = vreinterpretq_f32_u32(vandq_u32(words, vdupq_n_u32(0xffff0000)));
 }
+inline Vec widen_bfloat16(const uint16_t* from) {
+  return vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vld1_u16(from)), 16));
+}
 inline Vec widen_float16(const uint16_t* from) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from))); }
 
 inline Vec widen_int8(const char* from) {

@@ -45,6 +45,10 @@ inline void widen_bfloat16_pairs(const uint16_t* from, Vec& low, Vec& high) {
   low = _mm_castsi128_ps(_mm_slli_epi32(words, 16));
   high = _mm_castsi128_ps(_mm_and_si128(words, _mm_set1_epi32(static_cast<int>(0xffff0000))));
 }
+inline Vec widen_bfloat16(const uint16_t* from) {
+  const __m128i halves = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+  return _mm_castsi128_ps(_mm_unpacklo_epi16(_mm_setzero_si128(), halves));
+}
 inline Vec widen_float16(const uint16_t* from) {
   const __m128i half = _mm_unpacklo_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)), _mm_setzero_si128());
   const __m128i magnitude = _mm_and_si128(half, _mm_set1_epi32(0x7fff));

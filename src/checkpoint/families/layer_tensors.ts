@@ -37,24 +37,33 @@ const scaleEndings = ['_scale_inv', '_scale'] as const;
 /** The side of a block of fp8 weights that share a scale. */
 const scaleBlock = 128;
 
-/** The tensors of one MoE layer, by their names inside the layer (`mlp.gate.weight`). Notes which were read. */
+/** Where tensors stand that are looked at only. */
+const nowhere: NativeFile = {
+  read() {
+    throw new CheckpointError('Expected no weights to be read while a checkpoint is described');
+  },
+  close() {},
+};
+
+/** The tensors of one layer, by their names inside the layer (`mlp.gate.weight`). Notes which were read. */
 export class LayerTensors {
   readonly #prefix: string;
   readonly #tensors: ReadonlyMap<string, StoredTensor>;
-  readonly #map: (file: SafetensorsFile) => NativeFile;
+  readonly #map: ((file: SafetensorsFile) => NativeFile) | undefined;
   readonly #held: ReadonlySet<number> | undefined;
   readonly #read = new Set<string>();
 
   /**
    * @param prefix what the tensors' full names begin with: `model.layers.3.`
    * @param tensors by the name behind the prefix
-   * @param map maps a file into memory; called when a view into it is made
+   * @param map maps a file into memory; called when a view into it is made. Undefined: names, types and shapes are looked
+   *   at, and what is made of them is not to be read
    * @param held numbers of the experts whose weights will be read; all when left out
    */
   constructor(
     prefix: string,
     tensors: ReadonlyMap<string, StoredTensor>,
-    map: (file: SafetensorsFile) => NativeFile,
+    map: ((file: SafetensorsFile) => NativeFile) | undefined,
     held?: ReadonlySet<number>,
   ) {
     this.#prefix = prefix;
@@ -118,7 +127,12 @@ export class LayerTensors {
   region(name: string): { source: NativeFile; byteOffset: number; byteLength: number } {
     const { entry, file } = this.#get(name);
     this.#read.add(name);
-    return { source: this.#map(file), byteOffset: entry.byteOffset, byteLength: entry.byteLength };
+    const { byteOffset, byteLength } = entry;
+    return { source: this.#source(file), byteOffset, byteLength };
+  }
+
+  #source(file: SafetensorsFile): NativeFile {
+    return this.#map === undefined ? nowhere : this.#map(file);
   }
 
   #block(name: string, shape: readonly number[], type: StoredType | 'float8_e8m0'): Block {
@@ -127,8 +141,9 @@ export class LayerTensors {
       throw this.error(name, `shape ${shapeText(shape)}`, shapeText(entry.shape));
     this.#read.add(name);
     const [, expert] = /(?:^|\.)experts\.(\d+)\./.exec(name) ?? [];
-    const used = expert === undefined || this.#held?.has(Number(expert)) !== false;
-    return new Block(this.#map(file), entry.byteOffset, entry.byteLength, type, used);
+    const isHeld = expert === undefined || this.#held?.has(Number(expert)) !== false;
+    const used = this.#map !== undefined && isHeld;
+    return new Block(this.#source(file), entry.byteOffset, entry.byteLength, type, used);
   }
 
   /** A matrix stored as `[outFeatures, inFeatures]`, with its scales when it is of fp8. */
@@ -173,8 +188,8 @@ export class LayerTensors {
     const refused = unread.find((name) => !isLeftOut(name));
     if (refused !== undefined)
       throw new CheckpointError(
-        `Expected no tensor that this layer has no use for, got ${this.#describe(refused)}: it may belong to the ` +
-          'feed-forward part, and the model type and the names of the tensors do not say how',
+        `Expected no tensor that this layer has no use for, got ${this.#describe(refused)}: it may change what ` +
+          'the layer computes, and neither the model type nor its config says how',
       );
     const [first] = unread;
     if (first === undefined) return [];

@@ -1,0 +1,239 @@
+#include "cpu/attention.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "core/error.h"
+
+namespace moe::cpu {
+namespace {
+
+// Rows that share a widened block of keys and values: enough to make widening cheap, few enough to stay in L2.
+constexpr int64_t kRowsOfPiece = 32;
+// Pieces for each thread below which long runs of keys are cut.
+constexpr int64_t kPiecesPerThread = 4;
+// Key blocks of a piece of a run that is cut.
+constexpr int64_t kBlocksOfPiece = 8;
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+
+// Of a row that does not see a block: no sum of exponentials is negative.
+constexpr Softened kNothing{kMinusInfinity, -1};
+
+int64_t first_key(const AttentionSpec& spec, int64_t position) {
+  return spec.window > 0 ? std::max<int64_t>(0, position + 1 - spec.window) : 0;
+}
+
+int64_t tokens_of_piece(const AttentionSpec& spec) {
+  return std::max<int64_t>(1, kRowsOfPiece / (spec.heads / spec.kv_heads));
+}
+
+}  // namespace
+
+// The rows of a piece, and where the work on them stands in scratch.
+struct Attention::Rows {
+  Rows(const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec, std::byte* scratch)
+      : group(spec.heads / spec.kv_heads),
+        count(piece.tokens * group),
+        width(cache.padded_value()),
+        position(piece.segment->position + piece.first_token),
+        first_slot(((piece.segment->first_row + piece.first_token) * spec.heads) + piece.kv_head * group),
+        heads(spec.heads) {
+    const auto take = [&scratch]<class T>(T*& to, int64_t items) {
+      to = reinterpret_cast<T*>(scratch);
+      scratch += (items * sizeof(T) + 63) / 64 * 64;
+    };
+    take(queries, count);
+    take(first, count);
+    take(end, count);
+    take(softened, count);
+    take(max, count);
+    take(sum, count);
+    take(scores, count * kKeys);
+    take(block_values, count * width);
+    take(values, count * width);
+    take(blocks, kKeyBlocks * cache.scratch_floats());
+    bytes_end = scratch;
+  }
+  static size_t bytes(const CpuKvCache& cache, const AttentionSpec& spec, int64_t tokens) {
+    Piece piece{};
+    const Segment segment{};
+    piece.segment = &segment;
+    piece.tokens = tokens;
+    return Rows(piece, cache, spec, nullptr).bytes_end - static_cast<std::byte*>(nullptr);
+  }
+
+  int64_t token_of(int64_t r) const { return r / group; }
+  // The row's place among [T * heads].
+  int64_t slot_of(int64_t r) const { return first_slot + token_of(r) * heads + r % group; }
+
+  int64_t group, count, width;
+  int64_t position, first_slot;  // of the first row
+  int32_t heads;
+  const float** queries;
+  int64_t *first, *end;
+  Softened* softened;
+  float *max, *sum, *scores, *block_values, *values, *blocks;
+  std::byte* bytes_end;
+};
+
+void Attention::cut(const CpuKvCache& cache, const AttentionSpec& spec, std::span<const Segment> segments,
+                    int threads) {
+  pieces_.clear();
+  whole_.clear();
+  const int64_t group = spec.heads / spec.kv_heads, most_tokens = tokens_of_piece(spec);
+  for (const Segment& segment : segments) {
+    for (int32_t head = 0; head < spec.kv_heads; ++head) {
+      for (int64_t token = 0; token < segment.rows; token += most_tokens) {
+        const int64_t tokens = std::min(most_tokens, segment.rows - token);
+        const int64_t first = first_key(spec, segment.position + token) / kKeys;
+        const int64_t end = (segment.position + token + tokens - 1) / kKeys + 1;
+        whole_.push_back({&segment, head, token, tokens, first, end - first, -1});
+      }
+    }
+  }
+  if (static_cast<int64_t>(whole_.size()) >= kPiecesPerThread * threads) {
+    // The longest first, so that the end is made of short ones.
+    std::sort(whole_.begin(), whole_.end(), [](const Piece& a, const Piece& b) { return a.blocks > b.blocks; });
+    pieces_.swap(whole_);
+    return;
+  }
+  int64_t partials = 0;
+  for (Piece& piece : whole_) {
+    piece.partials = partials;
+    for (int64_t block = 0; block < piece.blocks; block += kBlocksOfPiece) {
+      Piece part = piece;
+      part.first_block += block;
+      part.blocks = std::min(kBlocksOfPiece, piece.blocks - block);
+      part.partials = partials;
+      partials += part.blocks * piece.tokens * group;
+      pieces_.push_back(part);
+    }
+  }
+  partials_.reserve<float>(partials * (2 + cache.padded_value()));
+}
+
+void Attention::run_piece(const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec, Matrix queries,
+                          Matrix out, std::byte* scratch) {
+  const Rows rows(piece, cache, spec, scratch);
+  const bool folds = piece.partials < 0;
+  for (int64_t r = 0; r < rows.count; ++r) rows.queries[r] = queries.floats() + rows.slot_of(r) * spec.key_size;
+  if (folds) begin_rows(rows, piece, spec);
+
+  for (int64_t block = 0; block < piece.blocks; ++block) {
+    const int64_t key = (piece.first_block + block) * kKeys;
+    // Tokens before `begin` do not reach these keys, and those from `after` on have passed them.
+    int64_t begin = 0, after = 0;
+    for (int64_t r = 0; r < rows.count; ++r) {
+      const int64_t position = rows.position + rows.token_of(r);
+      rows.first[r] = std::clamp<int64_t>(first_key(spec, position) - key, 0, kKeys);
+      rows.end[r] = std::clamp<int64_t>(position + 1 - key, 0, kKeys);
+      begin += rows.end[r] == 0;
+      after += rows.first[r] < kKeys;
+    }
+    if (begin < after) attend(rows, piece, cache, spec, key, begin, after);
+    for (int64_t r = 0; r < rows.count; ++r) {
+      const bool sees = r >= begin && r < after;
+      const float* const values = rows.block_values + (r - begin) * rows.width;
+      const Softened softened = sees ? Softened{rows.max[r - begin], rows.sum[r - begin]} : kNothing;
+      if (!folds)
+        put_partial(piece.partials + block * rows.count + r, softened, sees ? values : nullptr, rows.width);
+      else if (sees)
+        kernels_.fold({&rows.softened[r], rows.values + r * rows.width, softened, values, rows.width});
+    }
+  }
+  if (folds) end_rows(rows, spec, out);
+}
+
+void Attention::attend(const Rows& rows, const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec,
+                       int64_t key, int64_t begin, int64_t after) const {
+  AttendTask task{.queries = rows.queries + begin,
+                  .rows = after - begin,
+                  .key_size = spec.key_size,
+                  .keys = {},
+                  .values = {},
+                  .value_stride = cache.value_stride(),
+                  .scale = spec.scale,
+                  .first = rows.first + begin,
+                  .end = rows.end + begin,
+                  .scores = rows.scores,
+                  .max = rows.max,
+                  .sum = rows.sum,
+                  .out = rows.block_values,
+                  .out_stride = rows.width};
+  CpuKvCache::Floats seen{};
+  for (int64_t b = 0; b < kKeyBlocks; ++b) {
+    const int64_t first = b * kKvTokens;
+    if (rows.end[after - 1] <= first || rows.first[begin] >= first + kKvTokens) continue;
+    seen = cache.floats(kernels_, piece.segment->blocks[key / kKvTokens + b], piece.kv_head,
+                        rows.blocks + b * cache.scratch_floats());
+    task.keys[b] = seen.keys;
+    task.values[b] = seen.values;
+  }
+  // Products with keys that nobody sees are made and not used: those of others will do.
+  for (int64_t b = 0; b < kKeyBlocks; ++b) {
+    if (task.keys[b]) continue;
+    task.keys[b] = seen.keys;
+    task.values[b] = seen.values;
+  }
+  kernels_.attend(task);
+}
+
+void Attention::fold_piece(const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec, Matrix out,
+                           std::byte* scratch) const {
+  const Rows rows(piece, cache, spec, scratch);
+  begin_rows(rows, piece, spec);
+  for (int64_t block = 0; block < piece.blocks; ++block) {
+    for (int64_t r = 0; r < rows.count; ++r) {
+      const float* const partial = partial_at(piece.partials + block * rows.count + r, rows.width);
+      if (partial[1] == kNothing.sum) continue;
+      kernels_.fold(
+          {&rows.softened[r], rows.values + r * rows.width, {partial[0], partial[1]}, partial + 2, rows.width});
+    }
+  }
+  end_rows(rows, spec, out);
+}
+
+void Attention::begin_rows(const Rows& rows, const Piece& piece, const AttentionSpec& spec) const {
+  std::fill_n(rows.values, rows.count * rows.width, 0.0f);
+  for (int64_t r = 0; r < rows.count; ++r)
+    rows.softened[r] =
+        spec.sinks ? Softened{spec.sinks[piece.kv_head * rows.group + r % rows.group], 1} : Softened{kMinusInfinity, 0};
+}
+
+void Attention::end_rows(const Rows& rows, const AttentionSpec& spec, Matrix out) const {
+  for (int64_t r = 0; r < rows.count; ++r) {
+    float* const to = out.floats() + rows.slot_of(r) * spec.value_size;
+    for (int64_t i = 0; i < spec.value_size; ++i) to[i] = rows.values[r * rows.width + i] / rows.softened[r].sum;
+  }
+}
+
+float* Attention::partial_at(int64_t index, int64_t width) const {
+  return static_cast<float*>(partials_.data()) + index * (2 + width);
+}
+
+void Attention::put_partial(int64_t index, Softened softened, const float* values, int64_t width) {
+  float* const to = partial_at(index, width);
+  to[0] = softened.max;
+  to[1] = softened.sum;
+  if (values) std::copy_n(values, width, to + 2);
+}
+
+void Attention::run(const CpuKvCache& cache, const AttentionSpec& spec, Matrix queries,
+                    std::span<const Segment> segments, Matrix out, ThreadPool::Team& team,
+                    const std::stop_token& stop) {
+  cut(cache, spec, segments, team.threads());
+  const size_t bytes = Rows::bytes(cache, spec, tokens_of_piece(spec));
+  auto* const scratch = static_cast<std::byte*>(scratch_.reserve_bytes(bytes * team.threads()));
+  const auto for_each = [&](const std::vector<Piece>& pieces, auto&& body) {
+    team.parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t index = begin; index < end; ++index) {
+        if (stop.stop_requested()) throw Error(ErrorCode::kAborted, "The call was aborted");
+        body(pieces[index], scratch + bytes * ThreadPool::worker());
+      }
+    });
+  };
+  for_each(pieces_, [&](const Piece& piece, std::byte* own) { run_piece(piece, cache, spec, queries, out, own); });
+  for_each(whole_, [&](const Piece& piece, std::byte* own) { fold_piece(piece, cache, spec, out, own); });
+}
+
+}  // namespace moe::cpu

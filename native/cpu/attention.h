@@ -1,0 +1,50 @@
+// Attention over a cache: cuts it into pieces of work, and puts them together in order.
+#pragma once
+#include <span>
+#include <stop_token>
+#include <vector>
+
+#include "core/host/thread_pool.h"
+#include "cpu/kv_cache.h"
+
+namespace moe::cpu {
+
+class Attention {
+ public:
+  explicit Attention(const Kernels& kernels) : kernels_(kernels) {}
+
+  // As DecoderStages::attend.
+  void run(const CpuKvCache& cache, const AttentionSpec& spec, Matrix queries, std::span<const Segment> segments,
+           Matrix out, ThreadPool::Team& team, const std::stop_token& stop);
+
+ private:
+  // Some query heads of some consecutive tokens of a segment, all of one kv head, over a run of key blocks.
+  struct Piece {
+    const Segment* segment;
+    int32_t kv_head;
+    int64_t first_token, tokens;  // of the segment
+    int64_t first_block, blocks;  // key blocks; what no row sees is skipped
+    int64_t partials;             // where those of its blocks begin; -1: it has all blocks, and folds them itself
+  };
+  struct Rows;
+
+  void cut(const CpuKvCache& cache, const AttentionSpec& spec, std::span<const Segment> segments, int threads);
+  void run_piece(const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec, Matrix queries, Matrix out,
+                 std::byte* scratch);
+  // Of rows [begin, after): their partial softmax over the 64 keys from `key` on.
+  void attend(const Rows& rows, const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec, int64_t key,
+              int64_t begin, int64_t after) const;
+  void fold_piece(const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec, Matrix out,
+                  std::byte* scratch) const;
+  void begin_rows(const Rows& rows, const Piece& piece, const AttentionSpec& spec) const;
+  void end_rows(const Rows& rows, const AttentionSpec& spec, Matrix out) const;
+  // A row's partial softmax over a block: max, sum, values [width]. Pieces number theirs [block][row].
+  float* partial_at(int64_t index, int64_t width) const;
+  void put_partial(int64_t index, Softened softened, const float* values, int64_t width);
+
+  const Kernels& kernels_;
+  std::vector<Piece> pieces_, whole_;  // whole_: those whose partials are folded afterwards
+  Scratch scratch_{aligned_memory}, partials_{aligned_memory};
+};
+
+}  // namespace moe::cpu

@@ -1,0 +1,87 @@
+import { createInterface } from 'node:readline/promises';
+import type { Command } from 'commander';
+import type { MoEModel } from '../model/model.js';
+import type { ChatMessage, GenerateOptions } from '../model/types.js';
+import { checkpointArgument } from './options.js';
+import { dim } from './text.js';
+import {
+  addGenerateFlags,
+  addModelFlags,
+  generateOptions,
+  type ModelFlags,
+  Stopwatch,
+  withModel,
+} from './text_model.js';
+
+type Flags = ModelFlags & GenerateOptions & { system?: string };
+
+export function addChat(program: Command): void {
+  const command = program
+    .command('chat')
+    .description(
+      'talks with a whole model: /reset begins anew, Ctrl-C stops an answer, then leaves',
+    )
+    .argument(...checkpointArgument)
+    .option('--system <text>', 'what the model is told first');
+  addModelFlags(addGenerateFlags(command)).action(chat);
+}
+
+async function chat(path: string, flags: Flags): Promise<void> {
+  const loading = new AbortController();
+  const interrupt = () => loading.abort();
+  process.once('SIGINT', interrupt);
+  await withModel(path, flags, loading.signal, async (model) => {
+    process.off('SIGINT', interrupt);
+    await new Conversation(model, flags).run();
+  });
+}
+
+class Conversation {
+  readonly #model: MoEModel;
+  readonly #options: GenerateOptions;
+  readonly #first: readonly ChatMessage[];
+  #messages: ChatMessage[];
+  #answer: AbortController | undefined;
+
+  constructor(model: MoEModel, { system, ...flags }: Flags) {
+    this.#model = model;
+    this.#options = generateOptions(flags);
+    this.#first = system === undefined ? [] : [{ role: 'system', content: system }];
+    this.#messages = [...this.#first];
+  }
+
+  async run(): Promise<void> {
+    const lines = createInterface({ input: process.stdin, output: process.stdout, prompt: '> ' });
+    // Ctrl-C stops what is being written; where nothing is, it leaves.
+    lines.on('SIGINT', () => (this.#answer ? this.#answer.abort() : lines.close()));
+    lines.prompt();
+    for await (const line of lines) {
+      if (line.trim() === '/reset') this.#messages = [...this.#first];
+      else if (line.trim() !== '') await this.#say(line);
+      lines.prompt();
+    }
+    process.stdout.write('\n');
+  }
+
+  async #say(content: string): Promise<void> {
+    const messages = [...this.#messages, { role: 'user', content }];
+    this.#answer = new AbortController();
+    const { signal } = this.#answer;
+    const watch = new Stopwatch();
+    let text = '';
+    try {
+      for await (const piece of this.#model.generate({ ...this.#options, messages, signal })) {
+        watch.piece();
+        text += piece.text;
+        process.stdout.write(dim(piece.reasoning) + piece.text);
+        if (piece.usage !== undefined) process.stdout.write(`\n${dim(watch.line(piece.usage))}\n`);
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      process.stdout.write('\n');
+    } finally {
+      this.#answer = undefined;
+    }
+    this.#messages = [...messages, { role: 'assistant', content: text }];
+  }
+}

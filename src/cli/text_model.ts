@@ -1,0 +1,88 @@
+// What commands that run a whole model have in common.
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { expectKind, given } from '../base/rows.js';
+import { generateRows } from '../model/generate_options.js';
+import type { MoEModel } from '../model/model.js';
+import { type HeldModelOptions, heldModelRows } from '../model/options.js';
+import type { GenerateOptions, Usage } from '../model/types.js';
+import { addRowFlags } from './options.js';
+import { ProgressLine } from './progress.js';
+import { significant } from './text.js';
+
+export type ModelFlags = HeldModelOptions;
+export type GenerateFlags = Pick<GenerateOptions, 'seed' | 'stop' | 'maxTokens' | 'temperature'>;
+
+export const addModelFlags = (command: Command): Command => addRowFlags(command, heldModelRows);
+
+export function addGenerateFlags(command: Command): Command {
+  return addRowFlags(command, generateRows)
+    .addOption(
+      new Option('--seed <n>', 'of the random numbers (default: a new one)').argParser((text) => {
+        if (!/^\d+$/.test(text))
+          throw new InvalidArgumentError(
+            `Expected an integer from 0 to 2^64 - 1, got \`${text}\`.`,
+          );
+        try {
+          expectKind('seed', BigInt(text), generateRows.seed.kind);
+          return BigInt(text);
+        } catch (error) {
+          throw new InvalidArgumentError((error as Error).message);
+        }
+      }),
+    )
+    .addOption(
+      new Option('--stop <text>', 'the text ends before it; repeatable').argParser(
+        (text: string, before: string[] = []) => [...before, text],
+      ),
+    );
+}
+
+export const generateOptions = (flags: object): GenerateOptions =>
+  given(generateRows, flags as GenerateOptions) as GenerateOptions;
+
+/** Loads the model of a command, with a line of progress, and closes it behind `use`. */
+export async function withModel(
+  path: string,
+  flags: ModelFlags,
+  signal: AbortSignal,
+  use: (model: MoEModel) => Promise<void>,
+): Promise<void> {
+  // Commands of layers load none of it.
+  const { MoEModel } = await import('../model/model.js');
+  const progress = new ProgressLine('loading');
+  const loading = MoEModel.load(path, {
+    ...given(heldModelRows, flags),
+    onProgress: progress.update,
+    signal,
+  });
+  const model = await loading.finally(() => progress.end());
+  try {
+    await use(model);
+  } finally {
+    await model.close();
+  }
+}
+
+/** Times an answer: how long its first piece took, and the rest. */
+export class Stopwatch {
+  readonly #begin = performance.now();
+  #first: number | undefined;
+
+  piece(): void {
+    this.#first ??= performance.now();
+  }
+
+  /** A line about it. */
+  line({ promptTokens, cachedTokens, completionTokens }: Usage): string {
+    const first = this.#first ?? performance.now();
+    const prompt = (first - this.#begin) / 1000;
+    const rest = (performance.now() - first) / 1000;
+    const rate = (tokens: number, seconds: number) =>
+      `${significant(tokens / Math.max(seconds, 1e-6))} tokens/s`;
+    const cached = cachedTokens > 0 ? `, ${cachedTokens} of them known` : '';
+    return [
+      `prompt of ${promptTokens} tokens${cached}: ${significant(prompt * 1000)} ms`,
+      `${completionTokens} tokens${completionTokens > 1 ? ` at ${rate(completionTokens - 1, rest)}` : ''}`,
+    ].join('; ');
+  }
+}

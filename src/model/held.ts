@@ -1,0 +1,83 @@
+// How a model's weights are held, by what was asked for and by what they are stored as.
+import type { HeldWeights } from '../binding/devices.js';
+import type { NativeModelSpec, NativeProjection } from '../binding/model.js';
+import type { NativeLayerSpec } from '../binding/native.js';
+import { hasScales, type WeightType } from '../binding/weight_formats.js';
+import { MoEConfig } from '../config/config.js';
+import { toNativeConfig } from '../config/native.js';
+import { nativeSpec } from '../layer/parts.js';
+import { heldType } from '../layer/weights.js';
+import type { DescribedSpec, LayerDescription } from './describe.js';
+import type { LayerOfModel, OuterViews } from './model_tensors.js';
+import type { HeldModelOptions } from './options.js';
+
+/** A cache's tokens stand together by so many. */
+const kvBlock = 16;
+const maxDefaultTokens = 32768;
+const maxQueue = 1024;
+
+export function modelSpec(
+  described: DescribedSpec,
+  options: HeldModelOptions,
+  held: readonly HeldWeights[] | undefined,
+  layers: readonly LayerOfModel[],
+  { head }: OuterViews,
+): NativeModelSpec {
+  const { weightType, activationType = 'float', kvType = 'bfloat16', threads = 0 } = options;
+  const { contextLength } = described;
+  const { kvTokens = Math.min(contextLength, maxDefaultTokens), prefixCache = true } = options;
+  const stored = heldType(head.dtype);
+  const asExperts = weightType === undefined || hasScales(weightType) ? undefined : weightType;
+  const ofHead = options.outputType ?? asExperts ?? (weightType === undefined ? stored : 'int8');
+  const projection = (type: WeightType, activation: 'float' | 'int8'): NativeProjection => ({
+    weightType: type,
+    weightGroup: groupOf(type, options, held),
+    activationType: hasScales(type) ? activation : 'float',
+  });
+  return {
+    ...described,
+    projections: projection(weightType ?? storedTypeOf(layers), activationType),
+    // Logits are what is compared: rows stay floats in their product.
+    head: projection(ofHead, 'float'),
+    ...{ kvType, kvTokens: Math.ceil(kvTokens / kvBlock) * kvBlock, contextLength },
+    ...{ prefixCache, threads, maxQueue },
+  };
+}
+
+/** A dense layer as one that has nothing but an always-on expert. */
+export function denseSpec(
+  { width, activation }: NonNullable<LayerDescription['dense']>,
+  { hiddenSize, projections, threads }: NativeModelSpec,
+  views: NonNullable<LayerOfModel['dense']>,
+): NativeLayerSpec {
+  const config = new MoEConfig({ expertNum: 1, numExpertsChosen: 1, sharedExpertNum: 1 });
+  const { weightType, weightGroup, activationType } = projections;
+  const sizes = { hiddenSize, intermediateSize: width, sharedSize: width };
+  const parts = { config, ...sizes, activation, views, weightType, activationType, maxQueue };
+  const spec = nativeSpec(toNativeConfig(config), parts, undefined);
+  return { ...spec, weightGroup, threads };
+}
+
+/** The type that all projections are stored in; float32 where they are of several types. */
+function storedTypeOf(layers: readonly LayerOfModel[]): WeightType {
+  const types = new Set(
+    layers.flatMap(({ attention, dense }) =>
+      [...Object.values(attention), ...Object.values(dense?.shared ?? {})].flatMap((view) =>
+        'outFeatures' in view ? [heldType(view.dtype)] : [],
+      ),
+    ),
+  );
+  const [type] = types;
+  return type !== undefined && types.size === 1 ? type : 'float32';
+}
+
+/** 0: no scales, or one for all of an output's inputs. */
+function groupOf(
+  type: WeightType,
+  { weightGroup }: HeldModelOptions,
+  held: readonly HeldWeights[] | undefined,
+): number {
+  if (!hasScales(type)) return 0;
+  const group = weightGroup ?? held?.find((each) => each.type === type)?.groups[0] ?? 'all';
+  return group === 'all' ? 0 : group;
+}

@@ -1,0 +1,73 @@
+import { join } from 'node:path';
+import { unexpected } from '../base/checks.js';
+import { CheckpointError } from '../base/errors.js';
+import { expectOptions } from '../base/rows.js';
+import { type DeviceName, deviceText, resolveDevice } from '../binding/devices.js';
+import type { NativeModel } from '../binding/model.js';
+import { settled } from '../binding/settled.js';
+import { MoECheckpoint } from '../checkpoint/checkpoint.js';
+import { TensorFiles } from '../checkpoint/containers/tensor_files.js';
+import { configName, inConfig, readObject } from '../checkpoint/model_claims.js';
+import { describeModel, type ModelDescription } from './describe.js';
+import { loadWeights } from './load_weights.js';
+import { type ModelLoadOptions, modelLoadRows } from './options.js';
+
+/** A whole model on a device. */
+export interface LoadedModel {
+  readonly description: ModelDescription;
+  /** The parsed `config.json`. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** The folder of the checkpoint, in which what tells of text stands. */
+  readonly folder: string;
+  readonly device: DeviceName;
+  readonly native: NativeModel;
+  /** Sentences about what of the checkpoint has no effect. */
+  readonly notes: readonly string[];
+  /** Ends the model and lets go of its files. */
+  close(): Promise<void>;
+}
+
+/**
+ * Loads a whole model: describes it by its config, looks at every tensor, and then packs layer after layer onto the device.
+ *
+ * @param path a folder with `config.json` and safetensors
+ * @throws `ConfigError`, `CheckpointError`, `DeviceError`, and the signal's reason when aborted
+ */
+export async function loadModel(
+  path: string,
+  options: ModelLoadOptions = {},
+): Promise<LoadedModel> {
+  expectOptions('MoEModel.load', options, modelLoadRows);
+  if (typeof path !== 'string' || path === '') throw unexpected('path', 'a path', path);
+  const { folder } = await TensorFiles.open(path);
+  const { config, description } = await readDescription(folder, options);
+  options.signal?.throwIfAborted();
+  const checkpoint = await MoECheckpoint.open(path);
+  try {
+    const device = resolveDevice(options.device);
+    const { native, notes } = await loadWeights(checkpoint, description, device, options);
+    const close = async () => {
+      await settled(() => native.close());
+      await checkpoint.close();
+    };
+    return { description, config, folder, device: deviceText(device), native, notes, close };
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
+}
+
+/** What the files beside a model's tensors say of it. */
+export async function readDescription(
+  folder: string,
+  options: Pick<ModelLoadOptions, 'contextLength'> = {},
+): Promise<Pick<LoadedModel, 'config' | 'description'>> {
+  const path = join(folder, configName);
+  const config = await readObject(path);
+  if (config === undefined)
+    throw new CheckpointError(
+      `Expected ${folder} to hold ${configName}, which says what model it is, got none`,
+    );
+  const generation = await readObject(join(folder, 'generation_config.json'));
+  return { config, description: inConfig(path, () => describeModel(config, generation, options)) };
+}

@@ -1,0 +1,365 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+import { expectInside, inside, unexpected } from '../base/checks.js';
+import { ClosedError, ConfigError } from '../base/errors.js';
+import { addon } from '../binding/addon.js';
+import type { DeviceName } from '../binding/devices.js';
+import type { NativeStep } from '../binding/model.js';
+import type { ChatTemplate } from '../text/chat_template.js';
+import type { CheckpointTokenizer } from '../text/tokenizer.js';
+import { writesToolCalls } from '../text/tool_calls.js';
+import { Answer, logprobOf } from './answer.js';
+import {
+  endTokensOf,
+  expectGenerateOptions,
+  expectTokensOf,
+  newTokensOf,
+  samplingOf,
+} from './generate_options.js';
+import { type LoadedModel, loadModel } from './load.js';
+import type { ModelLoadOptions } from './options.js';
+import { PieceQueue } from './piece_queue.js';
+import { Scheduler, type SequenceRequest } from './scheduler.js';
+import type {
+  Completion,
+  GenerateOptions,
+  ModelLoad,
+  Piece,
+  TextModel,
+  TextTokenizer,
+  TokenLogprob,
+  ToolCall,
+} from './types.js';
+
+/** Rows of a step: enough to make products of matrices worth their name, few enough that others wait a fraction of a second. */
+const stepTokens = 256;
+const defaultMaxWaiting = 256;
+/** Rows of a step of `logits` and `perplexity`. */
+const scoreTokens = 128;
+
+/** Who reads an answer. */
+interface Reader {
+  /** Whether it has had enough. */
+  left: boolean;
+  /** Ends its sequence. */
+  leave(): void;
+}
+
+/** A whole Mixture-of-Experts language model on one device: text in, text out. */
+export class MoEModel implements TextModel, AsyncDisposable {
+  /** The checkpoint's parsed `config.json`. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** As `config.json` has it. */
+  readonly modelType: string;
+  /** Tokens that one sequence may have, prompt and answer together. */
+  readonly contextLength: number;
+  /** Rows of the embedding; the tokenizer may have fewer tokens. */
+  readonly vocabularySize: number;
+  /** Where it runs. */
+  readonly device: DeviceName;
+  /** What weights occupy on the device. */
+  readonly weightBytes: number;
+  /** What the cache of keys and values occupies. */
+  readonly cacheBytes: number;
+  /** Sentences about what of the checkpoint has no effect. */
+  readonly diagnostics: readonly string[];
+  /** The source of the chat template; undefined where there is none. */
+  readonly chatTemplate: string | undefined;
+
+  readonly #loaded: LoadedModel;
+  readonly #scheduler: Scheduler;
+  readonly #tokenizer: CheckpointTokenizer | Error;
+  readonly #template: ChatTemplate | undefined;
+  readonly #kvTokens: number;
+  #closed: Promise<void> | undefined;
+
+  private constructor(
+    key: symbol,
+    loaded: LoadedModel,
+    tokenizer: CheckpointTokenizer | Error,
+    template: ChatTemplate | undefined,
+    maxWaiting: number,
+  ) {
+    expectInside(key, 'a model', 'MoEModel.load');
+    const { description, native } = loaded;
+    this.#loaded = loaded;
+    this.#tokenizer = tokenizer;
+    this.#template = template;
+    this.config = loaded.config;
+    this.modelType = description.modelType;
+    this.contextLength = description.spec.contextLength;
+    this.vocabularySize = description.spec.vocabularySize;
+    this.device = loaded.device;
+    this.weightBytes = native.weightBytes;
+    this.cacheBytes = native.cacheBytes;
+    this.diagnostics = loaded.notes;
+    this.chatTemplate = template?.source;
+    this.#kvTokens = native.usage().blocks * 16;
+    const binding = addon();
+    this.#scheduler = new Scheduler(native, {
+      stepTokens,
+      maxWaiting,
+      newCancellation: () => new binding.Cancellation(),
+    });
+  }
+
+  /**
+   * Loads a checkpoint folder: config, safetensors, and where there are ones tokenizer and chat template.
+   *
+   * @throws `ConfigError`, `CheckpointError`, `DeviceError`, and the signal's reason when aborted
+   */
+  static async load(path: string, options: ModelLoadOptions = {}): Promise<MoEModel> {
+    const loaded = await loadModel(path, options);
+    try {
+      const { CheckpointTokenizer } = await import('../text/tokenizer.js');
+      const { ChatTemplate } = await import('../text/chat_template.js');
+      const tokenizer = await CheckpointTokenizer.open(loaded.folder).catch(
+        (error: Error) => error,
+      );
+      const template =
+        tokenizer instanceof CheckpointTokenizer
+          ? await ChatTemplate.open(loaded.folder, tokenizer)
+          : undefined;
+      return new MoEModel(
+        inside,
+        loaded,
+        tokenizer,
+        template,
+        options.maxWaiting ?? defaultMaxWaiting,
+      );
+    } catch (error) {
+      await loaded.close();
+      throw error;
+    }
+  }
+
+  /** @throws `CheckpointError` where the checkpoint has none that is understood */
+  get tokenizer(): TextTokenizer {
+    return this.#needTokenizer();
+  }
+
+  /**
+   * Generates text, piece by piece: what one step of the model added, or several where the reader is slower. Leaving the loop ends the
+   * sequence. Any number may run at once; none changes what another gives.
+   *
+   * @throws `ConfigError` and `ShapeError` for options and prompts that cannot be, at once; while it is read: `DeviceError` with
+   *   `ERR_MOE_QUEUE_FULL` when `maxWaiting` wait, `ClosedError`, the signal's reason
+   */
+  generate(options: GenerateOptions): AsyncIterableIterator<Piece> {
+    expectGenerateOptions(options);
+    if (options.tokens !== undefined) expectTokensOf('tokens', options.tokens, this.vocabularySize);
+    if (options.messages !== undefined && this.#template === undefined)
+      throw new ConfigError(
+        'Expected a checkpoint with a chat template, which `messages` need, got none',
+      );
+    if (options.tools?.length && !writesToolCalls(this.chatTemplate ?? ''))
+      throw new ConfigError(
+        'Expected `tools` with a chat template whose form of calls is known, got another',
+      );
+    if (options.tokens === undefined || options.stop !== undefined) this.#needTokenizer();
+    this.#expectOpen();
+    const reader: Reader = { left: false, leave: () => {} };
+    const pieces = this.#generate(options, reader);
+    const end = pieces.return.bind(pieces);
+    // By itself `return` of a generator waits for the piece that is being waited for.
+    pieces.return = (value) => {
+      reader.left = true;
+      reader.leave();
+      return end(value);
+    };
+    return pieces;
+  }
+
+  /**
+   * Generates a whole answer.
+   *
+   * @throws what `generate` throws
+   */
+  async complete(options: GenerateOptions): Promise<Completion> {
+    let [text, reasoning] = ['', ''];
+    const tokens: number[] = [];
+    const logprobs: TokenLogprob[] = [];
+    const toolCalls: ToolCall[] = [];
+    let last: Piece | undefined;
+    for await (const piece of this.generate(options)) {
+      text += piece.text;
+      reasoning += piece.reasoning;
+      tokens.push(...piece.tokens);
+      logprobs.push(...(piece.logprobs ?? []));
+      for (const { index, id = '', name = '', arguments: more } of piece.toolCalls) {
+        toolCalls[index] ??= { id, type: 'function', function: { name, arguments: '' } };
+        toolCalls[index].function.arguments += more;
+      }
+      last = piece;
+    }
+    const { finishReason, stopReason, usage, seed } = last as Required<Piece>;
+    return {
+      ...{ text, reasoning, toolCalls, tokens, finishReason, usage, seed },
+      ...(stopReason !== undefined && { stopReason }),
+      ...(options.logprobs !== undefined && { logprobs }),
+    };
+  }
+
+  /**
+   * Logits `[T, V]` of every token of a text: what would follow it.
+   *
+   * @throws `ConfigError`, `ShapeError`, `ClosedError`
+   */
+  async logits(tokens: ArrayLike<number>): Promise<Float32Array> {
+    const all = new Float32Array(tokens.length * this.vocabularySize);
+    await this.#score(tokens, (step, row, rows) => {
+      step.logits = all.subarray(row * this.vocabularySize, (row + rows) * this.vocabularySize);
+    });
+    return all;
+  }
+
+  /**
+   * Natural log-probabilities of a text's tokens after those before them, `[T - 1]`.
+   *
+   * @throws `ConfigError`, `ShapeError`, `ClosedError`
+   */
+  async logprobs(tokens: ArrayLike<number>): Promise<Float32Array> {
+    const all = new Float32Array(tokens.length);
+    await this.#score(tokens, (step, row, rows) => {
+      step.nextLogprobs = all.subarray(row, row + rows);
+    });
+    return all.subarray(0, -1);
+  }
+
+  async applyTemplate(
+    chat: Pick<GenerateOptions, 'messages' | 'tools' | 'chatTemplateOptions' | 'specialTokens'>,
+  ): Promise<string> {
+    return (await this.#segmentsOf(chat)).join('');
+  }
+
+  /** What runs and waits now. */
+  inUse(): ModelLoad {
+    const { blocks, freeBlocks } = this.#loaded.native.usage();
+    return {
+      running: this.#scheduler.running,
+      waiting: this.#scheduler.waiting,
+      kvTokens: blocks * 16,
+      kvTokensUsed: (blocks - freeBlocks) * 16,
+    };
+  }
+
+  /** Tokens that each expert has served, for each layer; empty for a dense one. */
+  load(): Float64Array[] {
+    this.#expectOpen();
+    const { native, description } = this.#loaded;
+    return Array.from({ length: description.spec.layers }, (_, layer) => native.expertLoad(layer));
+  }
+
+  /** Ends sequences with `ClosedError`, then frees the weights. May be called twice. */
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      await this.#scheduler.close();
+      if (!(this.#tokenizer instanceof Error)) await this.#tokenizer.close();
+      await this.#loaded.close();
+    })();
+    return this.#closed;
+  }
+
+  /** `close`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #expectOpen(): void {
+    if (this.#closed !== undefined) throw new ClosedError('The model is closed');
+  }
+
+  #needTokenizer(): CheckpointTokenizer {
+    if (this.#tokenizer instanceof Error) throw this.#tokenizer;
+    return this.#tokenizer;
+  }
+
+  async #segmentsOf(
+    chat: Pick<GenerateOptions, 'messages' | 'tools' | 'chatTemplateOptions' | 'specialTokens'>,
+  ): Promise<string[]> {
+    if (chat.messages === undefined)
+      throw unexpected('messages', 'a list of messages', chat.messages);
+    if (this.#template === undefined)
+      throw new ConfigError('Expected a checkpoint with a chat template, got none');
+    return this.#template.render({ ...chat, messages: chat.messages });
+  }
+
+  async #tokensOf(options: GenerateOptions): Promise<Int32Array> {
+    if (options.tokens !== undefined) return Int32Array.from(options.tokens);
+    if (options.prompt !== undefined) return this.#needTokenizer().encode(options.prompt);
+    // The template writes what begins a text.
+    return this.#needTokenizer().worker.encode(await this.#segmentsOf(options), false);
+  }
+
+  async *#generate(options: GenerateOptions, reader: Reader): AsyncGenerator<Piece> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const { description } = this.#loaded;
+    const tokens = await this.#tokensOf(options);
+    expectTokensOf('tokens', tokens, this.vocabularySize);
+    const newTokens = newTokensOf(tokens.length, options.maxTokens, {
+      contextLength: this.contextLength,
+      kvTokens: this.#kvTokens,
+      vocabularySize: this.vocabularySize,
+    });
+    const tokenizer = this.#tokenizer instanceof Error ? undefined : this.#tokenizer;
+    const endTokens = endTokensOf(options, description.endTokens);
+    const vocabulary = Math.min(tokenizer?.size ?? this.vocabularySize, this.vocabularySize);
+    const sampling = samplingOf(options, description.sampling, endTokens, vocabulary);
+    const answer = new Answer({
+      ...{ tokenizer, prompt: tokens, endTokens, maxTokens: newTokens },
+      template: options.messages === undefined ? undefined : this.chatTemplate,
+      tools: options.tools ?? [],
+      stop: typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []),
+      minTokens: options.minTokens ?? 0,
+    });
+    const pieces = new PieceQueue();
+    let cachedTokens = 0;
+    const request: SequenceRequest = {
+      ...{ tokens, newTokens, sampling, signal },
+      admitted: (cached) => {
+        cachedTokens = cached;
+      },
+      sampled: (sampled) => {
+        const { token } = sampled;
+        const { finishReason, ...added } = answer.push(token);
+        const logprobs =
+          options.logprobs === undefined ? {} : { logprobs: [logprobOf(sampled, tokenizer)] };
+        const piece: Piece = { ...added, tokens: [token], ...logprobs };
+        if (finishReason === undefined) pieces.add(piece);
+        else
+          pieces.add({
+            ...piece,
+            finishReason,
+            seed: sampling.seed,
+            usage: {
+              ...{ promptTokens: tokens.length, cachedTokens },
+              ...{ completionTokens: answer.tokens, reasoningTokens: answer.reasoningTokens },
+            },
+          });
+        return finishReason === undefined;
+      },
+      ended: (reason) => pieces.end(reason),
+    };
+    if (reader.left) return;
+    this.#scheduler.add(request);
+    reader.leave = () => this.#scheduler.leave(request, undefined);
+    try {
+      yield* pieces;
+    } finally {
+      reader.leave();
+    }
+  }
+
+  /** Runs a text's tokens piece by piece, beside whatever else runs, with a place for what each step gives. */
+  async #score(
+    tokens: ArrayLike<number>,
+    place: (step: NativeStep, row: number, rows: number) => void,
+  ): Promise<void> {
+    this.#expectOpen();
+    for (let i = 0; i < tokens.length; i++)
+      if (!Number.isInteger(tokens[i]) || (tokens[i] as number) < 0)
+        throw unexpected(`tokens[${i}]`, 'a token id', tokens[i]);
+    expectTokensOf('tokens', tokens, this.vocabularySize);
+    await this.#scheduler.score(Int32Array.from(tokens), scoreTokens, place);
+  }
+}

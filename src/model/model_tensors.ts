@@ -1,0 +1,129 @@
+// The tensors of a whole model: which belong to which layer, and that none is passed over.
+import { CheckpointError } from '../base/errors.js';
+import type { NativeAttentionViews } from '../binding/model.js';
+import type { LayerWeightViews, MatrixView, NativeFile, VectorView } from '../binding/views.js';
+import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
+import type { SafetensorsFile } from '../checkpoint/containers/file.js';
+import { mayBeFeedForward } from '../checkpoint/families/layer_parts.js';
+import { LayerTensors } from '../checkpoint/families/layer_tensors.js';
+import { entriesOf, storedTensors } from '../checkpoint/stored.js';
+import type { ModelDescription } from './describe.js';
+import {
+  feedForwardNorm,
+  isCacheScale,
+  isFurther,
+  isTable,
+  layerRoot,
+  outerTensors,
+} from './families/tensors.js';
+import { attentionViews, denseViews } from './layer_views.js';
+
+/** Where the weights of a layer stand; of a Mixture-of-Experts block the checkpoint says it. */
+export interface LayerOfModel {
+  attention: NativeAttentionViews;
+  feedForwardNorm: VectorView;
+  /** Of a dense layer. */
+  dense?: LayerWeightViews;
+  notes: readonly string[];
+}
+
+export interface OuterViews {
+  embedding: MatrixView;
+  norm: VectorView;
+  head: MatrixView;
+}
+
+const layerName = new RegExp(`^${layerRoot.replaceAll('.', '\\.')}(0|[1-9]\\d{0,5})\\.(.+)$`);
+
+export class ModelTensors {
+  readonly #checkpoint: MoECheckpoint;
+  readonly #description: ModelDescription;
+  /** Names inside layers, by their numbers. */
+  readonly #layers = new Map<number, string[]>();
+  readonly #outer: string[] = [];
+  /** Sentences about what is left out. */
+  readonly notes: string[] = [];
+
+  /** @throws `CheckpointError` for a layer that is not of the kind that the config says */
+  constructor(checkpoint: MoECheckpoint, description: ModelDescription) {
+    this.#checkpoint = checkpoint;
+    this.#description = description;
+    const { length } = description.layers;
+    const further: string[] = [];
+    const scales: string[] = [];
+    for (const name of checkpoint.tensors.names) {
+      const [, number, local] = layerName.exec(name) ?? [];
+      if (isTable(name)) continue;
+      if (isFurther(name) || Number(number) >= length) further.push(name);
+      else if (isCacheScale(name)) scales.push(name);
+      else if (local === undefined) this.#outer.push(name);
+      else this.#namesOf(Number(number)).push(local);
+    }
+    this.#note(further, 'of layers that predict further tokens are not read');
+    this.#note(scales, 'are scales of a cache in 8 bits, and have no effect');
+    for (const [layer, { dense }] of description.layers.entries())
+      if (dense === undefined && !checkpoint.layers.includes(layer))
+        throw new CheckpointError(
+          `Expected layer ${layer} of ${checkpoint.path} to have a router and experts, as its config says, got none`,
+        );
+  }
+
+  /** @param reads false where weights are looked at only */
+  async layer(number: number, reads = true): Promise<LayerOfModel> {
+    const description = this.#description.layers[number] as ModelDescription['layers'][number];
+    const { hiddenSize } = this.#description.spec;
+    const { dense } = description;
+    const names = this.#namesOf(number).filter(
+      (name) => dense !== undefined || !mayBeFeedForward(name),
+    );
+    const tensors = await this.#tensors(`${layerRoot}${number}.`, names, reads);
+    const views = {
+      attention: attentionViews(tensors, description, hiddenSize),
+      feedForwardNorm: tensors.vector(feedForwardNorm, hiddenSize),
+      ...(dense && { dense: denseViews(tensors, dense.width, hiddenSize) }),
+    };
+    return { ...views, notes: tensors.expectAllRead() };
+  }
+
+  /** What stands before and behind the layers. */
+  async outer(reads = true): Promise<OuterViews & { notes: readonly string[] }> {
+    const { tied, spec } = this.#description;
+    const { hiddenSize, vocabularySize } = spec;
+    const isLeftOut = (name: string) => tied && name === outerTensors.head;
+    const names = this.#outer.filter((name) => !isLeftOut(name));
+    const tensors = await this.#tensors('', names, reads);
+    const matrix = (name: string) => tensors.matrix(name, vocabularySize, hiddenSize);
+    const embedding = matrix(outerTensors.embedding);
+    const norm = tensors.vector(outerTensors.norm, hiddenSize);
+    const head = tied ? embedding : matrix(outerTensors.head);
+    const notes = this.#outer
+      .filter(isLeftOut)
+      .map((name) => `\`${name}\` is not read: the config ties the output head to the embedding`);
+    return { embedding, norm, head, notes: [...notes, ...tensors.expectAllRead()] };
+  }
+
+  /** The file that rows of the embedding are read from as they are needed. */
+  async pathOfEmbedding(): Promise<string> {
+    const { path } = await this.#checkpoint.tensors.fileOf(outerTensors.embedding);
+    return path;
+  }
+
+  async #tensors(prefix: string, names: readonly string[], reads: boolean): Promise<LayerTensors> {
+    const stored = await storedTensors(this.#checkpoint.tensors, { prefix, names });
+    this.#checkpoint.expectReadable(entriesOf(stored));
+    const map = (file: SafetensorsFile): NativeFile => this.#checkpoint.map(file);
+    return new LayerTensors(prefix, stored, reads ? map : undefined);
+  }
+
+  #namesOf(layer: number): string[] {
+    const names = this.#layers.get(layer) ?? [];
+    this.#layers.set(layer, names);
+    return names;
+  }
+
+  #note(names: readonly string[], what: string): void {
+    const [first] = names;
+    if (first === undefined) return;
+    this.notes.push(`${names.length} tensors (${first}${names.length > 1 ? ', …' : ''}) ${what}`);
+  }
+}

@@ -1,0 +1,126 @@
+import { createRequire } from 'node:module';
+import { Worker } from 'node:worker_threads';
+import { ClosedError, MoEError } from '../base/errors.js';
+import { workerSource } from './worker_source.js';
+
+/** What the thread is asked. */
+interface Job {
+  readonly kind: string;
+  readonly argument: object;
+  /** Time that it may take, once it is its turn. */
+  readonly milliseconds: number | undefined;
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+}
+
+/** Files of a checkpoint that tell of its text; undefined where there is none. */
+export interface TextFiles {
+  readonly tokenizer: string;
+  readonly config: string | undefined;
+}
+
+/**
+ * A thread that encodes and renders, started when it is first asked, and again where it had to be stopped. It is given one job at a
+ * time, so that one that never ends is the only one that fails.
+ */
+export class TextWorker {
+  readonly #files: TextFiles;
+  #worker: Worker | undefined;
+  #running: { readonly job: Job; readonly timer: NodeJS.Timeout | undefined } | undefined;
+  readonly #waiting: Job[] = [];
+  #closed = false;
+
+  constructor(files: TextFiles) {
+    this.#files = files;
+  }
+
+  /** Tokens of segments, one after another; only the first is given what begins a text. */
+  async encode(segments: readonly string[], specialTokens: boolean): Promise<Int32Array> {
+    return (await this.#ask('encode', { segments, specialTokens })) as Int32Array;
+  }
+
+  /** The text of a template. One that takes longer than `milliseconds` is stopped. */
+  async render(template: string, variables: object, milliseconds: number): Promise<string> {
+    return (await this.#ask('render', { template, variables }, milliseconds)) as string;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const reason = new ClosedError('The model was closed');
+    for (const { reject } of this.#waiting.splice(0)) reject(reason);
+    await this.#stop(reason);
+  }
+
+  #ask(kind: string, argument: object, milliseconds?: number): Promise<unknown> {
+    if (this.#closed) return Promise.reject(new ClosedError('The model is closed'));
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ kind, argument, milliseconds, resolve, reject });
+      this.#next();
+    });
+  }
+
+  /** Begins what waits first, unless something runs. */
+  #next(): void {
+    if (this.#running !== undefined) return;
+    const job = this.#waiting.shift();
+    if (job === undefined) {
+      this.#worker?.unref();
+      return;
+    }
+    const { kind, argument, milliseconds } = job;
+    const words = `Expected the chat template to end within ${milliseconds} ms, and stopped it`;
+    const stop = () => this.#stop(new MoEError('ERR_MOE_TIMEOUT', words));
+    const timer = milliseconds === undefined ? undefined : setTimeout(stop, milliseconds);
+    this.#running = { job, timer };
+    this.#worker ??= this.#start();
+    this.#worker.ref();
+    this.#worker.postMessage({ kind, argument });
+  }
+
+  #start(): Worker {
+    const require = createRequire(import.meta.url);
+    const worker = new Worker(workerSource, {
+      eval: true,
+      execArgv: [], // flags of the process may make it read the source as a module
+      workerData: {
+        ...this.#files,
+        tokenizers: require.resolve('@huggingface/tokenizers'),
+        jinja: require.resolve('@huggingface/jinja'),
+      },
+    });
+    worker.on('message', ({ value, error }) => {
+      if (this.#worker !== worker) return; // it was stopped, and its job has failed
+      const job = this.#finish();
+      if (error === undefined) job?.resolve(value);
+      else job?.reject(new MoEError('ERR_MOE_CONFIG', this.#worded(job.kind, error)));
+      this.#next();
+    });
+    worker.on('error', (error) => {
+      if (this.#worker === worker) this.#stop(error);
+    });
+    worker.unref();
+    return worker;
+  }
+
+  #worded(kind: string, error: string): string {
+    return kind === 'render'
+      ? `The chat template failed: ${error}`
+      : `The tokenizer of ${this.#files.tokenizer} failed: ${error}`;
+  }
+
+  #finish(): Job | undefined {
+    clearTimeout(this.#running?.timer);
+    const job = this.#running?.job;
+    this.#running = undefined;
+    return job;
+  }
+
+  /** What runs ends with the reason; what comes next starts another thread. */
+  async #stop(reason: unknown): Promise<void> {
+    const worker = this.#worker;
+    this.#worker = undefined;
+    this.#finish()?.reject(reason);
+    this.#next();
+    await worker?.terminate();
+  }
+}

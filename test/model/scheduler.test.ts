@@ -1,0 +1,224 @@
+import { getEventListeners } from 'node:events';
+import { describe, expect, test } from 'vitest';
+import type { NativeSampling } from '../../src/binding/model.js';
+import { Scheduler, type SequenceRequest } from '../../src/model/scheduler.js';
+import { HashEngine, newCancellation, nextToken } from './hash_engine.js';
+
+const sampling = { logprobs: -1 } as NativeSampling;
+
+interface Asked {
+  tokens: number[];
+  newTokens: number;
+  signal?: AbortSignal;
+  /** Called with the tokens so far; false ends it. */
+  goesOn?: (tokens: number[]) => boolean;
+}
+
+function ask(scheduler: Scheduler, { tokens, newTokens, signal, goesOn = () => true }: Asked) {
+  const sampled: number[] = [];
+  let ends = 0;
+  const { promise, resolve, reject } = withResolvers();
+  const request: SequenceRequest = {
+    ...{ tokens: Int32Array.from(tokens), newTokens, sampling, signal },
+    admitted: () => {},
+    sampled: ({ token }) => {
+      sampled.push(token);
+      return sampled.length < newTokens && goesOn(sampled);
+    },
+    ended: (reason) => {
+      expect(++ends).toBe(1);
+      if (reason === undefined) resolve(sampled);
+      else reject(reason);
+    },
+  };
+  scheduler.add(request);
+  return { request, promise };
+}
+
+function withResolvers() {
+  let resolve: (value: number[]) => void = () => {};
+  let reject: (reason: unknown) => void = () => {};
+  const promise = new Promise<number[]>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  return { promise, resolve, reject };
+}
+
+/** What a sequence gives when nothing else runs. */
+function alone(tokens: readonly number[], newTokens: number): number[] {
+  const all = [...tokens];
+  while (all.length < tokens.length + newTokens) all.push(nextToken(all));
+  return all.slice(tokens.length);
+}
+
+const make = (capacity = 500, stepTokens = 16, maxWaiting = 1000) => {
+  const engine = new HashEngine(capacity);
+  return { engine, scheduler: new Scheduler(engine, { stepTokens, maxWaiting, newCancellation }) };
+};
+
+const prompt = (length: number, seed: number) =>
+  Array.from({ length }, (_, i) => 20 + ((seed * 31 + i * 7) % 900));
+
+test('a thousand requests that come, wait, leave and end as they like are all answered as if they were alone', async () => {
+  let state = 12345;
+  const random = (below: number) => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+  const { engine, scheduler } = make();
+  const outcomes: Promise<void>[] = [];
+  const controllers: AbortController[] = [];
+  for (let i = 0; i < 1000; i++) {
+    const tokens = prompt(1 + random(60), i);
+    const newTokens = 1 + random(30);
+    const controller = new AbortController();
+    controllers.push(controller);
+    const kind = random(4);
+    const reason = new Error(`request ${i} has had enough`);
+    const goesOn = (sampled: number[]) => {
+      if (kind === 1 && sampled.length === 3) controller.abort(reason);
+      return !(kind === 2 && sampled.length === 2);
+    };
+    const { request, promise } = ask(scheduler, {
+      tokens,
+      newTokens,
+      signal: controller.signal,
+      goesOn,
+    });
+    if (kind === 3 && random(2) === 0) setTimeout(() => controller.abort(reason), random(20));
+    else if (kind === 3) setTimeout(() => scheduler.leave(request, reason), random(20));
+    outcomes.push(
+      promise.then(
+        (sampled) => {
+          const expected = alone(tokens, newTokens);
+          expect(sampled).toEqual(
+            expected.slice(0, kind === 2 ? Math.min(2, newTokens) : newTokens),
+          );
+        },
+        (error) => expect(error).toBe(reason),
+      ),
+    );
+    if (random(10) === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  await Promise.all(outcomes);
+  await scheduler.close();
+  expect([scheduler.running, scheduler.waiting, engine.sequences.size]).toEqual([0, 0, 0]);
+  for (const { signal } of controllers) expect(getEventListeners(signal, 'abort')).toEqual([]);
+});
+
+test('prompts are read in pieces beside those that decode, within the budget', async () => {
+  const { engine, scheduler } = make(500, 8);
+  const rows: number[] = [];
+  engine.beforeStep = async ({ counts }) => {
+    rows.push(counts.reduce((sum, count) => sum + count, 0));
+  };
+  const asked = [prompt(30, 1), prompt(3, 2), prompt(20, 3)].map(
+    (tokens) => ask(scheduler, { tokens, newTokens: 10 }).promise,
+  );
+  expect(await Promise.all(asked)).toEqual([
+    alone(prompt(30, 1), 10),
+    alone(prompt(3, 2), 10),
+    alone(prompt(20, 3), 10),
+  ]);
+  expect(Math.max(...rows)).toBe(8);
+  expect(rows.length).toBeLessThan(30);
+});
+
+describe('who cannot be served is told', () => {
+  test('one more than may wait', () => {
+    const { scheduler } = make(500, 8, 2);
+    ask(scheduler, { tokens: prompt(3, 1), newTokens: 1 }).promise.catch(() => {});
+    ask(scheduler, { tokens: prompt(3, 1), newTokens: 1 }).promise.catch(() => {});
+    expect(() => ask(scheduler, { tokens: prompt(3, 1), newTokens: 1 })).toThrow(
+      /at most 2 waiting/,
+    );
+  });
+
+  test('one that never fits, while others go on', async () => {
+    const { scheduler } = make(50);
+    const never = ask(scheduler, { tokens: prompt(49, 1), newTokens: 2 });
+    const fits = ask(scheduler, { tokens: prompt(40, 1), newTokens: 2 });
+    await expect(never.promise).rejects.toThrow(/ERR_MOE_SHAPE/);
+    expect(await fits.promise).toEqual(alone(prompt(40, 1), 2));
+  });
+
+  test('one whose logits are no numbers, and it alone', async () => {
+    const { scheduler } = make();
+    const bad = ask(scheduler, { tokens: [13, 5], newTokens: 3 });
+    const good = ask(scheduler, { tokens: [14, 5], newTokens: 3 });
+    await expect(bad.promise).rejects.toThrow(/NaN/);
+    expect(await good.promise).toEqual(alone([14, 5], 3));
+  });
+
+  test('all of a step that fails', async () => {
+    const { engine, scheduler } = make();
+    engine.beforeStep = async () => {
+      throw Object.assign(new Error('out of order'), { code: 'ERR_MOE_DEVICE' });
+    };
+    const both = [1, 2].map(
+      (seed) => ask(scheduler, { tokens: prompt(3, seed), newTokens: 3 }).promise,
+    );
+    for (const each of both) await expect(each).rejects.toThrow('out of order');
+    expect(engine.sequences.size).toBe(0);
+  });
+
+  test('those who run and wait when it closes, and those who come later', async () => {
+    const { engine, scheduler } = make(40);
+    const asked = [1, 2, 3].map(
+      (seed) => ask(scheduler, { tokens: prompt(9, seed), newTokens: 20 }).promise,
+    );
+    const settled = Promise.allSettled(asked);
+    await new Promise((resolve) => setImmediate(resolve));
+    await scheduler.close();
+    for (const each of await settled)
+      expect(each).toMatchObject({ reason: { code: 'ERR_MOE_CLOSED' } });
+    expect(() => ask(scheduler, { tokens: [1], newTokens: 1 })).toThrow(/closed/);
+    expect(engine.sequences.size).toBe(0);
+  });
+});
+
+test('a step that is mostly of one who leaves is cancelled, and the others do it again', async () => {
+  const { engine, scheduler } = make(500, 64);
+  const controller = new AbortController();
+  const long = ask(scheduler, { tokens: prompt(60, 1), newTokens: 5, signal: controller.signal });
+  const short = ask(scheduler, { tokens: prompt(2, 2), newTokens: 5 });
+  const counts: number[][] = [];
+  engine.beforeStep = async (step) => {
+    counts.push([...step.counts]);
+    if (counts.length === 1) controller.abort(new Error('enough'));
+  };
+  await expect(long.promise).rejects.toThrow('enough');
+  expect(await short.promise).toEqual(alone(prompt(2, 2), 5));
+  expect(counts.slice(0, 2)).toEqual([[60, 2], [2]]);
+});
+
+test('texts are scored in steps of their own, beside others and one after another', async () => {
+  const { engine, scheduler } = make(100);
+  const beside = ask(scheduler, { tokens: prompt(40, 1), newTokens: 30 });
+  const placed: [number, number][] = [];
+  const scored = [prompt(20, 5), prompt(7, 6)].map((tokens) =>
+    scheduler.score(Int32Array.from(tokens), 8, (_, row, rows) => placed.push([row, rows])),
+  );
+  await Promise.all(scored);
+  expect(placed).toEqual([
+    [0, 8],
+    [8, 8],
+    [16, 4],
+    [0, 7],
+  ]);
+  expect(await beside.promise).toEqual(alone(prompt(40, 1), 30));
+  await expect(scheduler.score(new Int32Array(101), 8, () => {})).rejects.toThrow(/ERR_MOE_SHAPE/);
+  expect(engine.sequences.size).toBe(0);
+});
+
+test('a sequence waits for the room of a text that is scored', async () => {
+  const { engine, scheduler } = make(100);
+  const scored = scheduler.score(Int32Array.from(prompt(60, 5)), 8, () => {});
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(engine.sequences.size).toBe(1);
+  const asked = ask(scheduler, { tokens: prompt(40, 1), newTokens: 10 });
+  expect(await asked.promise).toEqual(alone(prompt(40, 1), 10));
+  await scored;
+  expect(engine.sequences.size).toBe(0);
+});
