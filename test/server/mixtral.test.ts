@@ -175,7 +175,7 @@ test('a checkpoint with a chat template chats, and a full queue is 429', async (
   const refused = await post(chats.url, '/v1/chat/completions', { messages, tools });
   expect([refused.status, (await refused.json()).error.message]).toEqual([
     400,
-    expect.stringMatching(/`tools` .*<tool_call>/),
+    expect.stringMatching(/`tools` .*form of calls is known/),
   ]);
 
   const full = await post(chats.url, '/v1/completions', { prompt: 'x', n: 8, max_tokens: 150 });
