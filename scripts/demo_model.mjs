@@ -13,8 +13,20 @@ const command = [process.execPath, 'dist/cli/main.js'];
 
 /** What the model is to go on with, and how. */
 const wanted = [
-  { name: 'Bible', prompt: 'And the LORD said unto Moses, ', maxTokens: 120, temperature: 0.6, seed: 1 },
-  { name: 'Python', prompt: 'class Tokenizer:\n    def ', maxTokens: 120, temperature: 0.4, seed: 2 },
+  {
+    name: 'Bible',
+    prompt: 'And the LORD said unto Moses, ',
+    maxTokens: 120,
+    temperature: 0.6,
+    seed: 1,
+  },
+  {
+    name: 'Python',
+    prompt: 'class Tokenizer:\n    def ',
+    maxTokens: 120,
+    temperature: 0.4,
+    seed: 2,
+  },
 ];
 
 /** What `node-moe generate` writes. */
@@ -22,10 +34,14 @@ function generate({ prompt, maxTokens, temperature, seed }) {
   const flags = { prompt, 'max-tokens': maxTokens, temperature, seed };
   const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);
   const [program, ...rest] = command;
-  const { status, stdout, stderr } = spawnSync(program, [...rest, 'generate', checkpoint, ...args], {
-    cwd: root,
-    encoding: 'utf8',
-  });
+  const { status, stdout, stderr } = spawnSync(
+    program,
+    [...rest, 'generate', checkpoint, ...args],
+    {
+      cwd: root,
+      encoding: 'utf8',
+    },
+  );
   if (status !== 0) throw new Error(stderr);
   return { text: stdout.replace(/\n$/, ''), speed: stderr.trim() };
 }
