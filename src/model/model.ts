@@ -151,7 +151,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
       throw new ConfigError(
         'Expected a checkpoint with a chat template, which `messages` need, got none',
       );
-    if (options.tools?.length && !writesToolCalls(this.chatTemplate ?? ''))
+    if (options.tools?.length && !writesToolCalls(this.#template?.sourceFor(options.tools) ?? ''))
       throw new ConfigError(
         'Expected `tools` with a chat template whose form of calls is known, got another',
       );
@@ -307,7 +307,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
     const sampling = samplingOf(options, description.sampling, endTokens, vocabulary);
     const answer = new Answer({
       ...{ tokenizer, prompt: tokens, endTokens, maxTokens: newTokens },
-      template: options.messages === undefined ? undefined : this.chatTemplate,
+      template: options.messages && this.#template?.sourceFor(options.tools),
       tools: options.tools ?? [],
       stop: typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []),
       minTokens: options.minTokens ?? 0,

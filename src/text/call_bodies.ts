@@ -22,33 +22,59 @@ function callOf(read: unknown): Call | undefined {
   const call = read as { name?: unknown; arguments?: unknown; parameters?: unknown };
   if (typeof call.name !== 'string') return undefined;
   const given = call.arguments ?? call.parameters ?? {};
-  return { name: call.name, arguments: typeof given === 'string' ? given : written(given) };
+  const text = typeof given === 'string' ? given.trim() || '{}' : written(given);
+  return isJsonObject(text) ? { name: call.name, arguments: text } : undefined;
 }
 
-/** Qwen3-Coder's and GLM's forms, whose values are text and are typed by the function's schema. */
-export function callsInTags(body: string, tools: readonly Tool[]): readonly Call[] | undefined {
-  const coder = /^\s*<function=([^>]+)>(.*?)(?:<\/function>\s*)?$/s.exec(body);
+/**
+ * Qwen3-Coder's and GLM's forms, whose values are text and are typed by the function's schema. Unlike JSON, half of one may look like a
+ * whole one with fewer arguments: only its end tells.
+ *
+ * @param ended whether the mark of the end was there
+ */
+export function callsInTags(
+  body: string,
+  tools: readonly Tool[],
+  ended: boolean,
+): readonly Call[] | undefined {
+  const coder = /^\s*<function=([^>]+)>(.*?)(<\/function>\s*)?$/s.exec(body);
   const glm = /^\s*([\w.-]+)\s*((?:<arg_key>.*)?)$/s.exec(body);
-  const [, name, rest] = coder ?? glm ?? [];
-  if (name === undefined || rest === undefined) return undefined;
-  const values = coder
-    ? rest.matchAll(/<parameter=([^>]+)>\n?(.*?)\n?(?:<\/parameter>|(?=<parameter=)|$)/gs)
-    : rest.matchAll(/<arg_key>(.*?)<\/arg_key>\s*<arg_value>(.*?)<\/arg_value>/gs);
-  const types = typesOf(name, tools);
-  const pairs = Array.from(values, ([, key = '', value = '']) => [
+  const [, name, rest, end] = coder ?? glm ?? [];
+  if (name === undefined || rest === undefined || !(ended || end !== undefined)) return undefined;
+  const value = coder
+    ? /<parameter=([^>]+)>\n?(.*?)\n?(?:<\/parameter>|(?=<parameter=)|$)/gs
+    : /<arg_key>(.*?)<\/arg_key>\s*<arg_value>(.*?)<\/arg_value>/gs;
+  if (rest.replace(value, '').trim() !== '') return undefined;
+  const schemas = schemasOf(name, tools);
+  const pairs = Array.from(rest.matchAll(value), ([, key = '', text = '']) => [
     key,
-    types[key] === 'string' ? value : jsonOr(value),
+    typed(text, typesOf(schemas[key])),
   ]);
   return [{ name, arguments: written(Object.fromEntries(pairs)) }];
 }
 
-/** The types that a function's schema gives its parameters. */
-function typesOf(name: string, tools: readonly Tool[]): Record<string, unknown> {
+/** The schemas of a function's parameters. */
+function schemasOf(name: string, tools: readonly Tool[]): Readonly<Record<string, unknown>> {
   const schema = tools.find((tool) => tool.function.name === name)?.function.parameters;
-  const { properties = {} } = (schema ?? {}) as {
-    properties?: Record<string, { type?: unknown }>;
-  };
-  return Object.fromEntries(Object.entries(properties).map(([key, { type }]) => [key, type]));
+  return (schema as { properties?: Record<string, unknown> } | null | undefined)?.properties ?? {};
+}
+
+/** The types that a schema allows. */
+function typesOf(schema: unknown): readonly unknown[] {
+  const { type, anyOf, oneOf, enum: values } = (schema ?? {}) as Record<string, unknown>;
+  return [
+    ...listOf(type ?? []),
+    ...listOf(values ?? []).map((value) => (value === null ? 'null' : typeof value)),
+    ...[...listOf(anyOf ?? []), ...listOf(oneOf ?? [])].flatMap(typesOf),
+  ];
+}
+
+const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [value]);
+
+/** A value that is written as text: text stays what it is where it may be text. */
+function typed(text: string, types: readonly unknown[]): unknown {
+  if (!types.includes('string')) return jsonOr(text);
+  return text === 'null' && types.includes('null') ? null : text;
 }
 
 export function isJsonObject(text: string): boolean {

@@ -16,8 +16,8 @@ export interface CallForm {
   readonly end?: string;
   /** What else within them may be tokens that are no text. */
   readonly within: readonly string[];
-  /** Calls between begin and end; undefined where it is none. */
-  callsOf(body: string, tools: readonly Tool[]): readonly Call[] | undefined;
+  /** Calls between begin and end; undefined where it is none. `ended`: whether the end was there, or the answer ended before. */
+  callsOf(body: string, tools: readonly Tool[], ended: boolean): readonly Call[] | undefined;
   newId(): string;
 }
 
@@ -27,7 +27,7 @@ const newId = (): string => `call_${randomUUID().replaceAll('-', '')}`;
 const hermes: CallForm = {
   ...{ begin: '<tool_call>', end: '</tool_call>', newId },
   within: ['<arg_key>', '</arg_key>', '<arg_value>', '</arg_value>'],
-  callsOf: (body, tools) => callsInJson(body) ?? callsInTags(body, tools),
+  callsOf: (body, tools, ended) => callsInJson(body) ?? callsInTags(body, tools, ended),
 };
 
 /** DeepSeek: V3 and R1 fence the arguments and say that it is a function, V3.1 does not. */
@@ -97,10 +97,12 @@ function entriesOf(
   if (before.trim() !== '' || entries.length === 0) return undefined;
   const calls: Call[] = [];
   for (const entry of entries) {
-    const [inside = '', after = ''] = entry.split(close);
+    const [inside = '', ...after] = entry.split(close);
     const call = callOf(inside);
-    const given = call?.arguments.trim() || '{}';
-    if (call === undefined || after.trim() !== '' || !isJsonObject(given)) return undefined;
+    // Where even the mark of the end is missing, arguments may be, too.
+    const given = call?.arguments.trim() || (after.length > 0 ? '{}' : '');
+    if (call === undefined || after.join('').trim() !== '' || !isJsonObject(given))
+      return undefined;
     calls.push({ ...call, arguments: given });
   }
   return calls;

@@ -53,6 +53,11 @@ export class ChatTemplate {
       : new ChatTemplate(tokenizer, source, named('tool_use') ?? source);
   }
 
+  /** What writes a chat with these tools: some checkpoints have a template of its own for it. */
+  sourceFor(tools: readonly Tool[] | undefined): string {
+    return tools === undefined || tools.length === 0 ? this.source : this.#withTools;
+  }
+
   /**
    * Writes a chat. What stands for special tokens inside it is kept as text unless `specialTokens` is `allow`: its
    * letters are then tokens of their own, so that no message can begin another's turn.
@@ -74,7 +79,7 @@ export class ChatTemplate {
       messages: escaped.in(messages.map(forTemplate)),
       ...(tools !== undefined && tools.length > 0 && { tools: escaped.in(tools) }),
     };
-    const source = tools === undefined || tools.length === 0 ? this.source : this.#withTools;
+    const source = this.sourceFor(tools);
     const text = await this.#tokenizer.worker.render(source, variables, milliseconds);
     if (text.length > mostCharacters)
       throw new MoEError(

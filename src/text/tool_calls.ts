@@ -57,7 +57,7 @@ export class ToolCalls {
       const before = this.#held.slice(0, at);
       this.#held = this.#held.slice(at + mark.length);
       if (this.#within) {
-        const calls = this.#callsOf(before);
+        const calls = this.#callsOf(before, true);
         if (calls === undefined) text += this.#gap + begin + before + end;
         else toolCalls.push(...calls);
       } else {
@@ -81,14 +81,14 @@ export class ToolCalls {
     this.#held = '';
     if (!this.#within) return { text: this.#count > 0 ? held.trimEnd() : held, toolCalls: [] };
     this.#within = false;
-    const calls = this.#callsOf(held);
+    const calls = this.#callsOf(held, false);
     return calls === undefined
       ? { text: this.#gap + this.#form.begin + held, toolCalls: [] }
       : { text: '', toolCalls: calls };
   }
 
-  #callsOf(body: string): ToolCallPiece[] | undefined {
-    const calls = this.#form.callsOf(body, this.#tools);
+  #callsOf(body: string, ended: boolean): ToolCallPiece[] | undefined {
+    const calls = this.#form.callsOf(body, this.#tools, ended);
     return calls?.map((call) => pieceOf(call, this.#count++, this.#form.newId));
   }
 }

@@ -175,11 +175,29 @@ test('a checkpoint with a chat template chats, and a full queue is 429', async (
   const refused = await post(chats.url, '/v1/chat/completions', { messages, tools });
   expect([refused.status, (await refused.json()).error.message]).toEqual([
     400,
-    expect.stringMatching(/`tools` .*<tool_call>/),
+    expect.stringMatching(/`tools` .*form of calls is known/),
   ]);
 
   const full = await post(chats.url, '/v1/completions', { prompt: 'x', n: 8, max_tokens: 150 });
   expect([full.status, (await full.json()).error.code]).toEqual([429, 'queue_full']);
+});
+
+test('a chat with tools is read as the template that writes it says', async () => {
+  const folder = await checkpointOf(/^(config|model|tokenizer)\W/);
+  const chat_template = [
+    { name: 'default', template: 'plain' },
+    { name: 'tool_use', template: '{# <tool_call> </think> #}tools<think>' },
+  ];
+  writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify({ chat_template }));
+  await using chatting = await MoEModel.load(folder, { device: 'cpu', kvTokens: 192 });
+  const ask = { messages: [{ role: 'user', content: 'To be' }], maxTokens: 8 };
+  expect(await chatting.complete(ask)).toMatchObject({
+    ...{ reasoning: '', text: expect.stringMatching(/./s) },
+  });
+  const tools = [{ type: 'function' as const, function: { name: 'time' } }];
+  expect(await chatting.complete({ ...ask, tools })).toMatchObject({
+    ...{ reasoning: expect.stringMatching(/./s), text: '' },
+  });
 });
 
 test('of a checkpoint without a tokenizer only tokens can be asked for, and it says so', async () => {
