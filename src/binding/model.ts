@@ -2,6 +2,9 @@ import type { NativeCancellation, NativeLayerSpec } from './native.js';
 import type { LayerWeightViews, MatrixView, VectorView } from './views.js';
 import type { WeightType } from './weight_formats.js';
 
+/** Tokens whose keys and values stand together in a cache (native/core/decoder_stages.h). */
+export const kvBlock = 16;
+
 /** How the cache holds keys and values. */
 export type KvType = 'float32' | 'bfloat16' | 'int8';
 

@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { OutputFile } from '../base/output_file.js';
+import { packageVersion } from '../base/package.js';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { Recording, type TokenRange } from './activations.js';
 import { layerNumbers } from './arguments.js';
@@ -81,12 +81,7 @@ async function report(path: string, options: ReportOptions): Promise<ReportData>
     threads: options.threads,
     signal,
   });
-  const data = { checkpoint: path, input: options.input, version: await version(), ...collected };
+  const data = { checkpoint: path, input: options.input, version: packageVersion, ...collected };
   await page.write(await reportPage(data));
   return data;
-}
-
-async function version(): Promise<string> {
-  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }

@@ -10,7 +10,6 @@ import { ProgressLine } from './progress.js';
 import { significant } from './text.js';
 
 export type ModelFlags = HeldModelOptions;
-export type GenerateFlags = Pick<GenerateOptions, 'seed' | 'stop' | 'maxTokens' | 'temperature'>;
 
 export const addModelFlags = (command: Command): Command => addRowFlags(command, heldModelRows);
 

@@ -145,7 +145,6 @@ export interface Room {
   readonly contextLength: number;
   /** Of the cache, of all sequences together. */
   readonly kvTokens: number;
-  readonly vocabularySize: number;
 }
 
 /**

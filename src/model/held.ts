@@ -1,6 +1,6 @@
 // How a model's weights are held, by what was asked for and by what they are stored as.
 import type { HeldWeights } from '../binding/devices.js';
-import type { NativeModelSpec, NativeProjection } from '../binding/model.js';
+import { kvBlock, type NativeModelSpec, type NativeProjection } from '../binding/model.js';
 import type { NativeLayerSpec } from '../binding/native.js';
 import { hasScales, type WeightType } from '../binding/weight_formats.js';
 import { MoEConfig } from '../config/config.js';
@@ -11,8 +11,6 @@ import type { DescribedSpec, LayerDescription } from './describe.js';
 import type { LayerOfModel, OuterViews } from './model_tensors.js';
 import type { HeldModelOptions } from './options.js';
 
-/** A cache's tokens stand together by so many. */
-const kvBlock = 16;
 const maxDefaultTokens = 32768;
 const maxQueue = 1024;
 

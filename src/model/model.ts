@@ -3,7 +3,7 @@ import { expectInside, inside, unexpected } from '../base/checks.js';
 import { ClosedError, ConfigError } from '../base/errors.js';
 import { addon } from '../binding/addon.js';
 import type { DeviceName } from '../binding/devices.js';
-import type { NativeStep } from '../binding/model.js';
+import { kvBlock, type NativeStep } from '../binding/model.js';
 import type { ChatTemplate } from '../text/chat_template.js';
 import type { CheckpointTokenizer } from '../text/tokenizer.js';
 import { writesToolCalls } from '../text/tool_calls.js';
@@ -69,7 +69,6 @@ export class MoEModel implements TextModel, AsyncDisposable {
   readonly #scheduler: Scheduler;
   readonly #tokenizer: CheckpointTokenizer | Error;
   readonly #template: ChatTemplate | undefined;
-  readonly #kvTokens: number;
   #closed: Promise<void> | undefined;
 
   private constructor(
@@ -93,7 +92,6 @@ export class MoEModel implements TextModel, AsyncDisposable {
     this.cacheBytes = native.cacheBytes;
     this.diagnostics = loaded.notes;
     this.chatTemplate = template?.source;
-    this.#kvTokens = native.usage().blocks * 16;
     const binding = addon();
     this.#scheduler = new Scheduler(native, {
       stepTokens,
@@ -237,8 +235,8 @@ export class MoEModel implements TextModel, AsyncDisposable {
     return {
       running: this.#scheduler.running,
       waiting: this.#scheduler.waiting,
-      kvTokens: blocks * 16,
-      kvTokensUsed: (blocks - freeBlocks) * 16,
+      kvTokens: blocks * kvBlock,
+      kvTokensUsed: (blocks - freeBlocks) * kvBlock,
     };
   }
 
@@ -298,8 +296,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
     expectTokensOf('tokens', tokens, this.vocabularySize);
     const newTokens = newTokensOf(tokens.length, options.maxTokens, {
       contextLength: this.contextLength,
-      kvTokens: this.#kvTokens,
-      vocabularySize: this.vocabularySize,
+      kvTokens: this.inUse().kvTokens,
     });
     const tokenizer = this.#tokenizer instanceof Error ? undefined : this.#tokenizer;
     const endTokens = endTokensOf(options, description.endTokens);

@@ -6,12 +6,15 @@ const end = '\uE001';
 
 export class Escaped {
   readonly #texts: readonly string[];
-  readonly #pattern: RegExp | undefined;
+  /** What is escaped, by number: special tokens, and the marks themselves. */
+  readonly #escaped: readonly string[];
+  readonly #pattern: RegExp;
 
   /** @param specialTexts the literal texts of special tokens */
   constructor(specialTexts: readonly string[]) {
     this.#texts = specialTexts.filter((text) => text !== '');
-    const alternatives = [...this.#texts, mark, end]
+    this.#escaped = [...this.#texts, mark, end];
+    const alternatives = [...this.#escaped]
       .sort((a, b) => b.length - a.length)
       .map((text) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
     this.#pattern = new RegExp(alternatives.join('|'), 'g');
@@ -39,7 +42,7 @@ export class Escaped {
         add(part);
         continue;
       }
-      const text = [...this.#texts, mark, end][Number(index)] as string;
+      const text = this.#escaped[Number(index)] as string;
       for (const half of this.#halves(text)) {
         add(half);
         segments.push('');
@@ -49,12 +52,7 @@ export class Escaped {
   }
 
   #escape(text: string): string {
-    return this.#pattern === undefined
-      ? text
-      : text.replace(
-          this.#pattern,
-          (found) => `${mark}${[...this.#texts, mark, end].indexOf(found)}${end}`,
-        );
+    return text.replace(this.#pattern, (found) => `${mark}${this.#escaped.indexOf(found)}${end}`);
   }
 
   /** The text in two, or letter by letter where both halves always hold a special token. */

@@ -1,4 +1,4 @@
-import { createRequire } from 'node:module';
+import { packageVersion } from '../../base/package.js';
 import { type DeviceInfo, type DeviceName, devices, deviceText } from '../../binding/devices.js';
 import { ProgressLine } from '../progress.js';
 import { bold, dim, errorText, facts, milliseconds, table } from '../text.js';
@@ -37,7 +37,7 @@ export async function checkDevices(only: DeviceName | undefined): Promise<CheckR
     reports.push({ ...device, outcomes: await outcomesOf(device.device) });
   const variablesSet = Object.entries(process.env).filter(([name]) => variables.test(name));
   return {
-    version: createRequire(import.meta.url)('../../../package.json').version,
+    version: packageVersion,
     platform: `${process.platform}-${process.arch}`,
     node: process.version,
     environment: Object.fromEntries(variablesSet) as Record<string, string>,
