@@ -66,6 +66,7 @@ export { MoEModel } from './model/model.js';
 export type { HeldModelOptions, ModelLoadOptions } from './model/options.js';
 export type {
   CalledFunction,
+  Chat,
   ChatMessage,
   ChatPart,
   Completion,

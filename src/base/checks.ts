@@ -1,3 +1,4 @@
+import { isTypedArray } from 'node:util/types';
 import { ConfigError } from './errors.js';
 
 /** A value as error messages show it: its text and its type, never more than a line. */
@@ -93,6 +94,22 @@ export function expectObject(
 ): asserts value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw unexpected(name, 'an object', value);
+}
+
+const TypedArray = Object.getPrototypeOf(Uint8Array) as new () => ArrayLike<number>;
+
+/** Throws `ConfigError` unless `value` has a length and elements: an array, a typed array or the like. */
+export function expectArrayLike(
+  name: string,
+  value: unknown,
+  expectation: string,
+): asserts value is ArrayLike<unknown> {
+  // A Proxy of a typed array has no length, and no memory.
+  const isHollow = value instanceof TypedArray && !isTypedArray(value);
+  const isObject = typeof value === 'object' && value !== null && !isHollow;
+  const length = isObject ? (value as Partial<ArrayLike<unknown>>).length : undefined;
+  if (!Number.isSafeInteger(length) || (length as number) < 0)
+    throw unexpected(name, expectation, value);
 }
 
 /** Throws `ConfigError` for a key that `known` lacks, and names the known key nearest to it. */

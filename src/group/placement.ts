@@ -1,5 +1,5 @@
-import { isTypedArray } from 'node:util/types';
 import {
+  expectArrayLike,
   expectInteger,
   expectMultiple,
   expectNumber,
@@ -92,22 +92,13 @@ export function planPlacement(load: ArrayLike<number>, options: PlacementOptions
   };
 }
 
-const TypedArray = Object.getPrototypeOf(Uint8Array) as new () => ArrayLike<number>;
-
 function checkedLoad(load: unknown): number[] {
-  const wrong = () => unexpected('load', 'the tokens of each expert', load);
-  // A Proxy of a typed array has no length, and no memory.
-  if (
-    typeof load !== 'object' ||
-    load === null ||
-    (load instanceof TypedArray && !isTypedArray(load))
-  )
-    throw wrong();
-  const { length } = load as Partial<ArrayLike<unknown>>;
-  if (!Number.isSafeInteger(length) || (length as number) < 1) throw wrong();
+  const expectation = 'the tokens of each expert';
+  expectArrayLike('load', load, expectation);
+  if (load.length === 0) throw unexpected('load', expectation, load);
   const weights: number[] = [];
-  for (let expert = 0; expert < (length as number); expert++) {
-    const tokens = (load as ArrayLike<unknown>)[expert];
+  for (let expert = 0; expert < load.length; expert++) {
+    const tokens = load[expert];
     expectNumber(`load[${expert}]`, tokens, { atLeast: 0 });
     weights.push(tokens);
   }

@@ -1,6 +1,12 @@
 // What `generate` takes, checked and with its defaults.
 import { randomBytes } from 'node:crypto';
-import { expectInteger, expectNumber, expectObject, unexpected } from '../base/checks.js';
+import {
+  expectArrayLike,
+  expectInteger,
+  expectNumber,
+  expectObject,
+  unexpected,
+} from '../base/checks.js';
 import { ConfigError, ShapeError } from '../base/errors.js';
 import {
   abortSignal,
@@ -13,6 +19,7 @@ import {
   type Rows,
 } from '../base/rows.js';
 import type { NativeSampling } from '../binding/model.js';
+import type { Chat } from '../text/types.js';
 import type { SamplingDefaults } from './generation.js';
 import type { GenerateOptions } from './types.js';
 
@@ -23,16 +30,7 @@ export const defaultMaxTokens = 2048;
 const text = other((name, value) => {
   if (typeof value !== 'string') throw unexpected(name, 'text', value);
 });
-const ids = other((name, value) => {
-  if (
-    typeof value !== 'object' ||
-    value === null ||
-    !Number.isInteger((value as { length?: unknown }).length)
-  )
-    throw unexpected(name, 'a list of token ids', value);
-  for (let i = 0; i < (value as ArrayLike<unknown>).length; i++)
-    expectInteger(`${name}[${i}]`, (value as ArrayLike<unknown>)[i], 0, 2 ** 31 - 1);
-});
+const ids = other((name, value) => expectTokenIds(name, value));
 const objects = other((name, value) => {
   if (!Array.isArray(value)) throw unexpected(name, 'a list', value);
   for (const [index, each] of value.entries()) expectObject(`${name}[${index}]`, each);
@@ -140,6 +138,14 @@ export function expectGenerateOptions(options: unknown): asserts options is Gene
       throw unexpected(name, 'given with `messages`', options[name]);
 }
 
+const { messages: messagesRow, tools, chatTemplateOptions, specialTokens } = generateRows;
+
+/** What a chat template reads. */
+export const templateRows: Rows<Chat> = {
+  messages: { ...messagesRow, required: true },
+  ...{ tools, chatTemplateOptions, specialTokens },
+};
+
 /** What a model has, in tokens. */
 export interface Room {
   readonly contextLength: number;
@@ -173,15 +179,15 @@ export function newTokensOf(
   return maxTokens ?? Math.min(left, defaultMaxTokens);
 }
 
-/** @throws `ConfigError` for tokens that the model does not have */
-export function expectTokensOf(
+/** @throws `ConfigError` unless these are ids of tokens, with a vocabulary those that the model has */
+export function expectTokenIds(
   name: string,
-  tokens: ArrayLike<number>,
-  vocabularySize: number,
-): void {
+  tokens: unknown,
+  vocabularySize = 2 ** 31,
+): asserts tokens is ArrayLike<number> {
+  expectArrayLike(name, tokens, 'a list of token ids');
   for (let i = 0; i < tokens.length; i++)
-    if ((tokens[i] as number) >= vocabularySize)
-      throw unexpected(`${name}[${i}]`, `a token id below ${vocabularySize}`, tokens[i]);
+    expectInteger(`${name}[${i}]`, tokens[i], 0, vocabularySize - 1);
 }
 
 /** How a sequence is sampled: what is asked for, else what the checkpoint says, else nothing special. */

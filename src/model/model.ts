@@ -1,6 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-import { expectInside, inside, unexpected } from '../base/checks.js';
+import { expectInside, inside } from '../base/checks.js';
 import { ClosedError, ConfigError } from '../base/errors.js';
+import { expectOptions } from '../base/rows.js';
 import { addon } from '../binding/addon.js';
 import type { DeviceName } from '../binding/devices.js';
 import { kvBlock, type NativeStep } from '../binding/model.js';
@@ -11,15 +12,17 @@ import { Answer, logprobOf } from './answer.js';
 import {
   endTokensOf,
   expectGenerateOptions,
-  expectTokensOf,
+  expectTokenIds,
   newTokensOf,
   samplingOf,
+  templateRows,
 } from './generate_options.js';
 import { type LoadedModel, loadModel } from './load.js';
 import type { ModelLoadOptions } from './options.js';
 import { PieceQueue } from './piece_queue.js';
 import { Scheduler, type SequenceRequest } from './scheduler.js';
 import type {
+  Chat,
   Completion,
   GenerateOptions,
   ModelLoad,
@@ -144,7 +147,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
    */
   generate(options: GenerateOptions): AsyncIterableIterator<Piece> {
     expectGenerateOptions(options);
-    if (options.tokens !== undefined) expectTokensOf('tokens', options.tokens, this.vocabularySize);
+    if (options.tokens !== undefined) expectTokenIds('tokens', options.tokens, this.vocabularySize);
     if (options.messages !== undefined && this.#template === undefined)
       throw new ConfigError(
         'Expected a checkpoint with a chat template, which `messages` need, got none',
@@ -203,6 +206,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
    * @throws `ConfigError`, `ShapeError`, `ClosedError`
    */
   async logits(tokens: ArrayLike<number>): Promise<Float32Array> {
+    expectTokenIds('tokens', tokens, this.vocabularySize);
     const all = new Float32Array(tokens.length * this.vocabularySize);
     await this.#score(tokens, (step, row, rows) => {
       step.logits = all.subarray(row * this.vocabularySize, (row + rows) * this.vocabularySize);
@@ -216,6 +220,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
    * @throws `ConfigError`, `ShapeError`, `ClosedError`
    */
   async logprobs(tokens: ArrayLike<number>): Promise<Float32Array> {
+    expectTokenIds('tokens', tokens, this.vocabularySize);
     const all = new Float32Array(tokens.length);
     await this.#score(tokens, (step, row, rows) => {
       step.nextLogprobs = all.subarray(row, row + rows);
@@ -223,9 +228,13 @@ export class MoEModel implements TextModel, AsyncDisposable {
     return all.subarray(0, -1);
   }
 
-  async applyTemplate(
-    chat: Pick<GenerateOptions, 'messages' | 'tools' | 'chatTemplateOptions' | 'specialTokens'>,
-  ): Promise<string> {
+  /**
+   * The text that the checkpoint's chat template makes of messages.
+   *
+   * @throws `ConfigError`
+   */
+  async applyTemplate(chat: Chat): Promise<string> {
+    expectOptions<Chat>('applyTemplate', chat, templateRows);
     return (await this.#segmentsOf(chat)).join('');
   }
 
@@ -271,21 +280,17 @@ export class MoEModel implements TextModel, AsyncDisposable {
     return this.#tokenizer;
   }
 
-  async #segmentsOf(
-    chat: Pick<GenerateOptions, 'messages' | 'tools' | 'chatTemplateOptions' | 'specialTokens'>,
-  ): Promise<string[]> {
-    if (chat.messages === undefined)
-      throw unexpected('messages', 'a list of messages', chat.messages);
+  async #segmentsOf(chat: Chat): Promise<string[]> {
     if (this.#template === undefined)
       throw new ConfigError('Expected a checkpoint with a chat template, got none');
-    return this.#template.render({ ...chat, messages: chat.messages });
+    return this.#template.render(chat);
   }
 
   async #tokensOf(options: GenerateOptions): Promise<Int32Array> {
     if (options.tokens !== undefined) return Int32Array.from(options.tokens);
     if (options.prompt !== undefined) return this.#needTokenizer().encode(options.prompt);
     // The template writes what begins a text.
-    return this.#needTokenizer().worker.encode(await this.#segmentsOf(options), false);
+    return this.#needTokenizer().worker.encode(await this.#segmentsOf(options as Chat), false);
   }
 
   async *#generate(options: GenerateOptions, reader: Reader): AsyncGenerator<Piece> {
@@ -293,7 +298,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
     signal?.throwIfAborted();
     const { description } = this.#loaded;
     const tokens = await this.#tokensOf(options);
-    expectTokensOf('tokens', tokens, this.vocabularySize);
+    expectTokenIds('tokens', tokens, this.vocabularySize);
     const newTokens = newTokensOf(tokens.length, options.maxTokens, {
       contextLength: this.contextLength,
       kvTokens: this.inUse().kvTokens,
@@ -353,10 +358,6 @@ export class MoEModel implements TextModel, AsyncDisposable {
     place: (step: NativeStep, row: number, rows: number) => void,
   ): Promise<void> {
     this.#expectOpen();
-    for (let i = 0; i < tokens.length; i++)
-      if (!Number.isInteger(tokens[i]) || (tokens[i] as number) < 0)
-        throw unexpected(`tokens[${i}]`, 'a token id', tokens[i]);
-    expectTokensOf('tokens', tokens, this.vocabularySize);
     await this.#scheduler.score(Int32Array.from(tokens), scoreTokens, place);
   }
 }

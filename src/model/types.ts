@@ -1,7 +1,15 @@
-import type { ChatMessage, TextTokenizer, Tool, ToolCall, ToolCallPiece } from '../text/types.js';
+import type {
+  Chat,
+  ChatMessage,
+  TextTokenizer,
+  Tool,
+  ToolCall,
+  ToolCallPiece,
+} from '../text/types.js';
 
 export type {
   CalledFunction,
+  Chat,
   ChatMessage,
   ChatPart,
   TextTokenizer,
@@ -25,7 +33,7 @@ export interface GenerateOptions {
   chatTemplateOptions?: Readonly<Record<string, unknown>>;
   /** With `messages`: what stands for special tokens inside them stays text (`escape`, the default) or becomes tokens. */
   specialTokens?: 'escape' | 'allow';
-  /** Default: what the context has left. */
+  /** Default: what the context has left, at most 2048. */
   maxTokens?: number;
   /** No stop before so many tokens. Default 0. */
   minTokens?: number;
@@ -166,10 +174,8 @@ export interface TextModel {
   generate(options: GenerateOptions): AsyncIterableIterator<Piece>;
   /** Generates a whole answer. */
   complete(options: GenerateOptions): Promise<Completion>;
-  /** The tokens that `messages` become. */
-  applyTemplate(
-    options: Pick<GenerateOptions, 'messages' | 'tools' | 'chatTemplateOptions' | 'specialTokens'>,
-  ): Promise<string>;
+  /** The text that the chat template makes of `messages`. */
+  applyTemplate(chat: Chat): Promise<string>;
   /** What runs and waits now. */
   inUse(): ModelLoad;
   /** Tokens that each expert has served, for each layer (empty: a dense one). */

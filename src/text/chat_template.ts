@@ -3,20 +3,12 @@ import { join } from 'node:path';
 import { ConfigError, MoEError } from '../base/errors.js';
 import { Escaped } from './escape.js';
 import type { CheckpointTokenizer } from './tokenizer.js';
-import type { ChatMessage, Tool } from './types.js';
+import type { Chat, ChatMessage, Tool } from './types.js';
 
 /** Time that a template may take. They take less than a millisecond. */
 const milliseconds = 5000;
 /** Characters that a template may write. */
 const mostCharacters = 2 ** 26;
-
-/** What a chat is made of. */
-export interface Chat {
-  readonly messages: readonly ChatMessage[];
-  readonly tools?: readonly Tool[] | undefined;
-  readonly chatTemplateOptions?: Readonly<Record<string, unknown>> | undefined;
-  readonly specialTokens?: 'escape' | 'allow' | undefined;
-}
 
 /** A model's way to write a chat as one text. */
 export class ChatTemplate {

@@ -87,3 +87,15 @@ export interface TextTokenizer {
   /** Ids from here on are no tokens. */
   readonly size: number;
 }
+
+/** What a chat template makes text of. */
+export interface Chat {
+  /** In their order. */
+  readonly messages: readonly ChatMessage[];
+  /** Functions that the model may call. */
+  readonly tools?: readonly Tool[] | undefined;
+  /** Variables for the template, such as `{ enable_thinking: false }`. */
+  readonly chatTemplateOptions?: Readonly<Record<string, unknown>> | undefined;
+  /** What stands for special tokens inside messages stays text (`escape`, the default) or becomes tokens. */
+  readonly specialTokens?: 'escape' | 'allow' | undefined;
+}

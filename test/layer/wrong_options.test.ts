@@ -11,10 +11,13 @@ import {
   MoEConfig,
   MoEError,
   MoELayer,
+  MoEModel,
   planPlacement,
 } from '../../src/index.js';
 import { forwardRows, routeRows } from '../../src/layer/forward.js';
 import { layerRows, loadRows } from '../../src/layer/options.js';
+import { generateRows } from '../../src/model/generate_options.js';
+import { modelLoadRows } from '../../src/model/options.js';
 import { tinyMixtral } from '../fixtures/command_line.js';
 import { randomValues, smallLayer } from '../support/layers.js';
 
@@ -47,16 +50,19 @@ const missing = 'undefined';
 let layer: MoELayer;
 let closed: MoELayer;
 let checkpoint: MoECheckpoint;
+let model: MoEModel;
 
 beforeAll(async () => {
   layer = await MoELayer.create(smallLayer());
   closed = await MoELayer.create(smallLayer());
   await closed.close();
   checkpoint = await MoECheckpoint.open(tinyMixtral);
+  model = await MoEModel.load(tinyMixtral);
 });
 afterAll(async () => {
   await layer.close();
   await checkpoint.close();
+  await model.close();
 });
 
 type Call = (value: never) => unknown;
@@ -97,6 +103,9 @@ const withOptions: [
   ['layer.forward', forwardRows, {}, (o) => layer.forward(hidden, o), true],
   ['layer.forwardSync', forwardRows, {}, (o) => layer.forwardSync(hidden, o), false],
   ['layer.route', routeRows, {}, (o) => layer.route(hidden, o), true],
+  ['MoEModel.load', modelLoadRows, {}, (o) => MoEModel.load(tinyMixtral, o), true],
+  ['model.generate', generateRows, { prompt: 'a' }, (o) => model.generate(o), false],
+  ['model.complete', generateRows, { prompt: 'a' }, (o) => model.complete(o), true],
   [
     'ExpertGroup.join',
     groupRows,
@@ -132,6 +141,11 @@ const rightFor: Readonly<Record<string, readonly string[]>> = {
   address: ['string'],
   activationLimit: ['null', 'number', 'no whole number'],
   sharedActivationLimit: ['null', 'number', 'no whole number'],
+  prompt: ['string', 'empty string'],
+  stop: ['string', 'array', 'Proxy of an array'],
+  stopTokens: ['array', 'Proxy of an array'],
+  seed: ['number', 'bigint'],
+  logitBias: ['Proxy of a typed array'],
 };
 
 function isRight(option: string, { kind, required }: Row, name: string): boolean {
@@ -176,6 +190,10 @@ const withArguments: [name: string, Call, rejects: boolean, right: readonly stri
   ['MoEConfig.fromHuggingFace', (v) => MoEConfig.fromHuggingFace(v), false, []],
   ['MoECheckpoint.open', (v) => MoECheckpoint.open(v), true, []],
   ['MoELayer.load of a path', (v) => MoELayer.load(v), true, []],
+  ['MoEModel.load of a path', (v) => MoEModel.load(v), true, []],
+  ['model.logits', (v) => model.logits(v), true, ['array', 'Proxy of an array']],
+  ['model.logprobs', (v) => model.logprobs(v), true, ['array', 'Proxy of an array']],
+  ['model.applyTemplate', (v) => model.applyTemplate(v), true, []],
   ['checkpoint.load of a number', (v) => checkpoint.load(v), true, []],
   ['layer.forward', (v) => layer.forward(v), true, []],
   ['layer.forwardSync', (v) => layer.forwardSync(v), false, []],
@@ -231,12 +249,14 @@ const withArguments: [name: string, Call, rejects: boolean, right: readonly stri
     false,
     [],
   ],
-  ...[MoELayer, MoECheckpoint, ExpertGroup].map((Class): (typeof withArguments)[number] => [
-    `new ${Class.name}`,
-    (v) => new (Class as unknown as new (value: unknown) => unknown)(v),
-    false,
-    [],
-  ]),
+  ...[MoELayer, MoECheckpoint, ExpertGroup, MoEModel].map(
+    (Class): (typeof withArguments)[number] => [
+      `new ${Class.name}`,
+      (v) => new (Class as unknown as new (value: unknown) => unknown)(v),
+      false,
+      [],
+    ],
+  ),
 ];
 
 describe.each(withArguments)('%s', (_, call, rejects, right) => {

@@ -121,7 +121,7 @@ export function modelFixture(options: ModelOptions): ModelFixture {
     decoder,
     options: { ...float32, ...options.options },
     atDefault: [...base.atDefault, ...(options.atDefault ?? [])],
-    ignored: options.ignored ?? [],
+    ignored: [...base.ignored, ...(options.ignored ?? [])],
   };
 }
 

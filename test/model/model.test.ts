@@ -135,7 +135,7 @@ describe('what cannot be is refused', () => {
       /`temperature` to be a finite number of at least 0, got `1` \(string\)/,
     ],
     ['a seed', { prompt: 'a', seed: -1 }, /`seed` to be an integer from 0 to 2\^64 - 1/],
-    ['a token', { tokens: [256] }, /`tokens\[0\]` to be a token id below 256, got `256`/],
+    ['a token', { tokens: [256] }, /`tokens\[0\]` to be an integer from 0 to 255, got `256`/],
     ['a chat', { messages: [{ role: 'user', content: 'a' }] }, /with a chat template/],
     ['tools without a chat', { prompt: 'a', tools: [] }, /`tools` to be given with `messages`/],
     ['an empty stop', { prompt: 'a', stop: [''] }, /`stop\[0\]` to be text that is not empty/],

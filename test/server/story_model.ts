@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ClosedError, ConfigError, DeviceError, ShapeError } from '../../src/base/errors.js';
 import type {
+  Chat,
   Completion,
   FinishReason,
   GenerateOptions,
@@ -99,7 +100,7 @@ export class StoryModel implements TextModel {
     this.#limits = { maxRunning, maxWaiting, stepMs };
   }
 
-  async applyTemplate({ messages = [], tools, chatTemplateOptions }: GenerateOptions) {
+  async applyTemplate({ messages, tools, chatTemplateOptions }: Chat) {
     const extra = [tools, chatTemplateOptions].map((one) => (one ? JSON.stringify(one) : ''));
     const turns = messages.map(({ role, content, tool_calls, tool_call_id }) => {
       const text = typeof content === 'string' ? content : (content ?? []).map((one) => one.text);
@@ -171,7 +172,7 @@ export class StoryModel implements TextModel {
   async #promptOf({ prompt, tokens, ...rest }: GenerateOptions): Promise<ArrayLike<number>> {
     if (tokens !== undefined) return tokens;
     if (prompt !== undefined) return this.tokenizer.encode(prompt);
-    return this.tokenizer.encode(await this.applyTemplate(rest), { specialTokens: false });
+    return this.tokenizer.encode(await this.applyTemplate(rest as Chat), { specialTokens: false });
   }
 
   async #admitted(signal: AbortSignal | undefined): Promise<void> {

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
-import { type Chat, ChatTemplate } from '../../src/text/chat_template.js';
+import { ChatTemplate } from '../../src/text/chat_template.js';
 import { CheckpointTokenizer } from '../../src/text/tokenizer.js';
+import type { Chat } from '../../src/text/types.js';
 import { byteLevel, folderWith } from './byte_level.js';
 
 const turns = `{%- for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content }}
