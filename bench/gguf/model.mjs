@@ -27,6 +27,8 @@ const families = {
   qwen3_moe: { architecture: 'qwen3moe' },
   deepseek_v2: { architecture: 'deepseek2', scores: 1 },
   deepseek_v3: { architecture: 'deepseek2', scores: 2 },
+  kimi_k2: { architecture: 'deepseek2', scores: 2 },
+  glm4_moe_lite: { architecture: 'deepseek2', scores: 2 },
   glm4_moe: { architecture: 'glm4moe', scores: 2, postNorm: true },
   dots1: { architecture: 'dots1', scores: 2 },
   gpt_oss: { architecture: 'gpt-oss', postNorm: true },

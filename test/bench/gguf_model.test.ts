@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { ggufModel } from '../../bench/gguf/model.mjs';
+import { decoderTypes } from '../../src/model/families/rows.js';
 import type { Block } from '../families/reference/block.js';
 import type { DecoderLayer, GroupedAttention, LatentAttention } from '../reference/decoder.js';
 import { decodedGguf } from '../support/gguf_types.js';
@@ -35,6 +36,12 @@ test.each(models.map((model) => [model.name, model] as const))(
 );
 
 const bytesOf = ({ buffer }: Float32Array) => new Uint8Array(buffer);
+
+test('every family of whole models that llama.cpp has is in what it witnesses', () => {
+  const missingThere: readonly string[] = [];
+  const types = new Set(witnessModels.map(({ config }) => config['model_type']));
+  expect(decoderTypes.filter((type) => !types.has(type))).toEqual(missingThere);
+});
 
 test('metadata has the sizes of the config by their names in GGUF', () => {
   expect(converted('qwen3_moe, yarn').metadata).toEqual({

@@ -316,6 +316,19 @@ export const witnessModels: readonly WitnessModel[] = [
     },
   }),
   witnessModel({
+    ...{ ...withBias, name: 'kimi_k2' },
+    keys: {
+      ...{ model_type: 'kimi_k2', ...sigmoidKeys, ...latentKeys, q_lora_rank: 32 },
+      ...{ topk_method: 'noaux_tc', scoring_func: 'sigmoid' },
+    },
+    attention: () => ({ ...ofLatent, queryLatent: 32 }),
+  }),
+  witnessModel({
+    ...{ ...withBias, name: 'glm4_moe_lite' },
+    keys: { model_type: 'glm4_moe_lite', ...sigmoidKeys, ...latentKeys, q_lora_rank: 32 },
+    attention: () => ({ ...ofLatent, queryLatent: 32 }),
+  }),
+  witnessModel({
     ...{ ...withBias, name: 'glm4_moe' },
     keys: {
       ...{ model_type: 'glm4_moe', ...sigmoidKeys, ...wide, use_qk_norm: true },
