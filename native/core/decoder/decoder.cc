@@ -185,8 +185,8 @@ size_t Decoder::cache_bytes() const {
 
 const Decoder::LayerParts& Decoder::layer_at(int64_t layer) const {
   if (layer < 0 || layer >= static_cast<int64_t>(layers_.size()))
-    throw Error(ErrorCode::kShape, "Expected a layer from 0 to " + std::to_string(layers_.size() - 1) + ", got " +
-                                       std::to_string(layer));
+    throw Error(ErrorCode::kShape,
+                "Expected a layer from 0 to " + std::to_string(layers_.size() - 1) + ", got " + std::to_string(layer));
   return *layers_[layer];
 }
 

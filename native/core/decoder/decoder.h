@@ -42,8 +42,8 @@ class Decoder {
   const DecoderSpec& spec() const { return spec_; }
   size_t weight_bytes() const;
   size_t cache_bytes() const;
-  // A layer as it is held, or what stands behind the layers: parts are valid for as long as the decoder lives; there are
-  // none where its device cannot give any.
+  // A layer as it is held, or what stands behind the layers: parts are valid for as long as the decoder lives; there
+  // are none where its device cannot give any.
   PackedWeights packed_layer(int64_t layer) const;
   PackedWeights packed_head() const;
   // Tokens that each expert of a layer has served; none for a dense layer. Any thread may ask.

@@ -12,8 +12,7 @@ namespace moe {
 class DeviceFloats {
  public:
   // `vector` is read until this returns, and may be absent. `name`: of its packed part.
-  DeviceFloats(Device& device, std::string name, const WeightVector& vector)
-      : name_(std::move(name)), memory_(device) {
+  DeviceFloats(Device& device, std::string name, const WeightVector& vector) : name_(std::move(name)), memory_(device) {
     const std::vector<float> values = read_vector(vector);
     if (values.empty()) return;
     device.upload(memory_.reserve<float>(values.size()), values.data(), values.size() * sizeof(float));

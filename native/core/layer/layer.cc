@@ -69,7 +69,8 @@ void Layer::prepare(const LayerWeights& weights, Progress progress, const std::s
 // type of floats.
 LinearSpec Layer::latent_spec(const char* name, int64_t in_features, int64_t out_features) const {
   const auto& types = device_.capabilities().weights;
-  const auto type = std::ranges::find_if(types, [](const HeldWeights& held) { return !format_of(held.type).has_groups(); });
+  const auto type =
+      std::ranges::find_if(types, [](const HeldWeights& held) { return !format_of(held.type).has_groups(); });
   return {.name = name,
           .in_features = in_features,
           .out_features = out_features,
