@@ -255,6 +255,8 @@ test('factors of experts and tables of choices are packed too, and layers of oth
     await packCheckpoint(checkpoint, output, { layers, signal });
   };
   await pack([0, 1]);
+  const parts = layer.native.packed().parts.map(({ byteLength }) => byteLength);
+  expect(layer.weightBytes).toBe(parts.reduce((sum, bytes) => sum + bytes));
   await using packed = await MoELayer.load(path, { layer: 1 });
   const [hidden, tokenIds] = [randomValues(3 * 16, 3), Int32Array.of(2, 0, 1)];
   expect(await packed.forward(hidden, { tokenIds, routing: true })).toEqual(
