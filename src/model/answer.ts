@@ -5,7 +5,7 @@ import { channelsOf } from '../text/channels.js';
 import { StopStrings } from '../text/stop_strings.js';
 import { ToolCalls, tellingCalls } from '../text/tool_calls.js';
 import type { TextTokenizer, Tool } from '../text/types.js';
-import type { SampledToken } from './scheduler.js';
+import type { SampledToken } from './step.js';
 import type { FinishReason, TokenLogprob } from './types.js';
 
 /** What a token added. */

@@ -21,7 +21,7 @@ import {
 import type { NativeSampling } from '../binding/model.js';
 import type { Chat } from '../text/types.js';
 import type { SamplingDefaults } from './generation.js';
-import type { GenerateOptions } from './types.js';
+import type { GenerateOptions, ScoreOptions } from './types.js';
 
 const maxSeed = 2n ** 64n - 1n;
 /** Tokens that an answer may have where nobody says. */
@@ -145,6 +145,8 @@ export const templateRows: Rows<Chat> = {
   messages: { ...messagesRow, required: true },
   ...{ tools, chatTemplateOptions, specialTokens },
 };
+
+export const scoreRows: Rows<ScoreOptions> = { signal: generateRows.signal };
 
 /** What a model has, in tokens. */
 export interface Room {

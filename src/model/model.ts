@@ -4,7 +4,7 @@ import { ClosedError, ConfigError } from '../base/errors.js';
 import { expectOptions } from '../base/rows.js';
 import { addon } from '../binding/addon.js';
 import type { DeviceName } from '../binding/devices.js';
-import { kvBlock, type NativeStep } from '../binding/model.js';
+import { kvBlock } from '../binding/model.js';
 import type { ChatTemplate } from '../text/chat_template.js';
 import type { CheckpointTokenizer } from '../text/tokenizer.js';
 import { writesToolCalls } from '../text/tool_calls.js';
@@ -15,18 +15,21 @@ import {
   expectTokenIds,
   newTokensOf,
   samplingOf,
+  scoreRows,
   templateRows,
 } from './generate_options.js';
 import { type LoadedModel, loadModel } from './load.js';
 import type { ModelLoadOptions } from './options.js';
 import { PieceQueue } from './piece_queue.js';
 import { Scheduler, type SequenceRequest } from './scheduler.js';
+import type { Scored } from './step.js';
 import type {
   Chat,
   Completion,
   GenerateOptions,
   ModelLoad,
   Piece,
+  ScoreOptions,
   TextModel,
   TextTokenizer,
   TokenLogprob,
@@ -79,7 +82,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
     loaded: LoadedModel,
     tokenizer: CheckpointTokenizer | Error,
     template: ChatTemplate | undefined,
-    maxWaiting: number,
+    { maxWaiting = defaultMaxWaiting, prefixCache = true }: ModelLoadOptions,
   ) {
     expectInside(key, 'a model', 'MoEModel.load');
     const { description, native } = loaded;
@@ -99,6 +102,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
     this.#scheduler = new Scheduler(native, {
       stepTokens,
       maxWaiting,
+      prefixCache,
       newCancellation: () => new binding.Cancellation(),
     });
   }
@@ -120,13 +124,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
         tokenizer instanceof CheckpointTokenizer
           ? await ChatTemplate.open(loaded.folder, tokenizer)
           : undefined;
-      return new MoEModel(
-        inside,
-        loaded,
-        tokenizer,
-        template,
-        options.maxWaiting ?? defaultMaxWaiting,
-      );
+      return new MoEModel(inside, loaded, tokenizer, template, options);
     } catch (error) {
       await loaded.close();
       throw error;
@@ -201,28 +199,25 @@ export class MoEModel implements TextModel, AsyncDisposable {
   }
 
   /**
-   * Logits `[T, V]` of every token of a text: what would follow it.
+   * Logits `[T, V]` of every token of a text: what would follow it. The text waits for its turn and for room in the cache as a
+   * sequence of `generate` does.
    *
-   * @throws `ConfigError`, `ShapeError`, `ClosedError`
+   * @throws `ConfigError`, `ShapeError`, `DeviceError` with `ERR_MOE_QUEUE_FULL`, `ClosedError`, the signal's reason
    */
-  async logits(tokens: ArrayLike<number>): Promise<Float32Array> {
-    expectTokenIds('tokens', tokens, this.vocabularySize);
-    const all = new Float32Array(tokens.length * this.vocabularySize);
-    await this.#score(tokens, (step, row, rows) => {
-      step.logits = all.subarray(row * this.vocabularySize, (row + rows) * this.vocabularySize);
+  async logits(tokens: ArrayLike<number>, options: ScoreOptions = {}): Promise<Float32Array> {
+    const size = this.vocabularySize;
+    return this.#score(tokens, options, size, (all) => (step, row, rows) => {
+      step.logits = all.subarray(row * size, (row + rows) * size);
     });
-    return all;
   }
 
   /**
    * Natural log-probabilities of a text's tokens after those before them, `[T - 1]`.
    *
-   * @throws `ConfigError`, `ShapeError`, `ClosedError`
+   * @throws what `logits` throws
    */
-  async logprobs(tokens: ArrayLike<number>): Promise<Float32Array> {
-    expectTokenIds('tokens', tokens, this.vocabularySize);
-    const all = new Float32Array(tokens.length);
-    await this.#score(tokens, (step, row, rows) => {
+  async logprobs(tokens: ArrayLike<number>, options: ScoreOptions = {}): Promise<Float32Array> {
+    const all = await this.#score(tokens, options, 1, (all) => (step, row, rows) => {
       step.nextLogprobs = all.subarray(row, row + rows);
     });
     return all.subarray(0, -1);
@@ -352,12 +347,20 @@ export class MoEModel implements TextModel, AsyncDisposable {
     }
   }
 
-  /** Runs a text's tokens piece by piece, beside whatever else runs, with a place for what each step gives. */
+  /** Runs a text's tokens piece by piece, beside whatever else runs; `placed` says where the numbers of each step go. */
   async #score(
     tokens: ArrayLike<number>,
-    place: (step: NativeStep, row: number, rows: number) => void,
-  ): Promise<void> {
+    options: ScoreOptions,
+    numbers: number,
+    placed: (all: Float32Array) => Scored['place'],
+  ): Promise<Float32Array> {
+    expectTokenIds('tokens', tokens, this.vocabularySize);
+    expectOptions<ScoreOptions>('logits and logprobs', options, scoreRows);
     this.#expectOpen();
-    await this.#scheduler.score(Int32Array.from(tokens), scoreTokens, place);
+    const all = new Float32Array(tokens.length * numbers);
+    if (tokens.length === 0) return all;
+    const scored = { rows: scoreTokens, place: placed(all) };
+    await this.#scheduler.score(Int32Array.from(tokens), scored, options.signal);
+    return all;
   }
 }
