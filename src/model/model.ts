@@ -1,4 +1,5 @@
 /// <reference lib="esnext.disposable" preserve="true" />
+import { onAbort } from '../base/abort.js';
 import { expectInside, inside } from '../base/checks.js';
 import { ClosedError, ConfigError } from '../base/errors.js';
 import { expectOptions } from '../base/rows.js';
@@ -275,24 +276,43 @@ export class MoEModel implements TextModel, AsyncDisposable {
     return this.#tokenizer;
   }
 
-  async #segmentsOf(chat: Chat): Promise<string[]> {
+  async #segmentsOf(chat: Chat, signal?: AbortSignal): Promise<string[]> {
     if (this.#template === undefined)
       throw new ConfigError('Expected a checkpoint with a chat template, got none');
-    return this.#template.render(chat);
+    return this.#template.render(chat, signal);
   }
 
-  async #tokensOf(options: GenerateOptions): Promise<Int32Array> {
-    if (options.tokens !== undefined) return Int32Array.from(options.tokens);
-    if (options.prompt !== undefined) return this.#needTokenizer().encode(options.prompt);
+  async #tokensOf(options: GenerateOptions, signal: AbortSignal): Promise<Int32Array> {
+    const { tokens, prompt } = options;
+    if (tokens !== undefined) return Int32Array.from(tokens);
+    if (prompt !== undefined) return this.#needTokenizer().encode(prompt, { signal });
+    const segments = await this.#segmentsOf(options as Chat, signal);
     // The template writes what begins a text.
-    return this.#needTokenizer().worker.encode(await this.#segmentsOf(options as Chat), false);
+    return this.#needTokenizer().worker.encode(segments, false, { signal });
+  }
+
+  /** The tokens of a prompt; undefined where its reader left meanwhile. */
+  async #tokensFor(options: GenerateOptions, reader: Reader): Promise<Int32Array | undefined> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const stop = new AbortController();
+    reader.leave = () => stop.abort();
+    const forget = signal && onAbort(signal, () => stop.abort(signal.reason));
+    try {
+      return await this.#tokensOf(options, stop.signal);
+    } catch (error) {
+      if (reader.left) return undefined;
+      throw error;
+    } finally {
+      forget?.();
+    }
   }
 
   async *#generate(options: GenerateOptions, reader: Reader): AsyncGenerator<Piece> {
     const { signal } = options;
-    signal?.throwIfAborted();
     const { description } = this.#loaded;
-    const tokens = await this.#tokensOf(options);
+    const tokens = await this.#tokensFor(options, reader);
+    if (tokens === undefined || reader.left) return;
     expectTokenIds('tokens', tokens, this.vocabularySize);
     const newTokens = newTokensOf(tokens.length, options.maxTokens, {
       contextLength: this.contextLength,
@@ -337,7 +357,6 @@ export class MoEModel implements TextModel, AsyncDisposable {
       },
       ended: (reason) => pieces.end(reason),
     };
-    if (reader.left) return;
     this.#scheduler.add(request);
     reader.leave = () => this.#scheduler.leave(request, undefined);
     try {

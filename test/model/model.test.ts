@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -246,6 +247,29 @@ test('a reader who leaves while it waits for a piece is let go at once', async (
   const ended = expect(encoding).rejects.toMatchObject({ code: 'ERR_MOE_CLOSED' });
   await own.close();
   await ended;
+});
+
+test('an abort, and a reader who leaves, do not wait for prompts to be encoded', async () => {
+  const own = await MoEModel.load(checkpoint);
+  let encoded = false;
+  const encoding = own.tokenizer.encode('x'.repeat(1e6)).then(() => {
+    encoded = true;
+  });
+  const controller = new AbortController();
+  const { signal } = controller;
+  const aborted = own.complete({ prompt: 'In', signal });
+  const left = own.generate({ prompt: 'In' });
+  const none = left.next();
+  const long = own.complete({ prompt: 'x'.repeat(1e6), signal });
+  setImmediate(() => controller.abort(new Error('enough')));
+  await expect(aborted).rejects.toThrow('enough');
+  await expect(long).rejects.toThrow('enough');
+  await left.return?.();
+  expect(await none).toEqual({ done: true, value: undefined });
+  expect(encoded).toBe(false);
+  expect(getEventListeners(signal, 'abort')).toEqual([]);
+  await encoding;
+  await own.close();
 });
 
 test('more than may wait fail at once', async () => {
