@@ -54,11 +54,16 @@ class Conversation {
     const lines = createInterface({ input: process.stdin, output: process.stdout, prompt: '> ' });
     // Ctrl-C stops what is being written; where nothing is, it leaves.
     lines.on('SIGINT', () => (this.#answer ? this.#answer.abort() : lines.close()));
+    let ended = false;
+    lines.once('close', () => {
+      ended = true;
+    });
     lines.prompt();
     for await (const line of lines) {
       if (line.trim() === '/reset') this.#messages = [...this.#first];
       else if (line.trim() !== '') await this.#say(line);
-      lines.prompt();
+      // The lines of a file are read ahead, and behind its end nothing is asked for.
+      if (!ended) lines.prompt();
     }
     process.stdout.write('\n');
   }

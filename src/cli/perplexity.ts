@@ -30,7 +30,7 @@ async function perplexity(path: string, flags: Flags): Promise<void> {
   const signal = interruptSignal();
   await withModel(path, flags, signal, async (model) => {
     const { tokenizer } = model;
-    const tokens = await tokenizer.encode(text.toString('utf8'));
+    const tokens = await tokenizer.encode(text.toString('utf8'), { signal });
     const window = Math.min(flags.window ?? model.contextLength, model.contextLength);
     if (tokens.length < 2)
       throw new ConfigError(
@@ -39,10 +39,9 @@ async function perplexity(path: string, flags: Flags): Promise<void> {
     const progress = new ProgressLine('reading');
     let [sum, count, bytes] = [0, 0, 0];
     for (let begin = 0; begin + 1 < tokens.length; begin += window) {
-      signal.throwIfAborted();
       const piece = tokens.subarray(begin, begin + window);
       // The first token of a piece has nothing before it and is not counted.
-      for (const logprob of await model.logprobs(piece)) sum -= logprob;
+      for (const logprob of await model.logprobs(piece, { signal })) sum -= logprob;
       count += piece.length - 1;
       for (const token of piece.subarray(1)) bytes += tokenizer.bytes(token).length;
       progress.update(begin + piece.length, tokens.length);

@@ -5,7 +5,7 @@ import { channelsOf } from '../text/channels.js';
 import { StopStrings } from '../text/stop_strings.js';
 import { ToolCalls, tellingCalls } from '../text/tool_calls.js';
 import type { TextTokenizer, Tool } from '../text/types.js';
-import type { SampledToken } from './scheduler.js';
+import type { SampledToken } from './step.js';
 import type { FinishReason, TokenLogprob } from './types.js';
 
 /** What a token added. */
@@ -100,6 +100,9 @@ export class Answer {
 
 const nothing: ChannelText = { text: '', reasoning: '', toolCalls: [] };
 
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
 /** Log-probabilities with the text of each token. */
 export function logprobOf(
   sampled: SampledToken,
@@ -110,8 +113,8 @@ export function logprobOf(
     const bytes =
       special === undefined
         ? (tokenizer?.bytes(token) ?? new Uint8Array())
-        : new TextEncoder().encode(special);
-    return { token, text: new TextDecoder().decode(bytes), bytes, logprob };
+        : encoder.encode(special);
+    return { token, text: decoder.decode(bytes), bytes, logprob };
   };
   const top = (sampled.top ?? []).map(({ token, logprob }) => told(token, logprob));
   return { ...told(sampled.token, sampled.logprob as number), top };

@@ -69,6 +69,12 @@ export interface GenerateOptions {
   signal?: AbortSignal;
 }
 
+/** How a text is scored. */
+export interface ScoreOptions {
+  /** Ends it. */
+  signal?: AbortSignal;
+}
+
 /** A token by its log-probability. */
 export interface LikelyToken {
   /** Its id. */

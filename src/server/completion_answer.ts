@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Piece, TokenLogprob } from '../model/types.js';
 import { type AnswerForm, endOf, eventOf, type Head, headOf, type UsageBody } from './answers.js';
-import type { Answer } from './generation.js';
+import type { Answer, LogprobLists } from './generation.js';
 import type { Wanted } from './wanted.js';
 
 /** Answers of `/v1/completions`. */
@@ -33,7 +33,7 @@ export class CompletionAnswer implements AnswerForm {
     if (piece.logprobs !== undefined) held.push(...piece.logprobs);
     const text = textOf(piece);
     if (text === '' && piece.finishReason === undefined) return [];
-    return [this.#event(index, text, this.#logprobs(index, held.splice(0)), endOf(piece))];
+    return [this.#event(index, text, this.logprobs(index, held.splice(0)), endOf(piece))];
   }
 
   usage(usage: UsageBody): object {
@@ -44,7 +44,7 @@ export class CompletionAnswer implements AnswerForm {
     const choices = answers.map((answer, index) => ({
       index,
       text: this.#before[index] + textOf(answer),
-      logprobs: this.#logprobs(index, answer.logprobs),
+      logprobs: answer.logprobs,
       ...endOf(answer.last),
     }));
     return { ...this.#head, choices, usage };
@@ -55,7 +55,7 @@ export class CompletionAnswer implements AnswerForm {
   }
 
   /** Lists of tokens, their log-probabilities, those of the likeliest, and where each begins in the text. */
-  #logprobs(index: number, of: readonly TokenLogprob[]): object | null {
+  logprobs(index: number, of: readonly TokenLogprob[]): LogprobLists {
     if (this.#wanted.options.logprobs === undefined) return null;
     const name = ({ token, text }: { token: number; text: string }) =>
       this.#wanted.tokensAsIds ? `token_id:${token}` : text;

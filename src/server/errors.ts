@@ -63,6 +63,8 @@ const ofModel: Partial<Record<MoEErrorCode, (message: string) => ApiError>> = {
       headers: { 'retry-after': '1' },
     }),
   ERR_MOE_CLOSED: (message) => unavailable(message, 'closed'),
+  // Of a chat template that does not end.
+  ERR_MOE_TIMEOUT: (message) => new ApiError(500, 'server_error', message, { code: 'timeout' }),
 };
 
 /** Any error as what a client is told. */

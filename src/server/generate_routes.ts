@@ -7,6 +7,7 @@ import { ClientGone } from './connections.js';
 import { asApiError, invalid } from './errors.js';
 import { EventStream, type StreamLimits } from './event_stream.js';
 import { Collector, generateAll, usageOf } from './generation.js';
+import { jsonOf } from './growing_lists.js';
 import type { Metrics } from './metrics.js';
 import { expectModel, readRequest } from './read_request.js';
 import type { ServedModel } from './served_model.js';
@@ -48,7 +49,7 @@ export async function answer(
   const run = { model, sequences, wanted, metrics, stop, onFailure: context.onFailure };
   return wanted.stream
     ? answerInEvents(run, form, new EventStream(reply, limits, stop, () => form.opening()))
-    : answerWhole(run, form);
+    : reply.type('application/json; charset=utf-8').send(jsonOf(await answerWhole(run, form)));
 }
 
 interface Run {
@@ -61,7 +62,9 @@ interface Run {
 }
 
 async function answerWhole(run: Run, form: AnswerForm): Promise<object> {
-  const answers = run.sequences.map(() => new Collector());
+  const answers = run.sequences.map(
+    (_, index) => new Collector((logprobs) => form.logprobs(index, logprobs)),
+  );
   const usages = await generateAll(run.model, run.sequences, run, (index, piece) =>
     answers[index]?.add(piece),
   );

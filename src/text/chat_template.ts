@@ -57,12 +57,10 @@ export class ChatTemplate {
    * @returns pieces to encode one by one; put together they are the text
    * @throws `MoEError` with what the template says against the chat, or when it takes too long
    */
-  async render({
-    messages,
-    tools,
-    chatTemplateOptions,
-    specialTokens = 'escape',
-  }: Chat): Promise<string[]> {
+  async render(
+    { messages, tools, chatTemplateOptions, specialTokens = 'escape' }: Chat,
+    signal?: AbortSignal,
+  ): Promise<string[]> {
     const escaped = new Escaped(specialTokens === 'escape' ? this.#tokenizer.controlTexts : []);
     const variables = {
       ...specialTokensOf(this.#tokenizer.config),
@@ -72,7 +70,8 @@ export class ChatTemplate {
       ...(tools !== undefined && tools.length > 0 && { tools: escaped.in(tools) }),
     };
     const source = this.sourceFor(tools);
-    const text = await this.#tokenizer.worker.render(source, variables, milliseconds);
+    const limits = { milliseconds, signal };
+    const text = await this.#tokenizer.worker.render(source, variables, limits);
     if (text.length > mostCharacters)
       throw new MoEError(
         'ERR_MOE_CONFIG',

@@ -47,9 +47,12 @@ export class CheckpointTokenizer implements TextTokenizer {
 
   async encode(
     text: string,
-    { specialTokens = true }: { specialTokens?: boolean } = {},
+    {
+      specialTokens = true,
+      signal,
+    }: { specialTokens?: boolean; signal?: AbortSignal | undefined } = {},
   ): Promise<Int32Array> {
-    return this.worker.encode([text], specialTokens);
+    return this.worker.encode([text], specialTokens, { signal });
   }
 
   bytes(token: number): Uint8Array {

@@ -74,8 +74,11 @@ export interface ToolCallPiece {
 
 /** Text to token ids and back. Bring your own where a checkpoint has none that is understood. */
 export interface TextTokenizer {
-  /** Tokens of a text. `specialTokens`: with what begins a text, default true. */
-  encode(text: string, options?: { specialTokens?: boolean }): Promise<Int32Array>;
+  /** Tokens of a text. `specialTokens`: with what begins a text, default true. `signal`: ends waiting for them. */
+  encode(
+    text: string,
+    options?: { specialTokens?: boolean; signal?: AbortSignal | undefined },
+  ): Promise<Int32Array>;
   /** The text of tokens. `skipSpecial`: without special ones, default true. */
   decode(tokens: ArrayLike<number>, options?: { skipSpecial?: boolean }): string;
   /** The bytes that a token adds to a text; none for a special token or an id that is no token. */

@@ -95,7 +95,11 @@ test('a template that never ends is stopped, and the next chat is served', async
   const endless = `{% if messages|length > 1 %}{% for i in range(1000000000) %}{% for j in range(1000000000) %}{% endfor %}{% endfor %}{% endif %}ok`;
   await withTemplate(endless, async (template, tokenizer) => {
     const message = { role: 'user', content: 'x' };
-    const render = tokenizer.worker.render(endless, { messages: [message, message] }, 300);
+    const render = tokenizer.worker.render(
+      endless,
+      { messages: [message, message] },
+      { milliseconds: 300 },
+    );
     await expect(render).rejects.toThrow(/to end within 300 ms/);
     expect(await rendered(template, { messages: [message] })).toBe('ok');
   });
@@ -133,9 +137,9 @@ test('what a template that never ends delays is served after it', async () => {
   await withTemplate(endless, async (_, tokenizer) => {
     const { worker } = tokenizer;
     const [stopped, tokens, text] = await Promise.allSettled([
-      worker.render(endless, {}, 300),
+      worker.render(endless, {}, { milliseconds: 300 }),
       worker.encode(['the'], false),
-      worker.render('{{ 1 + 1 }}', {}, 60000),
+      worker.render('{{ 1 + 1 }}', {}, { milliseconds: 60000 }),
     ]);
     expect(stopped).toMatchObject({ reason: { code: 'ERR_MOE_TIMEOUT' } });
     expect(tokens).toMatchObject({ value: Int32Array.of(257) });
