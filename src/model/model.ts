@@ -83,9 +83,10 @@ export class MoEModel implements TextModel, AsyncDisposable {
     loaded: LoadedModel,
     tokenizer: CheckpointTokenizer | Error,
     template: ChatTemplate | undefined,
-    { maxWaiting = defaultMaxWaiting, prefixCache = true }: ModelLoadOptions,
+    options: ModelLoadOptions,
   ) {
     expectInside(key, 'a model', 'MoEModel.load');
+    const { maxWaiting = defaultMaxWaiting, prefixCache = true } = options;
     const { description, native } = loaded;
     this.#loaded = loaded;
     this.#tokenizer = tokenizer;

@@ -107,6 +107,8 @@ const withOptions: [
   ['model.generate', generateRows, { prompt: 'a' }, (o) => model.generate(o), false],
   ['model.logits', scoreRows, {}, (o) => model.logits([1], o), true],
   ['model.logprobs', scoreRows, {}, (o) => model.logprobs([1], o), true],
+  ['model.logits', scoreRows, {}, (o) => model.logits([1, 2], o), true],
+  ['model.logprobs', scoreRows, {}, (o) => model.logprobs([1, 2], o), true],
   ['model.complete', generateRows, { prompt: 'a' }, (o) => model.complete(o), true],
   [
     'ExpertGroup.join',
