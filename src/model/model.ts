@@ -83,7 +83,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
     loaded: LoadedModel,
     tokenizer: CheckpointTokenizer | Error,
     template: ChatTemplate | undefined,
-    { maxWaiting = defaultMaxWaiting, prefixCache = true }: ModelLoadOptions,
+    options: ModelLoadOptions,
   ) {
     expectInside(key, 'a model', 'MoEModel.load');
     const { description, native } = loaded;
@@ -102,8 +102,8 @@ export class MoEModel implements TextModel, AsyncDisposable {
     const binding = addon();
     this.#scheduler = new Scheduler(native, {
       stepTokens,
-      maxWaiting,
-      prefixCache,
+      maxWaiting: options.maxWaiting ?? defaultMaxWaiting,
+      prefixCache: options.prefixCache ?? true,
       newCancellation: () => new binding.Cancellation(),
     });
   }
