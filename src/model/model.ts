@@ -103,8 +103,8 @@ export class MoEModel implements TextModel, AsyncDisposable {
     const binding = addon();
     this.#scheduler = new Scheduler(native, {
       stepTokens,
-      maxWaiting,
-      prefixCache,
+      maxWaiting: options.maxWaiting ?? defaultMaxWaiting,
+      prefixCache: options.prefixCache ?? true,
       newCancellation: () => new binding.Cancellation(),
     });
   }
