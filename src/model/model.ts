@@ -86,7 +86,6 @@ export class MoEModel implements TextModel, AsyncDisposable {
     options: ModelLoadOptions,
   ) {
     expectInside(key, 'a model', 'MoEModel.load');
-    const { maxWaiting = defaultMaxWaiting, prefixCache = true } = options;
     const { description, native } = loaded;
     this.#loaded = loaded;
     this.#tokenizer = tokenizer;

@@ -183,14 +183,17 @@ describe('pack', () => {
     expect({ ...(await complete(out, {})), seed: 0 }).toEqual({ ...own, seed: 0 });
   });
 
-  test.each<[string[], string]>([
-    [['--layer', '1'], '--layer'],
-    [['--stack', 'x'], '--stack'],
-  ])('refuses for a folder: %s', async (more, name) => {
+  test('refuses a stack of layers for a folder, and the type of a head for a file', async () => {
     const out = join(await temporaryFolder(), 'tiny');
-    const { code, stderr } = await nodeMoe(['pack', tinyMixtral, '--out', out, ...more]);
-    expect(code).toBe(1);
-    expect(stderr).toContain(name);
+    const failure = async (...args: string[]) => {
+      const { code, stderr } = await nodeMoe(['pack', tinyMixtral, ...args]);
+      expect(code).toBe(1);
+      return stderr;
+    };
+    expect(await failure('--out', out, '--stack', 'x')).toContain('--stack');
+    expect(await failure('--out', `${out}.safetensors`, '--output-type', 'int8')).toContain(
+      '--output-type',
+    );
   });
 
   test('refuses a folder with something in it', async () => {
