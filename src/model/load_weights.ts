@@ -182,7 +182,7 @@ export class WeightLoader {
         () => cancellation.cancel(),
       );
     } catch (error) {
-      if (!(error instanceof ShapeError)) throw error;
+      if (!(error instanceof ShapeError || error instanceof CheckpointError)) throw error;
       const where = layer === undefined ? '' : `Layer ${layer} of `;
       throw new CheckpointError(`${where}${this.#checkpoint.path}: ${error.message}`, {
         cause: error,

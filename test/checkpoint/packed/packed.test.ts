@@ -167,6 +167,7 @@ describe('refused', () => {
     await expect(loading(changed)).rejects.toThrow(
       /packed as `1: panels.*got `9: panels.*pack .* again/,
     );
+    await expect(loading(changed)).rejects.toThrow(`Layer 0 of ${changed}`);
   });
 
   test.runIf(process.arch === 'x64')('the layout of other instructions', async () => {
@@ -196,6 +197,9 @@ describe('refused', () => {
     const { out } = await pack(tinyMixtral, '--weight-type', 'int4');
     await expect(MoELayer.load(out, { layer: 0, weightType: 'int8' })).rejects.toThrow(
       /`weightType` to be left out or `int4`.*got `int8`/,
+    );
+    await expect(MoELayer.load(out, { layer: 0, weightGroup: 64 })).rejects.toThrow(
+      /`weightGroup` to be left out or `32`.*got `64`/,
     );
     await expect(MoELayer.load(out, { layer: 0, device: 'cuda' })).rejects.toBeInstanceOf(
       ConfigError,
