@@ -23,9 +23,15 @@ const execute = promisify(execFile);
  * @returns how to start it: the shape, the type and the threads follow as arguments
  */
 export function preparePeer(name) {
-  if (name === 'torch') return prepareTorch();
-  return name === 'ggml' ? prepareGgml() : prepareOnnxruntime();
+  return preparations[name]();
 }
+
+const preparations = {
+  'onnxruntime-node': prepareOnnxruntime,
+  ggml: prepareGgml,
+  torch: prepareTorch,
+  'node-llama-cpp': prepareLlama,
+};
 
 /** The PyTorch of `python3`: on the GPU where it sees one. Nothing is installed. */
 async function prepareTorch() {
@@ -58,12 +64,28 @@ async function prepareOnnxruntime() {
   };
 }
 
-async function prepareGgml() {
+/** The platform in the names of llama.cpp's packages. */
+function llamaPlatform() {
   const platform = `${process.platform}-${process.arch}`;
   if (platform !== 'linux-x64' && platform !== 'linux-arm64')
     throw new Error(
       `Expected linux-x64 or linux-arm64 for ggml, got ${platform}: leave it out, --peers onnxruntime-node:f32`,
     );
+  return platform;
+}
+
+async function prepareLlama() {
+  await installed(`@node-llama-cpp/${llamaPlatform()}`);
+  return {
+    command: process.execPath,
+    arguments: [`${folder}llama_model.mjs`],
+    environment: {},
+    version: await installed('node-llama-cpp'),
+  };
+}
+
+async function prepareGgml() {
+  const platform = llamaPlatform();
   const version = await installed(`@node-llama-cpp/${platform}`);
   const libraries = `${folder}node_modules/@node-llama-cpp/${platform}/bins/${platform}`;
   const source = `${folder}ggml_moe.cpp`;
