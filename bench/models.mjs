@@ -33,9 +33,12 @@ const command = new Command('bench:models')
   .option('--threads <n>', 'threads', integer(1), availableParallelism())
   .option('--seconds <n>', 'time for each case and contestant', positive, 1.5)
   .addOption(
-    new Option('--activation-type <type>', 'rows of integer products')
+    new Option(
+      '--activation-type <type>',
+      'how rows meet integer weights; llama.cpp makes them int8',
+    )
       .choices(['float', 'int8'])
-      .default('float'),
+      .default('int8'),
   )
   .option('--folder <path>', 'where checkpoints are written, and found again', folder)
   .option('--no-peers', 'ours alone')

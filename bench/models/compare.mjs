@@ -152,7 +152,3 @@ async function expectAlike(ours, peer, weightType, signal) {
     `Expected ${leastAlike} of ${firstTokens} prompts to go on alike in llama.cpp, got ${alike}: ${first} and ${second}`,
   );
 }
-
-/** The way of a peer that is faster: flash attention or not. */
-export const better = ({ peers }) =>
-  peers.toSorted((a, b) => b.tokensPerSecond - a.tokensPerSecond)[0];

@@ -1,7 +1,7 @@
 // What a person reads of whole models.
 import { bold, percent, significant, table } from '../../dist/cli/text.js';
 import { ratioText } from '../compare/report.mjs';
-import { better } from './compare.mjs';
+import { better } from './cases.mjs';
 
 const columns = [
   { title: 'model', align: 'left' },

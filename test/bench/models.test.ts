@@ -7,6 +7,7 @@ import {
   modelOf,
   weightsPerToken,
 } from '../../bench/models/shapes.mjs';
+import { modelTable } from '../../scripts/performance/tables.mjs';
 import { MoEModel } from '../../src/index.js';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';
 
@@ -49,4 +50,23 @@ test('what a token reads is what the model has of it', () => {
   const plain = 2 * (2 * 64 + 2 * 128 + 4 * 64) + 64;
   expect(weightsPerToken(model)).toEqual({ held: 2 * layer + 320 * 64, plain });
   expect(cachedPerToken(model)).toBe(2 * 2 * 128);
+});
+
+test('the faster way of llama.cpp counts, on the page', () => {
+  const peers = [
+    { flash: 'plain', tokensPerSecond: 10, ratio: 4 },
+    { flash: 'flash', tokensPerSecond: 20, ratio: 2 },
+  ];
+  const one = (name: string, more: object) => ({
+    ...{ name, weightType: 'int4', nodeMoe: { tokensPerSecond: 40 }, peers, ...more },
+  });
+  const table = modelTable([
+    one('sequences 1', { bandwidthFraction: 0.8 }),
+    one('prompt 16', { peers: [{ ...peers[1], ratio: null }] }),
+  ]);
+  expect(table.split('\n')).toEqual([
+    '| weights | prompt 16 | sequences 1 |',
+    '| --- | --- | --- |',
+    '| int4 | 40.0 (disturbed) | 40.0 (2.00x), 80 % |',
+  ]);
 });
