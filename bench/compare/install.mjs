@@ -64,18 +64,20 @@ async function prepareOnnxruntime() {
   };
 }
 
-/** The platform in the names of llama.cpp's packages. */
-function llamaPlatform() {
+/** llama.cpp, installed where it is not there yet: its version and the folder of its libraries. */
+export async function llamaLibraries() {
   const platform = `${process.platform}-${process.arch}`;
   if (platform !== 'linux-x64' && platform !== 'linux-arm64')
     throw new Error(
       `Expected linux-x64 or linux-arm64 for ggml, got ${platform}: leave it out, --peers onnxruntime-node:f32`,
     );
-  return platform;
+  const version = await installed(`@node-llama-cpp/${platform}`);
+  const libraries = `${folder}node_modules/@node-llama-cpp/${platform}/bins/${platform}`;
+  return { version, libraries };
 }
 
 async function prepareLlama() {
-  await installed(`@node-llama-cpp/${llamaPlatform()}`);
+  await llamaLibraries();
   return {
     command: process.execPath,
     arguments: [`${folder}llama_model.mjs`],
@@ -85,9 +87,7 @@ async function prepareLlama() {
 }
 
 async function prepareGgml() {
-  const platform = llamaPlatform();
-  const version = await installed(`@node-llama-cpp/${platform}`);
-  const libraries = `${folder}node_modules/@node-llama-cpp/${platform}/bins/${platform}`;
+  const { version, libraries } = await llamaLibraries();
   const source = `${folder}ggml_moe.cpp`;
   const program = `${folder}node_modules/.bin/ggml_moe`;
   if (!existsSync(program) || statSync(program).mtimeMs < statSync(source).mtimeMs)

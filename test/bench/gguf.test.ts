@@ -4,7 +4,8 @@ import { expect, test } from 'vitest';
 import { bfloat16Bits, float16Bits, ggufTypes } from '../../bench/gguf/types.mjs';
 import { writeGguf } from '../../bench/gguf/write.mjs';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';
-import { floatOf, toBits } from '../support/floats.js';
+import { toBits } from '../support/floats.js';
+import { decodedGguf } from '../support/gguf_types.js';
 
 const path = async () => join(await temporaryFolder(), 'model.gguf');
 const rows = (...values: number[][]) => values.map((row) => Float32Array.from(row));
@@ -100,44 +101,27 @@ test('16-bit floats are rounded to the nearest', () => {
   expect([Infinity, Number.NaN].map(bfloat16Bits)).toEqual([0x7f80, 0x7fc0]);
 });
 
-/** What a block of 32 values is read as, by what is known of the format. */
-const decoders = {
-  Q8_0: (block: DataView, i: number) =>
-    floatOf('float16', block.getUint16(0, true)) * block.getInt8(2 + i),
-  Q4_0: (block: DataView, i: number) =>
-    floatOf('float16', block.getUint16(0, true)) * (nibble(block, 2, i) - 8),
-  MXFP4: (block: DataView, i: number) => {
-    const code = nibble(block, 1, i);
-    const value = [0, 0.5, 1, 1.5, 2, 3, 4, 6][code & 7] as number;
-    return (code & 8 ? -value : value) * 2 ** (block.getUint8(0) - 127);
-  },
-};
-const nibble = (block: DataView, offset: number, i: number) =>
-  (block.getUint8(offset + (i % 16)) >> (i < 16 ? 0 : 4)) & 15;
-
 test.each([
-  ['Q8_0', 34, 1 / 200],
-  ['Q4_0', 18, 1 / 7.5],
-  ['MXFP4', 17, 1 / 3.9],
-] as const)('%s: blocks of %d bytes are near what they hold', (type, bytes, tolerance) => {
-  const values = Float32Array.from({ length: 96 }, (_, i) => (i < 32 ? 0 : Math.sin(i) * i));
-  const encoded = ggufTypes[type].encode(values);
-  expect(encoded.length).toBe(3 * bytes);
-  for (const b of [0, 1, 2]) {
-    const own = values.subarray(32 * b, 32 * (b + 1));
-    const most = Math.max(...own.map(Math.abs));
-    const block = new DataView(encoded.buffer, b * bytes, bytes);
-    own.forEach((value, i) => {
-      expect(Math.abs(decoders[type](block, i) - value)).toBeLessThanOrEqual(tolerance * most);
-    });
-  }
-});
-
-test('MXFP4 holds its own values exactly, in the halves of its bytes', () => {
-  const own = [0, 0.5, 1, 1.5, 2, 3, 4, 6].flatMap((value) => [value / 4, -value / 4]);
-  const encoded = ggufTypes.MXFP4.encode(Float32Array.from([...own, ...own.reverse()]));
-  const block = new DataView(encoded.buffer);
-  const read = Array.from({ length: 32 }, (_, i) => decoders.MXFP4(block, i));
-  own.reverse();
-  expect(read.map((value) => value + 0)).toEqual([...own, ...[...own].reverse()].map((v) => v + 0));
-});
+  ['F16', 2, 2 ** -11],
+  ['BF16', 2, 2 ** -8],
+  ['Q8_0', 34 / 32, 1 / 200],
+  ['Q4_0', 18 / 32, 1 / 7.5],
+  ['MXFP4', 17 / 32, 1 / 3.9],
+] as const)(
+  '%s: %d bytes a value are near what they hold, and hold it again',
+  (type, each, tolerance) => {
+    const values = Float32Array.from({ length: 96 }, (_, i) => (i < 32 ? 0 : Math.sin(i) * i));
+    const encoded = ggufTypes[type].encode(values);
+    expect(encoded.length).toBe(96 * each);
+    const decoded = decodedGguf(type, encoded);
+    for (const b of [0, 1, 2]) {
+      const most = Math.max(...values.subarray(32 * b, 32 * (b + 1)).map(Math.abs));
+      for (let i = 32 * b; i < 32 * (b + 1); i++)
+        expect(Math.abs((decoded[i] as number) - (values[i] as number))).toBeLessThanOrEqual(
+          tolerance * most,
+        );
+    }
+    const again = decodedGguf(type, ggufTypes[type].encode(decoded));
+    expect(again.findIndex((value, i) => value !== decoded[i])).toBe(-1);
+  },
+);
