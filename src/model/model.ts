@@ -37,8 +37,8 @@ import type {
   ToolCall,
 } from './types.js';
 
-/** Rows of a step: enough to make products of matrices worth their name, few enough that others wait a fraction of a second. */
-const stepTokens = 256;
+/** Rows of a step: with more of them each expert has rows enough for its weights to be read once, with fewer others wait less. */
+const stepTokens = 512;
 const defaultMaxWaiting = 256;
 /** Rows of a step of `logits` and `perplexity`. */
 const scoreTokens = 128;
