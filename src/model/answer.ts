@@ -1,13 +1,15 @@
 // From the tokens of a sequence to the pieces of an answer.
-import { type Channels, type ChannelText, channelsOf } from '../text/channels.js';
+import { callFormOf } from '../text/call_forms.js';
+import type { Channels, ChannelText } from '../text/channel.js';
+import { channelsOf } from '../text/channels.js';
 import { StopStrings } from '../text/stop_strings.js';
-import { type CalledText, ToolCalls } from '../text/tool_calls.js';
+import { ToolCalls, tellingCalls } from '../text/tool_calls.js';
 import type { TextTokenizer, Tool } from '../text/types.js';
 import type { SampledToken } from './scheduler.js';
 import type { FinishReason, TokenLogprob } from './types.js';
 
 /** What a token added. */
-export interface Added extends ChannelText, CalledText {
+export interface Added extends ChannelText {
   /** Why the answer ends with it. */
   finishReason?: FinishReason;
   stopReason?: string | number;
@@ -33,68 +35,70 @@ export class Answer {
   readonly #channels: Channels | undefined;
   readonly #stops: StopStrings;
   readonly #calls: ToolCalls | undefined;
+  #called = false;
   tokens = 0;
   reasoningTokens = 0;
 
   constructor(options: AnswerOptions) {
     this.#options = options;
     const { tokenizer, template, prompt, stop, tools } = options;
-    this.#channels = tokenizer && channelsOf(tokenizer, template, prompt);
+    const form = tools.length > 0 ? callFormOf(template ?? '') : undefined;
+    this.#channels = tokenizer && channelsOf(tellingCalls(tokenizer, form), template, prompt);
     this.#stops = new StopStrings(stop);
-    if (tools.length > 0) this.#calls = new ToolCalls(tools);
+    if (form !== undefined) this.#calls = new ToolCalls(form, tools);
   }
 
   push(token: number): Added {
     const added = this.#push(token);
-    if (this.#calls === undefined) return { ...added, toolCalls: [] };
-    const { text, toolCalls } = this.#calls.push(added.text);
-    if (added.finishReason === undefined) return { ...added, text, toolCalls };
-    const left = this.#calls.end();
+    const last = added.finishReason !== undefined;
+    const parts = this.#calls === undefined ? [added] : [this.#calls.push(added.text)];
+    if (last && this.#calls !== undefined) parts.push(this.#calls.end());
+    const toolCalls = parts.flatMap((part) => part.toolCalls);
+    this.#called ||= toolCalls.length > 0;
     return {
       ...added,
-      text: text + left.text,
-      toolCalls: [...toolCalls, ...left.toolCalls],
-      finishReason:
-        this.#calls.called && added.finishReason === 'stop' ? 'tool_calls' : added.finishReason,
+      text: parts.map(({ text }) => text).join(''),
+      toolCalls,
+      ...(this.#called && added.finishReason === 'stop' && { finishReason: 'tool_calls' }),
     };
   }
 
-  #push(token: number): Omit<Added, 'toolCalls'> {
+  #push(token: number): Added {
     const { endTokens, maxTokens } = this.#options;
     this.tokens += 1;
     if (this.#channels?.reasons) this.reasoningTokens += 1;
-    if (endTokens.includes(token)) return this.#last({ text: '', reasoning: '' }, 'stop', token);
-    const { text, reasoning } = this.#channels?.push(token) ?? { text: '', reasoning: '' };
-    const found = this.#stops.push(text);
-    if (found.stop !== undefined && this.tokens > this.#options.minTokens)
-      return { text: found.text, reasoning, finishReason: 'stop', stopReason: found.stop };
-    const added = { text: found.text + (found.stop ?? ''), reasoning };
+    if (endTokens.includes(token)) return this.#last(nothing, 'stop', token);
+    const { text, ...channels } = this.#channels?.push(token) ?? nothing;
+    let found = this.#stops.push(text);
+    let passed = '';
+    while (found.stop !== undefined && this.tokens <= this.#options.minTokens) {
+      passed += found.text + found.stop;
+      found = this.#stops.push(found.rest ?? '');
+    }
+    const added = { ...channels, text: passed + found.text };
+    if (found.stop !== undefined) return { ...added, finishReason: 'stop', stopReason: found.stop };
     return this.tokens >= maxTokens ? this.#last(added, 'length') : added;
   }
 
-  #last(
-    added: ChannelText,
-    finishReason: FinishReason,
-    stopReason?: string | number,
-  ): Omit<Added, 'toolCalls'> {
-    const left = this.#channels?.end() ?? { text: '', reasoning: '' };
+  #last(added: ChannelText, finishReason: FinishReason, stopReason?: string | number): Added {
+    const left = this.#channels?.end() ?? nothing;
     const found = this.#stops.push(left.text);
-    const reasoning = added.reasoning + left.reasoning;
-    if (found.stop !== undefined)
-      return {
-        text: added.text + found.text,
-        reasoning,
-        finishReason: 'stop',
-        stopReason: found.stop,
-      };
+    const all = {
+      text: added.text + found.text,
+      reasoning: added.reasoning + left.reasoning,
+      toolCalls: [...added.toolCalls, ...left.toolCalls],
+    };
+    if (found.stop !== undefined) return { ...all, finishReason: 'stop', stopReason: found.stop };
     return {
-      text: added.text + found.text + this.#stops.end(),
-      reasoning,
+      ...all,
+      text: all.text + this.#stops.end(),
       finishReason,
       ...(stopReason !== undefined && { stopReason }),
     };
   }
 }
+
+const nothing: ChannelText = { text: '', reasoning: '', toolCalls: [] };
 
 /** Log-probabilities with the text of each token. */
 export function logprobOf(

@@ -153,7 +153,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
       );
     if (options.tools?.length && !writesToolCalls(this.chatTemplate ?? ''))
       throw new ConfigError(
-        'Expected `tools` with a chat template whose calls are understood (`<tool_call>`), got another',
+        'Expected `tools` with a chat template whose form of calls is known, got another',
       );
     if (options.tokens === undefined || options.stop !== undefined) this.#needTokenizer();
     this.#expectOpen();

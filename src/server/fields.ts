@@ -207,7 +207,7 @@ const takenFields: readonly Field[] = [
     'tools',
     'chat',
     toolsKind,
-    'Functions that the model may call, where its template makes it write `<tool_call>` (Hermes, Qwen, GLM); else 400.',
+    'Functions that the model may call, where its template has calls of a known form; else 400.',
     ({ options }, tools: []) => {
       if (tools.length > 0) options.tools = tools;
     },

@@ -66,11 +66,10 @@ export class ChatTemplate {
     chatTemplateOptions,
     specialTokens = 'escape',
   }: Chat): Promise<string[]> {
-    const escaped = new Escaped(specialTokens === 'escape' ? this.#tokenizer.specialTexts : []);
-    const continues = messages.at(-1)?.role === 'assistant';
+    const escaped = new Escaped(specialTokens === 'escape' ? this.#tokenizer.controlTexts : []);
     const variables = {
       ...specialTokensOf(this.#tokenizer.config),
-      add_generation_prompt: !continues,
+      add_generation_prompt: true,
       ...chatTemplateOptions,
       messages: escaped.in(messages.map(forTemplate)),
       ...(tools !== undefined && tools.length > 0 && { tools: escaped.in(tools) }),
@@ -88,12 +87,16 @@ export class ChatTemplate {
 
 /** Content as one text, and arguments of calls as the objects that templates expect. */
 function forTemplate(message: ChatMessage, index: number): object {
-  const { content, tool_calls: calls, ...rest } = message;
+  const { content: given, tool_calls: calls, ...rest } = message;
+  const content = Array.isArray(given)
+    ? given.map((part, at) => textOf(part, `messages[${index}].content[${at}]`)).join('')
+    : (given ?? '');
+  // The name that gpt-oss has for it; its template refuses a call with both.
+  const thinking = calls !== undefined && content !== '' ? undefined : rest.reasoning_content;
   return {
     ...rest,
-    content: Array.isArray(content)
-      ? content.map((part, at) => textOf(part, `messages[${index}].content[${at}]`)).join('')
-      : (content ?? ''),
+    content,
+    ...(thinking && { thinking }),
     ...(calls !== undefined && {
       tool_calls: calls.map((call) => ({
         ...call,

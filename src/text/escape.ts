@@ -17,13 +17,13 @@ export class Escaped {
     this.#pattern = new RegExp(alternatives.join('|'), 'g');
   }
 
-  /** The value with every text in it escaped. */
+  /** The value with every text in it escaped, names of its fields, too. */
   in<Value>(value: Value): Value {
     if (typeof value === 'string') return this.#escape(value) as Value;
     if (Array.isArray(value)) return value.map((each) => this.in(each)) as Value;
     if (typeof value !== 'object' || value === null) return value;
     return Object.fromEntries(
-      Object.entries(value).map(([name, each]) => [name, this.in(each)]),
+      Object.entries(value).map(([name, each]) => [this.#escape(name), this.in(each)]),
     ) as Value;
   }
 

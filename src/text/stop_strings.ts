@@ -7,8 +7,8 @@ export class StopStrings {
     this.#stops = stops;
   }
 
-  /** The text that is certain now, and the string that ended it. What may begin a stop string is held back. */
-  push(text: string): { text: string; stop?: string } {
+  /** The text that is certain now, the string that ended it, and what came after. What may begin a stop string is held back. */
+  push(text: string): { text: string; stop?: string; rest?: string } {
     this.#held += text;
     let first: { at: number; stop: string } | undefined;
     for (const stop of this.#stops) {
@@ -17,8 +17,9 @@ export class StopStrings {
     }
     if (first !== undefined) {
       const before = this.#held.slice(0, first.at);
+      const rest = this.#held.slice(first.at + first.stop.length);
       this.#held = '';
-      return { text: before, stop: first.stop };
+      return { text: before, stop: first.stop, rest };
     }
     const certain = this.#held.length - this.#longestBeginning();
     const sure = this.#held.slice(0, certain);

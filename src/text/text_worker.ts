@@ -3,11 +3,14 @@ import { Worker } from 'node:worker_threads';
 import { ClosedError, MoEError } from '../base/errors.js';
 import { workerSource } from './worker_source.js';
 
-interface Pending {
+/** What the thread is asked. */
+interface Job {
   readonly kind: string;
+  readonly argument: object;
+  /** Time that it may take, once it is its turn. */
+  readonly milliseconds: number | undefined;
   resolve(value: unknown): void;
   reject(error: unknown): void;
-  timer?: NodeJS.Timeout;
 }
 
 /** Files of a checkpoint that tell of its text; undefined where there is none. */
@@ -16,12 +19,15 @@ export interface TextFiles {
   readonly config: string | undefined;
 }
 
-/** A thread that encodes and renders, started when it is first asked, and again where it had to be stopped. */
+/**
+ * A thread that encodes and renders, started when it is first asked, and again where it had to be stopped. It is given one job at a
+ * time, so that one that never ends is the only one that fails.
+ */
 export class TextWorker {
   readonly #files: TextFiles;
   #worker: Worker | undefined;
-  #pending = new Map<number, Pending>();
-  #next = 0;
+  #running: { readonly job: Job; readonly timer: NodeJS.Timeout | undefined } | undefined;
+  readonly #waiting: Job[] = [];
   #closed = false;
 
   constructor(files: TextFiles) {
@@ -40,25 +46,35 @@ export class TextWorker {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#stop(new ClosedError('The model was closed'));
+    const reason = new ClosedError('The model was closed');
+    for (const { reject } of this.#waiting.splice(0)) reject(reason);
+    await this.#stop(reason);
   }
 
   #ask(kind: string, argument: object, milliseconds?: number): Promise<unknown> {
     if (this.#closed) return Promise.reject(new ClosedError('The model is closed'));
-    this.#worker ??= this.#start();
-    const worker = this.#worker;
     return new Promise((resolve, reject) => {
-      const id = this.#next++;
-      const pending: Pending = { kind, resolve, reject };
-      this.#pending.set(id, pending);
-      worker.ref();
-      worker.postMessage({ id, kind, argument });
-      if (milliseconds === undefined) return;
-      pending.timer = setTimeout(() => {
-        const words = `Expected the chat template to end within ${milliseconds} ms, and stopped it`;
-        this.#stop(new MoEError('ERR_MOE_TIMEOUT', words));
-      }, milliseconds);
+      this.#waiting.push({ kind, argument, milliseconds, resolve, reject });
+      this.#next();
     });
+  }
+
+  /** Begins what waits first, unless something runs. */
+  #next(): void {
+    if (this.#running !== undefined) return;
+    const job = this.#waiting.shift();
+    if (job === undefined) {
+      this.#worker?.unref();
+      return;
+    }
+    const { kind, argument, milliseconds } = job;
+    const words = `Expected the chat template to end within ${milliseconds} ms, and stopped it`;
+    const stop = () => this.#stop(new MoEError('ERR_MOE_TIMEOUT', words));
+    const timer = milliseconds === undefined ? undefined : setTimeout(stop, milliseconds);
+    this.#running = { job, timer };
+    this.#worker ??= this.#start();
+    this.#worker.ref();
+    this.#worker.postMessage({ kind, argument });
   }
 
   #start(): Worker {
@@ -72,12 +88,16 @@ export class TextWorker {
         jinja: require.resolve('@huggingface/jinja'),
       },
     });
-    worker.on('message', ({ id, value, error }) => {
-      const pending = this.#take(id);
-      if (error === undefined) pending?.resolve(value);
-      else pending?.reject(new MoEError('ERR_MOE_CONFIG', this.#worded(pending.kind, error)));
+    worker.on('message', ({ value, error }) => {
+      if (this.#worker !== worker) return; // it was stopped, and its job has failed
+      const job = this.#finish();
+      if (error === undefined) job?.resolve(value);
+      else job?.reject(new MoEError('ERR_MOE_CONFIG', this.#worded(job.kind, error)));
+      this.#next();
     });
-    worker.on('error', (error) => this.#stop(error));
+    worker.on('error', (error) => {
+      if (this.#worker === worker) this.#stop(error);
+    });
     worker.unref();
     return worker;
   }
@@ -88,19 +108,19 @@ export class TextWorker {
       : `The tokenizer of ${this.#files.tokenizer} failed: ${error}`;
   }
 
-  #take(id: number): Pending | undefined {
-    const pending = this.#pending.get(id);
-    this.#pending.delete(id);
-    clearTimeout(pending?.timer);
-    if (this.#pending.size === 0) this.#worker?.unref();
-    return pending;
+  #finish(): Job | undefined {
+    clearTimeout(this.#running?.timer);
+    const job = this.#running?.job;
+    this.#running = undefined;
+    return job;
   }
 
-  /** What waits ends with the reason; what comes next starts another thread. */
+  /** What runs ends with the reason; what comes next starts another thread. */
   async #stop(reason: unknown): Promise<void> {
     const worker = this.#worker;
     this.#worker = undefined;
-    for (const id of [...this.#pending.keys()]) this.#take(id)?.reject(reason);
+    this.#finish()?.reject(reason);
+    this.#next();
     await worker?.terminate();
   }
 }

@@ -17,6 +17,8 @@ export interface TokenTable {
   readonly bytes: readonly (Uint8Array | undefined)[];
   /** The literal text of special tokens, by id. */
   readonly special: ReadonlyMap<number, string>;
+  /** The literal texts of tokens that may stand between messages: special ones, and what looks like them (DeepSeek's are not). */
+  readonly control: readonly string[];
   readonly ids: ReadonlyMap<string, number>;
   /** The first space of a text stands for its beginning, and is taken away. */
   readonly stripsFirstSpace: boolean;
@@ -33,13 +35,15 @@ export function tokenTableOf(file: string, tokenizer: Json): TokenTable {
     ids.set(token, id);
   }
   const special = new Map<number, string>();
+  const control: string[] = [];
   for (const added of (tokenizer['added_tokens'] as Json[] | undefined) ?? []) {
     const { id, content } = added as { id: number; content: string };
     ids.set(content, id);
     if (added['special'] === true) special.set(id, content);
+    if (added['special'] === true || /^<[|｜]/.test(content)) control.push(content);
     bytes[id] = added['special'] === true ? new Uint8Array() : utf8.encode(content);
   }
-  return { bytes, special, ids, stripsFirstSpace: decoder.stripsFirstSpace };
+  return { bytes, special, control, ids, stripsFirstSpace: decoder.stripsFirstSpace };
 }
 
 function vocabularyOf(file: string, tokenizer: Json): Iterable<[string, number]> {

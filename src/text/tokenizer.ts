@@ -60,9 +60,9 @@ export class CheckpointTokenizer implements TextTokenizer {
     return this.#table.special.get(token);
   }
 
-  /** The literal texts of all special tokens. */
-  get specialTexts(): readonly string[] {
-    return [...this.#table.special.values()];
+  /** The literal texts of tokens that may stand between the messages of a chat. */
+  get controlTexts(): readonly string[] {
+    return this.#table.control;
   }
 
   id(token: string): number | undefined {

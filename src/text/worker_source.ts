@@ -25,11 +25,11 @@ const work = {
     return templates.get(template).render(variables);
   },
 };
-parentPort.on('message', ({ id, kind, argument }) => {
+parentPort.on('message', ({ kind, argument }) => {
   try {
-    parentPort.postMessage({ id, value: work[kind](argument) });
+    parentPort.postMessage({ value: work[kind](argument) });
   } catch (error) {
-    parentPort.postMessage({ id, error: String(error?.message ?? error) });
+    parentPort.postMessage({ error: String(error?.message ?? error) });
   }
 });
 `;

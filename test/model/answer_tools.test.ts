@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { Answer } from '../../src/model/answer.js';
-import type { Tool } from '../../src/model/types.js';
+import { type Added, Answer } from '../../src/model/answer.js';
+import type { TextTokenizer, Tool } from '../../src/model/types.js';
 import { storyTokenizer } from '../server/story_model.js';
 
 const end = 256;
@@ -13,7 +13,7 @@ function answered(
 ) {
   const answer = new Answer({
     tokenizer: storyTokenizer,
-    template: 'any',
+    template: '<tool_call>',
     prompt: [],
     endTokens: [end],
     maxTokens: 1000,
@@ -50,4 +50,75 @@ describe('an answer with tools', () => {
     const cut = answered(text, { maxTokens: 20 });
     expect(cut).toEqual({ text: text.slice(0, 20), calls: [], finishReason: 'length' });
   });
+});
+
+/** Bytes, and words from 300 on, of which those with bars are special tokens. */
+function wordTokenizer(words: readonly string[]): TextTokenizer {
+  const special = (token: number) =>
+    /[|｜]/.test(words[token - 300] ?? '') ? words[token - 300] : undefined;
+  return {
+    ...storyTokenizer,
+    special,
+    id: (text) => (words.includes(text) ? 300 + words.indexOf(text) : undefined),
+    bytes: (token) =>
+      token < 256
+        ? Uint8Array.of(token)
+        : new TextEncoder().encode(special(token) === undefined ? words[token - 300] : ''),
+  };
+}
+
+/** An answer to the end of its tokens, the last of which ends it. */
+function read(words: readonly string[], template: string, parts: readonly string[], more = {}) {
+  const tokenizer = wordTokenizer(words);
+  const tokens = parts.flatMap((part) => tokenizer.id(part) ?? [...Buffer.from(part)]);
+  const options = { maxTokens: 1000, minTokens: 0, stop: [], tools, prompt: [], ...more };
+  const answer = new Answer({ tokenizer, template, endTokens: [tokens.at(-1) ?? 0], ...options });
+  const pieces: Added[] = [];
+  while (pieces.at(-1)?.finishReason === undefined)
+    pieces.push(answer.push(tokens[pieces.length] as number));
+  return {
+    text: pieces.map(({ text }) => text).join(''),
+    reasoning: pieces.map(({ reasoning }) => reasoning).join(''),
+    calls: pieces.flatMap(({ toolCalls }) => toolCalls.map(({ name }) => name)),
+    finishReason: pieces.at(-1)?.finishReason,
+  };
+}
+
+test('marks of calls that are special tokens are found, and are no text where there are no tools', () => {
+  const inner = ['<｜tool▁call▁begin｜>', '<｜tool▁sep｜>', '<｜tool▁call▁end｜>'] as const;
+  const words = [
+    '<｜tool▁calls▁begin｜>',
+    ...inner,
+    '<｜tool▁calls▁end｜>',
+    '<｜end｜>',
+    '</think>',
+  ];
+  const [begin, call, sep, callEnd, end, eos, think] = words as [string, ...string[]];
+  const parts = ['So', think, 'I', begin, call, 'time', sep, '{}', callEnd, end, eos] as string[];
+  expect(read(words, `${begin}${think}`, parts)).toEqual({
+    ...{ text: 'SoI', reasoning: '', calls: ['time'], finishReason: 'tool_calls' },
+  });
+  expect(read(words, `${begin}${think}`, parts, { tools: [] })).toEqual({
+    ...{ text: 'SoItime{}', reasoning: '', calls: [], finishReason: 'stop' },
+  });
+});
+
+test('a call in a channel ends the answer as calls do', () => {
+  const words = ['start', 'channel', 'message', 'end', 'return', 'call', 'constrain'].map(
+    (word) => `<|${word}|>`,
+  );
+  const thought = ['<|channel|>', 'analysis', '<|message|>', 'hm', '<|end|>'];
+  const parts = [
+    ...[...thought, '<|start|>', 'assistant to=functions.time', '<|channel|>', 'commentary'],
+    ...['<|message|>', '{}', '<|call|>'],
+  ];
+  expect(read(words, '<|channel|>', parts)).toEqual({
+    ...{ text: '', reasoning: 'hm', calls: ['time'], finishReason: 'tool_calls' },
+  });
+});
+
+test('a stop string before `minTokens` is text, and so is what its token has behind it', () => {
+  const parts = ['abxa', 'cabx', '<|end|>'];
+  const stopped = read([...parts], '', parts, { stop: ['b'], minTokens: 1, tools: [] });
+  expect(stopped).toMatchObject({ text: 'abxaca', finishReason: 'stop' });
 });

@@ -1,5 +1,6 @@
-import { expect, test } from 'vitest';
-import { type Channels, channelsOf } from '../../src/text/channels.js';
+import { describe, expect, test } from 'vitest';
+import type { Channels } from '../../src/text/channel.js';
+import { channelsOf } from '../../src/text/channels.js';
 import { CheckpointTokenizer } from '../../src/text/tokenizer.js';
 import { byteLevel, folderWith } from './byte_level.js';
 
@@ -7,7 +8,6 @@ const tokenizer = await CheckpointTokenizer.open(
   await folderWith({ 'tokenizer.json': byteLevel() }),
 );
 const thinking = '{{ "<think>" }}{{ "</think>" }}';
-const harmony = '<|channel|>';
 
 async function run(channels: Channels, text: string) {
   let [all, reasoning, reasons] = ['', '', 0];
@@ -44,6 +44,16 @@ test('a prompt that ends inside the tags begins the answer there', async () => {
   });
 });
 
+test('a tag that somebody wrote in the prompt begins nothing', async () => {
+  const asked = await tokens(
+    '<|im_start|>user\nWhat is <think>?<|im_end|>\n<|im_start|>assistant\n',
+  );
+  expect(await run(channelsOf(tokenizer, thinking, asked), 'A tag.')).toMatchObject({
+    reasoning: '',
+    text: 'A tag.',
+  });
+});
+
 test('without such a template tags are text', async () => {
   expect(await run(channelsOf(tokenizer, undefined, []), '<think>x</think>')).toMatchObject({
     text: '<think>x</think>',
@@ -51,24 +61,35 @@ test('without such a template tags are text', async () => {
   });
 });
 
-test('channels of harmony are told apart by tokens', async () => {
-  const full = { ...byteLevel() };
-  const more = ['<|return|>', '<|call|>'].map((content, index) => ({
-    id: 266 + index,
-    content,
-    special: true,
-  }));
-  full['added_tokens'] = [...(full['added_tokens'] as object[]), ...more];
-  const known = await CheckpointTokenizer.open(await folderWith({ 'tokenizer.json': full }));
-  const channels = channelsOf(known, harmony, []);
-  let [text, reasoning] = ['', ''];
-  const answer =
-    '<|channel|>analysis<|message|>2+2 it is<|end|><|start|>assistant<|channel|>final<|message|>2 + 2 = 4.<|return|>';
-  for (const token of await known.encode(answer)) {
-    const added = channels.push(token);
-    text += added.text;
-    reasoning += added.reasoning;
-  }
-  expect([text, reasoning]).toEqual(['2 + 2 = 4.', '2+2 it is']);
-  await known.close();
+describe('tags that are no tokens', () => {
+  const vocabulary = {
+    bytes: (token: number) => Uint8Array.of(token),
+    special: () => undefined,
+    id: () => undefined,
+  };
+  const read = (prompt: string, answer: string) => {
+    const channels = channelsOf(vocabulary, thinking, Buffer.from(prompt));
+    const pieces = [...Buffer.from(answer)].map((token) => channels.push(token));
+    pieces.push(channels.end());
+    return {
+      text: pieces.map(({ text }) => text).join(''),
+      reasoning: pieces.map(({ reasoning }) => reasoning).join(''),
+      reasons: channels.reasons,
+    };
+  };
+
+  test.each<[string, string, string, string, string]>([
+    ['a pair', '', '<think>\nhm é < x\n</think>\n\nYes </b>.', 'hm é < x\n', 'Yes </b>.'],
+    ['a prompt that ends inside', 'Hi <think>\n', 'hm</think>Yes', 'hm', 'Yes'],
+    ['a prompt with a tag elsewhere', 'What is <think>?', 'Yes', '', 'Yes'],
+    ['the beginning of a tag at the end', '', 'Yes <thin', '', 'Yes <thin'],
+    ['half a tag at the end of the reasoning', '<think>', 'hm </thin', 'hm </thin', ''],
+  ])('%s', (_, prompt, answer, reasoning, text) => {
+    expect(read(prompt, answer)).toMatchObject({ text, reasoning });
+  });
+
+  test('reasoning is told from text while it is written', () => {
+    expect(read('<think>', 'x').reasons).toBe(true);
+    expect(read('<think>', 'x</think>').reasons).toBe(false);
+  });
 });

@@ -52,7 +52,7 @@ test('a chat becomes the text of its template', () =>
     ];
     const called = { role: 'assistant', content: null, tool_calls: calls };
     expect(await rendered(template, { messages: [user, called] })).toMatch(
-      /assistant\n\[f 3\]<\|im_end\|>\n$/,
+      /assistant\n\[f 3\]<\|im_end\|>\n<\|im_start\|>assistant\n$/,
     );
     const tools = [{ type: 'function' as const, function: { name: 'f' } }];
     expect(await rendered(template, { messages: [user], tools })).toContain('"name": "f"');
@@ -125,3 +125,60 @@ test('templates stand in tokenizer_config.json, too, one for tools apart', async
   await tokenizer.close();
   expect((await open(undefined)).template).toBeUndefined();
 });
+
+test('what a template that never ends delays is served after it', async () => {
+  const endless =
+    '{% for i in range(1000000000) %}{% for j in range(1000000000) %}{% endfor %}{% endfor %}';
+  await withTemplate(endless, async (_, tokenizer) => {
+    const { worker } = tokenizer;
+    const [stopped, tokens, text] = await Promise.allSettled([
+      worker.render(endless, {}, 300),
+      worker.encode(['the'], false),
+      worker.render('{{ 1 + 1 }}', {}, 60000),
+    ]);
+    expect(stopped).toMatchObject({ reason: { code: 'ERR_MOE_TIMEOUT' } });
+    expect(tokens).toMatchObject({ value: Int32Array.of(257) });
+    expect(text).toMatchObject({ value: '2' });
+  });
+});
+
+test('tokens between messages are escaped where they are not called special, and in names of fields', async () => {
+  const tokenizerFile = byteLevel();
+  const deepSeek = { id: 266, content: '<｜User｜>', special: false };
+  tokenizerFile['added_tokens'] = [...(tokenizerFile['added_tokens'] as object[]), deepSeek];
+  const folder = await folderWith({
+    'tokenizer.json': tokenizerFile,
+    'chat_template.jinja':
+      '{% for message in messages %}<｜User｜>{{ message.content }}{{ message.tool_calls | tojson }}{% endfor %}',
+  });
+  const tokenizer = await CheckpointTokenizer.open(folder);
+  const template = (await ChatTemplate.open(folder, tokenizer)) as ChatTemplate;
+  const call = { name: 'f', arguments: '{"<|im_end|>": "<think>"}' };
+  const messages = [
+    {
+      ...{ role: 'user', content: 'a<｜User｜>b' },
+      tool_calls: [{ id: '1', type: 'function' as const, function: call }],
+    },
+  ];
+  const tokens = await tokenizer.worker.encode(await template.render({ messages }), false);
+  const count = (text: string) => tokens.filter((token) => token === tokenizer.id(text)).length;
+  expect([count('<｜User｜>'), count('<|im_end|>'), count('<think>')]).toEqual([1, 0, 1]);
+  expect(tokenizer.decode(tokens)).toContain('<｜User｜>a<｜User｜>b');
+  expect(tokenizer.decode(tokens)).toContain('"<|im_end|>"');
+  await tokenizer.close();
+});
+
+test('reasoning has the name that gpt-oss knows, but beside a call with a text', () =>
+  withTemplate(
+    '{% for message in messages %}[{{ message.thinking }}]{% endfor %}',
+    async (template) => {
+      const said = { role: 'assistant', reasoning_content: 'hm' };
+      const call = { id: '1', type: 'function' as const, function: { name: 'f', arguments: '{}' } };
+      const messages = [
+        { ...said, content: 'x' },
+        { ...said, content: null, tool_calls: [call] },
+        { ...said, content: 'x', tool_calls: [call] },
+      ];
+      expect(await rendered(template, { messages })).toBe('[hm][hm][]');
+    },
+  ));

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { ToolCalls } from '../../src/text/tool_calls.js';
+import { type CallForm, callFormOf } from '../../src/text/call_forms.js';
+import { ToolCalls, tellingCalls, writesToolCalls } from '../../src/text/tool_calls.js';
 import type { Tool, ToolCallPiece } from '../../src/text/types.js';
 
 const tools: Tool[] = [
@@ -19,21 +20,34 @@ const tools: Tool[] = [
   },
 ];
 
-/** What is read of a text that comes in pieces of so many characters. */
-function read(text: string, size: number) {
-  const calls = new ToolCalls(tools);
+const formOf = (template: string) => callFormOf(template) as CallForm;
+
+/** Where a text is cut: into pieces of so many characters, or (0) anywhere. */
+function cuts(text: string, size: number): string[] {
+  const pieces: string[] = [];
+  let state = text.length;
+  for (let at = 0; at < text.length; at += pieces.at(-1)?.length ?? 1) {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+    pieces.push(text.slice(at, at + (size || 1 + ((state >>> 16) % 9))));
+  }
+  return pieces;
+}
+
+/** What is read of a text that comes in pieces. */
+function read(form: CallForm, text: string, size: number) {
+  const calls = new ToolCalls(form, tools);
   let shown = '';
   const found: ToolCallPiece[] = [];
   const take = (piece: { text: string; toolCalls: readonly ToolCallPiece[] }) => {
     shown += piece.text;
     found.push(...piece.toolCalls);
   };
-  for (let at = 0; at < text.length; at += size) take(calls.push(text.slice(at, at + size)));
+  for (const piece of cuts(text, size)) take(calls.push(piece));
   take(calls.end());
-  expect(calls.called).toBe(found.length > 0);
   return {
     text: shown,
     calls: found.map(({ index, name, arguments: text }) => [index, name, text]),
+    ids: found.map(({ id }) => id as string),
   };
 }
 
@@ -75,27 +89,123 @@ const cases: [name: string, text: string, shown: string, ...calls: string[]][] =
     'x <tool_call>{"name": }</tool_call> y',
   ],
   ['half a call stays text', 'x\n<tool_call>{"name": "wea', 'x\n<tool_call>{"name": "wea'],
+  [
+    'a number that is longer than JavaScript keeps',
+    '<tool_call>{"name":"weather","arguments":{"id":12345678901234567890,"x":1.50}}</tool_call>',
+    '',
+    '{"id":12345678901234567890,"x":1.50}',
+  ],
+];
+
+const bern = '{"city": "Bern"}';
+const [deepBegin, deepEnd] = ['<｜tool▁calls▁begin｜>', '<｜tool▁calls▁end｜>'];
+const deep = (...calls: string[]) =>
+  `${deepBegin}${calls.map((call) => `<｜tool▁call▁begin｜>${call}<｜tool▁call▁end｜>`).join('\n')}${deepEnd}`;
+const fenced = `function<｜tool▁sep｜>weather\n\`\`\`json\n${bern}\n\`\`\``;
+const kimiBegin = '<|tool_calls_section_begin|>';
+const kimi = (...calls: string[]) =>
+  `${kimiBegin}${calls.map((call) => `<|tool_call_begin|>${call}<|tool_call_end|>`).join('')}<|tool_calls_section_end|>`;
+const kimiCall = (index: number) => `functions.weather:${index}<|tool_call_argument_begin|>${bern}`;
+const list = `[{"name": "weather", "arguments": ${bern}}, {"name": "weather", "arguments": {}}]`;
+const short = '{"city":"Bern"}';
+
+const otherForms: [name: string, begin: string, text: string, shown: string, ...calls: string[]][] =
+  [
+    ['DeepSeek-V3', deepBegin, `Hm.\n${deep(fenced, fenced)}`, 'Hm.', bern, bern],
+    ['DeepSeek-V3.1', deepBegin, deep(`weather<｜tool▁sep｜>${bern}`), '', bern],
+    [
+      'DeepSeek, cut off by the end token',
+      deepBegin,
+      deep(fenced).slice(0, -deepEnd.length),
+      '',
+      bern,
+    ],
+    [
+      'DeepSeek, arguments that are no JSON',
+      deepBegin,
+      deep('weather<｜tool▁sep｜>{'),
+      deep('weather<｜tool▁sep｜>{'),
+    ],
+    [
+      'DeepSeek, text among the calls',
+      deepBegin,
+      `${deepBegin}x${deepEnd}`,
+      `${deepBegin}x${deepEnd}`,
+    ],
+    ['Kimi', kimiBegin, `Hm.${kimi(kimiCall(0), kimiCall(1))}`, 'Hm.', bern, bern],
+    ['Kimi, no call', kimiBegin, kimi('?'), kimi('?')],
+    ['Mistral, a list', '[TOOL_CALLS]', `[TOOL_CALLS] ${list}`, '', short, '{}'],
+    [
+      'Mistral, names',
+      '[TOOL_CALLS]',
+      `Hm.[TOOL_CALLS]weather[ARGS]${bern}[TOOL_CALLS]weather${bern}`,
+      'Hm.',
+      bern,
+      bern,
+    ],
+    ['Mistral, half a list', '[TOOL_CALLS]', '[TOOL_CALLS] [{"name', '[TOOL_CALLS] [{"name'],
+    ['Mistral, brackets', '[TOOL_CALLS]', 'a[0] [TOOL', 'a[0] [TOOL'],
+    ['Granite', '<|tool_call|>', `<|tool_call|>${list}`, '', short, '{}'],
+    ['Granite, no list', '<|tool_call|>', '<|tool_call|>[1]', '<|tool_call|>[1]'],
+  ];
+
+const hermes = formOf('<tool_call>');
+const all: typeof otherForms = [
+  ...cases.map(([name, ...more]): (typeof otherForms)[number] => [
+    `Hermes, ${name}`,
+    hermes.begin,
+    ...more,
+  ]),
+  ...otherForms,
 ];
 
 describe('calls of functions in a text', () => {
-  test.each(cases)('%s', (_, text, shown, ...calls) => {
-    for (const size of [1, 2, 7, text.length])
-      expect([size, read(text, size)]).toEqual([
+  test.each(all)('%s', (_, begin, text, shown, ...calls) => {
+    for (const size of [1, 2, 7, 0, text.length]) {
+      const { ids, ...found } = read(formOf(`{{ '${begin}' }}`), text, size);
+      expect([size, found]).toEqual([
         size,
         { text: shown, calls: calls.map((one, index) => [index, 'weather', one]) },
       ]);
+      expect(new Set(ids).size).toBe(calls.length);
+    }
   });
 
   test('text is not held back longer than it may begin a call', () => {
-    const calls = new ToolCalls(tools);
+    const calls = new ToolCalls(hermes, tools);
     expect(calls.push('Hello <').text).toBe('Hello');
     expect(calls.push('b> and').text).toBe(' <b> and');
     expect(calls.push(' <tool_call').text).toBe('');
     expect(calls.push('s> are').text).toBe(' <tool_calls> are');
   });
 
-  test('every call has an id of its own', () => {
-    const { toolCalls } = new ToolCalls(tools).push(`<tool_call>${json}</tool_call>`.repeat(2));
-    expect(new Set(toolCalls.map(({ id }) => id)).size).toBe(2);
+  test('ids are what templates take back: Kimi tells them itself, Mistral has nine letters and digits', () => {
+    expect(read(formOf(kimiBegin), kimi(kimiCall(0), kimiCall(1)), 5).ids).toEqual([
+      'functions.weather:0',
+      'functions.weather:1',
+    ]);
+    for (const id of read(formOf('[TOOL_CALLS]'), `[TOOL_CALLS]${list}`, 5).ids)
+      expect(id).toMatch(/^[0-9a-zA-Z]{9}$/);
   });
+});
+
+test('templates whose form of calls is known', () => {
+  for (const begin of [...new Set(all.map(([, begin]) => begin)), '<|channel|>'])
+    expect([begin, writesToolCalls(`{{ '${begin}' }}`)]).toEqual([begin, true]);
+  expect(writesToolCalls('{{ messages[0].content }}')).toBe(false);
+});
+
+test('marks of calls are text even where they are special tokens, other special tokens are not', () => {
+  const words = ['<|tool_call|>', '<|end|>'];
+  const vocabulary = tellingCalls(
+    {
+      bytes: () => new Uint8Array(),
+      special: (token) => words[token],
+      id: (text) => (words.includes(text) ? words.indexOf(text) : undefined),
+    },
+    formOf('<|tool_call|>'),
+  );
+  const told = [0, 1].map((token) => new TextDecoder().decode(vocabulary.bytes(token)));
+  expect(told).toEqual(['<|tool_call|>', '']);
+  expect([vocabulary.special(0), vocabulary.special(1)]).toEqual([undefined, '<|end|>']);
 });

@@ -1,0 +1,117 @@
+// The forms in which models write calls of functions.
+import { randomUUID } from 'node:crypto';
+import { type Call, callsInJson, callsInTags, isJsonObject } from './call_bodies.js';
+import type { Tool, ToolCallPiece } from './types.js';
+
+/** What of a piece of text is for the reader, and what for functions. */
+export interface CalledText {
+  text: string;
+  toolCalls: readonly ToolCallPiece[];
+}
+
+export interface CallForm {
+  /** What calls begin with. A chat template that holds it makes its model write them so. */
+  readonly begin: string;
+  /** What they end with; undefined: with the answer. */
+  readonly end?: string;
+  /** What else within them may be tokens that are no text. */
+  readonly within: readonly string[];
+  /** Calls between begin and end; undefined where it is none. */
+  callsOf(body: string, tools: readonly Tool[]): readonly Call[] | undefined;
+  newId(): string;
+}
+
+const newId = (): string => `call_${randomUUID().replaceAll('-', '')}`;
+
+/** Hermes and Qwen (JSON), Qwen3-Coder, GLM (tags): a call for each begin and end. */
+const hermes: CallForm = {
+  ...{ begin: '<tool_call>', end: '</tool_call>', newId },
+  within: ['<arg_key>', '</arg_key>', '<arg_value>', '</arg_value>'],
+  callsOf: (body, tools) => callsInJson(body) ?? callsInTags(body, tools),
+};
+
+/** DeepSeek: V3 and R1 fence the arguments and say that it is a function, V3.1 does not. */
+const deepSeek: CallForm = {
+  ...{ begin: '<｜tool▁calls▁begin｜>', end: '<｜tool▁calls▁end｜>', newId },
+  within: ['<｜tool▁call▁begin｜>', '<｜tool▁call▁end｜>', '<｜tool▁sep｜>'],
+  callsOf: (body) =>
+    entriesOf(body, '<｜tool▁call▁begin｜>', '<｜tool▁call▁end｜>', (entry) => {
+      const [, name, given] =
+        /^\s*function<｜tool▁sep｜>(\S+)\s*```json\s(.*?)(?:```\s*)?$/s.exec(entry) ??
+        /^\s*(\S+?)<｜tool▁sep｜>(.*)$/s.exec(entry) ??
+        [];
+      return name === undefined || given === undefined ? undefined : { name, arguments: given };
+    }),
+};
+
+/** Kimi K2, whose ids tell name and number, and are told back to it. */
+const kimi: CallForm = {
+  ...{ begin: '<|tool_calls_section_begin|>', end: '<|tool_calls_section_end|>', newId },
+  within: ['<|tool_call_begin|>', '<|tool_call_argument_begin|>', '<|tool_call_end|>'],
+  callsOf: (body) =>
+    entriesOf(body, '<|tool_call_begin|>', '<|tool_call_end|>', (entry) => {
+      const [, id, name, given] =
+        /^\s*((?:functions\.)?(\S+?)(?::\d+)?)\s*<\|tool_call_argument_begin\|>(.*)$/s.exec(
+          entry,
+        ) ?? [];
+      return name === undefined || given === undefined ? undefined : { id, name, arguments: given };
+    }),
+};
+
+/** Mistral: a list in JSON, or a name and its arguments for each mark. Its templates refuse ids of another length. */
+const mistral: CallForm = {
+  begin: '[TOOL_CALLS]',
+  within: ['[ARGS]', '[CALL_ID]'],
+  callsOf: (body) => {
+    const calls = body.split('[TOOL_CALLS]').map((part) => {
+      const named = /^\s*([\w.-]+)(?:\[CALL_ID\](\w+))?(?:\[ARGS\])?\s*(\{.*)$/s.exec(part);
+      if (named === null) return callsInJson(part);
+      const [, name = '', id, given = ''] = named;
+      return isJsonObject(given) ? [{ id, name, arguments: given.trim() }] : undefined;
+    });
+    return calls.some((some) => some === undefined) ? undefined : (calls.flat() as Call[]);
+  },
+  newId: () => randomUUID().replaceAll('-', '').slice(0, 9),
+};
+
+/** Granite 3: a list in JSON. */
+const granite: CallForm = {
+  ...{ begin: '<|tool_call|>', within: [], newId },
+  callsOf: (body) => callsInJson(body),
+};
+
+const forms: readonly CallForm[] = [hermes, deepSeek, kimi, mistral, granite];
+
+/** The form that a chat template makes its model write; undefined where none is known. */
+export const callFormOf = (template: string): CallForm | undefined =>
+  forms.find(({ begin }) => template.includes(begin));
+
+/** Calls that each stand between two marks, the last of which may be missing. */
+function entriesOf(
+  body: string,
+  open: string,
+  close: string,
+  callOf: (entry: string) => Call | undefined,
+): readonly Call[] | undefined {
+  const [before = '', ...entries] = body.split(open);
+  if (before.trim() !== '' || entries.length === 0) return undefined;
+  const calls: Call[] = [];
+  for (const entry of entries) {
+    const [inside = '', after = ''] = entry.split(close);
+    const call = callOf(inside);
+    const given = call?.arguments.trim() || '{}';
+    if (call === undefined || after.trim() !== '' || !isJsonObject(given)) return undefined;
+    calls.push({ ...call, arguments: given });
+  }
+  return calls;
+}
+
+/** A whole call as a piece of an answer. */
+export const pieceOf = (
+  { id, name, ...call }: Call,
+  index: number,
+  makeId = newId,
+): ToolCallPiece => ({
+  ...{ index, id: id ?? makeId(), name },
+  arguments: call.arguments,
+});
