@@ -12,8 +12,8 @@ namespace {
 constexpr int64_t kRowsOfPiece = 32;
 // Pieces for each thread below which long runs of keys are cut.
 constexpr int64_t kPiecesPerThread = 4;
-// Key blocks of a piece of a run that is cut.
-constexpr int64_t kBlocksOfPiece = 8;
+// The least key blocks of a piece of a run that is cut.
+constexpr int64_t kLeastBlocks = 8;
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 // Of a row that does not see a block: no sum of exponentials is negative.
@@ -97,18 +97,27 @@ void Attention::cut(const CpuKvCache& cache, const AttentionSpec& spec, std::spa
     pieces_.swap(whole_);
     return;
   }
-  int64_t partials = 0;
+  int64_t blocks = 0, partials = 0;
+  for (const Piece& piece : whole_) blocks += piece.blocks;
+  const int64_t most_blocks = std::max(kLeastBlocks, (blocks - 1) / (kPiecesPerThread * threads) + 1);
   for (Piece& piece : whole_) {
+    if (piece.blocks <= most_blocks) {
+      pieces_.push_back(piece);
+      continue;
+    }
     piece.partials = partials;
-    for (int64_t block = 0; block < piece.blocks; block += kBlocksOfPiece) {
+    const int64_t parts = (piece.blocks - 1) / most_blocks + 1;
+    for (int64_t p = 0; p < parts; ++p) {
       Piece part = piece;
-      part.first_block += block;
-      part.blocks = std::min(kBlocksOfPiece, piece.blocks - block);
+      const int64_t first = piece.blocks * p / parts;
+      part.first_block += first;
+      part.blocks = piece.blocks * (p + 1) / parts - first;
       part.partials = partials;
       partials += part.blocks * piece.tokens * group;
       pieces_.push_back(part);
     }
   }
+  std::erase_if(whole_, [](const Piece& piece) { return piece.partials < 0; });
   partials_.reserve<float>(partials * (2 + cache.padded_value()));
 }
 
@@ -159,7 +168,10 @@ void Attention::attend(const Rows& rows, const Piece& piece, const CpuKvCache& c
                   .max = rows.max,
                   .sum = rows.sum,
                   .out = rows.block_values,
-                  .out_stride = rows.width};
+                  .out_stride = rows.width,
+                  .keys_ahead = {},
+                  .values_ahead = {},
+                  .number_bytes = cache.number_bytes()};
   CpuKvCache::Floats seen{};
   for (int64_t b = 0; b < kKeyBlocks; ++b) {
     const int64_t first = b * kKvTokens;
@@ -174,6 +186,12 @@ void Attention::attend(const Rows& rows, const Piece& piece, const CpuKvCache& c
     if (task.keys[b]) continue;
     task.keys[b] = seen.keys;
     task.values[b] = seen.values;
+  }
+  if (key / kKeys + 1 < piece.first_block + piece.blocks) {
+    const int64_t next = key / kKvTokens + kKeyBlocks, last = (rows.position + piece.tokens - 1) / kKvTokens;
+    for (int64_t b = 0; b < kKeyBlocks; ++b)
+      cache.place(piece.segment->blocks[std::min(next + b, last)], piece.kv_head, task.keys_ahead[b],
+                  task.values_ahead[b]);
   }
   kernels_.attend(task);
 }

@@ -75,6 +75,11 @@ void CpuKvCache::put(int64_t block, int32_t head, int64_t slot, const float* key
   scales[kKvTokens + slot] = value_scale;
 }
 
+void CpuKvCache::place(int64_t block, int32_t head, const char*& keys, const char*& values) const {
+  keys = reinterpret_cast<const char*>(part(block, head));
+  values = values_in_keys_ ? nullptr : keys + values_begin_;
+}
+
 int64_t CpuKvCache::scratch_floats() const { return kKvTokens * (key_size_ + value_stride_) + kAlign; }
 
 CpuKvCache::Floats CpuKvCache::floats(const Kernels& kernels, int64_t block, int32_t head, float* scratch) const {

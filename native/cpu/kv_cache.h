@@ -26,6 +26,9 @@ class CpuKvCache final : public KvCache {
   // Scratch is scratch_floats() for each block that is read at once.
   Floats floats(const Kernels& kernels, int64_t block, int32_t head, float* scratch) const;
   int64_t scratch_floats() const;
+  // Where a block's numbers of one head stand as they are held; there are no values with values_in_keys.
+  void place(int64_t block, int32_t head, const char*& keys, const char*& values) const;
+  int64_t number_bytes() const { return number_bytes_; }
   int64_t value_stride() const { return value_stride_; }
   // Numbers of a token's value, padded.
   int64_t padded_value() const { return padded_value_; }

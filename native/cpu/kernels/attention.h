@@ -5,16 +5,25 @@
 // Rows that share loads of keys and values: as many as registers can sum up.
 constexpr int kAttendRows = kLanes == 16 ? 8 : kLanes == 8 ? 4 : 2;
 constexpr int kKeyVectors = kKvTokens / kLanes;                      // of one step of a head's keys
-constexpr int kSoloColumns = kStreamAccumulators;                    // vectors of a value, for one row
+constexpr int kSoloColumns = kStreamAccumulators / 2;                // vectors of a value, for one row
 constexpr int kSharedColumns = kLanes == 16 || kLanes == 8 ? 2 : 4;  // likewise, for kAttendRows
 
-// scores[r][b * 16 + i] = scale * sum over d of queries[r][d] * keys[b][d][i], for `Blocks` blocks of 16 keys.
-template <int Rows, int Blocks>
+// Blocks of 16 keys whose scores are summed up at once: enough to hide the latency of fma.
+constexpr int blocks_together(int rows) {
+  const int blocks = kStreamAccumulators / (rows * kKeyVectors);
+  return blocks > kKeyBlocks ? kKeyBlocks : blocks > 1 ? blocks : 1;
+}
+
+// scores[r][b * 16 + i] = scale * sum over d of queries[r][d] * keys[b][d][i], for `Blocks` blocks of 16 keys. The
+// prefetchers of the hardware do not know which block comes next: where `Ahead`, memory brings it meanwhile, number by
+// number.
+template <int Rows, int Blocks, bool Ahead>
 inline void score(const AttendTask& task, int64_t row, int64_t block) {
   constexpr int kVectors = Blocks * kKeyVectors;
   Vec acc[Rows][kVectors];
   const float* query[Rows];
   const float* key[Blocks];
+  const char* ahead[Blocks];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
     query[r] = task.queries[row + r];
@@ -22,15 +31,25 @@ inline void score(const AttendTask& task, int64_t row, int64_t block) {
     for (int v = 0; v < kVectors; ++v) acc[r][v] = zero();
   }
 #pragma GCC unroll 4
-  for (int b = 0; b < Blocks; ++b) key[b] = task.keys[block + b];
+  for (int b = 0; b < Blocks; ++b) {
+    key[b] = task.keys[block + b];
+    ahead[b] = task.keys_ahead[block + b];
+  }
+  const int64_t ahead_step = kKvTokens * task.number_bytes;
   for (int64_t d = 0; d < task.key_size; ++d) {
+    if constexpr (Ahead) {
+#pragma GCC unroll 4
+      for (int b = 0; b < Blocks; ++b) __builtin_prefetch(ahead[b] + d * ahead_step);
+    }
     Vec k[kVectors];
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) k[v] = load(key[v / kKeyVectors] + d * kKvTokens + v % kKeyVectors * kLanes);
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r)
+    for (int r = 0; r < Rows; ++r) {
+      const Vec q = broadcast(query[r][d]);
 #pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = fma_at(query[r] + d, k[v], acc[r][v]);
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = fma(q, k[v], acc[r][v]);
+    }
   }
   const Vec scale = broadcast(task.scale);
 #pragma GCC unroll 8
@@ -42,11 +61,13 @@ inline void score(const AttendTask& task, int64_t row, int64_t block) {
 
 template <int Rows>
 inline void score_rows(const AttendTask& task, int64_t& row) {
+  constexpr int kBlocks = blocks_together(Rows);
   for (; row + Rows <= task.rows; row += Rows) {
-    if constexpr (Rows * kKeyVectors * kKeyBlocks <= kStreamAccumulators) {
-      score<Rows, kKeyBlocks>(task, row, 0);
-    } else {
-      for (int64_t block = 0; block < kKeyBlocks; ++block) score<Rows, 1>(task, row, block);
+    for (int64_t block = 0; block < kKeyBlocks; block += kBlocks) {
+      if (row == 0 && task.keys_ahead[0])
+        score<Rows, kBlocks, true>(task, row, block);
+      else
+        score<Rows, kBlocks, false>(task, row, block);
     }
   }
   if constexpr (Rows > 1) score_rows<Rows / 2>(task, row);
@@ -75,22 +96,35 @@ inline void soften(const AttendTask& task, int64_t row) {
 }
 
 // out[row + r] += sum over keys [begin, end) of scores * values, for `Columns` vectors from `column` on.
-template <int Rows, int Columns>
+template <int Rows, int Columns, bool Ahead>
 inline void mix(const AttendTask& task, int64_t row, int64_t column, int64_t begin, int64_t end) {
   Vec acc[Rows][Columns];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 16
     for (int c = 0; c < Columns; ++c) acc[r][c] = load(task.out + (row + r) * task.out_stride + column + c * kLanes);
-  for (int64_t key = begin; key < end; ++key) {
-    const float* const value = task.values[key / kKvTokens] + key % kKvTokens * task.value_stride + column;
-    Vec v[Columns];
+  const float* const scores = task.scores + row * kKeys;
+  for (int64_t key = begin; key < end;) {
+    const int64_t block = key / kKvTokens, after = (block + 1) * kKvTokens < end ? (block + 1) * kKvTokens : end;
+    const int64_t first = (key - block * kKvTokens) * task.value_stride + column;
+    const float* value = task.values[block] + first;
+    const char* ahead = Ahead ? task.values_ahead[block] + first * task.number_bytes : nullptr;
+    for (; key < after; ++key, value += task.value_stride) {
+      if constexpr (Ahead) {
 #pragma GCC unroll 16
-    for (int c = 0; c < Columns; ++c) v[c] = load(value + c * kLanes);
+        for (int c = 0; c < Columns; ++c) __builtin_prefetch(ahead + c * kLanes * task.number_bytes);
+        ahead += task.value_stride * task.number_bytes;
+      }
+      Vec v[Columns];
+#pragma GCC unroll 16
+      for (int c = 0; c < Columns; ++c) v[c] = load(value + c * kLanes);
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r)
+      for (int r = 0; r < Rows; ++r) {
+        const Vec score = broadcast(scores[r * kKeys + key]);
 #pragma GCC unroll 16
-      for (int c = 0; c < Columns; ++c) acc[r][c] = fma_at(task.scores + (row + r) * kKeys + key, v[c], acc[r][c]);
+        for (int c = 0; c < Columns; ++c) acc[r][c] = fma(score, v[c], acc[r][c]);
+      }
+    }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
@@ -98,13 +132,13 @@ inline void mix(const AttendTask& task, int64_t row, int64_t column, int64_t beg
     for (int c = 0; c < Columns; ++c) store(task.out + (row + r) * task.out_stride + column + c * kLanes, acc[r][c]);
 }
 
-template <int Rows, int Columns>
+template <int Rows, int Columns, bool Ahead>
 inline void mix_columns(const AttendTask& task, int64_t row, int64_t begin, int64_t end) {
   if (begin >= end) return;
   int64_t column = 0;
   for (; column + Columns * kLanes <= task.out_stride; column += Columns * kLanes)
-    mix<Rows, Columns>(task, row, column, begin, end);
-  for (; column < task.out_stride; column += kLanes) mix<Rows, 1>(task, row, column, begin, end);
+    mix<Rows, Columns, Ahead>(task, row, column, begin, end);
+  for (; column < task.out_stride; column += kLanes) mix<Rows, 1, Ahead>(task, row, column, begin, end);
 }
 
 // Rows see the same keys but at the ends, which each passes alone: a key that a row does not see may be NaN.
@@ -117,10 +151,16 @@ inline void mix_rows(const AttendTask& task, int64_t& row) {
       end = task.end[row + r] < end ? task.end[row + r] : end;
     }
     if (end < begin) end = begin;
-    const auto alone = [&](int r, int64_t from, int64_t to) { mix_columns<1, kSoloColumns>(task, row + r, from, to); };
+    const auto alone = [&](int r, int64_t from, int64_t to) {
+      mix_columns<1, kSoloColumns, false>(task, row + r, from, to);
+    };
     for (int r = 0; Rows > 1 && r < Rows; ++r)
       alone(r, task.first[row + r], begin < task.end[row + r] ? begin : task.end[row + r]);
-    mix_columns<Rows, Rows == 1 ? kSoloColumns : kSharedColumns>(task, row, begin, end);
+    constexpr int kColumns = Rows == 1 ? kSoloColumns : kSharedColumns;
+    if (row == 0 && task.values_ahead[0])
+      mix_columns<Rows, kColumns, true>(task, row, begin, end);
+    else
+      mix_columns<Rows, kColumns, false>(task, row, begin, end);
     for (int r = 0; Rows > 1 && r < Rows; ++r)
       alone(r, end > task.first[row + r] ? end : task.first[row + r], task.end[row + r]);
   }

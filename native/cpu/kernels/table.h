@@ -118,6 +118,11 @@ struct AttendTask {
   float* sum;          // [rows], of exp(score - max)
   float* out;          // [rows][out_stride], sum of exp(score - max) * value
   int64_t out_stride;  // a multiple of 16, at most value_stride
+  // What is read after this block, to be fetched meanwhile: places of numbers that take number_bytes. All are null
+  // where nothing follows, and those of values where they are in the keys.
+  const char* keys_ahead[kKeyBlocks];
+  const char* values_ahead[kKeyBlocks];
+  int64_t number_bytes;
 };
 
 // What a softmax has summed up.
