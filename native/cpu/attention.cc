@@ -8,12 +8,12 @@
 namespace moe::cpu {
 namespace {
 
-// Rows that share a widened block of keys and values: enough to make widening cheap, few enough to stay in L2.
-constexpr int64_t kRowsOfPiece = 32;
+// Rows that share a block of keys and values: enough to make bringing it cheap, few enough to stay in L2.
+constexpr int64_t kRowsOfPiece = 64;
 // Pieces for each thread below which long runs of keys are cut.
-constexpr int64_t kPiecesPerThread = 4;
+constexpr int64_t kPiecesPerThread = 8;
 // The least key blocks of a piece of a run that is cut.
-constexpr int64_t kLeastBlocks = 8;
+constexpr int64_t kLeastBlocks = 2;
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 // Of a row that does not see a block: no sum of exponentials is negative.
@@ -46,12 +46,11 @@ struct Attention::Rows {
     take(first, count);
     take(end, count);
     take(softened, count);
-    take(max, count);
-    take(sum, count);
+    take(block_softened, count);
     take(scores, count * kKeys);
     take(block_values, count * width);
     take(values, count * width);
-    take(blocks, kKeyBlocks * cache.scratch_floats());
+    take(panel, attend_panel_floats(spec.key_size, cache.value_stride()));
     bytes_end = scratch;
   }
   static size_t bytes(const CpuKvCache& cache, const AttentionSpec& spec, int64_t tokens) {
@@ -71,8 +70,8 @@ struct Attention::Rows {
   int32_t heads;
   const float** queries;
   int64_t *first, *end;
-  Softened* softened;
-  float *max, *sum, *scores, *block_values, *values, *blocks;
+  Softened *softened, *block_softened;
+  float *scores, *block_values, *values, *panel;
   std::byte* bytes_end;
 };
 
@@ -118,7 +117,8 @@ void Attention::cut(const CpuKvCache& cache, const AttentionSpec& spec, std::spa
     }
   }
   std::erase_if(whole_, [](const Piece& piece) { return piece.partials < 0; });
-  partials_.reserve<float>(partials * (2 + cache.padded_value()));
+  partial_softened_.resize(partials);
+  partial_values_.reserve<float>(partials * cache.padded_value());
 }
 
 void Attention::run_piece(const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec, Matrix queries,
@@ -139,59 +139,61 @@ void Attention::run_piece(const Piece& piece, const CpuKvCache& cache, const Att
       begin += rows.end[r] == 0;
       after += rows.first[r] < kKeys;
     }
-    if (begin < after) attend(rows, piece, cache, spec, key, begin, after);
-    for (int64_t r = 0; r < rows.count; ++r) {
-      const bool sees = r >= begin && r < after;
-      const float* const values = rows.block_values + (r - begin) * rows.width;
-      const Softened softened = sees ? Softened{rows.max[r - begin], rows.sum[r - begin]} : kNothing;
-      if (!folds)
-        put_partial(piece.partials + block * rows.count + r, softened, sees ? values : nullptr, rows.width);
-      else if (sees)
-        kernels_.fold({&rows.softened[r], rows.values + r * rows.width, softened, values, rows.width});
+    Softened* softened = rows.block_softened;
+    float* values = rows.block_values;
+    if (!folds) {
+      const int64_t partial = piece.partials + block * rows.count;
+      softened = partial_softened_.data() + partial;
+      values = static_cast<float*>(partial_values_.data()) + partial * rows.width;
+      std::fill_n(softened, begin, kNothing);
+      std::fill_n(softened + after, rows.count - after, kNothing);
     }
+    if (begin < after)
+      attend(rows, piece, cache, spec, key, begin, after, softened + begin, values + begin * rows.width);
+    for (int64_t r = begin; folds && r < after; ++r)
+      kernels_.fold(
+          {&rows.softened[r], rows.values + r * rows.width, softened[r], values + r * rows.width, rows.width});
   }
   if (folds) end_rows(rows, spec, out);
 }
 
 void Attention::attend(const Rows& rows, const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec,
-                       int64_t key, int64_t begin, int64_t after) const {
+                       int64_t key, int64_t begin, int64_t after, Softened* softened, float* values) const {
   AttendTask task{.queries = rows.queries + begin,
                   .rows = after - begin,
                   .key_size = spec.key_size,
+                  .number = cache.number(),
+                  .values_in_keys = spec.values_in_keys,
+                  .first_block = rows.first[begin] / kKvTokens,
+                  .end_block = (rows.end[after - 1] - 1) / kKvTokens + 1,
                   .keys = {},
                   .values = {},
+                  .key_scales = {},
+                  .value_scales = {},
                   .value_stride = cache.value_stride(),
                   .scale = spec.scale,
                   .first = rows.first + begin,
                   .end = rows.end + begin,
                   .scores = rows.scores,
-                  .max = rows.max,
-                  .sum = rows.sum,
-                  .out = rows.block_values,
+                  .panel = rows.panel,
+                  .softened = softened,
+                  .out = values,
                   .out_stride = rows.width,
                   .keys_ahead = {},
-                  .values_ahead = {},
-                  .number_bytes = cache.number_bytes()};
-  CpuKvCache::Floats seen{};
-  for (int64_t b = 0; b < kKeyBlocks; ++b) {
-    const int64_t first = b * kKvTokens;
-    if (rows.end[after - 1] <= first || rows.first[begin] >= first + kKvTokens) continue;
-    seen = cache.floats(kernels_, piece.segment->blocks[key / kKvTokens + b], piece.kv_head,
-                        rows.blocks + b * cache.scratch_floats());
-    task.keys[b] = seen.keys;
-    task.values[b] = seen.values;
-  }
-  // Products with keys that nobody sees are made and not used: those of others will do.
-  for (int64_t b = 0; b < kKeyBlocks; ++b) {
-    if (task.keys[b]) continue;
-    task.keys[b] = seen.keys;
-    task.values[b] = seen.values;
+                  .blocks_ahead = 0};
+  const int32_t* const blocks = piece.segment->blocks + key / kKvTokens;
+  for (int64_t b = task.first_block; b < task.end_block; ++b) {
+    const CpuKvCache::Place place = cache.place(blocks[b], piece.kv_head);
+    task.keys[b] = place.keys;
+    task.values[b] = place.values;
+    task.key_scales[b] = place.key_scales;
+    task.value_scales[b] = place.value_scales;
   }
   if (key / kKeys + 1 < piece.first_block + piece.blocks) {
-    const int64_t next = key / kKvTokens + kKeyBlocks, last = (rows.position + piece.tokens - 1) / kKvTokens;
-    for (int64_t b = 0; b < kKeyBlocks; ++b)
-      cache.place(piece.segment->blocks[std::min(next + b, last)], piece.kv_head, task.keys_ahead[b],
-                  task.values_ahead[b]);
+    const int64_t after_it = (rows.position + piece.tokens - 1 - key) / kKvTokens + 1;
+    task.blocks_ahead = std::min(kKeyBlocks, after_it - kKeyBlocks);
+    for (int64_t b = 0; b < task.blocks_ahead; ++b)
+      task.keys_ahead[b] = cache.place(blocks[kKeyBlocks + b], piece.kv_head).keys;
   }
   kernels_.attend(task);
 }
@@ -202,10 +204,11 @@ void Attention::fold_piece(const Piece& piece, const CpuKvCache& cache, const At
   begin_rows(rows, piece, spec);
   for (int64_t block = 0; block < piece.blocks; ++block) {
     for (int64_t r = 0; r < rows.count; ++r) {
-      const float* const partial = partial_at(piece.partials + block * rows.count + r, rows.width);
-      if (partial[1] == kNothing.sum) continue;
-      kernels_.fold(
-          {&rows.softened[r], rows.values + r * rows.width, {partial[0], partial[1]}, partial + 2, rows.width});
+      const int64_t partial = piece.partials + block * rows.count + r;
+      const Softened& softened = partial_softened_[partial];
+      if (softened.sum == kNothing.sum) continue;
+      const float* const values = static_cast<const float*>(partial_values_.data()) + partial * rows.width;
+      kernels_.fold({&rows.softened[r], rows.values + r * rows.width, softened, values, rows.width});
     }
   }
   end_rows(rows, spec, out);
@@ -223,17 +226,6 @@ void Attention::end_rows(const Rows& rows, const AttentionSpec& spec, Matrix out
     float* const to = out.floats() + rows.slot_of(r) * spec.value_size;
     for (int64_t i = 0; i < spec.value_size; ++i) to[i] = rows.values[r * rows.width + i] / rows.softened[r].sum;
   }
-}
-
-float* Attention::partial_at(int64_t index, int64_t width) const {
-  return static_cast<float*>(partials_.data()) + index * (2 + width);
-}
-
-void Attention::put_partial(int64_t index, Softened softened, const float* values, int64_t width) {
-  float* const to = partial_at(index, width);
-  to[0] = softened.max;
-  to[1] = softened.sum;
-  if (values) std::copy_n(values, width, to + 2);
 }
 
 void Attention::run(const CpuKvCache& cache, const AttentionSpec& spec, Matrix queries,
