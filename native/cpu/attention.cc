@@ -50,6 +50,7 @@ struct Attention::Rows {
     take(scores, count * kKeys);
     take(block_values, count * width);
     take(values, count * width);
+    take(tiles, count * spec.key_size);
     take(panel, attend_panel_floats(spec.key_size, cache.value_stride()));
     bytes_end = scratch;
   }
@@ -71,7 +72,7 @@ struct Attention::Rows {
   const float** queries;
   int64_t *first, *end;
   Softened *softened, *block_softened;
-  float *scores, *block_values, *values, *panel;
+  float *scores, *block_values, *values, *tiles, *panel;
   std::byte* bytes_end;
 };
 
@@ -132,12 +133,14 @@ void Attention::run_piece(const Piece& piece, const CpuKvCache& cache, const Att
     const int64_t key = (piece.first_block + block) * kKeys;
     // Tokens before `begin` do not reach these keys, and those from `after` on have passed them.
     int64_t begin = 0, after = 0;
-    for (int64_t r = 0; r < rows.count; ++r) {
-      const int64_t position = rows.position + rows.token_of(r);
-      rows.first[r] = std::clamp<int64_t>(first_key(spec, position) - key, 0, kKeys);
-      rows.end[r] = std::clamp<int64_t>(position + 1 - key, 0, kKeys);
-      begin += rows.end[r] == 0;
-      after += rows.first[r] < kKeys;
+    for (int64_t token = 0; token < piece.tokens; ++token) {
+      const int64_t position = rows.position + token, row = token * rows.group;
+      const int64_t first = std::clamp<int64_t>(first_key(spec, position) - key, 0, kKeys);
+      const int64_t end = std::clamp<int64_t>(position + 1 - key, 0, kKeys);
+      std::fill_n(rows.first + row, rows.group, first);
+      std::fill_n(rows.end + row, rows.group, end);
+      if (end == 0) begin += rows.group;
+      if (first < kKeys) after += rows.group;
     }
     Softened* softened = rows.block_softened;
     float* values = rows.block_values;
@@ -176,6 +179,7 @@ void Attention::attend(const Rows& rows, const Piece& piece, const CpuKvCache& c
                   .end = rows.end + begin,
                   .scores = rows.scores,
                   .panel = rows.panel,
+                  .tiles = rows.tiles,
                   .softened = softened,
                   .out = values,
                   .out_stride = rows.width,

@@ -19,7 +19,7 @@ inline void with_numbers(KvNumber number, Body body) {
 }
 
 // Brings what is read later, line by line, while products are made: the prefetchers of the hardware do not know which
-// block of the cache comes next.
+// block of the cache comes next. Memory gives more to a few streams side by side than to one.
 class Fetcher {
  public:
   // `count` stretches of as many bytes, whole lines; their places must outlive it.
@@ -31,24 +31,23 @@ class Fetcher {
   void fetch() {
 #pragma GCC unroll 8
     for (int line = 0; line < Lines; ++line) {
-      if (left_ == 0) {
-        if (place_ == end_) return;
-        at_ = static_cast<const char*>(*place_++);
-        left_ = bytes_;
-      }
-      __builtin_prefetch(at_);
+      if (place_ >= end_) return;
+      const void* const* const place = place_ + stream_;
+      if (place < end_) __builtin_prefetch(static_cast<const char*>(*place) + at_);
+      if (++stream_ < kStreams) continue;
+      stream_ = 0;
       at_ += kLine;
-      left_ -= kLine;
+      if (at_ < bytes_) continue;
+      at_ = 0;
+      place_ += kStreams;
     }
   }
 
  private:
-  static constexpr int64_t kLine = 64;
+  static constexpr int64_t kLine = 64, kStreams = 4;
   const void* const* place_;
   const void* const* end_;
-  int64_t bytes_;
-  const char* at_ = nullptr;
-  int64_t left_ = 0;
+  int64_t bytes_, at_ = 0, stream_ = 0;
 };
 
 // Lines to fetch whenever as many vectors of numbers are read.

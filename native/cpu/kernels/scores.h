@@ -24,18 +24,16 @@ template <int Rows, int Blocks, class T>
 inline void score(const AttendTask& task, const void* const* keys, int64_t row, int64_t block, Fetcher& fetcher) {
   constexpr int kVectors = Blocks * kKeyVectors;
   Vec acc[Rows][kVectors];
-  const float* query[Rows];
+  const float* query = task.tiles + row * task.key_size;
   const T* key[Blocks];
 #pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) {
-    query[r] = task.queries[row + r];
+  for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) acc[r][v] = zero();
-  }
 #pragma GCC unroll 4
   for (int b = 0; b < Blocks; ++b) key[b] = static_cast<const T*>(keys[b]);
   Fetcher ahead = fetcher;
-  for (int64_t d = 0; d < task.key_size; ++d) {
+  for (int64_t d = 0; d < task.key_size; ++d, query += Rows) {
     ahead.fetch<lines_of<T>(kVectors)>();
     Vec k[kVectors];
 #pragma GCC unroll 16
@@ -43,7 +41,7 @@ inline void score(const AttendTask& task, const void* const* keys, int64_t row, 
       k[v] = load_numbers(key[v / kKeyVectors] + d * kKvTokens + v % kKeyVectors * kLanes);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
-      const Vec q = broadcast(query[r][d]);
+      const Vec q = broadcast(query[r]);
 #pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) acc[r][v] = fma(q, k[v], acc[r][v]);
     }
@@ -147,6 +145,16 @@ inline void widen(const T* from, int64_t count, float* to) {
 // Rows from which on numbers are widened, or brought side by side, once for all of them.
 constexpr int64_t kPackFrom = 3 * kAttendRows;
 
+// Queries in the tiles that score_all_rows takes: [d][row of the tile], one tile behind the other.
+template <int Rows>
+inline void pack_queries(const AttendTask& task, int64_t row = 0) {
+  for (; row + Rows <= task.rows; row += Rows)
+    for (int64_t d = 0; d < task.key_size; d += kLanes)
+      store_tile([&](int64_t r) { return task.queries[row + r] + d; }, Rows, task.key_size - d,
+                 task.tiles + row * task.key_size + d * Rows);
+  if constexpr (Rows > 1) pack_queries<Rows / 2>(task, row);
+}
+
 template <class T>
 inline void score_keys(const AttendTask& task) {
   const bool packs = task.rows >= kPackFrom && sizeof(T) < sizeof(float);
@@ -165,6 +173,7 @@ inline void score_keys(const AttendTask& task) {
     }
     return;
   }
+  pack_queries<kAttendRows>(task);
   Fetcher fetcher(task.values + task.first_block, task.end_block - task.first_block,
                   kKvTokens * task.value_stride * static_cast<int64_t>(sizeof(T)));
   const int64_t numbers = kKvTokens * task.key_size;

@@ -127,6 +127,7 @@ struct AttendTask {
   const int64_t* end;
   float* scores;       // [rows][kKeys], scratch
   float* panel;        // attend_panel_floats, scratch
+  float* tiles;        // [rows][key_size], scratch
   Softened* softened;  // [rows], of exp(score - max)
   float* out;          // [rows][out_stride], sum of exp(score - max) * value
   int64_t out_stride;  // a multiple of 16, at most value_stride
