@@ -129,6 +129,7 @@ void Attention::run_piece(const Piece& piece, const CpuKvCache& cache, const Att
   for (int64_t r = 0; r < rows.count; ++r) rows.queries[r] = queries.floats() + rows.slot_of(r) * spec.key_size;
   if (folds) begin_rows(rows, piece, spec);
 
+  int64_t begin_before = 0, after_before = 0;
   for (int64_t block = 0; block < piece.blocks; ++block) {
     const int64_t key = (piece.first_block + block) * kKeys;
     // Tokens before `begin` do not reach these keys, and those from `after` on have passed them.
@@ -151,8 +152,12 @@ void Attention::run_piece(const Piece& piece, const CpuKvCache& cache, const Att
       std::fill_n(softened, begin, kNothing);
       std::fill_n(softened + after, rows.count - after, kNothing);
     }
-    if (begin < after)
-      attend(rows, piece, cache, spec, key, begin, after, softened + begin, values + begin * rows.width);
+    if (begin < after) {
+      const bool same = begin == begin_before && after == after_before;
+      attend(rows, piece, cache, spec, key, begin, after, same, softened + begin, values + begin * rows.width);
+      begin_before = begin;
+      after_before = after;
+    }
     for (int64_t r = begin; folds && r < after; ++r)
       kernels_.fold(
           {&rows.softened[r], rows.values + r * rows.width, softened[r], values + r * rows.width, rows.width});
@@ -161,7 +166,7 @@ void Attention::run_piece(const Piece& piece, const CpuKvCache& cache, const Att
 }
 
 void Attention::attend(const Rows& rows, const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec,
-                       int64_t key, int64_t begin, int64_t after, Softened* softened, float* values) const {
+                       int64_t key, int64_t begin, int64_t after, bool same, Softened* softened, float* values) const {
   AttendTask task{.queries = rows.queries + begin,
                   .rows = after - begin,
                   .key_size = spec.key_size,
@@ -180,6 +185,7 @@ void Attention::attend(const Rows& rows, const Piece& piece, const CpuKvCache& c
                   .scores = rows.scores,
                   .panel = rows.panel,
                   .tiles = rows.tiles,
+                  .same_queries = same,
                   .softened = softened,
                   .out = values,
                   .out_stride = rows.width,

@@ -31,9 +31,10 @@ class Attention {
   void cut(const CpuKvCache& cache, const AttentionSpec& spec, std::span<const Segment> segments, int threads);
   void run_piece(const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec, Matrix queries, Matrix out,
                  std::byte* scratch);
-  // Of rows [begin, after): their partial softmax over the block of keys from `key` on, and the values they mix.
+  // Of rows [begin, after), the `same` as at the last call for the piece: their partial softmax over the block of keys
+  // from `key` on, and the values they mix.
   void attend(const Rows& rows, const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec, int64_t key,
-              int64_t begin, int64_t after, Softened* softened, float* values) const;
+              int64_t begin, int64_t after, bool same, Softened* softened, float* values) const;
   void fold_piece(const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec, Matrix out,
                   std::byte* scratch) const;
   void begin_rows(const Rows& rows, const Piece& piece, const AttentionSpec& spec) const;

@@ -173,7 +173,7 @@ inline void score_keys(const AttendTask& task) {
     }
     return;
   }
-  pack_queries<kAttendRows>(task);
+  if (!task.same_queries) pack_queries<kAttendRows>(task);
   Fetcher fetcher(task.values + task.first_block, task.end_block - task.first_block,
                   kKvTokens * task.value_stride * static_cast<int64_t>(sizeof(T)));
   const int64_t numbers = kKvTokens * task.key_size;

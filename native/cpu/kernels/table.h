@@ -128,6 +128,7 @@ struct AttendTask {
   float* scores;       // [rows][kKeys], scratch
   float* panel;        // attend_panel_floats, scratch
   float* tiles;        // [rows][key_size], scratch
+  bool same_queries;   // as those of the task before, which left its tiles there
   Softened* softened;  // [rows], of exp(score - max)
   float* out;          // [rows][out_stride], sum of exp(score - max) * value
   int64_t out_stride;  // a multiple of 16, at most value_stride

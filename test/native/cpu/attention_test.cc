@@ -192,7 +192,7 @@ class AttentionTest : public EachInstructionSet {
   void expect_same_bits(const Shape& shape) {
     std::vector<Sequence> sequences;
     std::vector<std::vector<float>> alone;
-    for (const int64_t tokens : {1, 17, 64, 130, 210}) {
+    for (const int64_t tokens : {1, 17, 64, 130, 270}) {
       sequences.push_back(sequence(shape, tokens));
       alone.push_back(run(shape, {sequences.back()}, {{tokens}}, device_).front());
     }
@@ -231,6 +231,7 @@ TEST_P(AttentionTest, MatchesTheReferenceBehindWindowsAndSinks) {
     for (const int64_t window : {1, 3, 16, 21, 64, 100})
       expect_reference({8, 2, 16, 16, false, window, window % 2 == 1, type}, {1, 50, 150});
   expect_reference({8, 2, 16, 16, false, 0, true}, {1, 150});
+  expect_reference({4, 1, 16, 16, false, 300, true, KvType::kBFloat16}, {620});
 }
 
 TEST_P(AttentionTest, ReadsValuesOutOfKeys) {
