@@ -9,8 +9,11 @@ import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { TensorFiles } from '../checkpoint/containers/tensor_files.js';
 import { configName, inConfig, readObject } from '../checkpoint/model_claims.js';
 import { describeModel, type ModelDescription } from './describe.js';
-import { loadWeights } from './load_weights.js';
+import { WeightLoader } from './load_weights.js';
+import type { ModelSource } from './model_source.js';
+import { ModelTensors } from './model_tensors.js';
 import { type ModelLoadOptions, modelLoadRows } from './options.js';
+import { packedSource } from './packed/read.js';
 
 /** A whole model on a device. */
 export interface LoadedModel {
@@ -45,7 +48,10 @@ export async function loadModel(
   const checkpoint = await MoECheckpoint.open(path);
   try {
     const device = resolveDevice(options.device);
-    const { native, notes } = await loadWeights(checkpoint, description, device, options);
+    const source = await sourceOf(checkpoint, folder, description);
+    const loader = new WeightLoader(checkpoint, source, description, device, options);
+    const native = await loader.load(await loader.check());
+    const { notes } = loader;
     const close = async () => {
       await settled(() => native.close());
       await checkpoint.close();
@@ -55,6 +61,15 @@ export async function loadModel(
     await checkpoint.close();
     throw error;
   }
+}
+
+async function sourceOf(
+  checkpoint: MoECheckpoint,
+  folder: string,
+  description: ModelDescription,
+): Promise<ModelSource> {
+  const packed = await packedSource(checkpoint, folder, description);
+  return packed ?? new ModelTensors(checkpoint, description);
 }
 
 /** What the files beside a model's tensors say of it. */
