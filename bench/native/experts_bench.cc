@@ -10,44 +10,24 @@
 #include <memory>
 #include <random>
 #include <set>
-#include <string>
 #include <vector>
 
-#include "core/host/usable_cpus.h"
 #include "core/weight_format.h"
-#include "core/weights/float16.h"
-#include "cpu/device.h"
-#include "cpu/kernels.h"
-#include "cpu/machine_peak.h"
+#include "machine.h"
 
 namespace {
 
 using moe::DType;
 using moe::WeightType;
+using moe::bench::backend;
+using moe::bench::peak;
+using moe::bench::random_values;
 
 constexpr int32_t kGroup = 32;  // integers that share a scale
 constexpr int32_t kHidden = 2048, kIntermediate = 1024, kExperts = 16, kTopK = 4;
 
-const moe::cpu::MachinePeak& peak() {
-  static const moe::cpu::MachinePeak measured = moe::cpu::measure_machine_peak(0, 0.5);
-  return measured;
-}
-
-moe::cpu::CpuDevice& backend() {
-  static moe::cpu::CpuDevice cpu(moe::cpu::choose_kernels(), moe::usable_cpus());
-  return cpu;
-}
-
 double bytes_per_weight(WeightType type) {
   return static_cast<double>(moe::format_of(type).row_bytes(kGroup, kGroup)) / kGroup;
-}
-
-std::vector<float> random_values(int64_t count, float scale) {
-  std::minstd_rand random(1);
-  std::uniform_real_distribution<float> uniform(-scale, scale);
-  std::vector<float> values(count);
-  for (float& value : values) value = uniform(random);
-  return values;
 }
 
 // All experts read the same values: only their packed copies are distinct.
@@ -104,13 +84,12 @@ void run_experts(benchmark::State& state, WeightType type) {
     stages.run(prepared, in, *plan, row_matrix, {});
     stages.combine(prepared, row_matrix, routing, *plan, moe::float_matrix(nullptr, tokens, kHidden), out);
     benchmark::DoNotOptimize(output.data());
-    times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    times.push_back(moe::bench::seconds_since(start));
     // Other experts next time, as many: weights that were just read would come from the cache.
     for (int32_t& expert : experts) expert = (expert + kTopK) % kExperts;
   }
 
-  std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2), times.end());
-  const double median = times[times.size() / 2];
+  const double median = moe::bench::median_of(times);
   const std::set<int32_t> chosen(experts.begin(), experts.end());
   const auto busy = static_cast<int64_t>(chosen.size());
   const double flops = 6.0 * static_cast<double>(slots) * kHidden * kIntermediate;
@@ -134,13 +113,3 @@ BENCHMARK_CAPTURE(run_experts, int8, WeightType::kInt8)->Apply(tokens);
 BENCHMARK_CAPTURE(run_experts, int4, WeightType::kInt4)->Apply(tokens);
 
 }  // namespace
-
-int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  benchmark::AddCustomContext("kernels", moe::cpu::describe_choice());
-  benchmark::AddCustomContext("threads", std::to_string(peak().threads));
-  benchmark::AddCustomContext("peak GF/s", std::to_string(peak().gflops));
-  benchmark::AddCustomContext("peak GB/s", std::to_string(peak().gigabytes_per_second));
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-}

@@ -20,7 +20,7 @@ enum class KvType : uint8_t { kFloat32, kBFloat16, kInt8 };
 constexpr int64_t kKvBlock = 16;
 // Keys whose softmax is one partial sum: at absolute positions, so that a token's attention is the same sum in the same
 // order however its sequence was cut into steps.
-constexpr int64_t kKeyBlock = 64;
+constexpr int64_t kKeyBlock = 256;
 
 // A run of consecutive tokens of one sequence among the rows of a step.
 struct Segment {

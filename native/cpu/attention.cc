@@ -8,12 +8,12 @@
 namespace moe::cpu {
 namespace {
 
-// Rows that share a widened block of keys and values: enough to make widening cheap, few enough to stay in L2.
-constexpr int64_t kRowsOfPiece = 32;
+// Rows that share a block of keys and values: enough to make bringing it cheap, few enough to stay in L2.
+constexpr int64_t kRowsOfPiece = 64;
 // Pieces for each thread below which long runs of keys are cut.
-constexpr int64_t kPiecesPerThread = 4;
-// Key blocks of a piece of a run that is cut.
-constexpr int64_t kBlocksOfPiece = 8;
+constexpr int64_t kPiecesPerThread = 8;
+// The least key blocks of a piece of a run that is cut.
+constexpr int64_t kLeastBlocks = 2;
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 // Of a row that does not see a block: no sum of exponentials is negative.
@@ -46,12 +46,12 @@ struct Attention::Rows {
     take(first, count);
     take(end, count);
     take(softened, count);
-    take(max, count);
-    take(sum, count);
+    take(block_softened, count);
     take(scores, count * kKeys);
     take(block_values, count * width);
     take(values, count * width);
-    take(blocks, kKeyBlocks * cache.scratch_floats());
+    take(tiles, count * spec.key_size);
+    take(panel, attend_panel_floats(spec.key_size, cache.value_stride()));
     bytes_end = scratch;
   }
   static size_t bytes(const CpuKvCache& cache, const AttentionSpec& spec, int64_t tokens) {
@@ -71,8 +71,8 @@ struct Attention::Rows {
   int32_t heads;
   const float** queries;
   int64_t *first, *end;
-  Softened* softened;
-  float *max, *sum, *scores, *block_values, *values, *blocks;
+  Softened *softened, *block_softened;
+  float *scores, *block_values, *values, *tiles, *panel;
   std::byte* bytes_end;
 };
 
@@ -97,19 +97,29 @@ void Attention::cut(const CpuKvCache& cache, const AttentionSpec& spec, std::spa
     pieces_.swap(whole_);
     return;
   }
-  int64_t partials = 0;
+  int64_t blocks = 0, partials = 0;
+  for (const Piece& piece : whole_) blocks += piece.blocks;
+  const int64_t most_blocks = std::max(kLeastBlocks, (blocks - 1) / (kPiecesPerThread * threads) + 1);
   for (Piece& piece : whole_) {
+    if (piece.blocks <= most_blocks) {
+      pieces_.push_back(piece);
+      continue;
+    }
     piece.partials = partials;
-    for (int64_t block = 0; block < piece.blocks; block += kBlocksOfPiece) {
+    const int64_t parts = (piece.blocks - 1) / most_blocks + 1;
+    for (int64_t p = 0; p < parts; ++p) {
       Piece part = piece;
-      part.first_block += block;
-      part.blocks = std::min(kBlocksOfPiece, piece.blocks - block);
+      const int64_t first = piece.blocks * p / parts;
+      part.first_block += first;
+      part.blocks = piece.blocks * (p + 1) / parts - first;
       part.partials = partials;
       partials += part.blocks * piece.tokens * group;
       pieces_.push_back(part);
     }
   }
-  partials_.reserve<float>(partials * (2 + cache.padded_value()));
+  std::erase_if(whole_, [](const Piece& piece) { return piece.partials < 0; });
+  partial_softened_.resize(partials);
+  partial_values_.reserve<float>(partials * cache.padded_value());
 }
 
 void Attention::run_piece(const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec, Matrix queries,
@@ -119,61 +129,81 @@ void Attention::run_piece(const Piece& piece, const CpuKvCache& cache, const Att
   for (int64_t r = 0; r < rows.count; ++r) rows.queries[r] = queries.floats() + rows.slot_of(r) * spec.key_size;
   if (folds) begin_rows(rows, piece, spec);
 
+  int64_t begin_before = 0, after_before = 0;
   for (int64_t block = 0; block < piece.blocks; ++block) {
     const int64_t key = (piece.first_block + block) * kKeys;
     // Tokens before `begin` do not reach these keys, and those from `after` on have passed them.
     int64_t begin = 0, after = 0;
-    for (int64_t r = 0; r < rows.count; ++r) {
-      const int64_t position = rows.position + rows.token_of(r);
-      rows.first[r] = std::clamp<int64_t>(first_key(spec, position) - key, 0, kKeys);
-      rows.end[r] = std::clamp<int64_t>(position + 1 - key, 0, kKeys);
-      begin += rows.end[r] == 0;
-      after += rows.first[r] < kKeys;
+    for (int64_t token = 0; token < piece.tokens; ++token) {
+      const int64_t position = rows.position + token, row = token * rows.group;
+      const int64_t first = std::clamp<int64_t>(first_key(spec, position) - key, 0, kKeys);
+      const int64_t end = std::clamp<int64_t>(position + 1 - key, 0, kKeys);
+      std::fill_n(rows.first + row, rows.group, first);
+      std::fill_n(rows.end + row, rows.group, end);
+      if (end == 0) begin += rows.group;
+      if (first < kKeys) after += rows.group;
     }
-    if (begin < after) attend(rows, piece, cache, spec, key, begin, after);
-    for (int64_t r = 0; r < rows.count; ++r) {
-      const bool sees = r >= begin && r < after;
-      const float* const values = rows.block_values + (r - begin) * rows.width;
-      const Softened softened = sees ? Softened{rows.max[r - begin], rows.sum[r - begin]} : kNothing;
-      if (!folds)
-        put_partial(piece.partials + block * rows.count + r, softened, sees ? values : nullptr, rows.width);
-      else if (sees)
-        kernels_.fold({&rows.softened[r], rows.values + r * rows.width, softened, values, rows.width});
+    Softened* softened = rows.block_softened;
+    float* values = rows.block_values;
+    if (!folds) {
+      const int64_t partial = piece.partials + block * rows.count;
+      softened = partial_softened_.data() + partial;
+      values = static_cast<float*>(partial_values_.data()) + partial * rows.width;
+      std::fill_n(softened, begin, kNothing);
+      std::fill_n(softened + after, rows.count - after, kNothing);
     }
+    if (begin < after) {
+      const bool same = begin == begin_before && after == after_before;
+      attend(rows, piece, cache, spec, key, begin, after, same, softened + begin, values + begin * rows.width);
+      begin_before = begin;
+      after_before = after;
+    }
+    for (int64_t r = begin; folds && r < after; ++r)
+      kernels_.fold(
+          {&rows.softened[r], rows.values + r * rows.width, softened[r], values + r * rows.width, rows.width});
   }
   if (folds) end_rows(rows, spec, out);
 }
 
 void Attention::attend(const Rows& rows, const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec,
-                       int64_t key, int64_t begin, int64_t after) const {
+                       int64_t key, int64_t begin, int64_t after, bool same, Softened* softened, float* values) const {
   AttendTask task{.queries = rows.queries + begin,
                   .rows = after - begin,
                   .key_size = spec.key_size,
+                  .number = cache.number(),
+                  .values_in_keys = spec.values_in_keys,
+                  .first_block = rows.first[begin] / kKvTokens,
+                  .end_block = (rows.end[after - 1] - 1) / kKvTokens + 1,
                   .keys = {},
                   .values = {},
+                  .key_scales = {},
+                  .value_scales = {},
                   .value_stride = cache.value_stride(),
                   .scale = spec.scale,
                   .first = rows.first + begin,
                   .end = rows.end + begin,
                   .scores = rows.scores,
-                  .max = rows.max,
-                  .sum = rows.sum,
-                  .out = rows.block_values,
-                  .out_stride = rows.width};
-  CpuKvCache::Floats seen{};
-  for (int64_t b = 0; b < kKeyBlocks; ++b) {
-    const int64_t first = b * kKvTokens;
-    if (rows.end[after - 1] <= first || rows.first[begin] >= first + kKvTokens) continue;
-    seen = cache.floats(kernels_, piece.segment->blocks[key / kKvTokens + b], piece.kv_head,
-                        rows.blocks + b * cache.scratch_floats());
-    task.keys[b] = seen.keys;
-    task.values[b] = seen.values;
+                  .panel = rows.panel,
+                  .tiles = rows.tiles,
+                  .same_queries = same,
+                  .softened = softened,
+                  .out = values,
+                  .out_stride = rows.width,
+                  .keys_ahead = {},
+                  .blocks_ahead = 0};
+  const int32_t* const blocks = piece.segment->blocks + key / kKvTokens;
+  for (int64_t b = task.first_block; b < task.end_block; ++b) {
+    const CpuKvCache::Place place = cache.place(blocks[b], piece.kv_head);
+    task.keys[b] = place.keys;
+    task.values[b] = place.values;
+    task.key_scales[b] = place.key_scales;
+    task.value_scales[b] = place.value_scales;
   }
-  // Products with keys that nobody sees are made and not used: those of others will do.
-  for (int64_t b = 0; b < kKeyBlocks; ++b) {
-    if (task.keys[b]) continue;
-    task.keys[b] = seen.keys;
-    task.values[b] = seen.values;
+  if (key / kKeys + 1 < piece.first_block + piece.blocks) {
+    const int64_t after_it = (rows.position + piece.tokens - 1 - key) / kKvTokens + 1;
+    task.blocks_ahead = std::min(kKeyBlocks, after_it - kKeyBlocks);
+    for (int64_t b = 0; b < task.blocks_ahead; ++b)
+      task.keys_ahead[b] = cache.place(blocks[kKeyBlocks + b], piece.kv_head).keys;
   }
   kernels_.attend(task);
 }
@@ -184,10 +214,11 @@ void Attention::fold_piece(const Piece& piece, const CpuKvCache& cache, const At
   begin_rows(rows, piece, spec);
   for (int64_t block = 0; block < piece.blocks; ++block) {
     for (int64_t r = 0; r < rows.count; ++r) {
-      const float* const partial = partial_at(piece.partials + block * rows.count + r, rows.width);
-      if (partial[1] == kNothing.sum) continue;
-      kernels_.fold(
-          {&rows.softened[r], rows.values + r * rows.width, {partial[0], partial[1]}, partial + 2, rows.width});
+      const int64_t partial = piece.partials + block * rows.count + r;
+      const Softened& softened = partial_softened_[partial];
+      if (softened.sum == kNothing.sum) continue;
+      const float* const values = static_cast<const float*>(partial_values_.data()) + partial * rows.width;
+      kernels_.fold({&rows.softened[r], rows.values + r * rows.width, softened, values, rows.width});
     }
   }
   end_rows(rows, spec, out);
@@ -205,17 +236,6 @@ void Attention::end_rows(const Rows& rows, const AttentionSpec& spec, Matrix out
     float* const to = out.floats() + rows.slot_of(r) * spec.value_size;
     for (int64_t i = 0; i < spec.value_size; ++i) to[i] = rows.values[r * rows.width + i] / rows.softened[r].sum;
   }
-}
-
-float* Attention::partial_at(int64_t index, int64_t width) const {
-  return static_cast<float*>(partials_.data()) + index * (2 + width);
-}
-
-void Attention::put_partial(int64_t index, Softened softened, const float* values, int64_t width) {
-  float* const to = partial_at(index, width);
-  to[0] = softened.max;
-  to[1] = softened.sum;
-  if (values) std::copy_n(values, width, to + 2);
 }
 
 void Attention::run(const CpuKvCache& cache, const AttentionSpec& spec, Matrix queries,

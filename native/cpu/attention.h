@@ -31,20 +31,19 @@ class Attention {
   void cut(const CpuKvCache& cache, const AttentionSpec& spec, std::span<const Segment> segments, int threads);
   void run_piece(const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec, Matrix queries, Matrix out,
                  std::byte* scratch);
-  // Of rows [begin, after): their partial softmax over the 64 keys from `key` on.
+  // Of rows [begin, after), the `same` as at the last call for the piece: their partial softmax over the block of keys
+  // from `key` on, and the values they mix.
   void attend(const Rows& rows, const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec, int64_t key,
-              int64_t begin, int64_t after) const;
+              int64_t begin, int64_t after, bool same, Softened* softened, float* values) const;
   void fold_piece(const Piece& piece, const CpuKvCache& cache, const AttentionSpec& spec, Matrix out,
                   std::byte* scratch) const;
   void begin_rows(const Rows& rows, const Piece& piece, const AttentionSpec& spec) const;
   void end_rows(const Rows& rows, const AttentionSpec& spec, Matrix out) const;
-  // A row's partial softmax over a block: max, sum, values [width]. Pieces number theirs [block][row].
-  float* partial_at(int64_t index, int64_t width) const;
-  void put_partial(int64_t index, Softened softened, const float* values, int64_t width);
-
   const Kernels& kernels_;
   std::vector<Piece> pieces_, whole_;  // whole_: those whose partials are folded afterwards
-  Scratch scratch_{aligned_memory}, partials_{aligned_memory};
+  // Of rows that several pieces share: what each block gives, [block][row] of a piece. Values are [width].
+  std::vector<Softened> partial_softened_;
+  Scratch scratch_{aligned_memory}, partial_values_{aligned_memory};
 };
 
 }  // namespace moe::cpu

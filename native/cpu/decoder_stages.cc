@@ -111,15 +111,19 @@ void CpuDecoderStages::append(KvCache& cache, const AttentionSpec& spec, Matrix 
   auto& to = static_cast<CpuKvCache&>(cache);
   ThreadPool::Team team = pool_.team(spec.threads);
   for (const Segment& segment : segments) {
-    // The tokens of a block stand together, so heads are what threads share.
-    team.parallel_for(spec.kv_heads, grain_for(segment.rows * (spec.key_size + spec.value_size)),
-                      [&](int64_t begin, int64_t end) {
-                        for (int64_t head = begin; head < end; ++head) {
-                          for (int64_t token = 0; token < segment.rows; ++token) {
-                            const int64_t position = segment.position + token;
-                            const int64_t at = (segment.first_row + token) * spec.kv_heads + head;
-                            to.put(segment.blocks[position / kKvBlock], static_cast<int32_t>(head), position % kKvBlock,
-                                   keys.floats() + at * spec.key_size,
+    if (segment.rows == 0) continue;
+    // The tokens of a block stand together, so blocks of heads are what threads share.
+    const int64_t first = segment.position / kKvBlock, end = segment.position + segment.rows;
+    const int64_t blocks = (end - 1) / kKvBlock + 1 - first;
+    team.parallel_for(spec.kv_heads * blocks, grain_for(kKvBlock * (spec.key_size + spec.value_size)),
+                      [&](int64_t from, int64_t after) {
+                        for (int64_t index = from; index < after; ++index) {
+                          const auto head = static_cast<int32_t>(index / blocks);
+                          const int64_t block = first + index % blocks;
+                          for (int64_t position = std::max(segment.position, block * kKvBlock);
+                               position < std::min(end, (block + 1) * kKvBlock); ++position) {
+                            const int64_t at = (segment.first_row + position - segment.position) * spec.kv_heads + head;
+                            to.put(segment.blocks[block], head, position % kKvBlock, keys.floats() + at * spec.key_size,
                                    spec.values_in_keys ? nullptr : values.floats() + at * spec.value_size);
                           }
                         }

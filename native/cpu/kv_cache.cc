@@ -75,29 +75,23 @@ void CpuKvCache::put(int64_t block, int32_t head, int64_t slot, const float* key
   scales[kKvTokens + slot] = value_scale;
 }
 
-int64_t CpuKvCache::scratch_floats() const { return kKvTokens * (key_size_ + value_stride_) + kAlign; }
-
-CpuKvCache::Floats CpuKvCache::floats(const Kernels& kernels, int64_t block, int32_t head, float* scratch) const {
-  const std::byte* const from = part(block, head);
-  const bool is_float = type_ == KvType::kFloat32;
-  const KvNumber number = type_ == KvType::kInt8 ? KvNumber::kInt8 : KvNumber::kBFloat16;
-  const auto* const scales = reinterpret_cast<const float*>(from + scales_begin_);
-  float* const keys = scratch;
-  float* const values = scratch + kKvTokens * key_size_;
-  if (values_in_keys_) {
-    const float* rows = reinterpret_cast<const float*>(from);
-    if (!is_float) {
-      kernels.widen_numbers(number, from, scales, value_stride_, kKvTokens * value_stride_, values);
-      rows = values;
-    }
-    kernels.transpose_keys(rows, value_stride_, key_size_, keys);
-    return {keys, rows};
+KvNumber CpuKvCache::number() const {
+  switch (type_) {
+    case KvType::kFloat32:
+      return KvNumber::kFloat32;
+    case KvType::kBFloat16:
+      return KvNumber::kBFloat16;
+    case KvType::kInt8:
+      break;
   }
-  if (is_float) return {reinterpret_cast<const float*>(from), reinterpret_cast<const float*>(from + values_begin_)};
-  kernels.widen_numbers(number, from, scales, 0, kKvTokens * key_size_, keys);
-  kernels.widen_numbers(number, from + values_begin_, scales + kKvTokens, value_stride_, kKvTokens * value_stride_,
-                        values);
-  return {keys, values};
+  return KvNumber::kInt8;
+}
+
+CpuKvCache::Place CpuKvCache::place(int64_t block, int32_t head) const {
+  const std::byte* const from = part(block, head);
+  const auto* const scales = type_ == KvType::kInt8 ? reinterpret_cast<const float*>(from + scales_begin_) : nullptr;
+  if (values_in_keys_) return {from, from, scales, scales};
+  return {from, from + values_begin_, scales, scales ? scales + kKvTokens : nullptr};
 }
 
 }  // namespace moe::cpu

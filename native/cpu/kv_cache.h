@@ -18,14 +18,15 @@ class CpuKvCache final : public KvCache {
   // Writes a token's numbers of one head. The first token of a block clears the rest of it.
   void put(int64_t block, int32_t head, int64_t slot, const float* key, const float* value);
 
-  // Where a block's keys and values stand as float32, valid as long as scratch is: as AttendTask wants them.
-  struct Floats {
-    const float* keys;
-    const float* values;
+  // Where a block's numbers of one head stand, and the scales of its keys and of its values [16]; null but for int8.
+  struct Place {
+    const void* keys;
+    const void* values;
+    const float* key_scales;
+    const float* value_scales;
   };
-  // Scratch is scratch_floats() for each block that is read at once.
-  Floats floats(const Kernels& kernels, int64_t block, int32_t head, float* scratch) const;
-  int64_t scratch_floats() const;
+  Place place(int64_t block, int32_t head) const;
+  KvNumber number() const;
   int64_t value_stride() const { return value_stride_; }
   // Numbers of a token's value, padded.
   int64_t padded_value() const { return padded_value_; }

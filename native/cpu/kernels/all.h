@@ -13,5 +13,8 @@
 #include "cpu/kernels/gemm.h"
 #include "cpu/kernels/integer.h"
 #include "cpu/kernels/peak.h"
+#include "cpu/kernels/kv_numbers.h"
+#include "cpu/kernels/scores.h"
 #include "cpu/kernels/attention.h"
+#include "cpu/kernels/norms.h"
 #include "cpu/kernels/end.h"

@@ -1,142 +1,162 @@
-// Attention of some rows to one block of keys, and what surrounds it. Every row is summed up in one order, whatever the
-// number of rows beside it.
+// Attention of some rows to a block of keys. Every row is summed up in one order, whatever the number of rows beside
+// it.
 #pragma once
 
-// Rows that share loads of keys and values: as many as registers can sum up.
-constexpr int kAttendRows = kLanes == 16 ? 8 : kLanes == 8 ? 4 : 2;
-constexpr int kKeyVectors = kKvTokens / kLanes;                      // of one step of a head's keys
-constexpr int kSoloColumns = kStreamAccumulators;                    // vectors of a value, for one row
-constexpr int kSharedColumns = kLanes == 16 || kLanes == 8 ? 2 : 4;  // likewise, for kAttendRows
-
-// scores[r][b * 16 + i] = scale * sum over d of queries[r][d] * keys[b][d][i], for `Blocks` blocks of 16 keys.
-template <int Rows, int Blocks>
-inline void score(const AttendTask& task, int64_t row, int64_t block) {
-  constexpr int kVectors = Blocks * kKeyVectors;
-  Vec acc[Rows][kVectors];
-  const float* query[Rows];
-  const float* key[Blocks];
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) {
-    query[r] = task.queries[row + r];
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) acc[r][v] = zero();
-  }
+template <class Join>
+inline float join_lanes(Vec value, Join join) {
+  float lane[kLanes];
+  store(lane, value);
 #pragma GCC unroll 4
-  for (int b = 0; b < Blocks; ++b) key[b] = task.keys[block + b];
-  for (int64_t d = 0; d < task.key_size; ++d) {
-    Vec k[kVectors];
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) k[v] = load(key[v / kKeyVectors] + d * kKvTokens + v % kKeyVectors * kLanes);
+  for (int half = kLanes / 2; half > 0; half /= 2)
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = fma_at(query[r] + d, k[v], acc[r][v]);
-  }
-  const Vec scale = broadcast(task.scale);
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v)
-      store(task.scores + (row + r) * kKeys + block * kKvTokens + v * kLanes, acc[r][v] * scale);
+    for (int i = 0; i < half; ++i) lane[i] = join(lane[i], lane[i + half]);
+  return lane[0];
 }
 
-template <int Rows>
-inline void score_rows(const AttendTask& task, int64_t& row) {
-  for (; row + Rows <= task.rows; row += Rows) {
-    if constexpr (Rows * kKeyVectors * kKeyBlocks <= kStreamAccumulators) {
-      score<Rows, kKeyBlocks>(task, row, 0);
-    } else {
-      for (int64_t block = 0; block < kKeyBlocks; ++block) score<Rows, 1>(task, row, block);
-    }
-  }
-  if constexpr (Rows > 1) score_rows<Rows / 2>(task, row);
-}
-
-// Scores of one row become exp(score - max), 0 for keys that it does not see.
+// Scores of one row become exp(score - max), times the scale of the value where values have scales; those of keys that
+// it does not see, within a vector, are of no use.
 inline void soften(const AttendTask& task, int64_t row) {
   const float minus_infinity = -__builtin_inff();
   float* const scores = task.scores + row * kKeys;
-  for (int64_t i = 0; i < task.first[row]; ++i) scores[i] = minus_infinity;
-  for (int64_t i = task.end[row]; i < kKeys; ++i) scores[i] = minus_infinity;
-  Vec most = load(scores);
-  for (int64_t i = kLanes; i < kKeys; i += kLanes) most = larger(most, load(scores + i));
-  float lane[kLanes];
-  store(lane, most);
-  float max = lane[0];
-  for (int i = 1; i < kLanes; ++i) max = lane[i] > max ? lane[i] : max;
+  const int64_t begin = task.first[row] / kLanes * kLanes, end = task.end[row];
+  const int64_t after = (end + kLanes - 1) / kLanes * kLanes;
+  for (int64_t i = begin; i < task.first[row]; ++i) scores[i] = minus_infinity;
+  for (int64_t i = end; i < after; ++i) scores[i] = minus_infinity;
+  Vec most = load(scores + begin);
+  for (int64_t i = begin + kLanes; i < after; i += kLanes) most = larger(most, load(scores + i));
+  const float max = join_lanes(most, [](float a, float b) { return a > b ? a : b; });
   Vec sum = zero();
-  for (int64_t i = 0; i < kKeys; i += kLanes) {
+  for (int64_t i = begin; i < after; i += kLanes) {
     const Vec e = exp(load(scores + i) - broadcast(max));
-    store(scores + i, e);
     sum = sum + e;
+    const float* const scales = task.value_scales[i / kKvTokens];
+    store(scores + i, scales ? e * load(scales + i % kKvTokens) : e);
   }
-  task.max[row] = max;
-  task.sum[row] = sum_lanes(sum);
+  task.softened[row] = {max, join_lanes(sum, [](float a, float b) { return a + b; })};
 }
 
-// out[row + r] += sum over keys [begin, end) of scores * values, for `Columns` vectors from `column` on.
-template <int Rows, int Columns>
-inline void mix(const AttendTask& task, int64_t row, int64_t column, int64_t begin, int64_t end) {
+// The values that rows mix: one stretch of 16 tokens for each block, a token's numbers `stride` apart.
+template <class T>
+struct Values {
+  const void* const* blocks;
+  int64_t stride;
+};
+
+// out[row + r] = sum over keys [begin, end) of scores * values, for `Columns` vectors from `column` on, which stand
+// from `from` on in `values`; added to what is there unless `fresh`.
+template <int Rows, int Columns, class T>
+inline void mix(const AttendTask& task, Values<T> values, int64_t row, int64_t column, int64_t from, int64_t begin,
+                int64_t end, bool fresh, Fetcher& fetcher) {
+  float* const out = task.out + row * task.out_stride + column;
   Vec acc[Rows][Columns];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 16
-    for (int c = 0; c < Columns; ++c) acc[r][c] = load(task.out + (row + r) * task.out_stride + column + c * kLanes);
-  for (int64_t key = begin; key < end; ++key) {
-    const float* const value = task.values[key / kKvTokens] + key % kKvTokens * task.value_stride + column;
-    Vec v[Columns];
+    for (int c = 0; c < Columns; ++c) acc[r][c] = fresh ? zero() : load(out + r * task.out_stride + c * kLanes);
+  Fetcher ahead = fetcher;
+  for (int64_t key = begin; key < end;) {
+    const int64_t block = key / kKvTokens, after = (block + 1) * kKvTokens < end ? (block + 1) * kKvTokens : end;
+    const T* value = static_cast<const T*>(values.blocks[block]) + (key - block * kKvTokens) * values.stride + from;
+    const float* score = task.scores + row * kKeys + key;
+    for (; key < after; ++key, ++score, value += values.stride) {
+      ahead.fetch<lines_of<T>(Columns)>();
+      Vec v[Columns];
 #pragma GCC unroll 16
-    for (int c = 0; c < Columns; ++c) v[c] = load(value + c * kLanes);
+      for (int c = 0; c < Columns; ++c) v[c] = load_numbers(value + c * kLanes);
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r)
+      for (int r = 0; r < Rows; ++r) {
+        const Vec p = broadcast(score[r * kKeys]);
 #pragma GCC unroll 16
-      for (int c = 0; c < Columns; ++c) acc[r][c] = fma_at(task.scores + (row + r) * kKeys + key, v[c], acc[r][c]);
+        for (int c = 0; c < Columns; ++c) acc[r][c] = fma(p, v[c], acc[r][c]);
+      }
+    }
   }
+  fetcher = ahead;
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 16
-    for (int c = 0; c < Columns; ++c) store(task.out + (row + r) * task.out_stride + column + c * kLanes, acc[r][c]);
+    for (int c = 0; c < Columns; ++c) store(out + r * task.out_stride + c * kLanes, acc[r][c]);
 }
 
-template <int Rows, int Columns>
-inline void mix_columns(const AttendTask& task, int64_t row, int64_t begin, int64_t end) {
-  if (begin >= end) return;
-  int64_t column = 0;
-  for (; column + Columns * kLanes <= task.out_stride; column += Columns * kLanes)
-    mix<Rows, Columns>(task, row, column, begin, end);
-  for (; column < task.out_stride; column += kLanes) mix<Rows, 1>(task, row, column, begin, end);
-}
+// Vectors of a value that are mixed at once, for so many rows.
+constexpr int columns_for(int rows) { return kStreamAccumulators / rows > 8 ? 8 : kStreamAccumulators / rows; }
 
-// Rows see the same keys but at the ends, which each passes alone: a key that a row does not see may be NaN.
-template <int Rows>
-inline void mix_rows(const AttendTask& task, int64_t& row) {
-  for (; row + Rows <= task.rows; row += Rows) {
-    int64_t begin = task.first[row], end = task.end[row];
-    for (int r = 1; r < Rows; ++r) {
-      begin = task.first[row + r] > begin ? task.first[row + r] : begin;
-      end = task.end[row + r] < end ? task.end[row + r] : end;
-    }
-    if (end < begin) end = begin;
-    const auto alone = [&](int r, int64_t from, int64_t to) { mix_columns<1, kSoloColumns>(task, row + r, from, to); };
-    for (int r = 0; Rows > 1 && r < Rows; ++r)
-      alone(r, task.first[row + r], begin < task.end[row + r] ? begin : task.end[row + r]);
-    mix_columns<Rows, Rows == 1 ? kSoloColumns : kSharedColumns>(task, row, begin, end);
-    for (int r = 0; Rows > 1 && r < Rows; ++r)
-      alone(r, end > task.first[row + r] ? end : task.first[row + r], task.end[row + r]);
+// For `count` vectors from `column` on, `Columns` at once. Rows see the same keys but at the ends, which each passes
+// alone: a key that a row does not see may be NaN.
+template <int Rows, int Columns, class T>
+inline void mix_rows(const AttendTask& task, Values<T> values, int64_t row, int64_t column, int64_t from, int64_t count,
+                     Fetcher& fetcher) {
+  int64_t begin = task.first[row], end = task.end[row];
+  bool same = true;
+  for (int r = 1; r < Rows; ++r) {
+    same = same && task.first[row + r] == task.first[row] && task.end[row + r] == task.end[row];
+    begin = task.first[row + r] > begin ? task.first[row + r] : begin;
+    end = task.end[row + r] < end ? task.end[row + r] : end;
   }
-  if constexpr (Rows > 1) mix_rows<Rows / 2>(task, row);
+  if (end < begin) end = begin;
+  const auto pass = [&]<int Some>(int64_t at) {
+    Fetcher nothing;
+    const auto alone = [&](int r, int64_t first, int64_t after, bool fresh) {
+      if (fresh || first < after)
+        mix<1, Some>(task, values, row + r, column + at, from + at, first, after, fresh, nothing);
+    };
+    for (int r = 0; !same && r < Rows; ++r)
+      alone(r, task.first[row + r], begin < task.end[row + r] ? begin : task.end[row + r], true);
+    mix<Rows, Some>(task, values, row, column + at, from + at, begin, end, same, fetcher);
+    for (int r = 0; !same && r < Rows; ++r)
+      alone(r, end > task.first[row + r] ? end : task.first[row + r], task.end[row + r], false);
+  };
+  int64_t at = 0;
+  for (; at + Columns * kLanes <= count; at += Columns * kLanes) pass.template operator()<Columns>(at);
+  for (; at < count; at += kLanes) pass.template operator()<1>(at);
+}
+
+// Each row tile in turn, all columns of it.
+template <int Rows, class T>
+inline void mix_as_they_stand(const AttendTask& task, Values<T> values, Fetcher& fetcher, int64_t row = 0) {
+  Fetcher nothing;
+  for (; row + Rows <= task.rows; row += Rows)
+    mix_rows<Rows, columns_for(Rows)>(task, values, row, 0, 0, task.out_stride, row == 0 ? fetcher : nothing);
+  if constexpr (Rows > 1) mix_as_they_stand<Rows / 2>(task, values, fetcher, row);
+}
+
+constexpr int64_t kStrip = columns_for(kAttendRows) * kLanes;
+
+// Some columns of all rows, from values that stand side by side.
+template <int Rows>
+inline void mix_strip(const AttendTask& task, Values<float> values, int64_t column, int64_t count, Fetcher& fetcher,
+                      int64_t row = 0) {
+  Fetcher nothing;
+  for (; row + Rows <= task.rows; row += Rows)
+    mix_rows<Rows, columns_for(kAttendRows)>(task, values, row, column, 0, count, row == 0 ? fetcher : nothing);
+  if constexpr (Rows > 1) mix_strip<Rows / 2>(task, values, column, count, fetcher, row);
+}
+
+template <class T>
+inline void mix_values(const AttendTask& task) {
+  const int64_t blocks_ahead = task.values_in_keys && task.blocks_ahead > 1 ? 1 : task.blocks_ahead;
+  Fetcher fetcher(
+      task.keys_ahead, blocks_ahead,
+      kKvTokens * (task.values_in_keys ? task.value_stride : task.key_size) * static_cast<int64_t>(sizeof(T)));
+  const Values<T> values{task.values, task.value_stride};
+  if (task.rows < kPackFrom) return mix_as_they_stand<kAttendRows>(task, values, fetcher);
+  const void* strips[kKeyBlocks];
+  for (int64_t column = 0; column < task.out_stride; column += kStrip) {
+    const int64_t count = task.out_stride - column < kStrip ? task.out_stride - column : kStrip;
+    float* to = task.panel;
+    for (int64_t block = task.first_block; block < task.end_block; ++block) {
+      strips[block] = to;
+      const T* from = static_cast<const T*>(task.values[block]) + column;
+      for (int64_t key = 0; key < kKvTokens; ++key, from += task.value_stride, to += kStrip) widen(from, count, to);
+    }
+    mix_strip<kAttendRows>(task, {strips, kStrip}, column, count, fetcher);
+  }
 }
 
 inline void attend(const AttendTask& task) {
-  int64_t row = 0;
-  score_rows<kAttendRows>(task, row);
-  for (row = 0; row < task.rows; ++row) {
-    soften(task, row);
-    for (int64_t column = 0; column < task.out_stride; column += kLanes)
-      store(task.out + row * task.out_stride + column, zero());
-  }
-  row = 0;
-  mix_rows<kAttendRows>(task, row);
+  with_numbers(task.number, [&]<class T>(const T*) { score_keys<T>(task); });
+  for (int64_t row = 0; row < task.rows; ++row) soften(task, row);
+  with_numbers(task.number, [&]<class T>(const T*) { mix_values<T>(task); });
 }
 
 inline void fold(const FoldTask& task) {
@@ -148,40 +168,4 @@ inline void fold(const FoldTask& task) {
     store(task.values + i, fma(before, load(task.values + i), block * load(task.block_values + i)));
   task.so_far->sum = lane[0] * task.so_far->sum + lane[1] * task.of_block.sum;
   task.so_far->max = most;
-}
-
-// `count` is a multiple of 16.
-inline void widen_numbers(KvNumber type, const void* from, const float* scales, int64_t per_scale, int64_t count,
-                          float* to) {
-  if (type == KvNumber::kBFloat16) {
-    const uint16_t* const halves = static_cast<const uint16_t*>(from);
-    for (int64_t i = 0; i < count; i += kLanes) store(to + i, widen_bfloat16(halves + i));
-    return;
-  }
-  const char* const bytes = static_cast<const char*>(from);
-  if (per_scale == 0) {  // the scales are those of 16 keys side by side
-    for (int64_t i = 0; i < count; i += kLanes) store(to + i, widen_int8(bytes + i) * load(scales + i % kKvTokens));
-    return;
-  }
-  for (int64_t i = 0; i < count; i += kLanes) store(to + i, widen_int8(bytes + i) * broadcast(scales[i / per_scale]));
-}
-
-inline void transpose_keys(const float* rows, int64_t stride, int64_t size, float* keys) {
-  for (int64_t d = 0; d < size; d += kLanes)
-    store_tile([&](int64_t i) { return rows + i * stride + d; }, kKvTokens, size - d, keys + d * kKvTokens);
-}
-
-inline float sum_of_squares(const float* values, int64_t count) {
-  Vec sum = zero();
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const Vec value = load_part(values + i, count - i);
-    sum = fma(value, value, sum);
-  }
-  return sum_lanes(sum);
-}
-
-inline void scale_by(const float* in, float factor, const float* weights, float* out, int64_t count) {
-  for (int64_t i = 0; i < count; i += kLanes)
-    store_part(out + i, load_part(in + i, count - i) * broadcast(factor) * load_part(weights + i, count - i),
-               count - i);
 }

@@ -98,8 +98,15 @@ struct PanelKernels {
 
 // Tokens of a block of the cache, and keys of a block of attention (core/decoder_stages.h).
 constexpr int64_t kKvTokens = 16;
-constexpr int64_t kKeys = 64;
+constexpr int64_t kKeys = 256;
 constexpr int64_t kKeyBlocks = kKeys / kKvTokens;
+
+enum class KvNumber : uint8_t { kFloat32, kBFloat16, kInt8 };
+
+// What a softmax has summed up.
+struct Softened {
+  float max, sum;
+};
 
 // Some rows and the keys of one block: each row's partial softmax and the values it mixes. Of the block's keys row r
 // sees [first[r], end[r]), at least one.
@@ -107,23 +114,36 @@ struct AttendTask {
   const float* const* queries;  // [rows], each [key_size]
   int64_t rows;
   int64_t key_size;
-  const float* keys[kKeyBlocks];    // [key_size][16] each; readable where nobody sees them
-  const float* values[kKeyBlocks];  // [16][value_stride] each
-  int64_t value_stride;
+  KvNumber number;                      // of keys and values
+  bool values_in_keys;                  // keys and values are the same [16][value_stride], zeros behind a key
+  int64_t first_block, end_block;       // that somebody sees; only those have places
+  const void* keys[kKeyBlocks];         // [key_size][16] each
+  const void* values[kKeyBlocks];       // [16][value_stride] each
+  const float* key_scales[kKeyBlocks];  // [16] each; null where numbers have none
+  const float* value_scales[kKeyBlocks];
+  int64_t value_stride;  // a multiple of 16
   float scale;
   const int64_t* first;
   const int64_t* end;
-  float* scores;       // [rows][64], scratch
-  float* max;          // [rows]
-  float* sum;          // [rows], of exp(score - max)
+  float* scores;       // [rows][kKeys], scratch
+  float* panel;        // attend_panel_floats, scratch
+  float* tiles;        // [rows][key_size], scratch
+  bool same_queries;   // as those of the task before, which left its tiles there
+  Softened* softened;  // [rows], of exp(score - max)
   float* out;          // [rows][out_stride], sum of exp(score - max) * value
   int64_t out_stride;  // a multiple of 16, at most value_stride
+  // Keys that are read after this block, to be fetched meanwhile.
+  const void* keys_ahead[kKeyBlocks];
+  int64_t blocks_ahead;
 };
 
-// What a softmax has summed up.
-struct Softened {
-  float max, sum;
-};
+// Most floats that AttendTask needs of a panel.
+constexpr int64_t attend_panel_floats(int64_t key_size, int64_t value_stride) {
+  constexpr int64_t kStrips = kKeys * 32;
+  const int64_t keys = 4 * kKvTokens * key_size, rows = kKvTokens * value_stride;
+  const int64_t most = keys > rows ? keys : rows;
+  return most > kStrips ? most : kStrips;
+}
 
 // A block's partial softmax joins those of the blocks before it.
 struct FoldTask {
@@ -133,9 +153,6 @@ struct FoldTask {
   const float* block_values;
   int64_t size;
 };
-
-// How a cache holds numbers that are no float32.
-enum class KvNumber : uint8_t { kBFloat16, kInt8 };
 
 struct Kernels {
   const char* name;
@@ -158,11 +175,6 @@ struct Kernels {
 
   void (*attend)(const AttendTask&);
   void (*fold)(const FoldTask&);
-  // to[i] = from[i], times scales[i / per_scale], or scales[i % 16] where per_scale is 0 (int8). A multiple of 16.
-  void (*widen_numbers)(KvNumber type, const void* from, const float* scales, int64_t per_scale, int64_t count,
-                        float* to);
-  // keys[d * 16 + i] = rows[i * stride + d] for 16 rows of `size` numbers.
-  void (*transpose_keys)(const float* rows, int64_t stride, int64_t size, float* keys);
   float (*sum_of_squares)(const float* values, int64_t count);
   // out[i] = in[i] * factor * weights[i]
   void (*scale_by)(const float* in, float factor, const float* weights, float* out, int64_t count);

@@ -42,6 +42,10 @@ template <int Quad>
 void store_quad(float* to, Vec value) {
   _mm_storeu_ps(to, _mm256_extractf128_ps(value, Quad));
 }
+// The sum of the quads.
+inline void store_sum_of_quads(float* to, Vec value) {
+  _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(value), _mm256_extractf128_ps(value, 1)));
+}
 
 // kLanes pairs: the low halves and the high halves of 32-bit words.
 inline void widen_bfloat16_pairs(const uint16_t* from, Vec& low, Vec& high) {

@@ -42,6 +42,12 @@ template <int Quad>
 void store_quad(float* to, Vec value) {
   _mm_storeu_ps(to, _mm512_extractf32x4_ps(value, Quad));
 }
+// The sum of the quads.
+inline void store_sum_of_quads(float* to, Vec value) {
+  const __m128 low = _mm_add_ps(_mm512_castps512_ps128(value), _mm512_extractf32x4_ps(value, 1));
+  const __m128 high = _mm_add_ps(_mm512_extractf32x4_ps(value, 2), _mm512_extractf32x4_ps(value, 3));
+  _mm_storeu_ps(to, _mm_add_ps(low, high));
+}
 
 // kLanes pairs: the low halves and the high halves of 32-bit words.
 inline void widen_bfloat16_pairs(const uint16_t* from, Vec& low, Vec& high) {

@@ -38,6 +38,8 @@ template <int Quad>
 void store_quad(float* to, Vec value) {
   store(to, value);
 }
+// The sum of the quads, of which there is one.
+inline void store_sum_of_quads(float* to, Vec value) { store(to, value); }
 
 // kLanes pairs: the low halves and the high halves of 32-bit words.
 inline void widen_bfloat16_pairs(const uint16_t* from, Vec& low, Vec& high) {

@@ -192,7 +192,7 @@ class AttentionTest : public EachInstructionSet {
   void expect_same_bits(const Shape& shape) {
     std::vector<Sequence> sequences;
     std::vector<std::vector<float>> alone;
-    for (const int64_t tokens : {1, 17, 64, 130, 210}) {
+    for (const int64_t tokens : {1, 17, 64, 130, 270}) {
       sequences.push_back(sequence(shape, tokens));
       alone.push_back(run(shape, {sequences.back()}, {{tokens}}, device_).front());
     }
@@ -231,6 +231,7 @@ TEST_P(AttentionTest, MatchesTheReferenceBehindWindowsAndSinks) {
     for (const int64_t window : {1, 3, 16, 21, 64, 100})
       expect_reference({8, 2, 16, 16, false, window, window % 2 == 1, type}, {1, 50, 150});
   expect_reference({8, 2, 16, 16, false, 0, true}, {1, 150});
+  expect_reference({4, 1, 16, 16, false, 300, true, KvType::kBFloat16}, {620});
 }
 
 TEST_P(AttentionTest, ReadsValuesOutOfKeys) {
@@ -246,6 +247,35 @@ TEST_P(AttentionTest, GivesTheSameBitsHoweverASequenceIsCut) {
   expect_same_bits({4, 4, 20, 20});
   expect_same_bits({8, 1, 32, 24, false, 0, true, KvType::kBFloat16});
   expect_same_bits({16, 1, 40, 32, true, 0, false, KvType::kInt8});
+}
+
+TEST_P(AttentionTest, GivesTheSameBitsWhereThreadsShareALongSequence) {
+  for (const KvType type : kTypes) {
+    for (const bool latent : {false, true}) {
+      const Shape shape{2, 1, 20, 16, latent, 0, true, type};
+      const std::vector<Sequence> sequences{sequence(shape, 1200), sequence(shape, 30)};
+      const auto whole = run(shape, sequences, {{1200}, {30}}, device_);
+      for (int threads = 1; threads <= 4; ++threads) {
+        cpu::CpuDevice device(kernels(), threads);
+        EXPECT_EQ(run(shape, sequences, {{1195, 1, 3, 1}, {28, 0, 1, 1}}, device), whole) << threads << " threads";
+      }
+    }
+  }
+}
+
+TEST_P(AttentionTest, KeepsAQueryThatIsNotFiniteInItsHead) {
+  const Shape shape{4, 2, 16, 16};
+  std::vector<Sequence> sequences{sequence(shape, 70)};
+  const auto clean = run(shape, sequences, {{70}}, device_);
+  sequences[0].queries[(33 * 4 + 1) * 16 + 5] = std::nanf("");
+  const auto spoilt = run(shape, sequences, {{70}}, device_);
+  for (size_t i = 0; i < clean[0].size(); ++i) {
+    if (i / 16 == 33 * 4 + 1) {
+      EXPECT_TRUE(std::isnan(spoilt[0][i])) << i;
+    } else {
+      EXPECT_EQ(spoilt[0][i], clean[0][i]) << i;
+    }
+  }
 }
 
 TEST_P(AttentionTest, KeepsWhatIsNotFiniteInItsTokens) {

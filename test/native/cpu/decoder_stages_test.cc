@@ -5,6 +5,7 @@
 #include <random>
 
 #include "cpu/run_stages.h"
+#include "layer_reference.h"
 
 namespace moe::test {
 namespace {
@@ -126,6 +127,38 @@ TEST_P(DecoderStagesTest, MultipliesEachHeadByItsMatrix) {
           expected.push_back(sum);
         }
     expect_near(out, expected, 2e-5);
+  }
+}
+
+TEST_P(DecoderStagesTest, MultipliesHeadsInEveryType) {
+  const auto expect_products = [&](const Held& held, int64_t tokens, double tolerance) {
+    // The down projections of experts are matrices of every type.
+    constexpr int64_t kIn = 71, kOut = 83;
+    const RandomLayer random({.hidden = kOut, .intermediate = kIn, .held = held});
+    std::vector<WeightMatrix> matrices;
+    for (const auto& expert : random.host.experts) matrices.push_back(expert.down);
+    const auto heads = static_cast<int64_t>(matrices.size());
+    const auto prepared = stages_.prepare_heads({.name = "heads",
+                                                 .in_features = kIn,
+                                                 .out_features = kOut,
+                                                 .weight_type = held.type,
+                                                 .weight_group = held.group,
+                                                 .int8_activations = held.int8_activations},
+                                                matrices);
+    std::vector<float> in = randoms(tokens * heads * kIn), out(tokens * heads * kOut);
+    stages_.multiply_heads(*prepared, float_matrix(in.data(), tokens, heads * kIn),
+                           float_matrix(out.data(), tokens, heads * kOut), {});
+    std::vector<double> expected;
+    for (int64_t row = 0; row < tokens * heads; ++row) {
+      const std::vector<double> x(in.begin() + row * kIn, in.begin() + (row + 1) * kIn);
+      for (const double y : affine(random.dense[row % heads].down, x, {})) expected.push_back(y);
+    }
+    const double error = relative_error(out, expected);
+    EXPECT_FALSE(!(error <= tolerance)) << error << " in type " << static_cast<int>(held.type) << " of " << tokens;
+  };
+  for (const int64_t tokens : {1, 3, 30}) {
+    for (const Held held : kEveryHeld) expect_products(held, tokens, 1e-6);
+    for (const Held held : kEveryIntegerProduct) expect_products(held, tokens, 0.01);
   }
 }
 
