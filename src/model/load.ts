@@ -11,6 +11,7 @@ import { configName, inConfig, readObject } from '../checkpoint/model_claims.js'
 import { describeModel, type ModelDescription } from './describe.js';
 import { loadWeights } from './load_weights.js';
 import { type ModelLoadOptions, modelLoadRows } from './options.js';
+import { CheckpointWeights } from './weight_source.js';
 
 /** A whole model on a device. */
 export interface LoadedModel {
@@ -45,7 +46,8 @@ export async function loadModel(
   const checkpoint = await MoECheckpoint.open(path);
   try {
     const device = resolveDevice(options.device);
-    const { native, notes } = await loadWeights(checkpoint, description, device, options);
+    const source = new CheckpointWeights(checkpoint, description);
+    const { native, notes } = await loadWeights(source, description, device, options);
     const close = async () => {
       await settled(() => native.close());
       await checkpoint.close();

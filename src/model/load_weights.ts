@@ -9,28 +9,22 @@ import type {
   NativeModelSpec,
 } from '../binding/model.js';
 import { settled } from '../binding/settled.js';
-import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { toNativeConfig } from '../config/native.js';
-import { checkParts, type LayerParts, nativeSpec } from '../layer/parts.js';
+import { checkParts, nativeSpec } from '../layer/parts.js';
 import type { ModelDescription } from './describe.js';
 import { denseSpec, modelSpec } from './held.js';
-import { type LayerOfModel, ModelTensors } from './model_tensors.js';
+import type { LayerOfModel } from './model_tensors.js';
 import type { ModelLoadOptions } from './options.js';
-
-/** A layer as it stands in the files; `block` is absent for a dense one. */
-interface Stored {
-  own: LayerOfModel;
-  block?: LayerParts;
-}
+import type { SourceLayer, WeightSource } from './weight_source.js';
 
 /** @throws what `loadModel` throws */
 export async function loadWeights(
-  checkpoint: MoECheckpoint,
+  source: WeightSource,
   description: ModelDescription,
   device: ResolvedDevice,
   options: ModelLoadOptions,
 ): Promise<{ native: NativeModel; notes: readonly string[] }> {
-  const loader = new Loader(checkpoint, description, device, options);
+  const loader = new Loader(source, description, device, options);
   const spec = await loader.check();
   const { signal } = options;
   const native = await settled(
@@ -46,30 +40,45 @@ export async function loadWeights(
   }
 }
 
+/**
+ * Looks at all that would be loaded.
+ *
+ * @returns sentences about what has no effect
+ * @throws what `loadModel` throws
+ */
+export async function checkWeights(
+  source: WeightSource,
+  description: ModelDescription,
+  device: ResolvedDevice,
+  options: ModelLoadOptions,
+): Promise<readonly string[]> {
+  const loader = new Loader(source, description, device, options);
+  await loader.check();
+  return [...loader.notes];
+}
+
 class Loader {
-  readonly #checkpoint: MoECheckpoint;
+  readonly #source: WeightSource;
   readonly #description: ModelDescription;
   readonly #device: ResolvedDevice;
   readonly #held: ReturnType<typeof heldOn>;
   readonly #options: ModelLoadOptions;
-  readonly #tensors: ModelTensors;
   /** Experts of each layer, 1 of a dense one: what progress is counted by. */
   readonly #experts: number[] = [];
   readonly notes: Set<string>;
 
   constructor(
-    checkpoint: MoECheckpoint,
+    source: WeightSource,
     description: ModelDescription,
     device: ResolvedDevice,
     options: ModelLoadOptions,
   ) {
-    this.#checkpoint = checkpoint;
+    this.#source = source;
     this.#description = description;
     this.#device = device;
     this.#held = heldOn(device);
     this.#options = options;
-    this.#tensors = new ModelTensors(checkpoint, description);
-    this.notes = new Set([...description.notes, ...this.#tensors.notes]);
+    this.notes = new Set([...description.notes, ...source.notes]);
   }
 
   /** Looks at all tensors: a model whose last layer lacks one is refused before its first one is packed. */
@@ -87,7 +96,7 @@ class Loader {
       ])
         this.notes.add(note);
     }
-    const outer = await this.#tensors.outer(false);
+    const outer = await this.#source.outer(false);
     for (const note of outer.notes) this.notes.add(note);
     return modelSpec(this.#description.spec, this.#options, this.#held, layers, outer);
   }
@@ -104,17 +113,16 @@ class Loader {
       await this.#run(number, (cancellation) =>
         native.addLayer(layer, views, onProgress && tell, cancellation),
       );
-      // What was read of the files is held packed now: it need not count as the process's memory any longer.
-      this.#checkpoint.unmap();
+      this.#source.layerHeld();
       before += experts;
       onProgress?.(before, total);
     }
     signal?.throwIfAborted();
-    const { embedding, norm, head } = await this.#tensors.outer();
+    const { embedding, norm, head } = await this.#source.outer(true);
     await this.#run(undefined, (cancellation) =>
       native.finish(embedding, norm, head, cancellation),
     );
-    this.#checkpoint.unmap(await this.#tensors.pathOfEmbedding());
+    await this.#source.allHeld();
     onProgress?.(total, total);
   }
 
@@ -140,13 +148,9 @@ class Loader {
     };
   }
 
-  async #stored(number: number, reads: boolean): Promise<Stored> {
-    const { dense } = this.#description.layers[number] as LayerOf;
-    const own = await this.#tensors.layer(number, reads);
-    if (dense !== undefined) return { own };
+  #stored(number: number, reads: boolean): Promise<SourceLayer> {
     const { weightType, weightGroup, activationType, threads } = this.#options;
-    const held = { weightType, weightGroup, activationType, threads };
-    return { own, block: await this.#checkpoint.parts(number, held, reads) };
+    return this.#source.layer(number, { weightType, weightGroup, activationType, threads }, reads);
   }
 
   /** A call that an abort stops; what its weights lack is the checkpoint's fault. */
@@ -164,7 +168,7 @@ class Loader {
     } catch (error) {
       if (!(error instanceof ShapeError)) throw error;
       const where = layer === undefined ? '' : `Layer ${layer} of `;
-      throw new CheckpointError(`${where}${this.#checkpoint.path}: ${error.message}`, {
+      throw new CheckpointError(`${where}${this.#source.name}: ${error.message}`, {
         cause: error,
       });
     }
