@@ -7,7 +7,7 @@ import type { DeviceName } from '../binding/devices.js';
 import { kvBlock, type NativeStep } from '../binding/model.js';
 import type { ChatTemplate } from '../text/chat_template.js';
 import type { CheckpointTokenizer } from '../text/tokenizer.js';
-import { writesToolCalls } from '../text/tool_calls.js';
+import { toolCallsOf } from '../text/tool_calls.js';
 import { Answer, logprobOf } from './answer.js';
 import {
   endTokensOf,
@@ -152,7 +152,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
       throw new ConfigError(
         'Expected a checkpoint with a chat template, which `messages` need, got none',
       );
-    if (options.tools?.length && !writesToolCalls(this.#template?.sourceFor(options.tools) ?? ''))
+    if (options.tools?.length && !toolCallsOf(this.#template?.sourceFor(options.tools) ?? ''))
       throw new ConfigError(
         'Expected `tools` with a chat template whose form of calls is known, got another',
       );

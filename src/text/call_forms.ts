@@ -10,6 +10,8 @@ export interface CalledText {
 }
 
 export interface CallForm {
+  /** Whose it is. */
+  readonly name: string;
   /** What calls begin with. A chat template that holds it makes its model write them so. */
   readonly begin: string;
   /** What they end with; undefined: with the answer. */
@@ -25,6 +27,7 @@ const newId = (): string => `call_${randomUUID().replaceAll('-', '')}`;
 
 /** Hermes and Qwen (JSON), Qwen3-Coder, GLM (tags): a call for each begin and end. */
 const hermes: CallForm = {
+  name: 'Hermes, Qwen or GLM',
   ...{ begin: '<tool_call>', end: '</tool_call>', newId },
   within: ['<arg_key>', '</arg_key>', '<arg_value>', '</arg_value>'],
   callsOf: (body, tools, ended) => callsInJson(body) ?? callsInTags(body, tools, ended),
@@ -32,6 +35,7 @@ const hermes: CallForm = {
 
 /** DeepSeek: V3 and R1 fence the arguments and say that it is a function, V3.1 does not. */
 const deepSeek: CallForm = {
+  name: 'DeepSeek',
   ...{ begin: '<｜tool▁calls▁begin｜>', end: '<｜tool▁calls▁end｜>', newId },
   within: ['<｜tool▁call▁begin｜>', '<｜tool▁call▁end｜>', '<｜tool▁sep｜>'],
   callsOf: (body) =>
@@ -46,6 +50,7 @@ const deepSeek: CallForm = {
 
 /** Kimi K2, whose ids tell name and number, and are told back to it. */
 const kimi: CallForm = {
+  name: 'Kimi K2',
   ...{ begin: '<|tool_calls_section_begin|>', end: '<|tool_calls_section_end|>', newId },
   within: ['<|tool_call_begin|>', '<|tool_call_argument_begin|>', '<|tool_call_end|>'],
   callsOf: (body) =>
@@ -60,6 +65,7 @@ const kimi: CallForm = {
 
 /** Mistral: a list in JSON, or a name and its arguments for each mark. Its templates refuse ids of another length. */
 const mistral: CallForm = {
+  name: 'Mistral',
   begin: '[TOOL_CALLS]',
   within: ['[ARGS]', '[CALL_ID]'],
   callsOf: (body) => {
@@ -76,6 +82,7 @@ const mistral: CallForm = {
 
 /** Granite 3: a list in JSON. */
 const granite: CallForm = {
+  name: 'Granite',
   ...{ begin: '<|tool_call|>', within: [], newId },
   callsOf: (body) => callsInJson(body),
 };

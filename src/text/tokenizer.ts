@@ -41,6 +41,11 @@ export class CheckpointTokenizer implements TextTokenizer {
     return new CheckpointTokenizer(worker, table, config ?? {});
   }
 
+  /** What its tokens are made by, and of, for people. */
+  get kind(): string {
+    return this.#table.kind;
+  }
+
   get size(): number {
     return this.#table.bytes.length;
   }
@@ -58,6 +63,11 @@ export class CheckpointTokenizer implements TextTokenizer {
 
   special(token: number): string | undefined {
     return this.#table.special.get(token);
+  }
+
+  /** The literal texts of special tokens. */
+  get specialTexts(): readonly string[] {
+    return [...this.#table.special.values()];
   }
 
   /** The literal texts of tokens that may stand between the messages of a chat. */

@@ -4,9 +4,9 @@ import type { Vocabulary } from './channel.js';
 import { isHarmony } from './harmony.js';
 import type { Tool, ToolCallPiece } from './types.js';
 
-/** Whether a chat template makes its model write calls that are understood here. */
-export const writesToolCalls = (template: string): boolean =>
-  isHarmony(template) || callFormOf(template) !== undefined;
+/** Whose form of calls a chat template makes its model write; undefined where it is none that is understood here. */
+export const toolCallsOf = (template: string): string | undefined =>
+  isHarmony(template) ? 'gpt-oss' : callFormOf(template)?.name;
 
 /** The tokenizer, whose tokens of this form are text even where it takes them for special ones. */
 export function tellingCalls(tokenizer: Vocabulary, form: CallForm | undefined): Vocabulary {

@@ -131,7 +131,7 @@ export const knownModels = {
   'deepseek-v2-lite': deepSeekV2({
     ...{ hidden_size: 2048, intermediate_size: 10944, moe_intermediate_size: 1408 },
     ...{ num_hidden_layers: 27, num_attention_heads: 16, q_lora_rank: null },
-    ...{ n_routed_experts: 64, topk_method: 'greedy', rope_scaling: yarn(40, 0.707) },
+    ...{ n_routed_experts: 64, topk_method: 'greedy', rope_scaling: yarn(40, 707 / 1000) },
   }),
   'deepseek-v2': deepSeekV2({
     ...{ hidden_size: 5120, intermediate_size: 12288, moe_intermediate_size: 1536 },

@@ -1,0 +1,122 @@
+// What a checkpoint is as a whole model.
+import { MoEError } from '../base/errors.js';
+import { deviceAt, type ResolvedDevice, resolveDevice } from '../binding/devices.js';
+import type { NativeAttention } from '../binding/model.js';
+import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
+import { TensorFiles } from '../checkpoint/containers/tensor_files.js';
+import { weightTypes } from '../layer/options.js';
+import type { ModelDescription } from '../model/describe.js';
+import { readDescription } from '../model/load.js';
+import { checkWeights } from '../model/load_weights.js';
+import { MadeUpWeights } from '../model/made_up.js';
+import { kvTypes } from '../model/options.js';
+import { kvBytesPerToken, ModelSize } from '../model/size.js';
+import { CheckpointWeights } from '../model/weight_source.js';
+import { reasoningOf } from '../text/channels.js';
+import { ChatTemplate } from '../text/chat_template.js';
+import { CheckpointTokenizer } from '../text/tokenizer.js';
+import { toolCallsOf } from '../text/tool_calls.js';
+
+/** A checkpoint as a whole model. */
+export interface ModelFacts {
+  /** Whether it can be run. */
+  runs: boolean;
+  /** Why not. */
+  reason: string | null;
+  /** Null where the config is not that of a model that is known. */
+  description: Described | null;
+}
+
+type Described = Awaited<ReturnType<typeof described>>;
+
+/** By the functions that load it, without its weights. */
+export async function modelFacts(checkpoint: MoECheckpoint): Promise<ModelFacts> {
+  const { folder } = await TensorFiles.open(checkpoint.path);
+  const device = resolveDevice('cpu');
+  let facts: Described | null = null;
+  try {
+    const { config, description } = await readDescription(folder);
+    facts = await described(config, description, folder, device);
+    await checkWeights(new CheckpointWeights(checkpoint, description), description, device, {});
+    return { runs: true, reason: null, description: facts };
+  } catch (error) {
+    if (!(error instanceof MoEError)) throw error;
+    return { runs: false, reason: error.message, description: facts };
+  }
+}
+
+async function described(
+  config: Readonly<Record<string, unknown>>,
+  description: ModelDescription,
+  folder: string,
+  device: ResolvedDevice,
+) {
+  const { modelType, layers, ropes, spec, tied, endTokens, sampling, notes } = description;
+  const size = await ModelSize.of(new MadeUpWeights(config, description), description);
+  const held = deviceAt(device)?.weights;
+  const numbersOf = (isDense: boolean) =>
+    [...layers.keys()].filter((layer) => (layers[layer]?.dense !== undefined) === isDense);
+  return {
+    modelType,
+    layers: layers.length,
+    denseLayers: numbersOf(true),
+    expertLayers: numbersOf(false),
+    hiddenSize: spec.hiddenSize,
+    attention: attentionOf(layers.map(({ attention }) => attention)),
+    positions: ropes,
+    contextLength: spec.contextLength,
+    vocabularySize: spec.vocabularySize,
+    tiedHead: tied,
+    ...(await textOf(folder)),
+    generation: { endTokens, ...sampling },
+    parameters: size.parameters,
+    activeParameters: size.activeParameters,
+    weightBytes: Object.fromEntries(
+      weightTypes.map((weightType) => [weightType, size.weightBytes({ weightType }, held).held]),
+    ),
+    embeddingBytes: size.embeddingBytes,
+    kvBytesPerToken: Object.fromEntries(
+      kvTypes.map((kvType) => [kvType, kvBytesPerToken(description, kvType)]),
+    ),
+    notes,
+  };
+}
+
+/** Kinds of attention, with the layers that have them. */
+function attentionOf(all: readonly NativeAttention[]) {
+  const kinds = new Map<string, { layers: number[]; attention: NativeAttention }>();
+  for (const [layer, attention] of all.entries()) {
+    const kind = JSON.stringify(attention);
+    const known = kinds.get(kind) ?? { layers: [], attention };
+    known.layers.push(layer);
+    kinds.set(kind, known);
+  }
+  return [...kinds.values()].map(({ layers, attention }) => {
+    const { kind, heads, kvHeads, headSize, window, rotatedSize } = attention;
+    const { nopeSize, valueSize, latentSize, queryLatentSize } = attention;
+    const sizes =
+      kind === 'grouped'
+        ? { kvHeads, headSize }
+        : { latentSize, queryLatentSize: queryLatentSize || null, nopeSize, valueSize };
+    return { layers, kind, heads, ...sizes, rotatedSize, window: window || null };
+  });
+}
+
+/** What stands beside the weights and makes text of tokens. */
+async function textOf(folder: string) {
+  const tokenizer = await CheckpointTokenizer.open(folder).catch((error: Error) => error);
+  if (tokenizer instanceof Error)
+    return { tokenizer: null, noTokenizer: tokenizer.message, chat: null };
+  const template = await ChatTemplate.open(folder, tokenizer);
+  const { kind, size, specialTexts } = tokenizer;
+  return {
+    tokenizer: { kind, size, special: specialTexts },
+    noTokenizer: null,
+    chat: template && {
+      toolCalls: toolCallsOf(template.sourceFor([anyTool])) ?? null,
+      reasoning: reasoningOf(template.source) ?? null,
+    },
+  };
+}
+
+const anyTool = { type: 'function', function: { name: '' } } as const;
