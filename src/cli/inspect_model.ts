@@ -1,16 +1,13 @@
 // What a checkpoint is as a whole model.
 import { MoEError } from '../base/errors.js';
-import { deviceAt, type ResolvedDevice, resolveDevice } from '../binding/devices.js';
+import { resolveDevice } from '../binding/devices.js';
 import type { NativeAttention } from '../binding/model.js';
 import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { TensorFiles } from '../checkpoint/containers/tensor_files.js';
-import { weightTypes } from '../layer/options.js';
 import type { ModelDescription } from '../model/describe.js';
+import { foretell } from '../model/foretell.js';
 import { readDescription } from '../model/load.js';
 import { checkWeights } from '../model/load_weights.js';
-import { MadeUpWeights } from '../model/made_up.js';
-import { kvTypes } from '../model/options.js';
-import { kvBytesPerToken, ModelSize } from '../model/size.js';
 import { CheckpointWeights } from '../model/weight_source.js';
 import { reasoningOf } from '../text/channels.js';
 import { ChatTemplate } from '../text/chat_template.js';
@@ -36,7 +33,7 @@ export async function modelFacts(checkpoint: MoECheckpoint): Promise<ModelFacts>
   let facts: Described | null = null;
   try {
     const { config, description } = await readDescription(folder);
-    facts = await described(config, description, folder, device);
+    facts = await described(config, description, folder);
     await checkWeights(new CheckpointWeights(checkpoint, description), description, device, {});
     return { runs: true, reason: null, description: facts };
   } catch (error) {
@@ -49,11 +46,8 @@ async function described(
   config: Readonly<Record<string, unknown>>,
   description: ModelDescription,
   folder: string,
-  device: ResolvedDevice,
 ) {
   const { modelType, layers, ropes, spec, tied, endTokens, sampling, notes } = description;
-  const size = await ModelSize.of(new MadeUpWeights(config, description), description);
-  const held = deviceAt(device)?.weights;
   const numbersOf = (isDense: boolean) =>
     [...layers.keys()].filter((layer) => (layers[layer]?.dense !== undefined) === isDense);
   return {
@@ -69,15 +63,7 @@ async function described(
     tiedHead: tied,
     ...(await textOf(folder)),
     generation: { endTokens, ...sampling },
-    parameters: size.parameters,
-    activeParameters: size.activeParameters,
-    weightBytes: Object.fromEntries(
-      weightTypes.map((weightType) => [weightType, size.weightBytes({ weightType }, held).held]),
-    ),
-    embeddingBytes: size.embeddingBytes,
-    kvBytesPerToken: Object.fromEntries(
-      kvTypes.map((kvType) => [kvType, kvBytesPerToken(description, kvType)]),
-    ),
+    ...(await foretell(config, description)),
     notes,
   };
 }

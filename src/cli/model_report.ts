@@ -1,5 +1,4 @@
-import type { KvType } from '../binding/model.js';
-import { type WeightType, weightTypes } from '../layer/options.js';
+import { weightTypes } from '../layer/options.js';
 import { kvTypes } from '../model/options.js';
 import type { ModelFacts } from './inspect_model.js';
 import { bold, bytes, counted, facts, ranges, significant, table, wrap } from './text.js';
@@ -41,10 +40,7 @@ export function modelReport({ runs, reason, description }: ModelFacts): string {
     bold(`Cache of keys and values, for ${cacheTokens.toLocaleString('en')} tokens`),
     table(
       [{ title: 'type', align: 'left' }, { title: 'bytes' }],
-      kvTypes.map((type: KvType) => [
-        type,
-        bytes(cacheTokens * (description.kvBytesPerToken[type] as number)),
-      ]),
+      kvTypes.map((type) => [type, bytes(cacheTokens * description.kvBytesPerToken[type])]),
     ),
   ];
   for (const note of description.notes) lines.push('', wrap(`note: ${note}`));
@@ -96,7 +92,7 @@ function generationText({ generation: { endTokens, ...sampling } }: Described): 
 }
 
 function memoryTable({ weightBytes, embeddingBytes }: Described): string {
-  const rows = weightTypes.map((type: WeightType) => [type, bytes(weightBytes[type] as number)]);
+  const rows = weightTypes.map((type) => [type, bytes(weightBytes[type])]);
   return [
     table([{ title: 'weights', align: 'left' }, { title: 'held' }], rows),
     wrap(`  The embedding is read from its file, ${bytes(embeddingBytes)}.`),

@@ -36,8 +36,8 @@ test('a whole model is told with its sizes, its text and its memory', async () =
   });
   await using model = await MoEModel.load(tinyMixtral, { weightType: 'int4', kvType: 'int8' });
   const { weightBytes, kvBytesPerToken } = description as NonNullable<typeof description>;
-  expect(model.weightBytes / (weightBytes['int4'] as number)).toBeCloseTo(1, 1);
-  expect(model.cacheBytes).toBe(model.inUse().kvTokens * (kvBytesPerToken['int8'] as number));
+  expect(model.weightBytes / weightBytes.int4).toBeCloseTo(1, 1);
+  expect(model.cacheBytes).toBe(model.inUse().kvTokens * kvBytesPerToken.int8);
 });
 
 test('kinds of attention come with their layers', async () => {
