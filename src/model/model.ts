@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { expectInside, inside } from '../base/checks.js';
-import { ClosedError, ConfigError } from '../base/errors.js';
+import { CheckpointError, ClosedError, ConfigError } from '../base/errors.js';
 import { expectOptions } from '../base/rows.js';
 import { addon } from '../binding/addon.js';
 import type { DeviceName } from '../binding/devices.js';
@@ -131,6 +131,12 @@ export class MoEModel implements TextModel, AsyncDisposable {
       await loaded.close();
       throw error;
     }
+  }
+
+  /** @internal What runs on token ids. */
+  static fromLoaded(loaded: LoadedModel): MoEModel {
+    const error = new CheckpointError('Expected a checkpoint with a tokenizer, got none');
+    return new MoEModel(inside, loaded, error, undefined, defaultMaxWaiting);
   }
 
   /** @throws `CheckpointError` where the checkpoint has none that is understood */

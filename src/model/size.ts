@@ -164,9 +164,13 @@ function stocksOf({ own, block }: SourceLayer): Stock[] {
 
 const numberBytes: Readonly<Record<KvType, number>> = { float32: 4, bfloat16: 2, int8: 1 };
 
-/** Bytes that the cache takes for each token that it can hold, as CpuKvCache has them. */
-export function kvBytesPerToken(description: ModelDescription, kvType: KvType): number {
-  const ofLayer = ({ kind, kvHeads, headSize, latentSize, rotatedSize }: NativeAttention) => {
+/** Bytes that the cache takes for each token that it can hold. */
+export const kvBytesPerToken = (description: ModelDescription, kvType: KvType): number =>
+  kvBytesRead(description, kvType, 1);
+
+/** Bytes of the cache that the next token of a sequence reads, as CpuKvCache has them. */
+export function kvBytesRead({ layers }: ModelDescription, kvType: KvType, tokens: number): number {
+  const ofBlock = ({ kind, kvHeads, headSize, latentSize, rotatedSize }: NativeAttention) => {
     const numbers = (count: number) => roundUp(kvBlock * count * numberBytes[kvType], 64);
     const ofHead =
       kind === 'latent'
@@ -174,7 +178,11 @@ export function kvBytesPerToken(description: ModelDescription, kvType: KvType): 
         : numbers(headSize) + numbers(roundUp(headSize, 16));
     return kvHeads * (ofHead + (kvType === 'int8' ? 2 * kvBlock * 4 : 0));
   };
-  return description.layers.reduce((sum, { attention }) => sum + ofLayer(attention), 0) / kvBlock;
+  return layers.reduce(
+    (sum, { attention }) =>
+      sum + (ofBlock(attention) / kvBlock) * Math.min(tokens, attention.window || Infinity),
+    0,
+  );
 }
 
 const roundUp = (value: number, multiple: number) => Math.ceil(value / multiple) * multiple;
