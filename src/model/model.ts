@@ -6,9 +6,11 @@ import { addon } from '../binding/addon.js';
 import type { DeviceName } from '../binding/devices.js';
 import { kvBlock, type NativeStep } from '../binding/model.js';
 import type { ChatTemplate } from '../text/chat_template.js';
+import { Collected } from '../text/collected.js';
 import type { CheckpointTokenizer } from '../text/tokenizer.js';
 import { toolCallsOf } from '../text/tool_calls.js';
 import { Answer, logprobOf } from './answer.js';
+import { callHashOf } from './call_ids.js';
 import {
   endTokensOf,
   expectGenerateOptions,
@@ -30,7 +32,6 @@ import type {
   TextModel,
   TextTokenizer,
   TokenLogprob,
-  ToolCall,
 } from './types.js';
 
 /** Rows of a step: enough to make products of matrices worth their name, few enough that others wait a fraction of a second. */
@@ -182,22 +183,17 @@ export class MoEModel implements TextModel, AsyncDisposable {
    * @throws what `generate` throws
    */
   async complete(options: GenerateOptions): Promise<Completion> {
-    let [text, reasoning] = ['', ''];
+    const collected = new Collected();
     const tokens: number[] = [];
     const logprobs: TokenLogprob[] = [];
-    const toolCalls: ToolCall[] = [];
     let last: Piece | undefined;
     for await (const piece of this.generate(options)) {
-      text += piece.text;
-      reasoning += piece.reasoning;
+      collected.add(piece);
       tokens.push(...piece.tokens);
       logprobs.push(...(piece.logprobs ?? []));
-      for (const { index, id = '', name = '', arguments: more } of piece.toolCalls) {
-        toolCalls[index] ??= { id, type: 'function', function: { name, arguments: '' } };
-        toolCalls[index].function.arguments += more;
-      }
       last = piece;
     }
+    const { text, reasoning, toolCalls } = collected;
     const { finishReason, stopReason, usage, seed } = last as Required<Piece>;
     return {
       ...{ text, reasoning, toolCalls, tokens, finishReason, usage, seed },
@@ -315,6 +311,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
     const sampling = samplingOf(options, description.sampling, endTokens, vocabulary);
     const answer = new Answer({
       ...{ tokenizer, prompt: tokens, endTokens, maxTokens: newTokens },
+      callHash: callHashOf(tokens, sampling),
       template: options.messages && this.#template?.sourceFor(options.tools),
       tools: options.tools ?? [],
       stop: typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []),

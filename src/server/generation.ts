@@ -6,6 +6,7 @@ import type {
   ToolCall,
   Usage,
 } from '../model/types.js';
+import { Collected } from '../text/collected.js';
 import { type Ending, Meter, type Metrics } from './metrics.js';
 import type { Wanted } from './wanted.js';
 
@@ -75,32 +76,21 @@ function shaped(piece: Piece, { stopInText, severalToolCalls }: Wanted): Piece {
 
 /** Puts the pieces of one answer together. */
 export class Collector {
-  #text = '';
-  #reasoning = '';
-  readonly #toolCalls: ToolCall[] = [];
+  readonly #collected = new Collected();
   readonly #logprobs: TokenLogprob[] = [];
   #last: LastPiece | undefined;
 
   add(piece: Piece): void {
-    this.#text += piece.text;
-    this.#reasoning += piece.reasoning;
+    this.#collected.add(piece);
     if (piece.logprobs !== undefined) this.#logprobs.push(...piece.logprobs);
-    for (const { index, id = '', name = '', arguments: more } of piece.toolCalls) {
-      this.#toolCalls[index] ??= { id, type: 'function', function: { name, arguments: '' } };
-      this.#toolCalls[index].function.arguments += more;
-    }
     if (piece.finishReason !== undefined) this.#last = piece as LastPiece;
   }
 
   /** Once the last piece was added. */
   get answer(): Answer {
-    return {
-      text: this.#text,
-      reasoning: this.#reasoning,
-      toolCalls: this.#toolCalls,
-      logprobs: this.#logprobs,
-      last: this.#last as LastPiece,
-    };
+    const { text, reasoning, toolCalls } = this.#collected;
+    const last = this.#last as LastPiece;
+    return { text, reasoning, toolCalls, logprobs: this.#logprobs, last };
   }
 }
 

@@ -1,3 +1,4 @@
+import type { CallHash } from './call_forms.js';
 import { type Channels, PlainText, type Vocabulary } from './channel.js';
 import { Harmony, isHarmony } from './harmony.js';
 import { hasThinkTags, ThinkTags, ThinkText } from './think_tags.js';
@@ -15,9 +16,12 @@ export function channelsOf(
   tokenizer: Vocabulary,
   template: string | undefined,
   prompt: ArrayLike<number>,
+  hashOf: CallHash,
 ): Channels {
   const harmony =
-    template !== undefined && isHarmony(template) ? Harmony.of(tokenizer, prompt) : undefined;
+    template !== undefined && isHarmony(template)
+      ? Harmony.of(tokenizer, prompt, hashOf)
+      : undefined;
   if (harmony !== undefined) return harmony;
   if (template === undefined || !hasThinkTags(template)) return new PlainText(tokenizer);
   return ThinkTags.of(tokenizer, prompt) ?? new ThinkText(tokenizer, prompt);

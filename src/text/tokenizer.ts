@@ -41,6 +41,10 @@ export class CheckpointTokenizer implements TextTokenizer {
     return new CheckpointTokenizer(worker, table, config ?? {});
   }
 
+  get stripsFirstSpace(): boolean {
+    return this.#table.stripsFirstSpace;
+  }
+
   /** What its tokens are made by, and of, for people. */
   get kind(): string {
     return this.#table.kind;

@@ -86,6 +86,8 @@ export interface TextTokenizer {
   id(token: string): number | undefined;
   /** Ids from here on are no tokens. */
   readonly size: number;
+  /** The first space of a text stands for its beginning, and is no part of it. Default false. */
+  readonly stripsFirstSpace?: boolean;
 }
 
 /** What a chat template makes text of. */
