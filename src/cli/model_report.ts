@@ -1,7 +1,7 @@
 import { weightTypes } from '../layer/options.js';
 import { kvTypes } from '../model/options.js';
 import type { ModelFacts } from './inspect_model.js';
-import { bold, bytes, counted, facts, ranges, significant, table, wrap } from './text.js';
+import { bold, bytes, counted, facts, inWords, ranges, table, wrap } from './text.js';
 
 type Described = NonNullable<ModelFacts['description']>;
 
@@ -31,7 +31,7 @@ export function modelReport({ runs, reason, description }: ModelFacts): string {
       ],
       ...textFacts(description),
       ['generation', generationText(description)],
-      ['parameters', `${short(parameters)}, ${short(activeParameters)} of them for a token`],
+      ['parameters', `${inWords(parameters)}, ${inWords(activeParameters)} of them for a token`],
     ]),
     '',
     bold('Memory'),
@@ -97,15 +97,4 @@ function memoryTable({ weightBytes, embeddingBytes }: Described): string {
     table([{ title: 'weights', align: 'left' }, { title: 'held' }], rows),
     wrap(`  The embedding is read from its file, ${bytes(embeddingBytes)}.`),
   ].join('\n');
-}
-
-/** `30.5 billion`. */
-function short(count: number): string {
-  const units: [number, string][] = [
-    [1e9, 'billion'],
-    [1e6, 'million'],
-    [1e3, 'thousand'],
-  ];
-  const [size, word] = units.find(([least]) => count >= least) ?? [1, ''];
-  return `${significant(count / size)} ${word}`.trim();
 }

@@ -1,4 +1,4 @@
-import { bold, counted, facts, percent, significant, table, wrap } from '../text.js';
+import { bold, counted, facts, inWords, percent, significant, table, wrap } from '../text.js';
 import { busyNote } from './report.js';
 import type { ModelBenchResult } from './run_model_bench.js';
 
@@ -22,7 +22,7 @@ export function modelBenchReport(result: ModelBenchResult): string {
   return [
     bold(wrap(model)),
     facts([
-      ['model', `${counted(layers, 'layer')}, ${significant(parameters / 1e9)} billion parameters`],
+      ['model', `${counted(layers, 'layer')}, ${inWords(parameters)} parameters`],
       ['device', [device, kernels, counted(threads, 'thread')].join(', ')],
       ['machine', `${significant(machine.gigabytesPerSecond)} GB/s: the best seen in this run`],
     ]),
