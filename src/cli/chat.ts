@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
+import { ConfigError } from '../base/errors.js';
 import type { MoEModel } from '../model/model.js';
 import type { ChatMessage, GenerateOptions } from '../model/types.js';
 import { checkpointArgument } from './options.js';
@@ -32,6 +33,10 @@ async function chat(path: string, flags: Flags): Promise<void> {
   process.once('SIGINT', interrupt);
   await withModel(path, flags, loading.signal, async (model) => {
     process.off('SIGINT', interrupt);
+    if (model.chatTemplate === undefined)
+      throw new ConfigError(
+        `Expected ${path} to have a chat template, got none: \`generate\` goes on with a text`,
+      );
     await new Conversation(model, flags).run();
   });
 }

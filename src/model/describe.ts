@@ -1,6 +1,6 @@
 import { expectObject, unexpected } from '../base/checks.js';
 import type { NativeAttention, NativeModelSpec } from '../binding/model.js';
-import { huggingFaceLayers, huggingFaceSizes } from '../config/hugging_face.js';
+import { expectExperts, huggingFaceLayers, huggingFaceSizes } from '../config/hugging_face.js';
 import type { Activation } from '../layer/experts.js';
 import { type AttentionFacts, type AttentionParts, attentionOf } from './attention.js';
 import { decoderRows, decoderTypes } from './families/rows.js';
@@ -69,6 +69,7 @@ export function describeModel(
   expectObject('config', config);
   const modelType = config['model_type'];
   const row = decoderRows.find(({ modelTypes }) => modelTypes.includes(modelType as string));
+  if (row === undefined) expectExperts(config);
   if (row === undefined)
     throw unexpected('model_type', `one of ${decoderTypes.join(', ')}`, modelType);
   const keys = new ModelKeys(config);

@@ -55,7 +55,7 @@ function vocabularyOf(file: string, tokenizer: Json): Iterable<[string, number]>
   // Older files of BPE do not say what they are.
   if (model?.['type'] !== undefined && !modelTypes.includes(model['type']))
     throw new CheckpointError(
-      `Expected the tokenizer of ${file} to be ${modelTypes.join(' or ')}, got ${describe(model['type'])}: give a \`tokenizer\` of your own`,
+      `Expected the tokenizer of ${file} to be ${modelTypes.join(' or ')}, got ${describe(model['type'])}: only \`tokens\` can be given`,
     );
   const vocabulary = model?.['vocab'];
   if (Array.isArray(vocabulary))
@@ -81,7 +81,7 @@ function decoderOf(file: string, tokenizer: Json): Decoder {
   const spaces = parts.find((part) => part['type'] === 'Metaspace' || part['type'] === 'Replace');
   if (spaces === undefined)
     throw new CheckpointError(
-      `Expected the tokenizer of ${file} to have a decoder of bytes (ByteLevel) or of pieces (Metaspace, Replace and ByteFallback), got ${types.join(', ') || 'none'}: give a \`tokenizer\` of your own`,
+      `Expected the tokenizer of ${file} to have a decoder of bytes (ByteLevel) or of pieces (Metaspace, Replace and ByteFallback), got ${types.join(', ') || 'none'}: only \`tokens\` can be given`,
     );
   const space = spaceOf(spaces);
   const fallsBack = types.includes('ByteFallback');

@@ -33,7 +33,7 @@ export class CheckpointTokenizer implements TextTokenizer {
     const tokenizer = await readJson(file);
     if (tokenizer === undefined)
       throw new CheckpointError(
-        `Expected ${folder} to hold tokenizer.json, got none: write one with AutoTokenizer.from_pretrained(...).save_pretrained(...) of Python's transformers, or give a \`tokenizer\` of your own`,
+        `Expected ${folder} to hold tokenizer.json, got none: write one with AutoTokenizer.from_pretrained(...).save_pretrained(...) of Python's transformers; without one only \`tokens\` can be given`,
       );
     const config = await readJson(configFile);
     const table = tokenTableOf(file, tokenizer);

@@ -72,7 +72,7 @@ export interface ToolCallPiece {
   arguments: string;
 }
 
-/** Text to token ids and back. Bring your own where a checkpoint has none that is understood. */
+/** Text to token ids and back. */
 export interface TextTokenizer {
   /** Tokens of a text. `specialTokens`: with what begins a text, default true. */
   encode(text: string, options?: { specialTokens?: boolean }): Promise<Int32Array>;

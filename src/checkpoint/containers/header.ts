@@ -28,6 +28,10 @@ export interface SafetensorsHeader {
 
 /** Reads the header's length from a file's first bytes. Throws `CheckpointError` when the header cannot be inside. */
 export function parseHeaderLength(path: string, start: Uint8Array, fileBytes: number): number {
+  if (String.fromCharCode(...start.subarray(0, 4)) === 'GGUF')
+    throw new CheckpointError(
+      `Expected ${path} to be a safetensors file, got a GGUF file, which is not read`,
+    );
   if (start.byteLength < lengthBytes)
     throw new CheckpointError(
       `Expected ${path} to be a safetensors file of at least 8 bytes, got ${fileBytes} bytes`,
@@ -127,8 +131,10 @@ function readEntry(
     end === undefined ||
     begin > end ||
     end > dataBytes
-  )
-    throw fail(`two data_offsets in order, from 0 to ${dataBytes}`, shapeText(offsets));
+  ) {
+    const reason = end !== undefined && end > dataBytes ? ': the file is too short for it' : '';
+    throw fail(`two data_offsets in order, from 0 to ${dataBytes}`, shapeText(offsets) + reason);
+  }
   const bytes = tensorBytes(dtype, shape);
   if (bytes === undefined)
     throw fail('a size in whole bytes below 2^53', `${dtype} of shape ${shapeText(shape)}`);
