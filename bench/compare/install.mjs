@@ -58,7 +58,8 @@ async function prepareOnnxruntime() {
   };
 }
 
-async function prepareGgml() {
+/** llama.cpp, installed where it is not there yet: its version and the folder of its libraries. */
+export async function llamaLibraries() {
   const platform = `${process.platform}-${process.arch}`;
   if (platform !== 'linux-x64' && platform !== 'linux-arm64')
     throw new Error(
@@ -66,6 +67,11 @@ async function prepareGgml() {
     );
   const version = await installed(`@node-llama-cpp/${platform}`);
   const libraries = `${folder}node_modules/@node-llama-cpp/${platform}/bins/${platform}`;
+  return { version, libraries };
+}
+
+async function prepareGgml() {
+  const { version, libraries } = await llamaLibraries();
   const source = `${folder}ggml_moe.cpp`;
   const program = `${folder}node_modules/.bin/ggml_moe`;
   if (!existsSync(program) || statSync(program).mtimeMs < statSync(source).mtimeMs)

@@ -11,6 +11,7 @@ import { plainRope } from '../reference/rope.js';
 import { floatOf, toBits } from '../support/floats.js';
 import { attentionOf, decoderTensors, modelFixture, writtenModel } from './fixture.js';
 import { modelFixtures } from './fixtures.js';
+import { packedExperts, roundedToMxfp4 } from './mxfp4.js';
 import { logitsOf, textOf, withModel, worstError } from './running.js';
 
 const tokens = textOf(40);
@@ -164,36 +165,6 @@ describe('float8 with scales of blocks', () => {
 
 describe('MXFP4 experts', () => {
   const [H, I, E, V] = [64, 32, 4, 9];
-  const exponent = -3;
-  const elements = [0, 0.5, 1, 1.5, 2, 3, 4, 6].map((value) => value * 2 ** exponent);
-  const nearest = (value: number) =>
-    elements.reduce((best, each, i) => {
-      const closer =
-        Math.abs(each - Math.abs(value)) < Math.abs((elements[best] as number) - Math.abs(value));
-      return closer ? i : best;
-    }, 0);
-  const rounded = (value: number) => Math.sign(value) * (elements[nearest(value)] as number);
-  const nibble = (value: number) => nearest(value) | (value < 0 ? 8 : 0);
-
-  /** Blocks of 32 inputs, two in a byte, the first in its low half. */
-  function packed(name: string, matrices: readonly Matrix[]): Tensors {
-    const [rows, columns] = [matrices[0]?.length ?? 0, matrices[0]?.[0]?.length ?? 0];
-    const shape = [matrices.length, rows, columns / 32];
-    const values = matrices.flat(2);
-    return {
-      [`${name}_blocks`]: {
-        ...{ dtype: 'U8', shape: [...shape, 16] },
-        data: Uint8Array.from(
-          { length: values.length / 2 },
-          (_, i) => nibble(values[2 * i] as number) | (nibble(values[2 * i + 1] as number) << 4),
-        ),
-      },
-      [`${name}_scales`]: {
-        ...{ dtype: 'U8', shape },
-        data: new Uint8Array(values.length / 32).fill(127 + exponent),
-      },
-    };
-  }
 
   test('gpt_oss', async () => {
     const values = new Values(5);
@@ -206,7 +177,7 @@ describe('MXFP4 experts', () => {
       experts: Array.from({ length: E }, () => {
         const expert = values.expert(I, H, { biased: true });
         const { gate = [], up, down } = expert;
-        return { ...expert, ...mapped({ gate, up, down }, rounded) };
+        return { ...expert, ...mapped({ gate, up, down }, roundedToMxfp4) };
       }),
       activation: openSwiglu(1.702, 7),
     });
@@ -231,16 +202,7 @@ describe('MXFP4 experts', () => {
       router('mlp.router.weight'),
       logitBias('mlp.router.bias'),
       fusedBiases('mlp.experts.gate_up_proj_bias', 'mlp.experts.down_proj_bias', true),
-      ({ experts }) => ({
-        ...packed(
-          'mlp.experts.gate_up_proj',
-          experts.map(({ gate = [], up }) => gate.flatMap((row, i) => [row, up[i] ?? []])),
-        ),
-        ...packed(
-          'mlp.experts.down_proj',
-          experts.map(({ down }) => down),
-        ),
-      }),
+      packedExperts,
     );
     const blocks = decoder.layers.flatMap(({ feedForward }, layer) =>
       'block' in feedForward
