@@ -37,7 +37,7 @@ export function modelReport({ runs, reason, description }: ModelFacts): string {
     bold('Memory'),
     memoryTable(description),
     '',
-    bold(`Cache of keys and values, for ${cacheTokens.toLocaleString('en')} tokens`),
+    bold(wrap(`Cache for ${cacheTokens.toLocaleString('en')} tokens`)),
     table(
       [{ title: 'type', align: 'left' }, { title: 'bytes' }],
       kvTypes.map((type) => [type, bytes(cacheTokens * description.kvBytesPerToken[type])]),
