@@ -42,7 +42,7 @@ export function parseHeaderLength(path: string, start: Uint8Array, fileBytes: nu
     const reason =
       limit < maxHeaderBytes ? `the file has ${fileBytes} bytes` : 'longer headers are refused';
     throw new CheckpointError(
-      `Expected the header of ${path} to have 2 to ${limit} bytes (${reason}), got a length of ${length}`,
+      `Expected ${path} to be a safetensors file with a header of 2 to ${limit} bytes (${reason}), got a length of ${length}`,
     );
   }
   return Number(length);
