@@ -75,46 +75,28 @@ export async function runModelBench(settings: ModelBenchSettings): Promise<Model
   const signal = interruptSignal();
   const busy = await busyFraction();
   const threads = settings.threads ?? availableParallelism();
-  const progress = new ProgressLine('measuring');
   const { prompt, sequences, newTokens, weightType, kvType, rounds } = settings;
   const total = prompt.length * sequences.length * weightType.length * kvType.length * rounds;
-  const cases: ModelCase[] = [];
+  const progress = new ProgressLine('measuring');
   const peaks: NativeMachinePeak[] = [];
-  let done = 0;
-  let told: { config: object; description: ModelDescription; size: ModelSize } | undefined;
+  const machinePeak = async () => {
+    const peak = await addon().measureMachinePeak(threads, peakSeconds);
+    peaks.push(peak);
+    progress.update(peaks.length, total);
+    return peak;
+  };
+  const cases: ModelCase[] = [];
+  let measured: Measured | undefined;
+  let device = '';
   try {
-    for (const weights of weightType)
+    for (const type of weightType)
       for (const kv of kvType) {
-        const held = { ...heldAs(settings, weights), weightType: weights, kvType: kv };
+        const held = { ...heldAs(settings, type), weightType: type, kvType: kv };
         const model = await modelOf(settings, held, signal);
         try {
-          const { config } = model;
-          const description = told?.description ?? describeModel(config);
-          told ??= { config, description, size: await sizeOf(config, description) };
-          for (const promptTokens of prompt)
-            for (const count of sequences) {
-              const wanted = { promptTokens, sequences: count, newTokens, signal };
-              const activeExperts = await warmUp(model, wanted);
-              const runs: (ModelRun & { peak: NativeMachinePeak })[] = [];
-              for (let round = 0; round < rounds; round++) {
-                progress.update(done++, total);
-                const run = await runSequences(model, { ...wanted, round });
-                const peak = await addon().measureMachinePeak(threads, peakSeconds);
-                runs.push({ ...run, peak });
-                peaks.push(peak);
-              }
-              const read = told.size.weightBytes(held, deviceAt(resolveDevice('cpu'))?.weights);
-              const context = promptTokens + newTokens / 2;
-              const bytesPerStep =
-                read.always +
-                activeExperts * read.expert +
-                count * kvBytesRead(description, kv, context);
-              cases.push({
-                ...{ weightType: weights, kvType: kv, promptTokens, sequences: count },
-                ...caseOf(runs, count, bytesPerStep),
-                ...{ activeExperts, bytesPerStep },
-              });
-            }
+          measured ??= await measuredOf(model.config);
+          device = model.device;
+          cases.push(...(await casesOf(model, measured, held, settings, machinePeak, signal)));
         } finally {
           await model.close();
         }
@@ -122,27 +104,74 @@ export async function runModelBench(settings: ModelBenchSettings): Promise<Model
   } finally {
     progress.end();
   }
-  const { description, size } = told as NonNullable<typeof told>;
+  const { description, size } = measured as Measured;
+  const best = (of: (peak: NativeMachinePeak) => number) => Math.max(...peaks.map(of));
   return {
     model: settings.model ?? settings.checkpoint ?? '',
     layers: description.spec.layers,
-    ...{ parameters: size.parameters, newTokens, device: 'cpu', threads, busyFraction: busy },
-    kernels: deviceAt(resolveDevice('cpu'))?.kernels ?? '',
+    ...{ parameters: size.parameters, newTokens, device, threads, busyFraction: busy },
+    kernels: cpu()?.kernels ?? '',
     machine: {
       threads,
-      gflops: Math.max(...peaks.map(({ gflops }) => gflops)),
-      gigabytesPerSecond: Math.max(...peaks.map(({ gigabytesPerSecond }) => gigabytesPerSecond)),
+      gflops: best(({ gflops }) => gflops),
+      gigabytesPerSecond: best(({ gigabytesPerSecond }) => gigabytesPerSecond),
     },
     cases,
   };
 }
 
-function caseOf(
-  runs: readonly (ModelRun & { peak: NativeMachinePeak })[],
-  sequences: number,
-  bytesPerStep: number,
-) {
-  const median = (of: (run: (typeof runs)[number]) => number) => spread(runs.map(of)).median;
+/** What a model has to read. */
+interface Measured {
+  description: ModelDescription;
+  size: ModelSize;
+}
+
+async function measuredOf(config: object): Promise<Measured> {
+  const description = describeModel(config);
+  const size = await ModelSize.of(new MadeUpWeights(config, description), description);
+  return { description, size };
+}
+
+const cpu = () => deviceAt(resolveDevice('cpu'));
+
+/** The cases of one model, in which runs and the machine's rate take turns. */
+async function casesOf(
+  model: MoEModel,
+  { description, size }: Measured,
+  held: HeldModelOptions & { weightType: WeightType; kvType: KvType },
+  { prompt, sequences: counts, newTokens, rounds }: ModelBenchSettings,
+  machinePeak: () => Promise<NativeMachinePeak>,
+  signal: AbortSignal,
+): Promise<ModelCase[]> {
+  const { weightType, kvType } = held;
+  const read = size.weightBytes(held, cpu()?.weights);
+  const cases: ModelCase[] = [];
+  for (const promptTokens of prompt)
+    for (const sequences of counts) {
+      const wanted = { promptTokens, sequences, newTokens, signal };
+      const activeExperts = await warmUp(model, wanted);
+      const runs: Round[] = [];
+      for (let round = 0; round < rounds; round++)
+        runs.push({
+          ...(await runSequences(model, { ...wanted, round })),
+          peak: await machinePeak(),
+        });
+      const cache = kvBytesRead(description, kvType, promptTokens + newTokens / 2);
+      const bytesPerStep = read.always + activeExperts * read.expert + sequences * cache;
+      const rates = ratesOf(runs, sequences, bytesPerStep);
+      cases.push({
+        ...{ weightType, kvType, promptTokens, sequences },
+        ...rates,
+        ...{ activeExperts, bytesPerStep },
+      });
+    }
+  return cases;
+}
+
+type Round = ModelRun & { peak: NativeMachinePeak };
+
+function ratesOf(runs: readonly Round[], sequences: number, bytesPerStep: number) {
+  const median = (of: (run: Round) => number) => spread(runs.map(of)).median;
   const rate = (run: ModelRun) => (run.tokensPerSecond / sequences) * (bytesPerStep / 1e9);
   return {
     promptTokensPerSecond: median((run) => run.promptTokensPerSecond),
@@ -151,9 +180,6 @@ function caseOf(
     bandwidthFraction: median((run) => rate(run) / run.peak.gigabytesPerSecond),
   };
 }
-
-const sizeOf = (config: object, description: ModelDescription) =>
-  ModelSize.of(new MadeUpWeights(config, description), description);
 
 /** What only integers have is left out for floats. */
 function heldAs(settings: ModelBenchSettings, weightType: WeightType): HeldModelOptions {
@@ -188,13 +214,12 @@ async function modelOf(
 }
 
 async function expectFits(config: object, options: HeldModelOptions & { kvTokens: number }) {
-  const description = describeModel(config);
+  const { description, size } = await measuredOf(config);
   if (description.layers.every(({ dense }) => dense !== undefined))
     throw new UsageError(
       `Expected \`--layers\` to reach a layer with experts, got ${description.layers.length}, all of them dense`,
     );
-  const size = await sizeOf(config, description);
-  const { held } = size.weightBytes(options, deviceAt(resolveDevice('cpu'))?.weights);
+  const { held } = size.weightBytes(options, cpu()?.weights);
   const perToken = kvBytesRead(description, options.kvType ?? 'bfloat16', 1);
   const needed = held + options.kvTokens * perToken;
   const available = process.availableMemory();
