@@ -219,7 +219,9 @@ ExpertWeights read_expert(Napi::Object from, std::vector<std::shared_ptr<MappedF
           read_vector(from, "upBias", files), read_vector(from, "downBias", files)};
 }
 
-// Packed parts stand in files only: an array may be written to once the layer is made.
+}  // namespace
+
+// Parts stand in files only: an array may be written to once the layer is made.
 std::optional<PackedWeights> read_packed(Napi::Object from, std::vector<std::shared_ptr<MappedFile>>& files) {
   const Napi::Value value = from.Get("packed");
   if (value.IsUndefined()) return std::nullopt;
@@ -244,8 +246,6 @@ std::optional<PackedWeights> read_packed(Napi::Object from, std::vector<std::sha
   packed.memory = std::make_shared<std::vector<std::shared_ptr<MappedFile>>>(std::move(mapped));
   return packed;
 }
-
-}  // namespace
 
 double read_number(Napi::Object from, const char* name) {
   const Napi::Value value = from.Get(name);

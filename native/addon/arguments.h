@@ -53,6 +53,8 @@ std::optional<Borrowed> read_array(Napi::Object from, const char* name, napi_typ
 // Of native objects' fields; `name` is in messages. Files that a view stands in are added to `files`.
 WeightType read_weight_type(Napi::Object from);
 WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::shared_ptr<MappedFile>>& files);
+// What stands at `packed`; nothing where it is undefined.
+std::optional<PackedWeights> read_packed(Napi::Object from, std::vector<std::shared_ptr<MappedFile>>& files);
 WeightVector read_vector(Napi::Object from, const char* name, std::vector<std::shared_ptr<MappedFile>>& files);
 
 LayerSpec read_spec(Napi::Object from);

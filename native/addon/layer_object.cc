@@ -1,12 +1,12 @@
 #include "addon/layer_object.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "addon/arguments.h"
 #include "addon/cancellation_object.h"
 #include "addon/environment.h"
 #include "addon/errors.h"
+#include "addon/packed_parts.h"
 
 namespace moe {
 
@@ -49,32 +49,14 @@ Napi::Value LayerObject::weight_bytes(const Napi::CallbackInfo& info) {
 Napi::Value LayerObject::packed(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     if (!live_) throw Error(ErrorCode::kClosed, "The layer is closed");
-    const PackedWeights packed = live_->layer->packed();
-    const Napi::Object object = Napi::Object::New(info.Env());
-    object.Set("layout", packed.layout);
-    object.Set("parts", list_of(info.Env(), packed.parts, [&info](const PackedPart& part) {
-                 const Napi::Object entry = Napi::Object::New(info.Env());
-                 entry.Set("name", part.name);
-                 entry.Set("byteLength", static_cast<double>(part.bytes));
-                 return entry;
-               }));
-    return object;
+    return describe_packed(info.Env(), live_->layer->packed());
   });
 }
 
 Napi::Value LayerObject::read_packed(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     if (!live_) throw Error(ErrorCode::kClosed, "The layer is closed");
-    const PackedWeights packed = live_->layer->packed();
-    const size_t index = to_size(info[0], "part"), offset = to_size(info[1], "offset"),
-                 length = to_size(info[2], "length");
-    if (index >= packed.parts.size()) throw Error(ErrorCode::kShape, "Expected `part` to be the index of a part");
-    const PackedPart& part = packed.parts[index];
-    if (offset > part.bytes || length > part.bytes - offset)
-      throw Error(ErrorCode::kShape, "Expected bytes inside the part of " + std::to_string(part.bytes) + " bytes");
-    Napi::Uint8Array bytes = Napi::Uint8Array::New(info.Env(), length);
-    if (length > 0) std::memcpy(bytes.Data(), static_cast<const std::byte*>(part.data) + offset, length);
-    return bytes;
+    return read_part(info.Env(), live_->layer->packed(), info[0], info[1], info[2]);
   });
 }
 

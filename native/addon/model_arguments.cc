@@ -148,11 +148,24 @@ DecoderLayerSpec read_decoder_layer(Napi::Object from, const DecoderSpec& decode
 
 DecoderLayerArguments read_decoder_views(Napi::Object from) {
   DecoderLayerArguments read;
-  read.weights.attention = read_attention_views(read_object(from, "attention"), read.files);
-  read.weights.feed_forward_norm = read_vector(from, "feedForwardNorm", read.files);
+  read.weights.packed = read_packed(from, read.files);
+  if (!read.weights.packed) {
+    read.weights.attention = read_attention_views(read_object(from, "attention"), read.files);
+    read.weights.feed_forward_norm = read_vector(from, "feedForwardNorm", read.files);
+  }
   WeightArguments experts = read_weights(read_object(from, "feedForward"));
   read.weights.feed_forward = std::move(experts.weights);
   read.files.insert(read.files.end(), experts.files.begin(), experts.files.end());
+  return read;
+}
+
+OuterArguments read_outer_views(Napi::Object from) {
+  OuterArguments read;
+  read.weights.embedding = read_matrix(from, "embedding", read.of_embedding);
+  read.weights.packed = read_packed(from, read.files);
+  if (read.weights.packed) return read;
+  read.weights.norm = read_vector(from, "norm", read.files);
+  read.weights.head = read_matrix(from, "head", read.files);
   return read;
 }
 

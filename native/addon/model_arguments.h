@@ -25,6 +25,13 @@ struct DecoderLayerArguments {
 };
 DecoderLayerArguments read_decoder_views(Napi::Object from);
 
+// `files` without those of the embedding, which stays borrowed.
+struct OuterArguments {
+  OuterWeights weights;
+  std::vector<std::shared_ptr<MappedFile>> files, of_embedding;
+};
+OuterArguments read_outer_views(Napi::Object from);
+
 // A step, and where it writes. The arrays of `output` stay borrowed for as long as `arrays`, a JavaScript array of
 // them, is kept.
 struct StepArguments {

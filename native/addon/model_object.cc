@@ -7,6 +7,7 @@
 #include "addon/cancellation_object.h"
 #include "addon/errors.h"
 #include "addon/model_arguments.h"
+#include "addon/packed_parts.h"
 
 namespace moe {
 namespace {
@@ -20,13 +21,6 @@ void expect_unshortened(const std::vector<std::shared_ptr<MappedFile>>& files) {
   for (const auto& file : files) file->expect_unshortened();
 }
 
-// A view that is an argument of its own, read as a field, as views are.
-Napi::Object field_of(Napi::Env env, const char* name, const Napi::Value& view) {
-  const Napi::Object object = Napi::Object::New(env);
-  object.Set(name, as_object(view, name));
-  return object;
-}
-
 }  // namespace
 
 Napi::Function ModelObject::define(Napi::Env env) {
@@ -37,6 +31,7 @@ Napi::Function ModelObject::define(Napi::Env env) {
        InstanceMethod<&ModelObject::finish>("finish"), InstanceMethod<&ModelObject::admit>("admit"),
        InstanceMethod<&ModelObject::step>("step"), InstanceMethod<&ModelObject::release>("release"),
        InstanceMethod<&ModelObject::usage>("usage"), InstanceMethod<&ModelObject::expert_load>("expertLoad"),
+       InstanceMethod<&ModelObject::packed>("packed"), InstanceMethod<&ModelObject::read_packed>("readPacked"),
        InstanceMethod<&ModelObject::close>("close")});
 }
 
@@ -121,20 +116,17 @@ Napi::Value ModelObject::add_layer(const Napi::CallbackInfo& info) {
 Napi::Value ModelObject::finish(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const Napi::Env env = info.Env();
-    std::vector<std::shared_ptr<MappedFile>> files, of_embedding;
-    const WeightMatrix embedding = read_matrix(field_of(env, "embedding", info[0]), "embedding", of_embedding);
-    const WeightVector norm = read_vector(field_of(env, "norm", info[1]), "norm", files);
-    const WeightMatrix head = read_matrix(field_of(env, "head", info[2]), "head", files);
-    const Napi::Value source = info[0].As<Napi::Object>().Get("source");
-    const auto keep = std::make_shared<Napi::ObjectReference>(Napi::Persistent(as_object(source, "source")));
-    const auto keep_others = std::make_shared<std::vector<Napi::ObjectReference>>();
-    for (const size_t view : {1, 2}) keep_others->push_back(Napi::Persistent(info[view].As<Napi::Object>()));
+    const Napi::Object views = as_object(info[0], "views");
+    OuterArguments arguments = read_outer_views(views);
+    const Napi::Object embedding = read_object(views, "embedding");
+    const auto keep = std::make_shared<Napi::ObjectReference>(Napi::Persistent(read_object(embedding, "source")));
+    const std::vector<std::shared_ptr<MappedFile>> of_embedding = arguments.of_embedding;
     const auto job = make_job(
         env, live()->device,
-        [live = live_, embedding, norm, head, files, of_embedding, keep_others](EnvironmentJob&) {
-          expect_unshortened(files);
-          expect_unshortened(of_embedding);
-          live->decoder->finish(embedding, norm, head);
+        [live = live_, arguments = std::move(arguments), keep_all = Napi::Persistent(views)](EnvironmentJob&) {
+          expect_unshortened(arguments.files);
+          expect_unshortened(arguments.of_embedding);
+          live->decoder->finish(arguments.weights);
           return std::pair(live->decoder->weight_bytes(), live->decoder->cache_bytes());
         },
         [live = live_, self = Napi::Persistent(Value()), keep, of_embedding](Napi::Env env,
@@ -146,9 +138,23 @@ Napi::Value ModelObject::finish(const Napi::CallbackInfo& info) {
           if (object.live_) object.report(bytes.first, bytes.second);
           return env.Undefined();
         });
-    CancellationObject::attach(info[3], job);
+    CancellationObject::attach(info[1], job);
     return start(env, job);
   });
+}
+
+PackedWeights ModelObject::packed_at(const Napi::Value& layer) const {
+  const Decoder& decoder = *live()->decoder;
+  return layer.IsUndefined() ? decoder.packed_head()
+                             : decoder.packed_layer(static_cast<int64_t>(to_size(layer, "layer")));
+}
+
+Napi::Value ModelObject::packed(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return describe_packed(info.Env(), packed_at(info[0])); });
+}
+
+Napi::Value ModelObject::read_packed(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return read_part(info.Env(), packed_at(info[0]), info[1], info[2], info[3]); });
 }
 
 Napi::Value ModelObject::admit(const Napi::CallbackInfo& info) {

@@ -41,7 +41,7 @@ class ModelObject final : public Napi::ObjectWrap<ModelObject> {
   Napi::Value cache_bytes(const Napi::CallbackInfo& info);
   // (layer, views, onProgress?, cancellation?) -> Promise<void>
   Napi::Value add_layer(const Napi::CallbackInfo& info);
-  // (embedding, norm, head, cancellation?) -> Promise<void>
+  // (views, cancellation?) -> Promise<void>
   Napi::Value finish(const Napi::CallbackInfo& info);
   // (tokens, newTokens, sampling) -> { sequence, cached } | undefined
   Napi::Value admit(const Napi::CallbackInfo& info);
@@ -49,11 +49,16 @@ class ModelObject final : public Napi::ObjectWrap<ModelObject> {
   void release(const Napi::CallbackInfo& info);
   Napi::Value usage(const Napi::CallbackInfo& info);
   Napi::Value expert_load(const Napi::CallbackInfo& info);
+  // Of a layer, or of what stands behind them: (layer?) -> { layout, parts }, while no call runs.
+  Napi::Value packed(const Napi::CallbackInfo& info);
+  // (layer | undefined, part, offset, length) -> Uint8Array
+  Napi::Value read_packed(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 
   // Throws kClosed. Reading arguments may run JavaScript that closes the model, so it is asked for when they are read.
   const std::shared_ptr<LiveModel>& live() const;
   Sequences& sequences() const;
+  PackedWeights packed_at(const Napi::Value& layer) const;
   Napi::Promise start(Napi::Env env, const std::shared_ptr<EnvironmentJob>& job);
   // A job that changes what the model weighs.
   template <class Work>

@@ -92,9 +92,10 @@ class DecoderStages {
                       std::span<const Segment> segments, Matrix out, const std::stop_token& stop) = 0;
 
   // matrices: [heads * out_features, in_features], or [heads, in_features, out_features] read through their strides:
-  // one matrix for each head, of which LinearSpec has the sizes.
-  virtual std::unique_ptr<PreparedHeads> prepare_heads(const LinearSpec& spec,
-                                                       std::span<const WeightMatrix> matrices) = 0;
+  // one matrix for each head, of which LinearSpec has the sizes. Not read where `packed` has them already.
+  virtual std::unique_ptr<PreparedHeads> prepare_heads(const LinearSpec& spec, int32_t heads,
+                                                       std::span<const WeightMatrix> matrices,
+                                                       const std::optional<PackedWeights>& packed) = 0;
   // out[t][h] = matrix[h] * in[t][h]; in [T, heads * in_features], out [T, heads * out_features].
   virtual void multiply_heads(const PreparedHeads& heads, Matrix in, Matrix out, const std::stop_token& stop) = 0;
 };

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/weights/packed_weights.h"
 #include "cpu/grain.h"
 
 namespace moe::cpu {
@@ -13,7 +14,8 @@ namespace {
 class CpuHeads final : public PreparedHeads {
  public:
   CpuHeads(const Kernels& kernels, const LinearSpec& spec, std::span<const WeightMatrix> host, ThreadPool::Team& team)
-      : threads(spec.threads),
+      : name(spec.name),
+        threads(spec.threads),
         matrices(kernels, HeldAs{spec.weight_type, spec.weight_group, spec.int8_activations}, false,
                  static_cast<int64_t>(host.size()), spec.out_features, spec.in_features) {
     const int64_t panels = matrices.num_panels();
@@ -22,9 +24,19 @@ class CpuHeads final : public PreparedHeads {
         matrices.pack_panel(index / panels, index % panels, {}, host[index / panels]);
     });
   }
+  // Uses what was packed where it is, as CpuExperts does.
+  CpuHeads(const Kernels& kernels, const LinearSpec& spec, int32_t heads, const PackedWeights& packed)
+      : name(spec.name),
+        threads(spec.threads),
+        memory(packed.memory),
+        matrices(kernels, HeldAs{spec.weight_type, spec.weight_group, spec.int8_activations}, false, heads,
+                 spec.out_features, spec.in_features, get_part(packed, spec.name)) {}
   size_t weight_bytes() const override { return matrices.bytes(); }
+  std::vector<PackedPart> packed_parts() const override { return {matrices.part(name)}; }
 
+  std::string name;
   int32_t threads;
+  std::shared_ptr<const void> memory;  // of what was packed before
   PackedMatrices matrices;
 };
 
@@ -121,8 +133,10 @@ void CpuDecoderStages::attend(const KvCache& cache, const AttentionSpec& spec, M
   attention_.run(static_cast<const CpuKvCache&>(cache), spec, queries, segments, out, team, stop);
 }
 
-std::unique_ptr<PreparedHeads> CpuDecoderStages::prepare_heads(const LinearSpec& spec,
-                                                               std::span<const WeightMatrix> matrices) {
+std::unique_ptr<PreparedHeads> CpuDecoderStages::prepare_heads(const LinearSpec& spec, int32_t heads,
+                                                               std::span<const WeightMatrix> matrices,
+                                                               const std::optional<PackedWeights>& packed) {
+  if (packed) return std::make_unique<CpuHeads>(kernels_, spec, heads, *packed);
   ThreadPool::Team team = pool_.team(spec.threads);
   return std::make_unique<CpuHeads>(kernels_, spec, matrices, team);
 }

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <memory>
 #include <mutex>
 #include <string>
 
 #include "core/error.h"
+#include "core/weights/packed_weights.h"
 #include "core/weights/read_weights.h"
 
 namespace moe::cpu {
@@ -19,32 +19,8 @@ HeldAs held_as(const Spec& spec) {
   return {spec.weight_type, spec.weight_group, spec.int8_activations};
 }
 
-const PackedPart* find(const PackedWeights& packed, const std::string& name) {
-  const auto found =
-      std::find_if(packed.parts.begin(), packed.parts.end(), [&](const PackedPart& part) { return part.name == name; });
-  return found == packed.parts.end() ? nullptr : &*found;
-}
-
-const PackedPart& get(const PackedWeights& packed, const std::string& name) {
-  if (const PackedPart* const part = find(packed, name)) return *part;
-  throw Error(ErrorCode::kCheckpoint, "Expected packed weights with the part `" + name + "`, got none of that name");
-}
-
 PackedMatrices packed_float(const Kernels& kernels, int64_t columns, int64_t depth, const PackedPart& part) {
   return {kernels, HeldAs{}, false, 1, columns, depth, part};
-}
-
-// Empty where there is no such part.
-std::vector<float> packed_values(const PackedWeights& packed, const char* name, int64_t count) {
-  const PackedPart* const part = find(packed, name);
-  if (!part) return {};
-  std::vector<float> values(count);
-  const size_t expected = values.size() * sizeof(float);
-  if (part->bytes != expected)
-    throw Error(ErrorCode::kCheckpoint, std::string("Expected the packed part `") + name + "` to have " +
-                                            std::to_string(expected) + " bytes, got " + std::to_string(part->bytes));
-  std::memcpy(values.data(), part->data, expected);
-  return values;
 }
 
 // Reports each expert once all its panels are packed, from whichever thread packed the last one.
@@ -118,14 +94,14 @@ CpuExperts::CpuExperts(const Kernels& kernels, const LayerSpec& spec, const Pack
       threads(spec.threads),
       memory(packed.memory),
       up(kernels, held_as(spec), is_gated(activation), is_shared ? 1 : spec.moe.expert_num, spec.intermediate_size,
-         spec.hidden_size, get(packed, is_shared ? "shared.up" : "up")),
+         spec.hidden_size, get_part(packed, is_shared ? "shared.up" : "up")),
       down(kernels, held_as(spec), false, is_shared ? 1 : spec.moe.expert_num, spec.hidden_size, spec.intermediate_size,
-           get(packed, is_shared ? "shared.down" : "down")),
+           get_part(packed, is_shared ? "shared.down" : "down")),
       is_shared_(is_shared) {
   if (!is_shared) {
     up.hold(packed.experts);
     down.hold(packed.experts);
-  } else if (const PackedPart* const part = find(packed, "shared_router")) {
+  } else if (const PackedPart* const part = find_part(packed, "shared_router")) {
     gate = packed_float(kernels, 1, spec.hidden_size, *part);
   }
 }
@@ -153,16 +129,16 @@ CpuLinear::CpuLinear(const Kernels& kernels, const LinearSpec& spec, const Packe
     : name(spec.name),
       threads(spec.threads),
       memory(packed.memory),
-      matrix(kernels, held_as(spec), false, 1, spec.out_features, spec.in_features, get(packed, spec.name)) {}
+      matrix(kernels, held_as(spec), false, 1, spec.out_features, spec.in_features, get_part(packed, spec.name)) {}
 
 CpuRouter::CpuRouter(const Kernels& kernels, const LayerSpec& spec, const LayerWeights& host)
     : moe(spec.moe), threads(spec.threads) {
   if (moe.router_rows() == 1) return;
   if (host.packed) {
     memory = host.packed->memory;
-    matrix = packed_float(kernels, moe.router_rows(), spec.hidden_size, get(*host.packed, "router"));
-    correction_bias = packed_values(*host.packed, "correction_bias", moe.router_rows());
-    expert_scale = packed_values(*host.packed, "expert_scale", moe.expert_num);
+    matrix = packed_float(kernels, moe.router_rows(), spec.hidden_size, get_part(*host.packed, "router"));
+    correction_bias = read_vector(values_in(*host.packed, "correction_bias", moe.router_rows()));
+    expert_scale = read_vector(values_in(*host.packed, "expert_scale", moe.expert_num));
   } else {
     matrix = pack_float(kernels, host.router, host.router_bias);
     correction_bias = read_vector(host.correction_bias);

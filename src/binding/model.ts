@@ -1,5 +1,5 @@
-import type { NativeCancellation, NativeLayerSpec } from './native.js';
-import type { LayerWeightViews, MatrixView, VectorView } from './views.js';
+import type { NativeCancellation, NativeLayerSpec, NativePacked } from './native.js';
+import type { LayerWeightViews, MatrixView, PackedView, VectorView } from './views.js';
 import type { WeightType } from './weight_formats.js';
 
 /** Tokens whose keys and values stand together in a cache (native/core/decoder_stages.h). */
@@ -114,9 +114,20 @@ export interface NativeAttentionViews {
 }
 
 export interface NativeDecoderLayerViews {
-  attention: NativeAttentionViews;
-  feedForwardNorm: VectorView;
+  attention?: NativeAttentionViews;
+  feedForwardNorm?: VectorView;
   feedForward: LayerWeightViews;
+  /** Instead of `attention` and `feedForwardNorm`. */
+  packed?: PackedView;
+}
+
+/** What stands before and behind the layers. */
+export interface NativeOuterViews {
+  embedding: MatrixView;
+  norm?: VectorView;
+  head?: MatrixView;
+  /** Instead of `norm` and `head`. */
+  packed?: PackedView;
 }
 
 /** How a sequence's tokens are chosen. */
@@ -196,12 +207,11 @@ export interface NativeModel {
     cancellation?: NativeCancellation,
   ): Promise<void>;
   /** Ends loading. The embedding's source stays borrowed: its rows are read as they are needed. */
-  finish(
-    embedding: MatrixView,
-    norm: VectorView,
-    head: MatrixView,
-    cancellation?: NativeCancellation,
-  ): Promise<void>;
+  finish(views: NativeOuterViews, cancellation?: NativeCancellation): Promise<void>;
+  /** A layer as it is held, or what stands behind them; parts of a layer's feed-forward part begin with `feed_forward.`. */
+  packed(layer?: number): NativePacked;
+  /** A copy of some bytes of a part, by its index in `packed`. */
+  readPacked(layer: number | undefined, part: number, offset: number, length: number): Uint8Array;
   /**
    * Takes the tokens of a prompt, and room for `newTokens` more. Undefined where there is none now; throws ERR_MOE_SHAPE where
    * there never will be.

@@ -147,10 +147,15 @@ export interface NativeParallel {
   facts: string;
 }
 
+/** What a device made of weights. No parts where it cannot tell. */
+export interface NativePacked {
+  layout: string;
+  parts: { name: string; byteLength: number }[];
+}
+
 export interface NativeLayer {
   readonly weightBytes: number;
-  /** What its device made of the weights. No parts where it cannot tell. */
-  packed(): { layout: string; parts: { name: string; byteLength: number }[] };
+  packed(): NativePacked;
   /** Bytes [offset, offset + length) of a part, copied. */
   readPacked(part: number, offset: number, length: number): Uint8Array;
   /** Sentences about how the device runs the layer. */

@@ -6,9 +6,7 @@ import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { TensorFiles } from '../checkpoint/containers/tensor_files.js';
 import type { ModelDescription } from '../model/describe.js';
 import { foretell } from '../model/foretell.js';
-import { readDescription } from '../model/load.js';
-import { checkWeights } from '../model/load_weights.js';
-import { CheckpointWeights } from '../model/weight_source.js';
+import { checkModel, readDescription } from '../model/load.js';
 import { reasoningOf } from '../text/channels.js';
 import { ChatTemplate } from '../text/chat_template.js';
 import { CheckpointTokenizer } from '../text/tokenizer.js';
@@ -34,7 +32,7 @@ export async function modelFacts(checkpoint: MoECheckpoint): Promise<ModelFacts>
   try {
     const { config, description } = await readDescription(folder);
     facts = await described(config, description, folder);
-    await checkWeights(new CheckpointWeights(checkpoint, description), description, device, {});
+    await checkModel(checkpoint, folder, description, device);
     return { runs: true, reason: null, description: facts };
   } catch (error) {
     if (!(error instanceof MoEError)) throw error;

@@ -1,10 +1,14 @@
 import type { Command } from 'commander';
 import { OutputFile } from '../base/output_file.js';
+import { OutputFolder } from '../base/output_folder.js';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { packCheckpoint } from '../checkpoint/packed/write.js';
+import type { WeightType } from '../layer/options.js';
+import { heldModelRows } from '../model/options.js';
 import { layerNumbers } from './arguments.js';
 import {
   addLayerFlags,
+  addRowFlags,
   checkpointArgument,
   interruptSignal,
   jsonFlag,
@@ -16,42 +20,85 @@ import {
 import { ProgressLine } from './progress.js';
 import { bytes, milliseconds, ranges, wrap } from './text.js';
 
-interface PackCommandOptions extends Omit<LayerFlags, 'device'> {
+interface PackFlags extends Omit<LayerFlags, 'device'> {
   out: string;
-  layer: number[] | 'all';
+  layer?: number[] | 'all';
+  outputType?: WeightType;
   stack?: string;
-  json?: true;
 }
+
+type PackCommandOptions = PackFlags & { json?: true };
 
 export function addPack(program: Command): void {
   const command = program
     .command('pack')
     .description(
-      "packs a checkpoint's experts for this CPU into one file, which loads without reading it",
+      'packs a model for this CPU, as it is held: it then loads without being read. Into a folder: the whole model, for ' +
+        '`generate`, `chat` and `serve`; into a .safetensors file: its MoE layers, for `run`',
     )
     .argument(...checkpointArgument)
-    .requiredOption('--out <file>', 'the .safetensors file to write')
-    .option('--layer <numbers>', 'the layers, separated by commas, or all', layerNumbers, 'all');
-  addLayerFlags(command, { without: ['device', 'unevenExperts'] })
+    .requiredOption('--out <path>', 'the folder or the .safetensors file to write')
+    .option(
+      '--layer <numbers>',
+      'into a file: the layers, separated by commas, or all',
+      layerNumbers,
+    );
+  addLayerFlags(command, { without: ['device', 'unevenExperts'] });
+  addRowFlags(command, { outputType: heldModelRows.outputType })
     .addOption(stackOption())
     .option(...jsonFlag)
-    .action(async (path: string, options: PackCommandOptions) => {
-      const { json, ...rest } = options;
-      const result = await pack(path, rest);
-      print(json, result, () =>
-        [
-          wrap(
-            `${result.out}: MoE layers ${ranges(result.layers)} in ${result.weightType}, ${bytes(result.bytes)}, ` +
-              `packed in ${milliseconds(result.milliseconds)}`,
-          ),
-          `layout ${result.layout}`,
-        ].join('\n'),
-      );
+    .action(async (path: string, { json, ...options }: PackCommandOptions) => {
+      if (options.out.endsWith('.safetensors')) await packLayers(path, options, json);
+      else await packWhole(path, options, json);
     });
 }
 
-async function pack(path: string, options: Omit<PackCommandOptions, 'json'>) {
-  const { out, layer } = options;
+const onlyInto = (what: string, flag: string) =>
+  new Error(`Expected \`${flag}\` with a --out that is ${what}`);
+
+async function packLayers(path: string, options: PackFlags, json: true | undefined): Promise<void> {
+  if (options.outputType !== undefined) throw onlyInto('a folder', '--output-type');
+  const result = await pack(path, options);
+  print(json, result, () =>
+    [
+      wrap(
+        `${result.out}: MoE layers ${ranges(result.layers)} in ${result.weightType}, ${bytes(result.bytes)}, ` +
+          `packed in ${milliseconds(result.milliseconds)}`,
+      ),
+      `layout ${result.layout}`,
+    ].join('\n'),
+  );
+}
+
+async function packWhole(path: string, options: PackFlags, json: true | undefined): Promise<void> {
+  const { out, layer, stack, maxQueue, ...held } = options;
+  for (const [flag, value] of Object.entries({
+    '--layer': layer,
+    '--stack': stack,
+    '--max-queue': maxQueue,
+  }))
+    if (value !== undefined) throw onlyInto('a .safetensors file', flag);
+  const started = performance.now();
+  const { packModel } = await import('../model/packed/write.js');
+  await using folder = await OutputFolder.open('--out', out);
+  const progress = new ProgressLine('packing');
+  const signal = interruptSignal();
+  const packing = packModel(path, folder, { ...held, signal, onProgress: progress.update });
+  const packed = await packing.finally(() => progress.end());
+  const result = { out, ...packed, milliseconds: performance.now() - started };
+  print(json, result, () =>
+    [
+      wrap(
+        `${out}: the whole model of ${result.layers} layers in ${result.weightType}, its output head in ${result.outputType}, ` +
+          `${bytes(result.bytes)}, packed in ${milliseconds(result.milliseconds)}`,
+      ),
+      `layout ${result.layout}`,
+    ].join('\n'),
+  );
+}
+
+async function pack(path: string, options: PackFlags) {
+  const { out, layer = 'all' } = options;
   const started = performance.now();
   await using checkpoint = await MoECheckpoint.open(path, { stack: options.stack });
   const layers = layer === 'all' ? checkpoint.layers : layer;

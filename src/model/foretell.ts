@@ -31,12 +31,18 @@ const held: readonly HeldWeights[] = weightTypes.map((type) => ({
   int8Rows: hasScales(type),
 }));
 
+/** All weights of a model, by its config alone. */
+export function madeUpSize(config: object, description: ModelDescription): Promise<ModelSize> {
+  const source = new MadeUpWeights(config, description);
+  return ModelSize.of(source, source, description);
+}
+
 /** What a model takes of memory, by its config alone. */
 export async function foretell(
   config: object,
   description: ModelDescription = describeModel(config),
 ): Promise<Foretold> {
-  const size = await ModelSize.of(new MadeUpWeights(config, description), description);
+  const size = await madeUpSize(config, description);
   const { parameters, activeParameters, embeddingBytes } = size;
   return {
     ...{ parameters, activeParameters, embeddingBytes },

@@ -2,29 +2,27 @@
 import type { HeldWeights } from '../binding/devices.js';
 import { kvBlock, type NativeModelSpec, type NativeProjection } from '../binding/model.js';
 import type { NativeLayerSpec } from '../binding/native.js';
+import type { MatrixView } from '../binding/views.js';
 import { hasScales, type WeightType } from '../binding/weight_formats.js';
 import { MoEConfig } from '../config/config.js';
 import { toNativeConfig } from '../config/native.js';
 import { nativeSpec } from '../layer/parts.js';
 import { heldType } from '../layer/weights.js';
 import type { DescribedSpec, LayerDescription } from './describe.js';
-import type { LayerOfModel, OuterViews } from './model_tensors.js';
+import type { LayerOfModel, OuterOfModel, Projections } from './model_source.js';
 import type { HeldModelOptions } from './options.js';
 
 const maxDefaultTokens = 32768;
 const maxQueue = 1024;
 
-export function modelSpec(
-  described: DescribedSpec,
+export function projectionsOf(
   options: HeldModelOptions,
   held: readonly HeldWeights[] | undefined,
   layers: readonly LayerOfModel[],
-  { head }: OuterViews,
-): NativeModelSpec {
-  const { weightType, activationType = 'float', kvType = 'bfloat16', threads = 0 } = options;
-  const { contextLength } = described;
-  const { kvTokens = Math.min(contextLength, maxDefaultTokens), prefixCache = true } = options;
-  const stored = heldType(head.dtype);
+  { views }: OuterOfModel,
+): Projections {
+  const { weightType, activationType = 'float' } = options;
+  const stored = heldType((views.head as MatrixView).dtype);
   const asExperts = weightType === undefined || hasScales(weightType) ? undefined : weightType;
   const ofHead = options.outputType ?? asExperts ?? (weightType === undefined ? stored : 'int8');
   const projection = (type: WeightType, activation: 'float' | 'int8'): NativeProjection => ({
@@ -33,10 +31,23 @@ export function modelSpec(
     activationType: hasScales(type) ? activation : 'float',
   });
   return {
-    ...described,
     projections: projection(weightType ?? storedTypeOf(layers), activationType),
     // Logits are what is compared: rows stay floats in their product.
     head: projection(ofHead, 'float'),
+  };
+}
+
+export function modelSpec(
+  described: DescribedSpec,
+  options: HeldModelOptions,
+  projections: Projections,
+): NativeModelSpec {
+  const { kvType = 'bfloat16', threads = 0, prefixCache = true } = options;
+  const { contextLength } = described;
+  const { kvTokens = Math.min(contextLength, maxDefaultTokens) } = options;
+  return {
+    ...described,
+    ...projections,
     ...{ kvType, kvTokens: Math.ceil(kvTokens / kvBlock) * kvBlock, contextLength },
     ...{ prefixCache, threads, maxQueue },
   };
@@ -59,9 +70,9 @@ export function denseSpec(
 /** The type that all projections are stored in; float32 where they are of several types. */
 function storedTypeOf(layers: readonly LayerOfModel[]): WeightType {
   const types = new Set(
-    layers.flatMap(({ attention, dense }) =>
-      [...Object.values(attention), ...Object.values(dense?.shared ?? {})].flatMap((view) =>
-        'outFeatures' in view ? [heldType(view.dtype)] : [],
+    layers.flatMap(({ views, dense }) =>
+      [...Object.values(views.attention ?? {}), ...Object.values(dense?.shared ?? {})].flatMap(
+        (view) => ('outFeatures' in view ? [heldType(view.dtype)] : []),
       ),
     ),
   );

@@ -2,16 +2,23 @@ import { join } from 'node:path';
 import { unexpected } from '../base/checks.js';
 import { CheckpointError } from '../base/errors.js';
 import { expectOptions } from '../base/rows.js';
-import { type DeviceName, deviceText, resolveDevice } from '../binding/devices.js';
+import {
+  type DeviceName,
+  deviceText,
+  type ResolvedDevice,
+  resolveDevice,
+} from '../binding/devices.js';
 import type { NativeModel } from '../binding/model.js';
 import { settled } from '../binding/settled.js';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { TensorFiles } from '../checkpoint/containers/tensor_files.js';
 import { configName, inConfig, readObject } from '../checkpoint/model_claims.js';
 import { describeModel, type ModelDescription } from './describe.js';
-import { loadWeights } from './load_weights.js';
+import { WeightLoader } from './load_weights.js';
+import type { ModelSource } from './model_source.js';
+import { ModelTensors } from './model_tensors.js';
 import { type ModelLoadOptions, modelLoadRows } from './options.js';
-import { CheckpointWeights } from './weight_source.js';
+import { packedSource } from './packed/read.js';
 
 /** A whole model on a device. */
 export interface LoadedModel {
@@ -46,8 +53,10 @@ export async function loadModel(
   const checkpoint = await MoECheckpoint.open(path);
   try {
     const device = resolveDevice(options.device);
-    const source = new CheckpointWeights(checkpoint, description);
-    const { native, notes } = await loadWeights(source, description, device, options);
+    const source = await sourceOf(checkpoint, folder, description);
+    const loader = new WeightLoader(checkpoint, source, description, device, options);
+    const native = await loader.load(await loader.check());
+    const { notes } = loader;
     const close = async () => {
       await settled(() => native.close());
       await checkpoint.close();
@@ -57,6 +66,30 @@ export async function loadModel(
     await checkpoint.close();
     throw error;
   }
+}
+
+/**
+ * Looks at all that would be loaded.
+ *
+ * @throws what `loadModel` throws
+ */
+export async function checkModel(
+  checkpoint: MoECheckpoint,
+  folder: string,
+  description: ModelDescription,
+  device: ResolvedDevice,
+): Promise<void> {
+  const source = await sourceOf(checkpoint, folder, description);
+  await new WeightLoader(checkpoint, source, description, device, {}).check();
+}
+
+async function sourceOf(
+  checkpoint: MoECheckpoint,
+  folder: string,
+  description: ModelDescription,
+): Promise<ModelSource> {
+  const packed = await packedSource(checkpoint, folder, description);
+  return packed ?? new ModelTensors(checkpoint, description);
 }
 
 /** What the files beside a model's tensors say of it. */

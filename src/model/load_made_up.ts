@@ -2,7 +2,7 @@ import { deviceText, resolveDevice } from '../binding/devices.js';
 import { settled } from '../binding/settled.js';
 import { describeModel } from './describe.js';
 import type { LoadedModel } from './load.js';
-import { loadWeights } from './load_weights.js';
+import { WeightLoader } from './load_weights.js';
 import { MadeUpWeights } from './made_up.js';
 import type { ModelLoadOptions } from './options.js';
 
@@ -14,9 +14,10 @@ export async function loadMadeUp(
   const description = describeModel(config, undefined, options);
   const device = resolveDevice(options.device);
   const source = new MadeUpWeights(config, description);
-  const { native, notes } = await loadWeights(source, description, device, options);
+  const loader = new WeightLoader(source, source, description, device, options);
+  const native = await loader.load(await loader.check());
   return {
-    ...{ description, config, folder: '', device: deviceText(device), native, notes },
+    ...{ description, config, folder: '', device: deviceText(device), native, notes: loader.notes },
     close: () => settled(() => native.close()),
   };
 }

@@ -10,120 +10,131 @@ import type {
 } from '../binding/model.js';
 import { settled } from '../binding/settled.js';
 import { toNativeConfig } from '../config/native.js';
-import { checkParts, nativeSpec } from '../layer/parts.js';
+import { checkParts, type LayerParts, nativeSpec } from '../layer/parts.js';
 import type { ModelDescription } from './describe.js';
 import { denseSpec, modelSpec } from './held.js';
-import type { LayerOfModel } from './model_tensors.js';
+import type { BlockSource, LayerOfModel, ModelSource } from './model_source.js';
 import type { ModelLoadOptions } from './options.js';
-import type { SourceLayer, WeightSource } from './weight_source.js';
 
-/** @throws what `loadModel` throws */
-export async function loadWeights(
-  source: WeightSource,
-  description: ModelDescription,
-  device: ResolvedDevice,
-  options: ModelLoadOptions,
-): Promise<{ native: NativeModel; notes: readonly string[] }> {
-  const loader = new Loader(source, description, device, options);
-  const spec = await loader.check();
-  const { signal } = options;
-  const native = await settled(
-    () => addon().createModel(device.backend, device.index, spec),
-    signal,
-  );
-  try {
-    await loader.load(native, spec);
-    return { native, notes: [...loader.notes] };
-  } catch (error) {
-    await settled(() => native.close());
-    throw error;
-  }
+/** A layer as it stands in the files; `block` is absent for a dense one. */
+interface Stored {
+  own: LayerOfModel;
+  block?: LayerParts;
 }
 
-/**
- * Looks at all that would be loaded.
- *
- * @returns sentences about what has no effect
- * @throws what `loadModel` throws
- */
-export async function checkWeights(
-  source: WeightSource,
-  description: ModelDescription,
-  device: ResolvedDevice,
-  options: ModelLoadOptions,
-): Promise<readonly string[]> {
-  const loader = new Loader(source, description, device, options);
-  await loader.check();
-  return [...loader.notes];
-}
+type LayerOf = ModelDescription['layers'][number];
 
-class Loader {
-  readonly #source: WeightSource;
+/** What the weights of a model become on a device. */
+export class WeightLoader {
+  readonly #checkpoint: BlockSource;
+  readonly #source: ModelSource;
   readonly #description: ModelDescription;
   readonly #device: ResolvedDevice;
-  readonly #held: ReturnType<typeof heldOn>;
   readonly #options: ModelLoadOptions;
   /** Experts of each layer, 1 of a dense one: what progress is counted by. */
   readonly #experts: number[] = [];
-  readonly notes: Set<string>;
+  readonly #notes: Set<string>;
+  #block: LayerParts | undefined;
 
   constructor(
-    source: WeightSource,
+    checkpoint: BlockSource,
+    source: ModelSource,
     description: ModelDescription,
     device: ResolvedDevice,
     options: ModelLoadOptions,
   ) {
+    this.#checkpoint = checkpoint;
     this.#source = source;
     this.#description = description;
     this.#device = device;
-    this.#held = heldOn(device);
     this.#options = options;
-    this.notes = new Set([...description.notes, ...source.notes]);
+    this.#notes = new Set([...description.notes, ...source.notes]);
   }
 
-  /** Looks at all tensors: a model whose last layer lacks one is refused before its first one is packed. */
+  /** Sentences about what has no effect, once all tensors were looked at. */
+  get notes(): string[] {
+    return [...this.#notes];
+  }
+
+  /** The first Mixture-of-Experts block, once all tensors were looked at. */
+  get block(): LayerParts {
+    if (this.#block === undefined)
+      throw new CheckpointError(`Expected ${this.#checkpoint.path} to have MoE layers, got none`);
+    return this.#block;
+  }
+
+  /**
+   * Looks at all tensors: a model whose last layer lacks one is refused before its first one is packed.
+   *
+   * @throws what `loadModel` throws
+   */
   async check(): Promise<NativeModelSpec> {
+    const held = deviceAt(this.#device)?.weights;
     const layers: LayerOfModel[] = [];
     for (const number of this.#description.layers.keys()) {
       const { own, block } = await this.#stored(number, false);
       layers.push(own);
       this.#experts.push(block?.config.expertNum ?? 1);
-      if (block !== undefined) checkParts(block, this.#device, this.#held);
-      for (const note of [
-        ...own.notes,
-        ...(block?.notes ?? []),
-        ...(block?.config.diagnostics ?? []),
-      ])
-        this.notes.add(note);
+      this.#block ??= block;
+      if (block !== undefined) checkParts(block, this.#device, held);
+      this.#note(own.notes, block?.notes, block?.config.diagnostics);
     }
     const outer = await this.#source.outer(false);
-    for (const note of outer.notes) this.notes.add(note);
-    return modelSpec(this.#description.spec, this.#options, this.#held, layers, outer);
+    this.#note(outer.notes);
+    const projections = this.#source.projections(this.#options, held, layers, outer);
+    return modelSpec(this.#description.spec, this.#options, projections);
   }
 
-  async load(native: NativeModel, spec: NativeModelSpec): Promise<void> {
-    const { signal, onProgress } = this.#options;
-    const total = this.#experts.reduce((sum, experts) => sum + experts, 1);
-    let before = 0;
-    for (const [number, experts] of this.#experts.entries()) {
-      const { layer, views } = await this.#layer(number, spec);
-      const told = before;
-      const tell = (done: number, of: number) =>
-        onProgress?.(told + Math.floor((done * experts) / of), total);
-      await this.#run(number, (cancellation) =>
-        native.addLayer(layer, views, onProgress && tell, cancellation),
-      );
-      this.#source.layerHeld();
-      before += experts;
-      onProgress?.(before, total);
+  /** @throws what `loadModel` throws */
+  async load(spec: NativeModelSpec): Promise<NativeModel> {
+    const native = await this.create(spec);
+    try {
+      for (const number of this.#description.layers.keys()) await this.add(native, number, spec);
+      await this.finish(native);
+      return native;
+    } catch (error) {
+      await settled(() => native.close());
+      throw error;
     }
-    signal?.throwIfAborted();
-    const { embedding, norm, head } = await this.#source.outer(true);
-    await this.#run(undefined, (cancellation) =>
-      native.finish(embedding, norm, head, cancellation),
+  }
+
+  /** A model on the device, without layers yet. */
+  create(spec: NativeModelSpec): Promise<NativeModel> {
+    const { backend, index } = this.#device;
+    return settled(() => addon().createModel(backend, index, spec), this.#options.signal);
+  }
+
+  /** Adds the next layer, of this number. */
+  async add(native: NativeModel, number: number, spec: NativeModelSpec): Promise<void> {
+    const { onProgress } = this.#options;
+    const { layer, views } = await this.#layer(number, spec);
+    const before = this.#experts.slice(0, number).reduce((sum, experts) => sum + experts, 0);
+    const experts = this.#experts[number] as number;
+    const tell = (done: number, of: number) =>
+      onProgress?.(before + Math.floor((done * experts) / of), this.#total);
+    await this.#run(number, (cancellation) =>
+      native.addLayer(layer, views, onProgress && tell, cancellation),
     );
-    await this.#source.allHeld();
-    onProgress?.(total, total);
+    // What was read of the files is held packed now: it need not count as the process's memory any longer.
+    if (!this.#source.inPlace) this.#checkpoint.unmap();
+    onProgress?.(before + experts, this.#total);
+  }
+
+  /** Adds what stands before and behind the layers. */
+  async finish(native: NativeModel): Promise<void> {
+    this.#options.signal?.throwIfAborted();
+    const { views } = await this.#source.outer();
+    await this.#run(undefined, (cancellation) => native.finish(views, cancellation));
+    this.#checkpoint.unmap(await this.#source.pathOfEmbedding());
+    this.#options.onProgress?.(this.#total, this.#total);
+  }
+
+  get #total(): number {
+    return this.#experts.reduce((sum, experts) => sum + experts, 1);
+  }
+
+  #note(...lists: (readonly string[] | undefined)[]): void {
+    for (const note of lists.flatMap((list) => list ?? [])) this.#notes.add(note);
   }
 
   async #layer(
@@ -132,25 +143,29 @@ class Loader {
   ): Promise<{ layer: NativeDecoderLayer; views: NativeDecoderLayerViews }> {
     const { attention, dense } = this.#description.layers[number] as LayerOf;
     const { own, block } = await this.#stored(number, true);
-    const views = { attention: own.attention, feedForwardNorm: own.feedForwardNorm };
     if (block !== undefined) {
-      const moe = nativeSpec(toNativeConfig(block.config), block, this.#held);
+      const held = deviceAt(this.#device)?.weights;
+      const moe = nativeSpec(toNativeConfig(block.config), block, held);
       return {
         layer: { attention, feedForward: { kind: 'moe', spec: moe } },
-        views: { ...views, feedForward: block.views },
+        views: { ...own.views, feedForward: block.views },
       };
     }
     const feedForward = own.dense as NonNullable<LayerOfModel['dense']>;
     const ofDense = denseSpec(dense as NonNullable<LayerOf['dense']>, spec, feedForward);
     return {
       layer: { attention, feedForward: { kind: 'dense', spec: ofDense } },
-      views: { ...views, feedForward },
+      views: { ...own.views, feedForward },
     };
   }
 
-  #stored(number: number, reads: boolean): Promise<SourceLayer> {
+  async #stored(number: number, reads: boolean): Promise<Stored> {
+    const { dense } = this.#description.layers[number] as LayerOf;
+    const own = await this.#source.layer(number, reads);
+    if (dense !== undefined) return { own };
     const { weightType, weightGroup, activationType, threads } = this.#options;
-    return this.#source.layer(number, { weightType, weightGroup, activationType, threads }, reads);
+    const held = { weightType, weightGroup, activationType, threads };
+    return { own, block: await this.#checkpoint.parts(number, held, reads) };
   }
 
   /** A call that an abort stops; what its weights lack is the checkpoint's fault. */
@@ -168,13 +183,9 @@ class Loader {
     } catch (error) {
       if (!(error instanceof ShapeError)) throw error;
       const where = layer === undefined ? '' : `Layer ${layer} of `;
-      throw new CheckpointError(`${where}${this.#source.name}: ${error.message}`, {
+      throw new CheckpointError(`${where}${this.#checkpoint.path}: ${error.message}`, {
         cause: error,
       });
     }
   }
 }
-
-type LayerOf = ModelDescription['layers'][number];
-
-const heldOn = (device: ResolvedDevice) => deviceAt(device)?.weights;

@@ -1,14 +1,17 @@
+import { given } from '../base/rows.js';
 import type { ExpertView, MatrixView, VectorView } from '../binding/views.js';
 import { configOf } from '../config/config.js';
 import { huggingFaceRows, readHuggingFace } from '../config/hugging_face.js';
 import type { ExpertsAt, Layout } from '../families/layout.js';
 import type { FamilyRow } from '../families/row.js';
 import type { Activation, ExpertOptions } from '../layer/experts.js';
+import { heldRows, type LoadOptions } from '../layer/options.js';
 import type { LayerParts } from '../layer/parts.js';
 import type { ModelDescription } from './describe.js';
 import { feedForwardNorm, outerTensors } from './families/tensors.js';
+import { projectionsOf } from './held.js';
 import { attentionViews, denseViews, type TensorViews } from './layer_views.js';
-import type { HeldBlocks, SourceLayer, WeightSource } from './weight_source.js';
+import type { BlockSource, LayerOfModel, ModelSource, OuterOfModel } from './model_source.js';
 
 /** bfloat16 numbers, in which every made-up matrix is a window. */
 const count = 2 ** 22;
@@ -22,9 +25,11 @@ const longestVector = 2 ** 18;
  * Weights of no meaning, for a model of which there is only a config: they tell what it weighs and how fast it is. However large it is,
  * they take a few megabytes.
  */
-export class MadeUpWeights implements WeightSource {
-  readonly name = 'the made-up model';
+export class MadeUpWeights implements ModelSource, BlockSource {
+  readonly path = 'the made-up model';
   readonly notes = [];
+  readonly inPlace = false;
+  readonly projections = projectionsOf;
   readonly #config: object;
   readonly #description: ModelDescription;
   #numbers: Numbers | undefined;
@@ -34,34 +39,39 @@ export class MadeUpWeights implements WeightSource {
     this.#description = description;
   }
 
-  async layer(number: number, held: HeldBlocks, reads: boolean): Promise<SourceLayer> {
+  async layer(number: number, reads = true): Promise<LayerOfModel> {
     const layer = this.#description.layers[number] as ModelDescription['layers'][number];
     const { hiddenSize } = this.#description.spec;
     const tensors = this.#tensors(reads);
-    const own = {
-      attention: attentionViews(tensors, layer, hiddenSize),
-      feedForwardNorm: tensors.vector(feedForwardNorm, hiddenSize),
+    const { dense } = layer;
+    return {
+      views: {
+        attention: attentionViews(tensors, layer, hiddenSize),
+        feedForwardNorm: tensors.vector(feedForwardNorm, hiddenSize),
+      },
+      ...(dense && { dense: denseViews(tensors, dense.width, hiddenSize) }),
       notes: [],
     };
-    return layer.dense === undefined
-      ? { own, block: this.#block(number, held, tensors) }
-      : { own: { ...own, dense: denseViews(tensors, layer.dense.width, hiddenSize) } };
   }
 
-  async outer(reads: boolean) {
+  async outer(reads = true): Promise<OuterOfModel> {
     const { tied, spec } = this.#description;
     const tensors = this.#tensors(reads);
     const matrix = (name: string) => tensors.matrix(name, spec.vocabularySize, spec.hiddenSize);
     const embedding = matrix(outerTensors.embedding);
     const head = tied ? embedding : matrix(outerTensors.head);
-    return { embedding, norm: tensors.vector(outerTensors.norm, spec.hiddenSize), head, notes: [] };
+    const norm = tensors.vector(outerTensors.norm, spec.hiddenSize);
+    return { views: { embedding, norm, head }, notes: [] };
   }
 
-  layerHeld(): void {}
+  async pathOfEmbedding(): Promise<string> {
+    return '';
+  }
 
-  async allHeld(): Promise<void> {}
+  unmap(): void {}
 
-  #block(layer: number, held: HeldBlocks, tensors: TensorViews): LayerParts {
+  async parts(layer: number, held: LoadOptions, reads = true): Promise<LayerParts> {
+    const tensors = this.#tensors(reads);
     const reading = readHuggingFace(this.#config, { layer });
     const config = configOf(this.#config, { layer }, reading);
     const { hiddenSize, intermediateSize, sharedSize } = reading.sizes;
@@ -88,8 +98,7 @@ export class MadeUpWeights implements WeightSource {
           sharedRouter: tensors.matrix('shared_router', 1, hiddenSize),
         }),
       },
-      ...held,
-      weightType: held.weightType ?? 'bfloat16',
+      ...{ weightType: 'bfloat16', ...given(heldRows, held) },
     };
   }
 

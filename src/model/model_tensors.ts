@@ -1,7 +1,6 @@
 // The tensors of a whole model: which belong to which layer, and that none is passed over.
 import { CheckpointError } from '../base/errors.js';
-import type { NativeAttentionViews } from '../binding/model.js';
-import type { LayerWeightViews, MatrixView, NativeFile, VectorView } from '../binding/views.js';
+import type { NativeFile } from '../binding/views.js';
 import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import type { SafetensorsFile } from '../checkpoint/containers/file.js';
 import { mayBeFeedForward } from '../checkpoint/families/layer_parts.js';
@@ -16,32 +15,20 @@ import {
   layerRoot,
   outerTensors,
 } from './families/tensors.js';
+import { projectionsOf } from './held.js';
 import { attentionViews, denseViews } from './layer_views.js';
-
-/** Where the weights of a layer stand; of a Mixture-of-Experts block the checkpoint says it. */
-export interface LayerOfModel {
-  attention: NativeAttentionViews;
-  feedForwardNorm: VectorView;
-  /** Of a dense layer. */
-  dense?: LayerWeightViews;
-  notes: readonly string[];
-}
-
-export interface OuterViews {
-  embedding: MatrixView;
-  norm: VectorView;
-  head: MatrixView;
-}
+import type { LayerOfModel, ModelSource, OuterOfModel } from './model_source.js';
 
 const layerName = new RegExp(`^${layerRoot.replaceAll('.', '\\.')}(0|[1-9]\\d{0,5})\\.(.+)$`);
 
-export class ModelTensors {
+export class ModelTensors implements ModelSource {
+  readonly inPlace = false;
+  readonly projections = projectionsOf;
   readonly #checkpoint: MoECheckpoint;
   readonly #description: ModelDescription;
   /** Names inside layers, by their numbers. */
   readonly #layers = new Map<number, string[]>();
   readonly #outer: string[] = [];
-  /** Sentences about what is left out. */
   readonly notes: string[] = [];
 
   /** @throws `CheckpointError` for a layer that is not of the kind that the config says */
@@ -68,7 +55,6 @@ export class ModelTensors {
         );
   }
 
-  /** @param reads false where weights are looked at only */
   async layer(number: number, reads = true): Promise<LayerOfModel> {
     const description = this.#description.layers[number] as ModelDescription['layers'][number];
     const { hiddenSize } = this.#description.spec;
@@ -80,13 +66,12 @@ export class ModelTensors {
     const views = {
       attention: attentionViews(tensors, description, hiddenSize),
       feedForwardNorm: tensors.vector(feedForwardNorm, hiddenSize),
-      ...(dense && { dense: denseViews(tensors, dense.width, hiddenSize) }),
     };
-    return { ...views, notes: tensors.expectAllRead() };
+    const ofDense = dense && { dense: denseViews(tensors, dense.width, hiddenSize) };
+    return { views, ...ofDense, notes: tensors.expectAllRead() };
   }
 
-  /** What stands before and behind the layers. */
-  async outer(reads = true): Promise<OuterViews & { notes: readonly string[] }> {
+  async outer(reads = true): Promise<OuterOfModel> {
     const { tied, spec } = this.#description;
     const { hiddenSize, vocabularySize } = spec;
     const isLeftOut = (name: string) => tied && name === outerTensors.head;
@@ -99,10 +84,12 @@ export class ModelTensors {
     const notes = this.#outer
       .filter(isLeftOut)
       .map((name) => `\`${name}\` is not read: the config ties the output head to the embedding`);
-    return { embedding, norm, head, notes: [...notes, ...tensors.expectAllRead()] };
+    return {
+      views: { embedding, norm, head },
+      notes: [...notes, ...tensors.expectAllRead()],
+    };
   }
 
-  /** The file that rows of the embedding are read from as they are needed. */
   async pathOfEmbedding(): Promise<string> {
     const { path } = await this.#checkpoint.tensors.fileOf(outerTensors.embedding);
     return path;

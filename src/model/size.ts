@@ -3,11 +3,17 @@ import type { HeldWeights } from '../binding/devices.js';
 import { type KvType, kvBlock, type NativeAttention } from '../binding/model.js';
 import type { MatrixView, VectorView } from '../binding/views.js';
 import { featureBytes } from '../binding/weight_formats.js';
+import type { LayerParts } from '../layer/parts.js';
 import type { ModelDescription } from './describe.js';
-import { modelSpec } from './held.js';
-import type { OuterViews } from './model_tensors.js';
+import { projectionsOf } from './held.js';
+import type { BlockSource, LayerOfModel, ModelSource, OuterOfModel } from './model_source.js';
 import type { HeldModelOptions } from './options.js';
-import type { SourceLayer, WeightSource } from './weight_source.js';
+
+/** A layer; `block` is absent for a dense one. */
+interface SourceLayer {
+  own: LayerOfModel;
+  block?: LayerParts;
+}
 
 /** Some matrices or vectors of one shape. */
 interface Stock {
@@ -38,30 +44,36 @@ export interface WeightBytes {
 export class ModelSize {
   readonly #description: ModelDescription;
   readonly #layers: readonly SourceLayer[];
-  readonly #outer: OuterViews;
+  readonly #outer: OuterOfModel;
   readonly #stocks: readonly Stock[];
 
   private constructor(
     description: ModelDescription,
     layers: readonly SourceLayer[],
-    outer: OuterViews,
+    outer: OuterOfModel,
   ) {
     this.#description = description;
     this.#layers = layers;
     this.#outer = outer;
-    const { embedding, norm, head } = outer;
+    const { embedding, norm, head } = outer.views;
     this.#stocks = [
       ...layers.flatMap(stocksOf),
       stockOf('embedding', embedding),
-      stockOf('floats', norm),
-      stockOf('head', head),
+      ...(norm ? [stockOf('floats', norm)] : []),
+      ...(head ? [stockOf('head', head)] : []),
     ];
   }
 
-  static async of(source: WeightSource, description: ModelDescription): Promise<ModelSize> {
+  static async of(
+    blocks: BlockSource,
+    source: ModelSource,
+    description: ModelDescription,
+  ): Promise<ModelSize> {
     const layers: SourceLayer[] = [];
-    for (const number of description.layers.keys())
-      layers.push(await source.layer(number, {}, false));
+    for (const [number, { dense }] of description.layers.entries()) {
+      const own = await source.layer(number, false);
+      layers.push(dense ? { own } : { own, block: await blocks.parts(number, {}, false) });
+    }
     return new ModelSize(description, layers, await source.outer(false));
   }
 
@@ -77,9 +89,8 @@ export class ModelSize {
 
   /** @param held how the device can hold weights */
   weightBytes(options: HeldModelOptions, held: readonly HeldWeights[] | undefined): WeightBytes {
-    const { spec } = this.#description;
     const own = this.#layers.map((layer) => layer.own);
-    const { projections, head } = modelSpec(spec, options, held, own, this.#outer);
+    const { projections, head } = projectionsOf(options, held, own, this.#outer);
     const stored = this.#layers.find(({ block }) => block !== undefined)?.block?.weightType;
     const types = {
       ...{ projections, head, floats: { weightType: 'float32', weightGroup: 0 } as const },
@@ -116,7 +127,7 @@ export class ModelSize {
 
   /** Of the embedding, in its file. */
   get embeddingBytes(): number {
-    const { dtype, outFeatures, inFeatures } = this.#outer.embedding;
+    const { dtype, outFeatures, inFeatures } = this.#outer.views.embedding;
     return outFeatures * inFeatures * (dtype === 'float32' ? 4 : 2);
   }
 
@@ -153,8 +164,8 @@ function stocksOf({ own, block }: SourceLayer): Stock[] {
   const { views, config } = block ?? {};
   const { experts = [], shared = {}, packed: _, ...router } = views ?? {};
   return [
-    ...all('projections', own.attention),
-    stockOf('floats', own.feedForwardNorm),
+    ...all('projections', own.views.attention ?? {}),
+    ...all('floats', { norm: own.views.feedForwardNorm }),
     ...all('projections', own.dense?.shared ?? {}),
     ...all('floats', router),
     ...all('blocks', experts[0] ?? {}, config?.expertNum, config?.numExpertsChosen),

@@ -9,6 +9,7 @@ import type {
   NativeAdmission,
   NativeModel,
   NativeModelSpec,
+  NativeOuterViews,
   NativeSampling,
   NativeStep,
 } from '../../src/binding/model.js';
@@ -30,10 +31,15 @@ const addonPath =
 const hidden = modelSpec.hiddenSize;
 const prompt = Int32Array.from({ length: 40 }, (_, i) => (i * 7) % vocabulary);
 
+const outer = (): NativeOuterViews => ({
+  embedding: matrix(vocabulary, hidden),
+  norm: vector(hidden),
+  head: matrix(vocabulary, hidden),
+});
 const wholeModel = async (spec: NativeModelSpec = modelSpec): Promise<NativeModel> => {
   const model = await binding.createModel('cpu', 0, spec);
   for (const { layer, views } of modelLayers) await model.addLayer(layer, views);
-  await model.finish(matrix(vocabulary, hidden), vector(hidden), matrix(vocabulary, hidden));
+  await model.finish(outer());
   return model;
 };
 const stepOf = (sequence: number, count: number) => ({
@@ -69,11 +75,7 @@ beforeAll(async () => {
   for (const { layer, views } of modelLayers)
     await watched.call('addLayer', layer, views, (done: number) => progress.push(done));
   expect(progress.at(-1)).toBe(4);
-  await watched.call(
-    'finish',
-    ...[matrix(vocabulary, hidden), vector(hidden), matrix(vocabulary, hidden)],
-    new binding.Cancellation(),
-  );
+  await watched.call('finish', outer(), new binding.Cancellation());
   const admission = (await watched.call('admit', prompt, 2, sampling)) as NativeAdmission;
   const step: Required<NativeStep> = {
     ...stepOf(admission.sequence, prompt.length),
@@ -88,6 +90,8 @@ beforeAll(async () => {
   await watched.call('release', admission.sequence);
   await watched.call('usage');
   await watched.call('expertLoad', 1);
+  await watched.call('packed', 1);
+  await watched.call('readPacked', undefined, 0, 4, 8);
   const other = (await native.call('createModel', 'cpu', 0, modelSpec)) as NativeModel;
   await surface.watch('NativeModel', other).call('close');
 });
@@ -98,7 +102,7 @@ describe('the addon reads what is declared, and gives it', () => {
   test.each([
     ...['NativeModelSpec', 'NativeProjection', 'NativeRotation', 'NativeDecoderLayer'],
     ...['NativeAttention', 'NativeDecoderLayerViews', 'NativeAttentionViews', 'NativeSampling'],
-    'NativeStep',
+    ...['NativeOuterViews', 'NativeStep'],
   ])('%s', (name) => {
     expect([...(surface.read.get(name) ?? [])].sort()).toEqual(surface.fieldsOf(name));
   });
@@ -233,7 +237,13 @@ describe('nonsense is refused, and the process lives', () => {
       ['addLayer', [1, 2]],
       ['addLayer', [{}, {}]],
       ['finish', []],
-      ['finish', [{}, {}, {}]],
+      ['finish', [{}]],
+      ['finish', [{ ...outer(), packed: {} }]],
+      ['packed', [2]],
+      ['packed', ['head']],
+      ['readPacked', [0, 1000, 0, 1]],
+      ['readPacked', [0, 0, 0, 2 ** 40]],
+      ['readPacked', [0, 0, -1, 1]],
       ['admit', []],
       ['admit', [prompt, 1]],
       ['admit', [[1, 2], 1, sampling]],
@@ -276,8 +286,7 @@ describe('nonsense is refused, and the process lives', () => {
 
   test('a model that is not loaded, or half', async () => {
     const half = await binding.createModel('cpu', 0, modelSpec);
-    const finish = () =>
-      half.finish(matrix(vocabulary, hidden), vector(hidden), matrix(vocabulary, hidden));
+    const finish = () => half.finish(outer());
     expect(() => half.admit(prompt, 1, sampling)).toThrow(/loaded/);
     expect(() => half.usage()).toThrow(/loaded/);
     expect(() => half.step(stepOf(0, 1))).toThrow(/loaded/);
@@ -352,7 +361,7 @@ describe('nonsense is refused, and the process lives', () => {
         const model = await require(addon).createModel('cpu', 0, spec);
         parentPort.postMessage('made');
         for (const { layer, views } of layers) await model.addLayer(layer, views);
-        await model.finish(...ends);
+        await model.finish(ends);
         for (;;) {
           const { sequence, cached } = model.admit(prompt, 50, sampling);
           for (let token = 0; token < 50; token++) {
@@ -362,12 +371,11 @@ describe('nonsense is refused, and the process lives', () => {
           model.release(sequence);
         }
       })();`;
-    const ends = [matrix(vocabulary, hidden), vector(hidden), matrix(vocabulary, hidden)];
     const workerData = {
       addon: addonPath,
       spec: modelSpec,
       layers: modelLayers,
-      ends,
+      ends: outer(),
       prompt,
       sampling,
     };

@@ -86,6 +86,8 @@ export class HashEngine implements NativeModel {
     return { blocks: 0, freeBlocks: 0, keptBlocks: 0, sequences: this.sequences.size };
   }
   expertLoad = () => new Float64Array();
+  packed = () => ({ layout: '', parts: [] });
+  readPacked = () => new Uint8Array();
   addLayer = async () => {};
   finish = async () => {};
   close = async () => {};

@@ -5,12 +5,12 @@ import { type KnownModelName, knownModels } from '../../src/cli/bench/known_mode
 import { readHuggingFace } from '../../src/config/hugging_face.js';
 import { weightTypes } from '../../src/layer/options.js';
 import { describeModel } from '../../src/model/describe.js';
+import { madeUpSize } from '../../src/model/foretell.js';
 import { loadModel, readDescription } from '../../src/model/load.js';
 import { loadMadeUp } from '../../src/model/load_made_up.js';
-import { MadeUpWeights } from '../../src/model/made_up.js';
+import { ModelTensors } from '../../src/model/model_tensors.js';
 import { kvTypes } from '../../src/model/options.js';
 import { kvBytesPerToken, ModelSize } from '../../src/model/size.js';
-import { CheckpointWeights } from '../../src/model/weight_source.js';
 import * as published from '../config/model_configs.js';
 import { writtenModel } from './fixture.js';
 import { modelFixtures } from './fixtures.js';
@@ -24,8 +24,8 @@ test.each(modelFixtures)(
     const { config, description } = await readDescription(folder, fixture.options);
     const checkpoint = await MoECheckpoint.open(folder);
     const [stored, madeUp] = await Promise.all([
-      ModelSize.of(new CheckpointWeights(checkpoint, description), description),
-      ModelSize.of(new MadeUpWeights(config, description), description),
+      ModelSize.of(checkpoint, new ModelTensors(checkpoint, description), description),
+      madeUpSize(config, description),
     ]);
     expect(madeUp.parameters).toBe(stored.parameters);
     expect(madeUp.activeParameters).toBe(stored.activeParameters);
@@ -57,7 +57,7 @@ test.each(
   ),
 )('$name in $weightType weighs what was foretold', async ({ config, weightType }) => {
   const { description, native, close } = await loadMadeUp(config, { weightType, kvTokens: 16 });
-  const size = await ModelSize.of(new MadeUpWeights(config, description), description);
+  const size = await madeUpSize(config, description);
   const { held: bytes } = size.weightBytes({ weightType }, held);
   expect(bytes / native.weightBytes).toBeGreaterThan(0.99);
   expect(bytes / native.weightBytes).toBeLessThan(1.01);
@@ -89,7 +89,7 @@ test.each(Object.entries(knownModels) as [KnownModelName, object][])(
   '%s is as large as its maker says',
   async (name, config) => {
     const description = describeModel(config);
-    const size = await ModelSize.of(new MadeUpWeights(config, description), description);
+    const size = await madeUpSize(config, description);
     const [all, active] = said[name];
     expect(Math.abs(size.parameters / 1e9 / all - 1)).toBeLessThan(0.01);
     expect(Math.abs(size.activeParameters / 1e9 / active - 1)).toBeLessThan(0.17);

@@ -60,7 +60,7 @@ class TinyDecoder {
     for (size_t layer = 0; layer < options_.windows.size(); ++layer)
       decoder->add_layer(layer_spec(layer), layer_weights(layer), [](int64_t, int64_t) {}, {});
     embedding_ = matrix(kVocabulary, kHidden);
-    decoder->finish(embedding_, vector(kHidden), matrix(kVocabulary, kHidden));
+    decoder->finish({embedding_, vector(kHidden), matrix(kVocabulary, kHidden), {}});
     return decoder;
   }
 

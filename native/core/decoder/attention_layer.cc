@@ -1,6 +1,7 @@
 #include "core/decoder/attention_layer.h"
 
 #include "core/weights/check_weights.h"
+#include "core/weights/packed_weights.h"
 
 namespace moe {
 
@@ -16,18 +17,22 @@ LinearSpec AttentionMaker::projection_spec(const char* name, int64_t out_feature
 
 std::unique_ptr<PreparedLinear> AttentionMaker::projection(const char* name, const WeightMatrix& matrix,
                                                            int64_t out_features, int64_t in_features) const {
-  expect_matrix(name, matrix, out_features, in_features);
-  return device.moe().prepare_linear(projection_spec(name, out_features, in_features), matrix, {});
+  if (!packed) expect_matrix(name, matrix, out_features, in_features);
+  return device.moe().prepare_linear(projection_spec(name, out_features, in_features), matrix, packed);
 }
 
 DeviceFloats AttentionMaker::vector(const char* name, const WeightVector& vector, int64_t size) const {
+  if (packed) return DeviceFloats(device, name, values_in(*packed, name, size));
   expect_vector_if_given(name, vector, size);
-  return DeviceFloats(device, vector);
+  return DeviceFloats(device, name, vector);
 }
 
 DeviceFloats AttentionMaker::norm(const char* name, const WeightVector& vector, int64_t size) const {
-  expect_vector(name, vector, size);
-  return DeviceFloats(device, vector);
+  if (packed)
+    get_part(*packed, name);
+  else
+    expect_vector(name, vector, size);
+  return this->vector(name, vector, size);
 }
 
 LayerMemory AttentionMaker::memory(AttentionSpec attention) const {

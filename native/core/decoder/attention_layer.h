@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/decoder/device_floats.h"
+#include "core/decoder/inventory.h"
 #include "core/decoder/layer_memory.h"
 #include "core/decoder/spec.h"
 #include "core/decoder/step_context.h"
@@ -16,7 +17,7 @@ class AttentionLayer {
 
   // in, out [T, H]
   virtual void run(StepContext& step, Matrix in, Matrix out) = 0;
-  virtual size_t weight_bytes() const = 0;
+  virtual void list(Inventory& inventory) const = 0;
   virtual size_t memory_bytes() const = 0;
 };
 
@@ -26,10 +27,11 @@ struct AttentionMaker {
   const DecoderSpec& decoder;
   const AttentionLayerSpec& spec;
   const AttentionWeights& weights;
-  size_t group;  // of block tables
+  const std::optional<PackedWeights>& packed;  // instead of them
+  size_t group;                                // of block tables
 
   DecoderStages& stages() const { return *device.decoder(); }
-  // Throws kShape, naming the matrix, where it has another shape.
+  // Throws kShape, naming the matrix, where it has another shape. `name` is that of the packed part, too.
   std::unique_ptr<PreparedLinear> projection(const char* name, const WeightMatrix& matrix, int64_t out_features,
                                              int64_t in_features) const;
   LinearSpec projection_spec(const char* name, int64_t out_features, int64_t in_features) const;
@@ -50,7 +52,10 @@ class OutputProjection {
  public:
   OutputProjection(const AttentionMaker& maker, int64_t in_features);
   void run(const StepContext& step, Matrix in, Matrix out) const;
-  size_t weight_bytes() const { return linear_->weight_bytes() + bias_.bytes(); }
+  void list(Inventory& inventory) const {
+    inventory.add(linear_.get());
+    inventory.add(bias_);
+  }
 
  private:
   Device& device_;

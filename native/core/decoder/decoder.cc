@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/weights/check_weights.h"
+#include "core/weights/packed_weights.h"
 #include "core/weights/read_weights.h"
 
 namespace moe {
@@ -16,6 +17,15 @@ Device& able(Device& device) {
     throw Error(ErrorCode::kDeviceUnavailable,
                 "This device runs Mixture-of-Experts layers, but not whole models: it has no attention");
   return device;
+}
+
+// As devices are asked for the layout of projections.
+LayerSpec layout_spec(const ProjectionSpec& held) {
+  LayerSpec spec;
+  spec.weight_type = held.weight_type;
+  spec.weight_group = held.weight_group;
+  spec.int8_activations = held.int8_activations;
+  return spec;
 }
 
 void stop_if_requested(const std::stop_token& stop) {
@@ -34,15 +44,14 @@ void Decoder::add_layer(const DecoderLayerSpec& spec, const DecoderLayerWeights&
   if (spec.feed_forward.hidden_size != spec_.hidden_size)
     throw Error(ErrorCode::kShape, "Expected a layer of hidden size " + std::to_string(spec_.hidden_size) + ", got " +
                                        std::to_string(spec.feed_forward.hidden_size));
-  expect_vector("norm", weights.attention.norm, spec_.hidden_size);
-  expect_vector("feedForwardNorm", weights.feed_forward_norm, spec_.hidden_size);
+  if (weights.packed) expect_layout(device_, layout_spec(spec_.projections), weights.packed->layout);
   stop_if_requested(stop);
   const int64_t window = spec.attention.window;
   const auto group = static_cast<size_t>(std::ranges::find(windows_, window) - windows_.begin());
-  const AttentionMaker maker{device_, spec_, spec.attention, weights.attention, group};
+  const AttentionMaker maker{device_, spec_, spec.attention, weights.attention, weights.packed, group};
   std::unique_ptr<LayerParts> layer(
-      new LayerParts{DeviceFloats(device_, weights.attention.norm), DeviceFloats(device_, weights.feed_forward_norm),
-                     make_attention(maker),
+      new LayerParts{maker.norm("norm", weights.attention.norm, spec_.hidden_size),
+                     maker.norm("feedForwardNorm", weights.feed_forward_norm, spec_.hidden_size), make_attention(maker),
                      make_feed_forward(device_, spec, weights.feed_forward, progress, stop, std::move(parallel))});
   if (group == windows_.size()) windows_.push_back(window);
   const std::lock_guard lock(load_mutex_);
@@ -50,14 +59,15 @@ void Decoder::add_layer(const DecoderLayerSpec& spec, const DecoderLayerWeights&
   layers_.push_back(std::move(layer));
 }
 
-void Decoder::finish(const WeightMatrix& embedding, const WeightVector& norm, const WeightMatrix& head) {
+void Decoder::finish(const OuterWeights& weights) {
   if (sequences_) throw Error(ErrorCode::kShape, "Expected a model to be finished once");
   if (static_cast<int32_t>(layers_.size()) != spec_.layers)
     throw Error(ErrorCode::kShape,
                 "Expected " + std::to_string(spec_.layers) + " layers, got " + std::to_string(layers_.size()));
-  expect_matrix("embedding", embedding, spec_.vocabulary_size, spec_.hidden_size);
-  embedding_ = embedding;
-  head_ = std::make_unique<OutputHead>(device_, spec_, norm, head);
+  expect_matrix("embedding", weights.embedding, spec_.vocabulary_size, spec_.hidden_size);
+  if (weights.packed) expect_layout(device_, layout_spec(spec_.head), weights.packed->layout);
+  embedding_ = weights.embedding;
+  head_ = std::make_unique<OutputHead>(device_, spec_, weights);
   sequences_ = std::make_unique<Sequences>(windows_, static_cast<int32_t>(spec_.kv_tokens / kKvBlock),
                                            spec_.prefix_cache, spec_.context_length);
 }
@@ -134,12 +144,37 @@ void Decoder::count_load() {
   }
 }
 
+void Decoder::list(const LayerParts& layer, Inventory& inventory) const {
+  inventory.add(layer.attention_norm);
+  inventory.add(layer.feed_forward_norm);
+  layer.attention->list(inventory);
+  layer.feed_forward->list(inventory);
+}
+
 size_t Decoder::weight_bytes() const {
-  size_t bytes = head_ ? head_->weight_bytes() : 0;
-  for (const auto& layer : layers_)
-    bytes += layer->attention_norm.bytes() + layer->feed_forward_norm.bytes() + layer->attention->weight_bytes() +
-             layer->feed_forward->weight_bytes();
-  return bytes;
+  Inventory all;
+  if (head_) head_->list(all);
+  for (const auto& layer : layers_) list(*layer, all);
+  return all.bytes;
+}
+
+PackedWeights Decoder::packed(const ProjectionSpec& held, Inventory inventory) const {
+  PackedWeights packed{device_.moe().packed_layout(layout_spec(held)), {}, {}, {}};
+  if (device_.capabilities().packed_weights) packed.parts = std::move(inventory.parts);
+  return packed;
+}
+
+PackedWeights Decoder::packed_layer(int64_t layer) const {
+  Inventory inventory;
+  list(layer_at(layer), inventory);
+  return packed(spec_.projections, std::move(inventory));
+}
+
+PackedWeights Decoder::packed_head() const {
+  sequences();  // throws before `finish`
+  Inventory inventory;
+  head_->list(inventory);
+  return packed(spec_.head, std::move(inventory));
 }
 
 size_t Decoder::cache_bytes() const {
@@ -148,11 +183,16 @@ size_t Decoder::cache_bytes() const {
   return bytes;
 }
 
+const Decoder::LayerParts& Decoder::layer_at(int64_t layer) const {
+  if (layer < 0 || layer >= static_cast<int64_t>(layers_.size()))
+    throw Error(ErrorCode::kShape,
+                "Expected a layer from 0 to " + std::to_string(layers_.size() - 1) + ", got " + std::to_string(layer));
+  return *layers_[layer];
+}
+
 std::vector<double> Decoder::expert_load(int64_t layer) const {
   const std::lock_guard lock(load_mutex_);
-  if (layer < 0 || layer >= static_cast<int64_t>(load_.size()))
-    throw Error(ErrorCode::kShape,
-                "Expected a layer from 0 to " + std::to_string(load_.size()) + ", got " + std::to_string(layer));
+  layer_at(layer);
   return load_[layer];
 }
 

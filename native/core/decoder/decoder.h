@@ -32,8 +32,7 @@ class Decoder {
   // Weights are read until this returns. A layer that fails was not added.
   void add_layer(const DecoderLayerSpec& spec, const DecoderLayerWeights& weights, Progress progress,
                  const std::stop_token& stop, std::optional<ParallelOptions> parallel = {});
-  // Rows of the embedding [V, H] are read as tokens need them, for as long as the decoder lives; head [V, H].
-  void finish(const WeightMatrix& embedding, const WeightVector& norm, const WeightMatrix& head);
+  void finish(const OuterWeights& weights);
 
   // Throws kShape before `finish`.
   Sequences& sequences() const;
@@ -43,6 +42,10 @@ class Decoder {
   const DecoderSpec& spec() const { return spec_; }
   size_t weight_bytes() const;
   size_t cache_bytes() const;
+  // A layer as it is held, or what stands behind the layers: parts are valid for as long as the decoder lives; there
+  // are none where its device cannot give any.
+  PackedWeights packed_layer(int64_t layer) const;
+  PackedWeights packed_head() const;
   // Tokens that each expert of a layer has served; none for a dense layer. Any thread may ask.
   std::vector<double> expert_load(int64_t layer) const;
 
@@ -57,6 +60,9 @@ class Decoder {
   std::vector<std::vector<Segment>> segments_of(std::span<const StepPart> parts) const;
   void run_layer(LayerParts& layer, StepContext& step, Matrix hidden);
   void count_load();
+  void list(const LayerParts& layer, Inventory& inventory) const;
+  PackedWeights packed(const ProjectionSpec& held, Inventory inventory) const;
+  const LayerParts& layer_at(int64_t layer) const;
 
   Device& device_;
   DecoderSpec spec_;

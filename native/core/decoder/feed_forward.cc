@@ -2,9 +2,12 @@
 
 #include "core/error.h"
 #include "core/weights/check_weights.h"
+#include "core/weights/packed_weights.h"
 
 namespace moe {
 namespace {
+
+constexpr const char* kPrefix = "feed_forward.";
 
 class Experts final : public FeedForward {
  public:
@@ -17,7 +20,7 @@ class Experts final : public FeedForward {
     load_.resize(layer_.spec().moe.expert_num);
     device_.download(load_.data(), routing->arrays.expert_load, load_.size() * sizeof(uint32_t));
   }
-  size_t weight_bytes() const override { return layer_.weight_bytes(); }
+  void list(Inventory& inventory) const override { inventory.add(layer_, kPrefix); }
   const std::vector<uint32_t>& last_load() const override { return load_; }
 
  private:
@@ -33,6 +36,7 @@ class Dense final : public FeedForward {
     spec.moe.expert_num = spec.moe.zero_expert_num = 0;
     expect_capable(device.capabilities(), spec);
     check_weights(spec, weights);
+    if (weights.packed) expect_layout(device, spec, weights.packed->layout);
     if (spec.shared_size == 0) throw Error(ErrorCode::kShape, "Expected a dense layer to have a width");
     shared_ = stages_.prepare_shared(spec, weights, progress, stop);
   }
@@ -40,7 +44,7 @@ class Dense final : public FeedForward {
   void run(StepContext& step, Matrix in, Matrix out) override {
     stages_.run_shared(*shared_, {in, nullptr}, out, step.stop);
   }
-  size_t weight_bytes() const override { return shared_->weight_bytes(); }
+  void list(Inventory& inventory) const override { inventory.add(shared_.get(), kPrefix); }
   const std::vector<uint32_t>& last_load() const override { return none_; }
 
  private:

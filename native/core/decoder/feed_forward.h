@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/decoder/inventory.h"
 #include "core/decoder/spec.h"
 #include "core/decoder/step_context.h"
 #include "core/layer/layer.h"
@@ -16,7 +17,8 @@ class FeedForward {
 
   // in, out [T, H]
   virtual void run(StepContext& step, Matrix in, Matrix out) = 0;
-  virtual size_t weight_bytes() const = 0;
+  // Parts begin with `feed_forward.`.
+  virtual void list(Inventory& inventory) const = 0;
   // Tokens of the last run that each expert served, after `synchronize`; none for a dense layer.
   virtual const std::vector<uint32_t>& last_load() const = 0;
 };

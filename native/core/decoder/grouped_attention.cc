@@ -38,11 +38,15 @@ class HeadsProjection {
       device_.decoder()->shape_heads(heads_, heads_.rotated > 0 ? rotations : Matrix{}, out);
     return out;
   }
-  size_t weight_bytes() const { return linear_->weight_bytes() + bias_.bytes() + norm_.bytes(); }
+  void list(Inventory& inventory) const {
+    inventory.add(linear_.get());
+    inventory.add(bias_);
+    inventory.add(norm_);
+  }
 
  private:
   static DeviceFloats norm_of(const AttentionMaker& maker, const Parts& parts) {
-    if (!parts.norm || maker.spec.norm == HeadsSpec::kNone) return DeviceFloats(maker.device, {});
+    if (!parts.norm || maker.spec.norm == HeadsSpec::kNone) return DeviceFloats(maker.device, "", {});
     const int64_t normed = maker.spec.norm == HeadsSpec::kEachHead ? 1 : parts.heads;
     return maker.norm(parts.norm_name, *parts.norm, normed * maker.spec.head_size);
   }
@@ -82,9 +86,10 @@ class GroupedAttention final : public AttentionLayer {
     memory_.attend(step, queries, keys, values, attended);
     output_.run(step, attended, out);
   }
-  size_t weight_bytes() const override {
-    return query_.weight_bytes() + key_.weight_bytes() + value_.weight_bytes() + sinks_.bytes() +
-           output_.weight_bytes();
+  void list(Inventory& inventory) const override {
+    for (const HeadsProjection* const projection : {&query_, &key_, &value_}) projection->list(inventory);
+    inventory.add(sinks_);
+    output_.list(inventory);
   }
   size_t memory_bytes() const override { return memory_.bytes(); }
 

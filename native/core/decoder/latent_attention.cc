@@ -86,19 +86,19 @@ class LatentAttention final : public AttentionLayer {
     output_.run(step, values, out);
   }
 
-  size_t weight_bytes() const override {
-    size_t bytes = query_down_bias_.bytes() + query_down_norm_.bytes() + latent_down_bias_.bytes() +
-                   latent_norm_.bytes() + output_.weight_bytes();
+  void list(Inventory& inventory) const override {
     const Prepared* const all[] = {query_down_.get(),  query_nope_.get(), query_rotated_.get(),
                                    latent_down_.get(), key_heads_.get(),  value_heads_.get()};
-    for (const Prepared* const prepared : all) bytes += prepared ? prepared->weight_bytes() : 0;
-    return bytes;
+    for (const Prepared* const prepared : all) inventory.add(prepared);
+    for (const DeviceFloats* const floats : {&query_down_bias_, &query_down_norm_, &latent_down_bias_, &latent_norm_})
+      inventory.add(*floats);
+    output_.list(inventory);
   }
   size_t memory_bytes() const override { return memory_.bytes(); }
 
  private:
   static DeviceFloats norm_of_queries(const AttentionMaker& maker) {
-    if (maker.spec.query_latent_size == 0) return DeviceFloats(maker.device, {});
+    if (maker.spec.query_latent_size == 0) return DeviceFloats(maker.device, "", {});
     return maker.norm("queryDownNorm", maker.weights.query_down_norm, maker.spec.query_latent_size);
   }
 
@@ -107,30 +107,39 @@ class LatentAttention final : public AttentionLayer {
   void prepare_queries(const AttentionMaker& maker) {
     const AttentionWeights& weights = maker.weights;
     const bool direct = spec_.query_latent_size == 0;
-    const char* const name = direct ? "query" : "queryUp";
     const WeightMatrix& up = direct ? weights.query : weights.query_up;
     const int64_t hidden = maker.decoder.hidden_size, width = direct ? hidden : spec_.query_latent_size;
     const int64_t nope = spec_.nope_size, rotated = spec_.rotated_size;
-    expect_matrix(name, up, spec_.heads * (nope + rotated), width);
+    if (!maker.packed) expect_matrix(direct ? "query" : "queryUp", up, spec_.heads * (nope + rotated), width);
     if (!direct) query_down_ = maker.projection("queryDown", weights.query_down, width, hidden);
-    query_nope_ =
-        maker.projection(name, HeadRows(up, spec_.heads, nope + rotated, 0, nope).all(), spec_.heads * nope, width);
-    query_rotated_ = maker.projection(name, HeadRows(up, spec_.heads, nope + rotated, nope, rotated).all(),
-                                      spec_.heads * rotated, width);
+    const auto part_of_heads = [&](const char* name, int64_t first, int64_t count) {
+      if (maker.packed) return maker.projection(name, {}, spec_.heads * count, width);
+      const HeadRows rows(up, spec_.heads, nope + rotated, first, count);
+      return maker.projection(name, rows.all(), spec_.heads * count, width);
+    };
+    query_nope_ = part_of_heads("queryNope", 0, nope);
+    query_rotated_ = part_of_heads("queryRotated", nope, rotated);
   }
 
   void prepare_absorbed(const AttentionMaker& maker) {
     const int64_t nope = spec_.nope_size, value = spec_.value_size, latent = spec_.latent_size;
+    const LinearSpec keys = maker.projection_spec("latentUpKeys", latent, nope),
+                     values = maker.projection_spec("latentUpValues", value, latent);
+    const auto prepare = [&](const HeadRows* rows_of_keys, const HeadRows* rows_of_values) {
+      std::vector<WeightMatrix> of_keys, of_values;
+      for (int32_t head = 0; rows_of_keys && head < spec_.heads; ++head) {
+        of_keys.push_back(rows_of_keys->transposed_of(head));
+        of_values.push_back(rows_of_values->of(head));
+      }
+      key_heads_ = stages_.prepare_heads(keys, spec_.heads, of_keys, maker.packed);
+      value_heads_ = stages_.prepare_heads(values, spec_.heads, of_values, maker.packed);
+    };
+    if (maker.packed) return prepare(nullptr, nullptr);
     const WeightMatrix& up = maker.weights.latent_up;
     expect_matrix("latentUp", up, spec_.heads * (nope + value), latent);
-    const HeadRows keys(up, spec_.heads, nope + value, 0, nope), values(up, spec_.heads, nope + value, nope, value);
-    std::vector<WeightMatrix> of_keys, of_values;
-    for (int32_t head = 0; head < spec_.heads; ++head) {
-      of_keys.push_back(keys.transposed_of(head));
-      of_values.push_back(values.of(head));
-    }
-    key_heads_ = stages_.prepare_heads(maker.projection_spec("latentUp keys", latent, nope), of_keys);
-    value_heads_ = stages_.prepare_heads(maker.projection_spec("latentUp values", value, latent), of_values);
+    const HeadRows of_keys(up, spec_.heads, nope + value, 0, nope),
+        of_values(up, spec_.heads, nope + value, nope, value);
+    prepare(&of_keys, &of_values);
   }
 
   void make_queries(StepContext& step, Matrix in, Matrix rotations, Matrix queries) {

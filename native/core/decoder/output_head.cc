@@ -6,6 +6,7 @@
 #include "core/decoder/log_probabilities.h"
 #include "core/error.h"
 #include "core/weights/check_weights.h"
+#include "core/weights/packed_weights.h"
 
 namespace moe {
 namespace {
@@ -16,10 +17,18 @@ constexpr int64_t kGrain = 1 << 16;  // logits that are worth a thread
 
 }  // namespace
 
-OutputHead::OutputHead(Device& device, const DecoderSpec& spec, const WeightVector& norm, const WeightMatrix& head)
-    : device_(device), spec_(spec), norm_(device, norm), executor_(spec.threads) {
-  expect_vector("norm", norm, spec.hidden_size);
-  expect_matrix("head", head, spec.vocabulary_size, spec.hidden_size);
+WeightVector OutputHead::norm_of(const DecoderSpec& spec, const OuterWeights& weights) {
+  if (!weights.packed) {
+    expect_vector("norm", weights.norm, spec.hidden_size);
+    return weights.norm;
+  }
+  get_part(*weights.packed, "norm");
+  return values_in(*weights.packed, "norm", spec.hidden_size);
+}
+
+OutputHead::OutputHead(Device& device, const DecoderSpec& spec, const OuterWeights& weights)
+    : device_(device), spec_(spec), norm_(device, "norm", norm_of(spec, weights)), executor_(spec.threads) {
+  if (!weights.packed) expect_matrix("head", weights.head, spec.vocabulary_size, spec.hidden_size);
   const LinearSpec linear{.name = "head",
                           .in_features = spec.hidden_size,
                           .out_features = spec.vocabulary_size,
@@ -27,7 +36,7 @@ OutputHead::OutputHead(Device& device, const DecoderSpec& spec, const WeightVect
                           .weight_group = spec.head.weight_group,
                           .int8_activations = spec.head.int8_activations,
                           .threads = spec.threads};
-  head_ = device.moe().prepare_linear(linear, head, {});
+  head_ = device.moe().prepare_linear(linear, weights.head, weights.packed);
 }
 
 std::vector<OutputHead::Row> OutputHead::rows_needed(std::span<const StepPart> parts, bool all) const {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/decoder/device_floats.h"
+#include "core/decoder/inventory.h"
 #include "core/decoder/sequences.h"
 #include "core/decoder/spec.h"
 #include "core/decoder/step_context.h"
@@ -30,12 +31,15 @@ constexpr int32_t kNoNumbers = -2;
 
 class OutputHead {
  public:
-  OutputHead(Device& device, const DecoderSpec& spec, const WeightVector& norm, const WeightMatrix& head);
+  OutputHead(Device& device, const DecoderSpec& spec, const OuterWeights& weights);
 
   // Samples where parts ask for it, and writes all but `sampled`. The device has done its work when this returns.
   void run(DecoderWorkspace& workspace, Matrix hidden, std::span<StepPart> parts, const StepOutput& out,
            const std::stop_token& stop);
-  size_t weight_bytes() const { return head_->weight_bytes() + norm_.bytes(); }
+  void list(Inventory& inventory) const {
+    inventory.add(head_.get());
+    inventory.add(norm_);
+  }
 
  private:
   // A row of the step whose logits somebody needs.
@@ -45,6 +49,7 @@ class OutputHead {
     bool is_last;  // of its part
   };
 
+  static WeightVector norm_of(const DecoderSpec& spec, const OuterWeights& weights);
   std::vector<Row> rows_needed(std::span<const StepPart> parts, bool all) const;
   // Logits of some rows, in host memory until the next call.
   float* logits_of(DecoderWorkspace& workspace, Matrix hidden, std::span<const Row> rows, const std::stop_token& stop);

@@ -81,6 +81,15 @@ struct DecoderLayerWeights {
   AttentionWeights attention;
   WeightVector feed_forward_norm;
   LayerWeights feed_forward;
+  std::optional<PackedWeights> packed;  // instead of `attention` and `feed_forward_norm`
+};
+
+// What stands before and behind the layers.
+struct OuterWeights {
+  WeightMatrix embedding;  // [V, H]: rows are read as tokens need them, for as long as the decoder lives
+  WeightVector norm;
+  WeightMatrix head;                    // [V, H]
+  std::optional<PackedWeights> packed;  // instead of `norm` and `head`
 };
 
 }  // namespace moe

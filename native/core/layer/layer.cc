@@ -7,6 +7,7 @@
 #include "core/weight_format.h"
 #include "core/weights/check_weights.h"
 #include "core/weights/float16.h"
+#include "core/weights/packed_weights.h"
 
 namespace moe {
 namespace {
@@ -16,16 +17,6 @@ const float* as_float32(const HostBatch& batch, int64_t values, std::vector<floa
   widened.resize(values);
   read_floats(batch.data, batch.dtype, 0, 1, values, widened.data());
   return widened.data();
-}
-
-void check_layout(Device& device, const LayerSpec& spec, const std::string& layout) {
-  if (!device.capabilities().packed_weights)
-    throw Error(ErrorCode::kCheckpoint, "Expected weights that are not packed: this device packs them itself");
-  const std::string expected = device.moe().packed_layout(spec);
-  if (layout != expected)
-    throw Error(ErrorCode::kCheckpoint, "Expected weights packed as `" + expected +
-                                            "`, which this device reads, got `" + layout +
-                                            "`: pack the checkpoint again here");
 }
 
 void expect_countable(int64_t slots) {
@@ -53,7 +44,7 @@ void Layer::prepare(const LayerWeights& weights, Progress progress, const std::s
   LayerWeights held = weights;
   if (parallel) RankExperts::keep_own(device_, spec_, held, *parallel);
   check_weights(spec_, held);
-  if (held.packed) check_layout(device_, spec_, held.packed->layout);
+  if (held.packed) expect_layout(device_, spec_, held.packed->layout);
 
   const int64_t shared = spec_.shared_size > 0 ? 1 : 0, experts = spec_.held_experts();
   const auto count = [&](int64_t done, int64_t) { progress(done, experts + shared); };
@@ -78,7 +69,8 @@ void Layer::prepare(const LayerWeights& weights, Progress progress, const std::s
 // type of floats.
 LinearSpec Layer::latent_spec(const char* name, int64_t in_features, int64_t out_features) const {
   const auto& types = device_.capabilities().weights;
-  const auto type = std::ranges::find_if(types, [](const HeldWeights& held) { return !format_of(held.type).has_groups(); });
+  const auto type =
+      std::ranges::find_if(types, [](const HeldWeights& held) { return !format_of(held.type).has_groups(); });
   return {.name = name,
           .in_features = in_features,
           .out_features = out_features,

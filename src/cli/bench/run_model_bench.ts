@@ -8,12 +8,12 @@ import type { NativeMachinePeak } from '../../binding/native.js';
 import { hasScales } from '../../binding/weight_formats.js';
 import type { WeightType } from '../../layer/options.js';
 import { describeModel, type ModelDescription } from '../../model/describe.js';
+import { madeUpSize } from '../../model/foretell.js';
 import { loadModel } from '../../model/load.js';
 import { loadMadeUp } from '../../model/load_made_up.js';
-import { MadeUpWeights } from '../../model/made_up.js';
 import { MoEModel } from '../../model/model.js';
 import { type HeldModelOptions, heldModelRows } from '../../model/options.js';
-import { kvBytesRead, ModelSize } from '../../model/size.js';
+import { kvBytesRead, type ModelSize } from '../../model/size.js';
 import { UsageError } from '../config_overrides.js';
 import { interruptSignal } from '../options.js';
 import { ProgressLine } from '../progress.js';
@@ -128,7 +128,7 @@ interface Measured {
 
 async function measuredOf(config: object): Promise<Measured> {
   const description = describeModel(config);
-  const size = await ModelSize.of(new MadeUpWeights(config, description), description);
+  const size = await madeUpSize(config, description);
   return { description, size };
 }
 

@@ -111,7 +111,8 @@ TEST_P(DecoderStagesTest, MultipliesEachHeadByItsMatrix) {
     std::vector<WeightMatrix> matrices;
     for (int64_t head = 0; head < kHeads; ++head)  // read through their strides, as [in, out]
       matrices.push_back({weights.data() + head * kIn * kOut, DType::kFloat32, kOut, kIn, 1, kOut});
-    const auto prepared = stages_.prepare_heads({.name = "heads", .in_features = kIn, .out_features = kOut}, matrices);
+    const auto prepared = stages_.prepare_heads({.name = "heads", .in_features = kIn, .out_features = kOut},
+                                                static_cast<int32_t>(matrices.size()), matrices, {});
     std::vector<float> out(tokens * kHeads * kOut);
     stages_.multiply_heads(*prepared, float_matrix(in.data(), tokens, kHeads * kIn),
                            float_matrix(out.data(), tokens, kHeads * kOut), {});

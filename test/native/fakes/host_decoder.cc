@@ -142,8 +142,9 @@ void HostDecoder::attend(const KvCache& from, const AttentionSpec& spec, Matrix 
     }
 }
 
-std::unique_ptr<PreparedHeads> HostDecoder::prepare_heads(const LinearSpec& spec,
-                                                          std::span<const WeightMatrix> matrices) {
+std::unique_ptr<PreparedHeads> HostDecoder::prepare_heads(const LinearSpec& spec, int32_t,
+                                                          std::span<const WeightMatrix> matrices,
+                                                          const std::optional<PackedWeights>&) {
   auto heads = std::make_unique<HostHeads>();
   heads->in = spec.in_features;
   heads->out = spec.out_features;

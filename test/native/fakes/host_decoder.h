@@ -18,7 +18,9 @@ class HostDecoder : public HostDevice, public DecoderStages {
               std::span<const Segment> segments) override;
   void attend(const KvCache& cache, const AttentionSpec& spec, Matrix queries, std::span<const Segment> segments,
               Matrix out, const std::stop_token& stop) override;
-  std::unique_ptr<PreparedHeads> prepare_heads(const LinearSpec& spec, std::span<const WeightMatrix> matrices) override;
+  std::unique_ptr<PreparedHeads> prepare_heads(const LinearSpec& spec, int32_t heads,
+                                               std::span<const WeightMatrix> matrices,
+                                               const std::optional<PackedWeights>& packed) override;
   void multiply_heads(const PreparedHeads& heads, Matrix in, Matrix out, const std::stop_token& stop) override;
 };
 

@@ -208,7 +208,7 @@ TEST_F(OneModel, IsLoadedInOrderAndWhole) {
   TinyDecoder model(tiny_models()[0]);
   Decoder decoder(device, model.spec());
   EXPECT_THROW(decoder.sequences(), Error);
-  EXPECT_THROW(decoder.finish({}, {}, {}), Error);
+  EXPECT_THROW(decoder.finish({}), Error);
   DecoderLayerWeights weights = model.layer_weights(0);
   weights.attention.key = {};
   const auto add = [&](const DecoderLayerWeights& of) {
@@ -217,7 +217,7 @@ TEST_F(OneModel, IsLoadedInOrderAndWhole) {
   EXPECT_THROW(add(weights), Error);
   for (int layer = 0; layer < 2; ++layer) add(model.layer_weights(0));
   EXPECT_THROW(add(model.layer_weights(0)), Error);
-  EXPECT_THROW(decoder.finish({}, {}, {}), Error);
+  EXPECT_THROW(decoder.finish({}), Error);
 }
 
 TEST(Decoder, NeedsADeviceWithItsStages) {

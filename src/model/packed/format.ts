@@ -1,0 +1,104 @@
+// Whole models that a device packed before: what their one file says.
+import { createHash } from 'node:crypto';
+import { expectObject, expectOneOf, unexpected } from '../../base/checks.js';
+import { CheckpointError } from '../../base/errors.js';
+import type { NativeProjection } from '../../binding/model.js';
+import { weightTypes } from '../../binding/weight_formats.js';
+import { packedPrefix } from '../../checkpoint/families/packed.js';
+import { activationTypes } from '../../layer/options.js';
+
+/**
+ * A packed model is a folder: what tells of the model and its text, as the checkpoint has it, and one file of packed
+ * layers (src/checkpoint/packed/format.ts) that holds the rest, too. Behind `model` of its metadata stands what
+ * `PackedModelDescription` has. `decoder.{n}.{part}` are the parts of a layer besides its experts, `decoder.{part}` those
+ * behind the layers; the embedding and nothing else stands as the checkpoint has it.
+ */
+export const modelKey = 'model';
+
+export const embeddingName = 'decoder.embedding';
+const feedForward = 'feed_forward.';
+
+/** What the metadata of a packed model says besides what it says of packed layers. */
+export interface PackedModelDescription {
+  /** How attention and dense layers are held, and the output head. */
+  projections: NativeProjection;
+  head: NativeProjection;
+  /** Layouts of the parts of layers, and behind them. */
+  layout: string;
+  headLayout: string;
+  /** Of names, types and sizes of all tensors: what is missing is found before anything is computed. */
+  tensors: string;
+  /** Of config.json: what it says is packed, too. */
+  config: string;
+}
+
+/** The tensor that holds a part of a layer. Experts stand where those of packed layers do. */
+export function tensorOf(layer: number | undefined, part: string, hasExperts: boolean): string {
+  if (layer === undefined) return `decoder.${part}`;
+  return hasExperts && part.startsWith(feedForward)
+    ? `layers.${layer}.${packedPrefix}${part.slice(feedForward.length)}`
+    : `decoder.${layer}.${part}`;
+}
+
+/** A part's name on the device by its tensor's; parts of a dense layer come without what says so. */
+export const denseRoot = (layer: number): string => `decoder.${layer}.${feedForward}`;
+export const layerRoot = (layer: number): string => `decoder.${layer}.`;
+
+/** What a digest of tensors is made of. */
+export interface DigestedTensor {
+  readonly name: string;
+  readonly dtype: string;
+  readonly byteLength: number;
+}
+
+export function digestOfTensors(tensors: Iterable<DigestedTensor>): string {
+  const lines = [...tensors].map(
+    ({ name, dtype, byteLength }) => `${name} ${dtype} ${byteLength}\n`,
+  );
+  return digestOf(lines.sort().join(''));
+}
+
+export const digestOf = (text: string | Uint8Array): string =>
+  createHash('sha256').update(text).digest('hex');
+
+/**
+ * Reads what the metadata says of a whole model, undefined where it speaks of layers only.
+ *
+ * @throws `CheckpointError` for damaged metadata
+ */
+export function readPackedModel(
+  path: string,
+  metadata: ReadonlyMap<string, string>,
+): PackedModelDescription | undefined {
+  const text = metadata.get(modelKey);
+  if (text === undefined) return undefined;
+  try {
+    const model: unknown = JSON.parse(text);
+    expectObject('model', model);
+    const word = (name: string): string => {
+      if (typeof model[name] !== 'string') throw unexpected(name, 'text', model[name]);
+      return model[name];
+    };
+    return {
+      projections: readProjection('projections', model['projections']),
+      head: readProjection('head', model['head']),
+      ...{ layout: word('layout'), headLayout: word('headLayout') },
+      ...{ tensors: word('tensors'), config: word('config') },
+    };
+  } catch (cause) {
+    throw new CheckpointError(
+      `Expected the metadata of ${path} to describe a packed model, got: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+}
+
+function readProjection(name: string, value: unknown): NativeProjection {
+  expectObject(name, value);
+  const { weightType, weightGroup, activationType } = value;
+  expectOneOf(`${name}.weightType`, weightType, weightTypes);
+  expectOneOf(`${name}.activationType`, activationType, activationTypes);
+  if (!Number.isInteger(weightGroup) || (weightGroup as number) < 0)
+    throw unexpected(`${name}.weightGroup`, 'an integer of at least 0', weightGroup);
+  return { weightType, weightGroup: weightGroup as number, activationType };
+}

@@ -1,0 +1,134 @@
+// The weights of a packed model, used where they stand.
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe } from '../../base/checks.js';
+import { CheckpointError, ConfigError } from '../../base/errors.js';
+import { given } from '../../base/rows.js';
+import type { PackedView } from '../../binding/views.js';
+import type { MoECheckpoint } from '../../checkpoint/checkpoint.js';
+import { LayerTensors } from '../../checkpoint/families/layer_tensors.js';
+import { configName } from '../../checkpoint/model_claims.js';
+import { storedTensors } from '../../checkpoint/stored.js';
+import type { ModelDescription } from '../describe.js';
+import type { LayerOfModel, ModelSource, OuterOfModel, Projections } from '../model_source.js';
+import { type HeldModelOptions, heldModelRows } from '../options.js';
+import {
+  denseRoot,
+  digestOf,
+  digestOfTensors,
+  embeddingName,
+  layerRoot,
+  type PackedModelDescription,
+  readPackedModel,
+} from './format.js';
+
+/** Opens the packed model of a checkpoint; undefined where it is none. */
+export async function packedSource(
+  checkpoint: MoECheckpoint,
+  folder: string,
+  description: ModelDescription,
+): Promise<PackedModelSource | undefined> {
+  const { tensors } = checkpoint;
+  const [path] = tensors.paths as [string];
+  const packed = readPackedModel(path, tensors.metadata);
+  if (packed === undefined) return undefined;
+  if (packed.config !== digestOf(await readFile(join(folder, configName))))
+    throw new CheckpointError(
+      `Expected the config.json beside ${path} to be as it was packed, got another: pack the checkpoint again`,
+    );
+  const { tensors: stored } = await tensors.fileOf(embeddingName);
+  if (packed.tensors !== digestOfTensors(stored.values()))
+    throw new CheckpointError(
+      `Expected ${path} to hold the tensors that were packed, got others: pack the checkpoint again`,
+    );
+  return new PackedModelSource(checkpoint, description, packed, path);
+}
+
+/** Where the parts of a packed model stand. */
+export class PackedModelSource implements ModelSource {
+  readonly notes: readonly string[] = [];
+  readonly inPlace = true;
+  readonly #path: string;
+  readonly #checkpoint: MoECheckpoint;
+  readonly #description: ModelDescription;
+  readonly #packed: PackedModelDescription;
+
+  constructor(
+    checkpoint: MoECheckpoint,
+    description: ModelDescription,
+    packed: PackedModelDescription,
+    path: string,
+  ) {
+    this.#checkpoint = checkpoint;
+    this.#description = description;
+    this.#packed = packed;
+    this.#path = path;
+  }
+
+  /** @throws `ConfigError` where options ask for other weights than the packed ones; experts' are asked for elsewhere */
+  projections(options: HeldModelOptions): Projections {
+    const { outputType } = given(heldModelRows, options);
+    const { projections, head } = this.#packed;
+    if (outputType !== undefined && outputType !== head.weightType)
+      throw new ConfigError(
+        `Expected \`outputType\` to be left out or ${describe(head.weightType)}, as ${this.#path} was packed, got ${describe(outputType)}`,
+      );
+    return { projections, head };
+  }
+
+  async layer(number: number, reads = true): Promise<LayerOfModel> {
+    const { layout } = this.#packed;
+    const { dense } = this.#description.layers[number] as ModelDescription['layers'][number];
+    const root = denseRoot(number);
+    const parts = await this.#parts(layerRoot(number), reads);
+    const isOfDense = (name: string) => (layerRoot(number) + name).startsWith(root);
+    const ofDense = parts.filter(({ name }) => isOfDense(name));
+    const views = { packed: { layout, parts: parts.filter(({ name }) => !isOfDense(name)) } };
+    if (dense === undefined) return { views, notes: [] };
+    const named = ofDense.map((part) => ({
+      ...part,
+      name: (layerRoot(number) + part.name).slice(root.length),
+    }));
+    return { views, dense: { experts: [], packed: { layout, parts: named } }, notes: [] };
+  }
+
+  async outer(reads = true): Promise<OuterOfModel> {
+    const { vocabularySize, hiddenSize } = this.#description.spec;
+    const prefix = 'decoder.';
+    const names = [...this.#checkpoint.tensors.names].filter(
+      (name) => name.startsWith(prefix) && !/^\d+\./.test(name.slice(prefix.length)),
+    );
+    const tensors = await this.#tensors(prefix, names, reads);
+    const embedding = embeddingName.slice(prefix.length);
+    const parts = tensors.names
+      .filter((name) => name !== embedding)
+      .map((name) => ({ name, ...tensors.region(name) }));
+    return {
+      views: {
+        embedding: tensors.matrix(embedding, vocabularySize, hiddenSize),
+        packed: { layout: this.#packed.headLayout, parts },
+      },
+      notes: [],
+    };
+  }
+
+  async pathOfEmbedding(): Promise<string> {
+    return this.#path;
+  }
+
+  async #parts(prefix: string, reads: boolean): Promise<PackedView['parts']> {
+    const names = [...this.#checkpoint.tensors.names].filter((name) => name.startsWith(prefix));
+    const tensors = await this.#tensors(prefix, names, reads);
+    return tensors.names.map((name) => ({ name, ...tensors.region(name) }));
+  }
+
+  async #tensors(prefix: string, full: readonly string[], reads: boolean): Promise<LayerTensors> {
+    const names = full.map((name) => name.slice(prefix.length));
+    const stored = await storedTensors(this.#checkpoint.tensors, { prefix, names });
+    return new LayerTensors(
+      prefix,
+      stored,
+      reads ? (file) => this.#checkpoint.map(file) : undefined,
+    );
+  }
+}

@@ -1,0 +1,218 @@
+// Packs a whole model for this CPU into a folder.
+import { constants, copyFile, cp, readdir, readFile, stat } from 'node:fs/promises';
+import { extname, join } from 'node:path';
+import { ConfigError, DeviceError } from '../../base/errors.js';
+import { OutputFile } from '../../base/output_file.js';
+import type { OutputFolder } from '../../base/output_folder.js';
+import { given } from '../../base/rows.js';
+import { resolveDevice } from '../../binding/devices.js';
+import { kvBlock, type NativeModel } from '../../binding/model.js';
+import { settled } from '../../binding/settled.js';
+import { MoECheckpoint } from '../../checkpoint/checkpoint.js';
+import {
+  bytesPart,
+  GrowingFile,
+  type TensorBytes,
+} from '../../checkpoint/containers/growing_file.js';
+import { packedDevice } from '../../checkpoint/description.js';
+import { configName } from '../../checkpoint/model_claims.js';
+import { packedMetadata, readPackedMetadata } from '../../checkpoint/packed/format.js';
+import { expertRows } from '../../layer/experts.js';
+import type { LayerParts } from '../../layer/parts.js';
+import { outerTensors } from '../families/tensors.js';
+import { readDescription } from '../load.js';
+import { WeightLoader } from '../load_weights.js';
+import { ModelTensors } from '../model_tensors.js';
+import type { HeldModelOptions, ModelLoadOptions } from '../options.js';
+import {
+  type DigestedTensor,
+  digestOf,
+  digestOfTensors,
+  embeddingName,
+  modelKey,
+  type PackedModelDescription,
+  tensorOf,
+} from './format.js';
+
+/** What stands beside the weights and is part of a model: its config, its text, its licence. */
+const besides = new Set(['.json', '.jinja', '.txt', '.model', '.tiktoken', '.md', '']);
+const mostBytesBesides = 256 << 20;
+const templatesFolder = 'additional_chat_templates';
+
+/** Of a layer. */
+const mostTensors = 64;
+
+export interface PackModelOptions
+  extends Pick<
+      HeldModelOptions,
+      'weightType' | 'weightGroup' | 'activationType' | 'outputType' | 'threads'
+    >,
+    Pick<ModelLoadOptions, 'onProgress'> {
+  signal: AbortSignal;
+}
+
+export interface PackedModelResult {
+  layers: number;
+  weightType: string;
+  outputType: string;
+  layout: string;
+  /** Of the weights' file. */
+  bytes: number;
+}
+
+/**
+ * Packs a model layer by layer: no more than one is in memory.
+ *
+ * @param path the checkpoint's folder
+ * @throws what loading a model throws, or the signal's reason
+ */
+export async function packModel(
+  path: string,
+  folder: OutputFolder,
+  { signal, onProgress, ...held }: PackModelOptions,
+): Promise<PackedModelResult> {
+  await using checkpoint = await MoECheckpoint.open(path);
+  const { tensors } = checkpoint;
+  if (readPackedMetadata(tensors.paths[0] as string, tensors.metadata) !== undefined)
+    throw new ConfigError(`Expected a checkpoint that is not packed, got ${path}, which is`);
+  // How long sequences may be is said when the model is loaded.
+  const { description } = await readDescription(tensors.folder, { contextLength: 1 });
+  const source = new ModelTensors(checkpoint, description);
+  const device = resolveDevice(packedDevice);
+  const options: ModelLoadOptions = { ...held, kvTokens: kvBlock, signal, onProgress };
+  const loader = new WeightLoader(checkpoint, source, description, device, options);
+  const spec = await loader.check();
+  const moeLayers = description.layers.flatMap(({ dense }, layer) => (dense ? [] : [layer]));
+  checkpoint.expectAlike(moeLayers);
+  await copyBesides(tensors.folder, folder);
+  await using output = await OutputFile.open('--out', folder.pathOf('model.safetensors'), {
+    outOfOrder: true,
+  });
+  const most = mostTensors * (description.layers.length + 1);
+  const file = new PackedModelFile(new GrowingFile(output, most, signal));
+  const layouts = { layout: '', headLayout: '' };
+  // Each layer is a model of its own, so that the ones before it need not stay in memory.
+  const ofOne = { ...spec, layers: 1 };
+  for (const [layer, { dense }] of description.layers.entries()) {
+    const native = await loader.create(ofOne);
+    try {
+      await loader.add(native, layer, ofOne);
+      layouts.layout = await file.add(native, 0, (part) =>
+        tensorOf(layer, part, dense === undefined),
+      );
+      if (layer !== description.layers.length - 1) continue;
+      await loader.finish(native);
+      layouts.headLayout = await file.add(native, undefined, (part) =>
+        tensorOf(undefined, part, false),
+      );
+    } finally {
+      await settled(() => native.close());
+    }
+  }
+  await file.addEmbedding(checkpoint);
+  const { projections, head } = spec;
+  const model: PackedModelDescription = {
+    ...{ projections, head, ...layouts, tensors: file.digest },
+    config: digestOf(await readFile(folder.pathOf(configName))),
+  };
+  const bytes = await file.finish({
+    ...packedMetadata({
+      ...describe(loader.block),
+      layout: layouts.layout,
+      modelType: checkpoint.modelType,
+      source: checkpoint.path,
+    }),
+    [modelKey]: JSON.stringify(model),
+  });
+  await folder.finish();
+  return {
+    ...{ layers: description.layers.length, weightType: projections.weightType },
+    ...{ outputType: head.weightType, layout: layouts.layout, bytes },
+  };
+}
+
+/** The file of a packed model as it grows. */
+class PackedModelFile {
+  readonly #file: GrowingFile;
+  readonly #tensors: DigestedTensor[] = [];
+
+  constructor(file: GrowingFile) {
+    this.#file = file;
+  }
+
+  get digest(): string {
+    return digestOfTensors(this.#tensors);
+  }
+
+  /**
+   * Adds all parts of a layer, or of what stands behind the layers.
+   *
+   * @returns their layout
+   */
+  async add(
+    native: NativeModel,
+    layer: number | undefined,
+    nameOf: (part: string) => string,
+  ): Promise<string> {
+    const { layout, parts } = native.packed(layer);
+    if (parts.length === 0)
+      throw new DeviceError(
+        'ERR_MOE_DEVICE',
+        `Expected a device that can write down its weights, got ${packedDevice}`,
+      );
+    for (const [index, { name, byteLength }] of parts.entries())
+      await this.#add(
+        bytesPart(nameOf(name), byteLength, (offset, length) =>
+          native.readPacked(layer, index, offset, length),
+        ),
+      );
+    return layout;
+  }
+
+  /** Adds the embedding as the checkpoint has it: its rows are read as they are needed. */
+  async addEmbedding(checkpoint: MoECheckpoint): Promise<void> {
+    const { embedding } = outerTensors;
+    const stored = await checkpoint.tensors.fileOf(embedding);
+    const { dtype, shape, byteOffset, byteLength } = stored.entry(embedding);
+    const source = checkpoint.map(stored);
+    await this.#add({
+      ...{ name: embeddingName, dtype, shape, byteLength },
+      read: (offset, length) => source.read(byteOffset + offset, length),
+    });
+  }
+
+  finish(metadata: Readonly<Record<string, string>>): Promise<number> {
+    return this.#file.finish(metadata);
+  }
+
+  async #add(tensor: TensorBytes): Promise<void> {
+    this.#tensors.push(tensor);
+    await this.#file.add(tensor);
+  }
+}
+
+/** What the layers' metadata says of their experts. */
+function describe({ config, views: _, notes: __, ...block }: LayerParts) {
+  const { hiddenSize, intermediateSize, sharedSize, weightType, weightGroup } = block;
+  const { activation, activationType = 'float' } = block;
+  const experts = { ...given(expertRows, block), activation };
+  const sizes = { expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize };
+  return { ...experts, ...sizes, weightType, weightGroup, activationType, config };
+}
+
+async function copyBesides(from: string, to: OutputFolder): Promise<void> {
+  for (const entry of await readdir(from)) {
+    const path = join(from, entry);
+    const found = await stat(path);
+    const isWeights = entry.endsWith('.index.json');
+    if (
+      found.isFile() &&
+      found.size <= mostBytesBesides &&
+      besides.has(extname(entry)) &&
+      !isWeights
+    )
+      await copyFile(path, to.pathOf(entry), constants.COPYFILE_FICLONE);
+    else if (found.isDirectory() && entry === templatesFolder)
+      await cp(path, to.pathOf(entry), { recursive: true });
+  }
+}

@@ -1,0 +1,204 @@
+// A packed model is the model: the same bits, and errors for everything that is not as it was packed.
+import { readdirSync, readFileSync } from 'node:fs';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { OutputFolder } from '../../src/base/output_folder.js';
+import { MoECheckpoint, MoEError, MoELayer, MoEModel } from '../../src/index.js';
+import { loadModel } from '../../src/model/load.js';
+import type { ModelLoadOptions } from '../../src/model/options.js';
+import { type PackModelOptions, packModel } from '../../src/model/packed/write.js';
+import { nodeMoe, nodeMoeJson, tinyMixtral } from '../fixtures/command_line.js';
+import { temporaryFolder } from '../fixtures/temporary_folder.js';
+import { randomValues } from '../support/layers.js';
+import { writtenModel } from './fixture.js';
+import { modelFixtures } from './fixtures.js';
+import { logitsOf, textOf, withModel } from './running.js';
+
+const tokens = textOf(40);
+const file = 'model.safetensors';
+
+async function packed(folder: string, options: Partial<PackModelOptions> = {}): Promise<string> {
+  const path = join(await temporaryFolder(), 'packed');
+  await using out = await OutputFolder.open('--out', path);
+  await packModel(folder, out, { signal: new AbortController().signal, ...options });
+  return path;
+}
+
+async function expectSame(
+  folder: string,
+  file: string,
+  options: ModelLoadOptions,
+  asPacked: ModelLoadOptions,
+): Promise<void> {
+  const right = await withModel(folder, options, (model) => logitsOf(model, tokens));
+  await withModel(file, { ...asPacked, prefixCache: false }, async (model) => {
+    expect(await logitsOf(model, tokens)).toEqual(right);
+    expect(await logitsOf(model, tokens, [13, 1, 26])).toEqual(right);
+  });
+}
+
+test.each(modelFixtures.map((fixture) => [fixture.name, fixture] as const))(
+  '%s: the same bits',
+  async (_, fixture) => {
+    const folder = await writtenModel(fixture);
+    const out = await packed(folder, { weightType: 'float32' });
+    await expectSame(folder, out, fixture.options, { ...fixture.options, threads: 2 });
+  },
+);
+
+const fixtureOf = (name: string) => {
+  const found = modelFixtures.find((each) => each.name === name);
+  if (found === undefined) throw new Error(`no fixture ${name}`);
+  return found;
+};
+const latent = fixtureOf('deepseek_v3, yarn');
+const tied = fixtureOf('granitemoe, factors, a tied head');
+
+describe.each([latent, tied])('$name', (fixture) => {
+  test.each<Pick<PackModelOptions, 'weightType' | 'weightGroup' | 'activationType' | 'outputType'>>(
+    [
+      {},
+      { weightType: 'bfloat16' },
+      { weightType: 'int8', weightGroup: 'all' },
+      { weightType: 'int8', activationType: 'int8' },
+      { weightType: 'int4', outputType: 'float32' },
+      { weightType: 'int4', weightGroup: 64, activationType: 'int8', outputType: 'int4' },
+    ],
+  )('%o', async (held) => {
+    const folder = await writtenModel(fixture);
+    const out = await packed(folder, held);
+    await expectSame(folder, out, { device: 'cpu', ...held }, { device: 'cpu' });
+    await expectSame(folder, out, { device: 'cpu', ...held }, { device: 'cpu', ...held });
+  });
+});
+
+test('its MoE layers are packed layers', async () => {
+  const folder = await writtenModel(latent);
+  const out = await packed(folder, { weightType: 'int8' });
+  const hidden = randomValues(32 * 5, 3);
+  await using checkpoint = await MoECheckpoint.open(folder);
+  const [layer] = checkpoint.layers;
+  await using own = await checkpoint.load(layer, { device: 'cpu', weightType: 'int8' });
+  await using other = await MoELayer.load(out, { layer: layer as number });
+  const batch = hidden.subarray(0, 5 * own.hiddenSize);
+  expect((await other.forward(batch)).output).toEqual((await own.forward(batch)).output);
+});
+
+describe('what is not as it was packed is an error', () => {
+  const failure = async (folder: string, options: ModelLoadOptions = {}): Promise<string> => {
+    const error: unknown = await loadModel(folder, options).then(
+      (model) => model.close(),
+      (thrown) => thrown,
+    );
+    expect(error).toBeInstanceOf(MoEError);
+    return (error as MoEError).message;
+  };
+  test('a config', async () => {
+    const out = await packed(await writtenModel(latent));
+    const config = JSON.parse(await readFile(join(out, 'config.json'), 'utf8'));
+    await writeFile(join(out, 'config.json'), JSON.stringify({ ...config, rope_theta: 31 }));
+    expect(await failure(out)).toMatch(/config\.json beside .* to be as it was packed/);
+  });
+
+  test.each([
+    'decoder.1.queryNope',
+    'decoder.2.feedForwardNorm',
+    'decoder.head',
+    'layers.1.packed.up',
+  ])('a tensor that is missing: %s', async (name) => {
+    const out = await packed(await writtenModel(latent));
+    const bytes = await readFile(join(out, file));
+    const at = bytes.indexOf(`"${name}"`);
+    expect(at).toBeGreaterThan(0);
+    bytes.write('x', at + 1);
+    await writeFile(join(out, file), bytes);
+    expect(await failure(out)).toMatch(/to hold the tensors that were packed|packed layers/);
+  });
+
+  test('half a file', async () => {
+    const out = await packed(await writtenModel(latent));
+    const bytes = await readFile(join(out, file));
+    await writeFile(join(out, file), bytes.subarray(0, bytes.byteLength - 100));
+    expect(await failure(out)).toContain(file);
+  });
+
+  test('another layout', async () => {
+    const out = await packed(await writtenModel(latent));
+    const bytes = await readFile(join(out, file));
+    for (let at = bytes.indexOf('1: panels'); at >= 0; at = bytes.indexOf('1: panels', at + 1))
+      bytes.write('9', at);
+    await writeFile(join(out, file), bytes);
+    expect(await failure(out)).toMatch(/packed as .*got `9: panels/);
+  });
+
+  test.each<[ModelLoadOptions, RegExp]>([
+    [{ weightType: 'int8' }, /`weightType` to be left out or `float32`/],
+    [{ weightGroup: 64 }, /`weightGroup` to be left out/],
+    [{ activationType: 'int8' }, /`activationType` to be left out or `float`/],
+    [{ outputType: 'int4' }, /`outputType` to be left out or `float32`/],
+  ])('%o', async (options, message) => {
+    const out = await packed(await writtenModel(latent), { weightType: 'float32' });
+    expect(await failure(out, options)).toMatch(message);
+  });
+});
+
+test('what is packed already is refused', async () => {
+  const out = await packed(await writtenModel(latent));
+  await expect(packed(out)).rejects.toThrow(/not packed/);
+});
+
+test('an abort leaves nothing', async () => {
+  const parent = await temporaryFolder();
+  const controller = new AbortController();
+  const folder = await writtenModel(latent);
+  const packing = (async () => {
+    await using out = await OutputFolder.open('--out', join(parent, 'packed'));
+    const onProgress = () => controller.abort();
+    await packModel(folder, out, { signal: controller.signal, onProgress });
+  })();
+  await expect(packing).rejects.toThrow(/abort/i);
+  expect(await readdir(parent)).toEqual([]);
+});
+
+describe('pack', () => {
+  test('packs a whole model, which then writes the same text', async () => {
+    const out = join(await temporaryFolder(), 'tiny');
+    const result = await nodeMoeJson<{ layers: number; weightType: string; bytes: number }>([
+      ...['pack', tinyMixtral, '--out', out, '--weight-type', 'int4'],
+    ]);
+    expect(result).toMatchObject({ layers: 4, weightType: 'int4', outputType: 'int8' });
+    expect(readFileSync(join(out, file)).byteLength).toBe(result.bytes);
+    expect(readdirSync(out)).toContain('tokenizer.json');
+    const complete = async (path: string, options: ModelLoadOptions) => {
+      await using model = await MoEModel.load(path, options);
+      return await model.complete({
+        prompt: 'In the beginning',
+        maxTokens: 30,
+        temperature: 0,
+        logprobs: 2,
+      });
+    };
+    const own = await complete(tinyMixtral, { weightType: 'int4' });
+    expect({ ...(await complete(out, {})), seed: 0 }).toEqual({ ...own, seed: 0 });
+  });
+
+  test.each<[string[], string]>([
+    [['--layer', '1'], '--layer'],
+    [['--stack', 'x'], '--stack'],
+  ])('refuses for a folder: %s', async (more, name) => {
+    const out = join(await temporaryFolder(), 'tiny');
+    const { code, stderr } = await nodeMoe(['pack', tinyMixtral, '--out', out, ...more]);
+    expect(code).toBe(1);
+    expect(stderr).toContain(name);
+  });
+
+  test('refuses a folder with something in it', async () => {
+    const out = await temporaryFolder();
+    await writeFile(join(out, 'mine.txt'), '');
+    const { code, stderr } = await nodeMoe(['pack', tinyMixtral, '--out', out]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/new folder or an empty one.*mine\.txt/s);
+    expect(await readdir(out)).toEqual(['mine.txt']);
+  });
+});
