@@ -29,9 +29,9 @@ test('a whole model is timed with every length of prompts and every number of se
       ((rates.tokensPerSecond / sequences) * bytesPerStep) / 1e9,
       6,
     );
-    expect(rates.bandwidthFraction).toBeCloseTo(
-      rates.gigabytesPerSecond / machine.gigabytesPerSecond,
-      0,
+    // Of the rate in its own round, which is at most the best one.
+    expect(rates.bandwidthFraction * machine.gigabytesPerSecond).toBeGreaterThanOrEqual(
+      rates.gigabytesPerSecond * (1 - 1e-9),
     );
   }
   const [floats, , integers] = cases;
