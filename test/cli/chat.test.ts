@@ -5,7 +5,9 @@ import { expect, test } from 'vitest';
 import { root, tinyMixtral } from '../fixtures/command_line.js';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';
 
-test('a message that the context has no room for is told, and the chat goes on', async () => {
+test('a message that the context has no room for is told, and the chat goes on', {
+  timeout: 60_000,
+}, async () => {
   const folder = await temporaryFolder();
   await cp(join(root, tinyMixtral), folder, { recursive: true });
   const template = '{% for m in messages %}{{ m.content }} {% endfor %}';
