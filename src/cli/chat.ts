@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
+import { ConfigError, MoEError, type MoEErrorCode } from '../base/errors.js';
 import type { MoEModel } from '../model/model.js';
 import type { ChatMessage, GenerateOptions } from '../model/types.js';
 import { checkpointArgument } from './options.js';
@@ -32,9 +33,16 @@ async function chat(path: string, flags: Flags): Promise<void> {
   process.once('SIGINT', interrupt);
   await withModel(path, flags, loading.signal, async (model) => {
     process.off('SIGINT', interrupt);
+    if (model.chatTemplate === undefined)
+      throw new ConfigError(
+        `Expected ${path} to have a chat template, got none: \`generate\` goes on with a text`,
+      );
     await new Conversation(model, flags).run();
   });
 }
+
+/** What a chat may be: too long, or nothing that its template takes. Another one may be right. */
+const ofChat: readonly MoEErrorCode[] = ['ERR_MOE_CONFIG', 'ERR_MOE_SHAPE', 'ERR_MOE_TIMEOUT'];
 
 class Conversation {
   readonly #model: MoEModel;
@@ -82,7 +90,11 @@ class Conversation {
         if (piece.usage !== undefined) process.stdout.write(`\n${dim(watch.line(piece.usage))}\n`);
       }
     } catch (error) {
-      if (!signal.aborted) throw error;
+      if (!signal.aborted) {
+        if (!(error instanceof MoEError && ofChat.includes(error.code))) throw error;
+        process.stderr.write(`node-moe: ${error.message}; /reset begins anew\n`);
+        return;
+      }
       process.stdout.write('\n');
     } finally {
       this.#answer = undefined;

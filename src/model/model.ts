@@ -1,15 +1,17 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { onAbort } from '../base/abort.js';
 import { expectInside, inside } from '../base/checks.js';
-import { ClosedError, ConfigError } from '../base/errors.js';
+import { CheckpointError, ClosedError, ConfigError } from '../base/errors.js';
 import { expectOptions } from '../base/rows.js';
 import { addon } from '../binding/addon.js';
 import type { DeviceName } from '../binding/devices.js';
 import { kvBlock } from '../binding/model.js';
 import type { ChatTemplate } from '../text/chat_template.js';
+import { Collected } from '../text/collected.js';
 import type { CheckpointTokenizer } from '../text/tokenizer.js';
-import { writesToolCalls } from '../text/tool_calls.js';
+import { toolCallsOf } from '../text/tool_calls.js';
 import { Answer, logprobOf } from './answer.js';
+import { callHashOf } from './call_ids.js';
 import {
   endTokensOf,
   expectGenerateOptions,
@@ -34,7 +36,6 @@ import type {
   TextModel,
   TextTokenizer,
   TokenLogprob,
-  ToolCall,
 } from './types.js';
 
 /** Rows of a step: with more of them each expert has rows enough for its weights to be read once, with fewer others wait less. */
@@ -132,6 +133,12 @@ export class MoEModel implements TextModel, AsyncDisposable {
     }
   }
 
+  /** @internal What runs on token ids. */
+  static fromLoaded(loaded: LoadedModel): MoEModel {
+    const error = new CheckpointError('Expected a checkpoint with a tokenizer, got none');
+    return new MoEModel(inside, loaded, error, undefined, defaultMaxWaiting);
+  }
+
   /** @throws `CheckpointError` where the checkpoint has none that is understood */
   get tokenizer(): TextTokenizer {
     return this.#needTokenizer();
@@ -151,7 +158,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
       throw new ConfigError(
         'Expected a checkpoint with a chat template, which `messages` need, got none',
       );
-    if (options.tools?.length && !writesToolCalls(this.#template?.sourceFor(options.tools) ?? ''))
+    if (options.tools?.length && !toolCallsOf(this.#template?.sourceFor(options.tools) ?? ''))
       throw new ConfigError(
         'Expected `tools` with a chat template whose form of calls is known, got another',
       );
@@ -175,22 +182,17 @@ export class MoEModel implements TextModel, AsyncDisposable {
    * @throws what `generate` throws
    */
   async complete(options: GenerateOptions): Promise<Completion> {
-    let [text, reasoning] = ['', ''];
+    const collected = new Collected();
     const tokens: number[] = [];
     const logprobs: TokenLogprob[] = [];
-    const toolCalls: ToolCall[] = [];
     let last: Piece | undefined;
     for await (const piece of this.generate(options)) {
-      text += piece.text;
-      reasoning += piece.reasoning;
+      collected.add(piece);
       tokens.push(...piece.tokens);
       logprobs.push(...(piece.logprobs ?? []));
-      for (const { index, id = '', name = '', arguments: more } of piece.toolCalls) {
-        toolCalls[index] ??= { id, type: 'function', function: { name, arguments: '' } };
-        toolCalls[index].function.arguments += more;
-      }
       last = piece;
     }
+    const { text, reasoning, toolCalls } = collected;
     const { finishReason, stopReason, usage, seed } = last as Required<Piece>;
     return {
       ...{ text, reasoning, toolCalls, tokens, finishReason, usage, seed },
@@ -324,6 +326,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
     const sampling = samplingOf(options, description.sampling, endTokens, vocabulary);
     const answer = new Answer({
       ...{ tokenizer, prompt: tokens, endTokens, maxTokens: newTokens },
+      callHash: callHashOf(tokens, sampling),
       template: options.messages && this.#template?.sourceFor(options.tools),
       tools: options.tools ?? [],
       stop: typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []),

@@ -6,6 +6,7 @@ import type {
   ToolCall,
   Usage,
 } from '../model/types.js';
+import { Collected } from '../text/collected.js';
 import { GrowingLists } from './growing_lists.js';
 import { type Ending, Meter, type Metrics } from './metrics.js';
 import type { Wanted } from './wanted.js';
@@ -79,10 +80,8 @@ export type LogprobLists = Readonly<Record<string, readonly unknown[] | null>> |
 
 /** Puts the pieces of one answer together. */
 export class Collector {
+  readonly #collected = new Collected();
   readonly #shown: (logprobs: readonly TokenLogprob[]) => LogprobLists;
-  #text = '';
-  #reasoning = '';
-  readonly #toolCalls: ToolCall[] = [];
   #logprobs: GrowingLists | null = null;
   #last: LastPiece | undefined;
 
@@ -92,29 +91,20 @@ export class Collector {
   }
 
   add(piece: Piece): void {
-    this.#text += piece.text;
-    this.#reasoning += piece.reasoning;
+    this.#collected.add(piece);
     const shown = this.#shown(piece.logprobs ?? []);
     if (shown !== null) {
       this.#logprobs ??= new GrowingLists();
       this.#logprobs.add(shown);
-    }
-    for (const { index, id = '', name = '', arguments: more } of piece.toolCalls) {
-      this.#toolCalls[index] ??= { id, type: 'function', function: { name, arguments: '' } };
-      this.#toolCalls[index].function.arguments += more;
     }
     if (piece.finishReason !== undefined) this.#last = piece as LastPiece;
   }
 
   /** Once the last piece was added. */
   get answer(): Answer {
-    return {
-      text: this.#text,
-      reasoning: this.#reasoning,
-      toolCalls: this.#toolCalls,
-      logprobs: this.#logprobs,
-      last: this.#last as LastPiece,
-    };
+    const { text, reasoning, toolCalls } = this.#collected;
+    const last = this.#last as LastPiece;
+    return { text, reasoning, toolCalls, logprobs: this.#logprobs, last };
   }
 }
 

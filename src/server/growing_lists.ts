@@ -16,6 +16,24 @@ export class GrowingLists {
     }
   }
 
+  /** The lists of the first, then those of the second. */
+  static of(
+    first: Readonly<Record<string, readonly unknown[] | null>> | null,
+    second: GrowingLists | null,
+  ): GrowingLists {
+    const all = new GrowingLists();
+    if (first !== null) all.add(first);
+    for (const [name, entries] of second === null ? [] : second.#entries) {
+      const before = all.#entries.get(name) ?? (entries && []);
+      for (const [index, entry] of (entries ?? []).entries()) {
+        const follows = index === 0 && before !== null && before.length > 0;
+        before?.push(follows ? Buffer.concat([Buffer.from(','), entry]) : entry);
+      }
+      all.#entries.set(name, before);
+    }
+    return all;
+  }
+
   /** The JSON, part by part. */
   *parts(): Generator<Buffer> {
     let before = '{';

@@ -72,7 +72,7 @@ export interface ToolCallPiece {
   arguments: string;
 }
 
-/** Text to token ids and back. Bring your own where a checkpoint has none that is understood. */
+/** Text to token ids and back. */
 export interface TextTokenizer {
   /** Tokens of a text. `specialTokens`: with what begins a text, default true. `signal`: ends waiting for them. */
   encode(
@@ -89,6 +89,8 @@ export interface TextTokenizer {
   id(token: string): number | undefined;
   /** Ids from here on are no tokens. */
   readonly size: number;
+  /** The first space of a text stands for its beginning, and is no part of it. Default false. */
+  readonly stripsFirstSpace?: boolean;
 }
 
 /** What a chat template makes text of. */

@@ -168,7 +168,10 @@ describe('errors have OpenAI’s form', () => {
     const large = await post(url, '/v1/completions', { prompt: 'x'.repeat(200) });
     expect([large.status, (await large.json()).error.type]).toEqual([413, 'invalid_request_error']);
     const text = await fetch(`${url}/v1/completions`, { method: 'POST', body: '{"prompt":"x"}' });
-    expect([text.status, (await text.json()).error.type]).toEqual([415, 'invalid_request_error']);
+    expect([text.status, (await text.json()).error]).toMatchObject([
+      415,
+      { type: 'invalid_request_error', message: expect.stringContaining('application/json') },
+    ]);
   });
 
   test('a full queue is 429, at once, and says when to come again', async () => {

@@ -74,6 +74,19 @@ describe('a served model', () => {
     }
   });
 
+  test('foretells a text that it is given as it did when it wrote it', async () => {
+    const written = await alone('To be or not', 5);
+    const tokens = [...(await model.tokenizer.encode('To be or not')), ...written.tokens];
+    const { choices } = await client.completions.create({
+      ...{ model: 'tiny', prompt: tokens, echo: true, logprobs: 0, max_tokens: 1 },
+    });
+    const told = choices[0]?.logprobs?.token_logprobs ?? [];
+    expect(told).toHaveLength(tokens.length + 1);
+    expect(told[0]).toBeNull();
+    const again = told.slice(-1 - written.tokens.length, -1);
+    expect(again).toEqual(written.logprobs?.map(({ logprob }) => logprob));
+  });
+
   test('clients that are killed change nothing for the others, and hold nothing', async () => {
     const long = { ...ask, prompt: prompts, n: 4, max_tokens: 150, stream: true, ignore_eos: true };
     const killed = await Promise.all(

@@ -1,3 +1,5 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { ChatTemplate } from '../../src/text/chat_template.js';
 import { CheckpointTokenizer } from '../../src/text/tokenizer.js';
@@ -129,6 +131,25 @@ test('templates stand in tokenizer_config.json, too, one for tools apart', async
   ).toBe('tools');
   await tokenizer.close();
   expect((await open(undefined)).template).toBeUndefined();
+});
+
+test('templates stand in files of their own, which come before those of tokenizer_config.json', async () => {
+  const folder = await folderWith({
+    'tokenizer.json': byteLevel(),
+    'tokenizer_config.json': { chat_template: 'older' },
+    'chat_template.jinja': 'plain',
+  });
+  await mkdir(join(folder, 'additional_chat_templates'));
+  const further = { 'tool_use.jinja': 'tools', 'rag.jinja': 'rag', 'README.md': '# none' };
+  for (const [name, text] of Object.entries(further))
+    await writeFile(join(folder, 'additional_chat_templates', name), text);
+  const tokenizer = await CheckpointTokenizer.open(folder);
+  const template = (await ChatTemplate.open(folder, tokenizer)) as ChatTemplate;
+  const messages = [{ role: 'user', content: 'x' }];
+  const tools = [{ type: 'function' as const, function: { name: 'f' } }];
+  expect(await rendered(template, { messages })).toBe('plain');
+  expect(await rendered(template, { messages, tools })).toBe('tools');
+  await tokenizer.close();
 });
 
 test('what a template that never ends delays is served after it', async () => {
