@@ -134,9 +134,9 @@ export class MoEModel implements TextModel, AsyncDisposable {
   }
 
   /** @internal What runs on token ids. */
-  static fromLoaded(loaded: LoadedModel): MoEModel {
+  static fromLoaded(loaded: LoadedModel, options: ModelLoadOptions = {}): MoEModel {
     const error = new CheckpointError('Expected a checkpoint with a tokenizer, got none');
-    return new MoEModel(inside, loaded, error, undefined, defaultMaxWaiting);
+    return new MoEModel(inside, loaded, error, undefined, options);
   }
 
   /** @throws `CheckpointError` where the checkpoint has none that is understood */
