@@ -101,10 +101,12 @@ describe('prompts that begin alike and come together', () => {
     const own = await MoEModel.load(checkpoint, { kvTokens: 1024 });
     const controller = new AbortController();
     const { signal } = controller;
-    const first = own.complete({ ...(options[0] as GenerateOptions), signal });
+    const first = own.complete({
+      ...(options[0] as GenerateOptions),
+      ...{ maxTokens: 100, ignoreEos: true, signal },
+    });
     const others = options.slice(1).map((each) => own.complete(each));
     while (own.inUse().running === 0) await new Promise((resolve) => setImmediate(resolve));
-    expect(own.inUse()).toMatchObject({ running: 1 });
     controller.abort(new Error('enough'));
     await expect(first).rejects.toThrow('enough');
     const [second, ...rest] = (await Promise.all(others)).map(({ usage }) => usage.cachedTokens);
