@@ -1,9 +1,10 @@
 // Measures this machine and writes docs/performance.md with its charts: make performance [ARGS="--seconds 0.2 --no-peers"]
-// The measurements stand in docs/performance/results.json; --draw writes page and charts from them again.
+// The measurements stand in docs/performance/results.json; --draw writes page and charts from them again, --models measures
+// whole models anew and keeps the others.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { charts } from './performance/charts.mjs';
-import { measure } from './performance/measure.mjs';
+import { measure, measureModels } from './performance/measure.mjs';
 import { page } from './performance/page.mjs';
 
 const { values } = parseArgs({
@@ -11,6 +12,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '0.5' },
     peers: { type: 'boolean', default: true },
     draw: { type: 'boolean', default: false },
+    models: { type: 'boolean', default: false },
   },
   allowNegative: true,
 });
@@ -19,11 +21,12 @@ const folder = new URL('../docs/performance/', import.meta.url);
 const resultsFile = new URL('results.json', folder);
 
 mkdirSync(folder, { recursive: true });
-if (!values.draw) {
-  const results = await measure({ seconds: Number(values.seconds), peers: values.peers });
-  writeFileSync(resultsFile, `${JSON.stringify(results)}\n`);
-}
-const results = JSON.parse(readFileSync(resultsFile, 'utf8'));
+const settings = { seconds: Number(values.seconds), peers: values.peers };
+const write = (measured) => writeFileSync(resultsFile, `${JSON.stringify(measured)}\n`);
+const written = () => JSON.parse(readFileSync(resultsFile, 'utf8'));
+if (values.models) write({ ...written(), models: await measureModels(settings) });
+else if (!values.draw) write(await measure(settings));
+const results = written();
 for (const [name, svg] of charts(results)) writeFileSync(new URL(`${name}.svg`, folder), svg);
 writeFileSync(new URL('../docs/performance.md', import.meta.url), page(results));
 console.log('wrote docs/performance.md');

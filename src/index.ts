@@ -75,6 +75,7 @@ export type {
   LikelyToken,
   ModelLoad,
   Piece,
+  ScoreOptions,
   TextModel,
   TextTokenizer,
   TokenLogprob,

@@ -30,7 +30,8 @@ export async function compare(settings, peers, signal) {
       const started = [];
       try {
         const start = async (choice) => {
-          started.push(await Peer.start(choice, programs.get(choice.name), shape, threads));
+          const args = layerArguments(shape, choice.type, threads);
+          started.push(await Peer.start(choice, programs.get(choice.name), args));
           return started.at(-1);
         };
         const compared = await compareType({ settings, weightType, layer, choices, start, signal });
@@ -43,6 +44,13 @@ export async function compare(settings, peers, signal) {
   }
   return result;
 }
+
+/** What a peer's program is told of the layer that it makes. */
+const layerArguments = (shape, type, threads) =>
+  [
+    ...[shape.hiddenSize, shape.intermediateSize, shape.expertNum, shape.numExpertsChosen],
+    ...[type, threads],
+  ].map(String);
 
 /** The programs of the peers; without torch where it is not there and nobody named it. */
 async function preparePeers({ weightTypes, device }, peers) {

@@ -23,9 +23,15 @@ const execute = promisify(execFile);
  * @returns how to start it: the shape, the type and the threads follow as arguments
  */
 export function preparePeer(name) {
-  if (name === 'torch') return prepareTorch();
-  return name === 'ggml' ? prepareGgml() : prepareOnnxruntime();
+  return preparations[name]();
 }
+
+const preparations = {
+  'onnxruntime-node': prepareOnnxruntime,
+  ggml: prepareGgml,
+  torch: prepareTorch,
+  'node-llama-cpp': prepareLlama,
+};
 
 /** The PyTorch of `python3`: on the GPU where it sees one. Nothing is installed. */
 async function prepareTorch() {
@@ -68,6 +74,16 @@ export async function llamaLibraries() {
   const version = await installed(`@node-llama-cpp/${platform}`);
   const libraries = `${folder}node_modules/@node-llama-cpp/${platform}/bins/${platform}`;
   return { version, libraries };
+}
+
+async function prepareLlama() {
+  await llamaLibraries();
+  return {
+    command: process.execPath,
+    arguments: [`${folder}llama_model.mjs`],
+    environment: {},
+    version: await installed('node-llama-cpp'),
+  };
 }
 
 async function prepareGgml() {

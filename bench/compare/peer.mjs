@@ -11,20 +11,14 @@ export class Peer {
   #answers;
   #stderr = '';
 
-  /** Peers of `program` (see install.mjs) hold weights of a shape in `type`. */
-  constructor({ name, type }, program, shape, threads) {
+  /** A process of `program` (see install.mjs), which is told `args` last. */
+  constructor({ name, type }, program, args) {
     this.name = name;
     this.type = type;
     this.version = program.version;
-    const sizes = [
-      ...[shape.hiddenSize, shape.intermediateSize],
-      ...[shape.expertNum, shape.numExpertsChosen],
-    ];
-    this.#process = spawn(
-      program.command,
-      [...program.arguments, ...sizes.map(String), type, String(threads)],
-      { env: { ...process.env, ...program.environment } },
-    );
+    this.#process = spawn(program.command, [...program.arguments, ...args], {
+      env: { ...process.env, ...program.environment },
+    });
     this.#process.stderr.on('data', (text) => {
       this.#stderr = (this.#stderr + text).slice(-2000);
     });
@@ -37,8 +31,8 @@ export class Peer {
   }
 
   /** Starts a peer, waits until its weights are made, and pauses it. */
-  static async start(choice, program, shape, threads) {
-    const peer = new Peer(choice, program, shape, threads);
+  static async start(choice, program, args) {
+    const peer = new Peer(choice, program, args);
     try {
       await peer.#answer();
       await peer.pause();
@@ -64,20 +58,26 @@ export class Peer {
     this.#process.kill('SIGCONT');
   }
 
+  /** Gives a command and waits for its answer. */
+  ask(...words) {
+    this.#process.stdin.write(`${words.join(' ')}\n`);
+    return this.#answer();
+  }
+
   /** Times calls for about `seconds`; at least one. Milliseconds. */
   async time(tokens, seconds) {
-    return (await this.#ask('time', tokens, seconds)).milliseconds;
+    return (await this.ask('time', tokens, seconds)).milliseconds;
   }
 
   /** Output rows of the first and of the last token. */
   async rows(tokens) {
-    const { rows } = await this.#ask('rows', tokens);
+    const { rows } = await this.ask('rows', tokens, 0);
     return { first: rows.slice(0, rows.length / 2), last: rows.slice(rows.length / 2) };
   }
 
   /** How late the peer's own event loop ran while it worked. Only for peers that run in Node. */
   async lateness(tokens) {
-    const { milliseconds, callMilliseconds } = await this.#ask('lateness', tokens);
+    const { milliseconds, callMilliseconds } = await this.ask('lateness', tokens, 0);
     return summarizeLateness(milliseconds, callMilliseconds);
   }
 
@@ -87,11 +87,6 @@ export class Peer {
 
   get #ended() {
     return this.#process.exitCode !== null || this.#process.signalCode !== null;
-  }
-
-  #ask(command, tokens, seconds = 0) {
-    this.#process.stdin.write(`${command} ${tokens} ${seconds}\n`);
-    return this.#answer();
   }
 
   async #answer() {

@@ -2,8 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spread } from '../../dist/cli/bench/samples.js';
 
-/** Contestants take turns this often, because a machine's speed drifts. */
-const rounds = 5;
+/** Contestants take turns this often where nothing else is said, because a machine's speed drifts. */
+const usualRounds = 5;
 
 /** Before a turn, so that threads that were just stopped, or spin for some microseconds yet, do not disturb. */
 const pauseMilliseconds = 20;
@@ -37,12 +37,12 @@ function turn(contestant, tokens, seconds, signal) {
 }
 
 /** The median call of a contestant, in milliseconds, on a machine that it has for itself. */
-export async function timeAlone(contestant, tokens, seconds, signal) {
+export async function timeAlone(contestant, tokens, seconds, signal, rounds = usualRounds) {
   return median(await turn(contestant, tokens, seconds / rounds, signal));
 }
 
 /** Milliseconds of every contestant, in each round. */
-export async function takeTurns(contestants, tokens, seconds, signal) {
+export async function takeTurns(contestants, tokens, seconds, signal, rounds = usualRounds) {
   const turns = contestants.map(() => []);
   for (let round = 0; round < rounds; round++)
     for (const [i, contestant] of contestants.entries())

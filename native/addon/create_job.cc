@@ -54,8 +54,11 @@ Napi::Value create_layer(const Napi::CallbackInfo& info) {
           for (const auto& file : arguments.files) file->expect_unshortened();
           live->layer = std::make_shared<Layer>(
               job.device().backend(), live->spec, arguments.weights,
-              [&](int64_t done, int64_t total) { job.report(done, total); }, job.stop().get_token(),
-              std::move(parallel), std::move(profile));
+              [&](int64_t done, int64_t total) {
+                for (const auto& file : arguments.files) file->release();  // what is packed is not read again
+                job.report(done, total);
+              },
+              job.stop().get_token(), std::move(parallel), std::move(profile));
         },
         [live](Napi::Env env) { return LayerObject::make(env, live); });
     if (info[4].IsFunction()) job->on_progress(info[4].As<Napi::Function>());

@@ -58,6 +58,10 @@ void MappedFile::expect_unshortened() const {
          "it had " + std::to_string(size_) + " bytes when it was opened and has " + std::to_string(now) + " now");
 }
 
+void MappedFile::release() const {
+  if (data_) madvise(const_cast<uint8_t*>(data_), size_, MADV_DONTNEED);  // advice only
+}
+
 Napi::Function FileObject::define(Napi::Env env) {
   return DefineClass(env, "MappedFile",
                      {InstanceMethod<&FileObject::read>("read"), InstanceMethod<&FileObject::close>("close")});

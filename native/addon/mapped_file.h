@@ -22,6 +22,10 @@ class MappedFile {
   // Throws kCheckpoint when the file has become shorter than it was: reading the lost pages would end the process.
   void expect_unshortened() const;
 
+  // Pages that were read no longer count as this process's memory. They may be read again, from the system's cache
+  // where it has kept them.
+  void release() const;
+
  private:
   std::string path_;
   int descriptor_;

@@ -104,7 +104,11 @@ Napi::Value ModelObject::add_layer(const Napi::CallbackInfo& info) {
                                                  LiveModel& live, EnvironmentJob& job) {
       expect_unshortened(arguments.files);
       live.decoder->add_layer(
-          spec, arguments.weights, [&](int64_t done, int64_t total) { job.report(done, total); },
+          spec, arguments.weights,
+          [&](int64_t done, int64_t total) {
+            for (const auto& file : arguments.files) file->release();  // what is packed is not read again
+            job.report(done, total);
+          },
           job.stop().get_token());
     });
     if (info[2].IsFunction()) job->on_progress(info[2].As<Napi::Function>());

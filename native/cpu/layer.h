@@ -57,7 +57,9 @@ class CpuRouter final : public PreparedRouter {
  public:
   CpuRouter(const Kernels& kernels, const LayerSpec& spec, const LayerWeights& host);
 
-  size_t weight_bytes() const override { return matrix ? matrix->bytes() : 0; }
+  size_t weight_bytes() const override {
+    return (matrix ? matrix->bytes() : 0) + (correction_bias.size() + expert_scale.size()) * sizeof(float);
+  }
   std::vector<PackedPart> packed_parts() const override;
 
   MoEConfig moe;

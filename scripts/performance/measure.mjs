@@ -17,6 +17,25 @@ const compared = [
   { shape: 'qwen3-30b-a3b', types: 'bfloat16,int4' },
 ];
 
+/** Whole models, a run for each type of weights. */
+const modelRuns = ['qwen3-30b-a3b', 'olmoe-1b-7b'].flatMap((model) =>
+  ['int4', 'int8', 'bfloat16'].map((type) => ['--models', model, '--weight-type', type]),
+);
+
+/** @param seconds for each case and contestant, of which one call takes longer in most of them */
+export async function measureModels({ seconds, peers }) {
+  const runs = [];
+  for (const options of modelRuns)
+    runs.push(
+      await runJson(
+        'npm run bench:models --',
+        ['bench/models.mjs'],
+        [...options, ...['--seconds', String(seconds)], ...(peers ? [] : ['--no-peers'])],
+      ),
+    );
+  return { machine: machineFacts(), runs };
+}
+
 export async function measure({ seconds, peers }) {
   const bench = (...options) => runBench(seconds, options);
   const threads = availableParallelism();
@@ -59,6 +78,7 @@ export async function measure({ seconds, peers }) {
       results.peers.push(
         await runPeers(seconds, ['--shape', shape, '--weight-type', types, ...someTokens]),
       );
+  results.models = await measureModels({ seconds, peers });
   results.load = await measureLoad();
   results.call = await callOverhead();
   return results;
@@ -76,13 +96,17 @@ function runPeers(seconds, options) {
 }
 
 /** What a program prints as JSON, with the command that a person would write for it. */
-async function runProgram(name, program, seconds, options, env = {}) {
+function runProgram(name, program, seconds, options, env = {}) {
+  const always = ['--event-loop', '0', '--seconds', String(seconds)];
+  return runJson(name, [...program, ...always], options, env);
+}
+
+async function runJson(name, program, options, env = {}) {
   const command = `${name} ${options.join(' ')}`;
   console.error(command);
-  const always = ['--json', '--event-loop', '0', '--seconds', String(seconds)];
   const { stdout } = await promisify(execFile)(
     process.execPath,
-    [...program, ...always, ...options],
+    [...program, '--json', ...options],
     { cwd: root, maxBuffer: 1 << 26, env: { ...process.env, ...env } },
   );
   return { command, ...JSON.parse(stdout) };

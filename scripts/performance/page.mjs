@@ -1,6 +1,6 @@
 // docs/performance.md from the measurements.
 import { limit, sweepLines } from './charts.mjs';
-import { fixed, median, peersTable, table } from './tables.mjs';
+import { fixed, median, modelTable, peersTable, table } from './tables.mjs';
 
 export function page(results) {
   const { machine, tokens } = results;
@@ -47,6 +47,7 @@ export function page(results) {
     ...measured(groupsTable, results.groups),
     ...integersPart(results),
     ...peersPart(results),
+    ...modelsPart(results),
     '## Experts',
     '',
     'Dashed: the time with the fewest experts, and the bytes of the further experts’ weights at the rate of memory. The chart and',
@@ -193,6 +194,32 @@ function peersPart({ peers }) {
       return [sizes, '', ...measured(peersTable, result)];
     }),
     `Versions: ${[...versions].join(', ')}.`,
+    '',
+  ];
+}
+
+function modelsPart({ models }) {
+  if (models === undefined) return [];
+  const { machine, runs } = models;
+  const { layers, threads, activationType, version } = runs[0];
+  const names = [...new Set(runs.flatMap(({ cases }) => cases.map(({ model }) => model)))];
+  return [
+    '## Whole models',
+    '',
+    `Tokens per second of models with made-up weights at the widths of published ones, ${layers} layers, a vocabulary of 32,000,`,
+    `${threads} threads, beside llama.cpp with the same weights in as many bits (BF16, Q8_0, Q4_0; the output head too) as`,
+    `node-llama-cpp${version === undefined ? '' : ` ${version}`} runs it, in brackets: ours over the faster of its two ways, with flash attention and without. Rows of`,
+    `integer products are ${activationType === 'int8' ? 'int8, as llama.cpp has them (`activationType: "int8"`)' : 'floats'}. A prompt is computed to its first token; sequences generate at`,
+    'once, each with a short text behind it; *behind 8192* is one sequence behind so many tokens. The percentages say how much of',
+    'the bandwidth of memory one sequence reaches, measured in turns with it, of what it must read: weights, keys and values.',
+    '',
+    ...names.flatMap((name) => {
+      const cases = runs.flatMap((run) => run.cases.filter(({ model }) => model === name));
+      return [`${name}:`, '', modelTable(cases), ''];
+    }),
+    command(runs.at(-1)),
+    '',
+    `Measured ${machine.date}, commit ${machine.commit}, ${machine.cpu}, ${machine.cores} cores.`,
     '',
   ];
 }

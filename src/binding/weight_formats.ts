@@ -19,3 +19,12 @@ export const weightGroups = [...new Set(weightTypes.flatMap(weightGroupsOf))];
 
 /** Whether weights of this type have scales. */
 export const hasScales = (type: WeightType): boolean => weightGroupsOf(type).length > 0;
+
+/** Bits of what a group of weights has beside them: a scale. */
+const scaleBits = 16;
+
+/** Bytes of an output feature's weights. `group`: inputs that share a scale; 0: all of them. */
+export function featureBytes(type: WeightType, inputs: number, group: number): number {
+  const scales = hasScales(type) ? (group === 0 ? 1 : Math.ceil(inputs / group)) : 0;
+  return Math.ceil((inputs * weightFormats[type].bits + scales * scaleBits) / 8);
+}

@@ -166,7 +166,7 @@ export class MoECheckpoint implements AsyncDisposable {
     try {
       return await MoELayer.fromParts(parts);
     } catch (error) {
-      if (!(error instanceof ShapeError)) throw error;
+      if (!(error instanceof ShapeError || error instanceof CheckpointError)) throw error;
       throw new CheckpointError(`Layer ${number} of ${this.path}: ${error.message}`, {
         cause: error,
       });

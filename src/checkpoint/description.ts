@@ -149,7 +149,8 @@ export function expectAsPacked(path: string, packed: PackedAs, options: LoadOpti
     const value = asked[name];
     if (value !== undefined && value !== was && !(name === 'device' && value === 'auto'))
       throw new ConfigError(
-        `Expected \`${name}\` to be left out or ${describe(was)}, as ${path} was packed, got ${describe(value)}`,
+        `Expected \`${name}\` to be left out${was === undefined ? '' : ` or ${describe(was)}`}, as ${path} was packed, ` +
+          `got ${describe(value)}`,
       );
   }
 }

@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
+import { ConfigError, MoEError, type MoEErrorCode } from '../base/errors.js';
 import type { MoEModel } from '../model/model.js';
 import type { ChatMessage, GenerateOptions } from '../model/types.js';
 import { checkpointArgument } from './options.js';
@@ -32,9 +33,16 @@ async function chat(path: string, flags: Flags): Promise<void> {
   process.once('SIGINT', interrupt);
   await withModel(path, flags, loading.signal, async (model) => {
     process.off('SIGINT', interrupt);
+    if (model.chatTemplate === undefined)
+      throw new ConfigError(
+        `Expected ${path} to have a chat template, got none: \`generate\` goes on with a text`,
+      );
     await new Conversation(model, flags).run();
   });
 }
+
+/** What a chat may be: too long, or nothing that its template takes. Another one may be right. */
+const ofChat: readonly MoEErrorCode[] = ['ERR_MOE_CONFIG', 'ERR_MOE_SHAPE', 'ERR_MOE_TIMEOUT'];
 
 class Conversation {
   readonly #model: MoEModel;
@@ -54,11 +62,16 @@ class Conversation {
     const lines = createInterface({ input: process.stdin, output: process.stdout, prompt: '> ' });
     // Ctrl-C stops what is being written; where nothing is, it leaves.
     lines.on('SIGINT', () => (this.#answer ? this.#answer.abort() : lines.close()));
+    let ended = false;
+    lines.once('close', () => {
+      ended = true;
+    });
     lines.prompt();
     for await (const line of lines) {
       if (line.trim() === '/reset') this.#messages = [...this.#first];
       else if (line.trim() !== '') await this.#say(line);
-      lines.prompt();
+      // The lines of a file are read ahead, and behind its end nothing is asked for.
+      if (!ended) lines.prompt();
     }
     process.stdout.write('\n');
   }
@@ -77,7 +90,11 @@ class Conversation {
         if (piece.usage !== undefined) process.stdout.write(`\n${dim(watch.line(piece.usage))}\n`);
       }
     } catch (error) {
-      if (!signal.aborted) throw error;
+      if (!signal.aborted) {
+        if (!(error instanceof MoEError && ofChat.includes(error.code))) throw error;
+        process.stderr.write(`node-moe: ${error.message}; /reset begins anew\n`);
+        return;
+      }
       process.stdout.write('\n');
     } finally {
       this.#answer = undefined;

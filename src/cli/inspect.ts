@@ -3,6 +3,7 @@ import { given } from '../base/rows.js';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import type { TensorEntry } from '../checkpoint/containers/header.js';
 import { expertRows } from '../layer/experts.js';
+import { modelReport } from './model_report.js';
 import { checkpointArgument, jsonFlag, print, stackOption } from './options.js';
 import { bold, bytes, facts, ranges, table, wrap } from './text.js';
 
@@ -18,7 +19,7 @@ export function addInspect(program: Command): void {
   program
     .command('inspect')
     .description(
-      'what a checkpoint holds: model type, config, MoE layers, types and sizes. Reads no weights',
+      'what a checkpoint holds: model type, config, MoE layers, types and sizes, and what it is as a whole model. Reads no weights',
     )
     .argument(...checkpointArgument)
     .addOption(stackOption())
@@ -31,6 +32,8 @@ export function addInspect(program: Command): void {
 
 /** What `--json` prints: the fields of the config have MindFormers' names. */
 async function inspect(path: string, stack?: string) {
+  // Commands of layers load none of it.
+  const { modelFacts } = await import('./inspect_model.js');
   const checkpoint = await MoECheckpoint.open(path, { stack });
   try {
     const { modelType, hiddenSize, intermediateSize, weightType, config } = checkpoint;
@@ -46,6 +49,7 @@ async function inspect(path: string, stack?: string) {
       weightType,
       config: config.toJSON(),
       diagnostics: [...config.diagnostics],
+      model: await modelFacts(checkpoint),
       layers: await Promise.all(
         checkpoint.layers.map(async (layer) =>
           layerFacts(layer, await checkpoint.tensorsOf(layer)),
@@ -95,6 +99,8 @@ function describe(inspection: Awaited<ReturnType<typeof inspect>>): string {
     '',
     bold('MoEConfig'),
     JSON.stringify(config, null, 2).replace(/^/gm, '  '),
+    '',
+    modelReport(inspection.model),
   ];
   for (const diagnostic of diagnostics) lines.push('', wrap(`note: ${diagnostic}`));
   return lines.join('\n');

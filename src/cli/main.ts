@@ -2,6 +2,7 @@
 import { Command, CommanderError, Help } from 'commander';
 import { packageDescription, packageVersion } from '../base/package.js';
 import { addBench } from './bench.js';
+import { addBenchModel } from './bench_model.js';
 import { addChat } from './chat.js';
 import { UsageError } from './config_overrides.js';
 import { addDevices } from './devices.js';
@@ -40,6 +41,7 @@ function createProgram(): Command {
   addRun(program);
   addReport(program);
   addBench(program);
+  addBenchModel(program);
   addServe(program);
   addWorker(program);
   return program;

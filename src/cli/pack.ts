@@ -34,10 +34,10 @@ export function addPack(program: Command): void {
     .command('pack')
     .description(
       'packs a model for this CPU, as it is held: it then loads without being read. Into a folder: the whole model, for ' +
-        '`generate`, `chat` and `serve`; into a .safetensors file: its MoE layers, for `run`',
+        '`generate`, `chat` and `serve`; into a .safetensors file, or with --layer: its MoE layers, for `run`',
     )
     .argument(...checkpointArgument)
-    .requiredOption('--out <path>', 'the folder or the .safetensors file to write')
+    .requiredOption('--out <path>', 'the folder to write, or the .safetensors file')
     .option(
       '--layer <numbers>',
       'into a file: the layers, separated by commas, or all',
@@ -48,7 +48,9 @@ export function addPack(program: Command): void {
     .addOption(stackOption())
     .option(...jsonFlag)
     .action(async (path: string, { json, ...options }: PackCommandOptions) => {
-      if (options.out.endsWith('.safetensors')) await packLayers(path, options, json);
+      const { layer, out } = options;
+      if (layer !== undefined || out.endsWith('.safetensors'))
+        await packLayers(path, options, json);
       else await packWhole(path, options, json);
     });
 }
@@ -71,13 +73,8 @@ async function packLayers(path: string, options: PackFlags, json: true | undefin
 }
 
 async function packWhole(path: string, options: PackFlags, json: true | undefined): Promise<void> {
-  const { out, layer, stack, maxQueue, ...held } = options;
-  for (const [flag, value] of Object.entries({
-    '--layer': layer,
-    '--stack': stack,
-    '--max-queue': maxQueue,
-  }))
-    if (value !== undefined) throw onlyInto('a .safetensors file', flag);
+  const { out, layer: _, stack, ...held } = options;
+  if (stack !== undefined) throw onlyInto('a .safetensors file', '--stack');
   const started = performance.now();
   const { packModel } = await import('../model/packed/write.js');
   await using folder = await OutputFolder.open('--out', out);

@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { ConfigError } from '../base/errors.js';
 import { integer } from './arguments.js';
+import { namedFile } from './files.js';
 import { checkpointArgument, interruptSignal, jsonFlag, print } from './options.js';
 import { ProgressLine } from './progress.js';
 import { significant } from './text.js';
@@ -26,11 +26,11 @@ export function addPerplexity(program: Command): void {
 }
 
 async function perplexity(path: string, flags: Flags): Promise<void> {
-  const text = await readFile(flags.text);
+  const text = await namedFile('--text', flags.text);
   const signal = interruptSignal();
   await withModel(path, flags, signal, async (model) => {
     const { tokenizer } = model;
-    const tokens = await tokenizer.encode(text.toString('utf8'));
+    const tokens = await tokenizer.encode(text, { signal });
     const window = Math.min(flags.window ?? model.contextLength, model.contextLength);
     if (tokens.length < 2)
       throw new ConfigError(
@@ -39,10 +39,9 @@ async function perplexity(path: string, flags: Flags): Promise<void> {
     const progress = new ProgressLine('reading');
     let [sum, count, bytes] = [0, 0, 0];
     for (let begin = 0; begin + 1 < tokens.length; begin += window) {
-      signal.throwIfAborted();
       const piece = tokens.subarray(begin, begin + window);
       // The first token of a piece has nothing before it and is not counted.
-      for (const logprob of await model.logprobs(piece)) sum -= logprob;
+      for (const logprob of await model.logprobs(piece, { signal })) sum -= logprob;
       count += piece.length - 1;
       for (const token of piece.subarray(1)) bytes += tokenizer.bytes(token).length;
       progress.update(begin + piece.length, tokens.length);

@@ -120,6 +120,17 @@ export function errorText(value: number): string {
   return value === 0 ? '0' : value.toExponential(1);
 }
 
+/** `30.5 billion`. */
+export function inWords(count: number): string {
+  const words = [
+    [1e9, 'billion'],
+    [1e6, 'million'],
+    [1e3, 'thousand'],
+  ] as const;
+  const [size, word] = words.find(([least]) => count >= least) ?? [1, ''];
+  return `${significant(count / size)} ${word}`.trim();
+}
+
 /** `1 token`, `2 tokens`. */
 export function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;

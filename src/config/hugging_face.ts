@@ -1,4 +1,4 @@
-import { expectObject, nearestName, unexpected } from '../base/checks.js';
+import { describe, expectObject, nearestName, unexpected } from '../base/checks.js';
 import { ConfigError } from '../base/errors.js';
 import { integer, type Rows, textOf } from '../base/rows.js';
 import type { NativeActivation } from '../binding/native.js';
@@ -141,6 +141,7 @@ function modelsOf(config: unknown): readonly Model[] {
     { modelType: outer, part: typeof inner === 'object' && inner !== null ? inner : config },
     { modelType: inner?.model_type, part: inner },
   ].find(({ modelType }) => rowsOf(modelType).length > 0);
+  if (known === undefined) expectExperts(config);
   if (known === undefined)
     throw unexpected(
       'model_type',
@@ -149,6 +150,17 @@ function modelsOf(config: unknown): readonly Model[] {
     );
   const { modelType, part } = known;
   return rowsOf(modelType).map((row) => ({ modelType: modelType as string, row, part }));
+}
+
+/** Throws `ConfigError` for a model that is dense. */
+export function expectExperts(config: object): void {
+  const { model_type: type, text_config: inner } = config as Json;
+  const keys = [config, inner ?? {}].flatMap((part) => Object.keys(part));
+  const isModel = keys.includes('hidden_size');
+  if (!isModel || [...keys, String(type)].some((word) => /expert|moe/i.test(word))) return;
+  throw new ConfigError(
+    `Expected a model with experts, got one of type ${describe(type)} whose config names none: dense models are not run`,
+  );
 }
 
 /** Names, with those in front that may have been meant. */

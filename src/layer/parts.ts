@@ -143,6 +143,22 @@ function expectInt8Rows(
     );
 }
 
+/** The inputs that share a scale, by default the device's own; undefined for weights without scales. */
+export function weightGroupOf(
+  { weightType, weightGroup }: Pick<LayerParts, 'weightType' | 'weightGroup'>,
+  held: readonly HeldWeights[] | undefined,
+): WeightGroup | undefined {
+  if (!hasScales(weightType)) return undefined;
+  const ofType = held?.find(({ type }) => type === weightType);
+  return weightGroup ?? (ofType?.groups[0] as WeightGroup | undefined) ?? 'all';
+}
+
+/** The same as the native side takes it: 0 without scales, and where all inputs of an output share one. */
+export function nativeWeightGroup(...parts: Parameters<typeof weightGroupOf>): number {
+  const group = weightGroupOf(...parts) ?? 'all';
+  return group === 'all' ? 0 : group;
+}
+
 /** A layer as the native side takes it, defaults applied. */
 export function nativeSpec(
   moe: NativeMoEConfig,
@@ -151,9 +167,7 @@ export function nativeSpec(
 ): NativeLayerSpec {
   const { hiddenSize, intermediateSize, sharedSize, latentSize = 0, weightType } = parts;
   const { activationType = 'float', threads = 0, maxQueue = defaultMaxQueue } = parts;
-  const ofType = held?.find(({ type }) => type === weightType);
-  const group = parts.weightGroup ?? ofType?.groups[0] ?? 'all';
-  const weightGroup = group === 'all' ? 0 : group;
+  const weightGroup = nativeWeightGroup(parts, held);
   const sizes = { hiddenSize, intermediateSize, sharedSize, latentSize };
   const computed = nativeActivations(parts, sharedSize > 0);
   return {

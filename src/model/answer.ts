@@ -1,11 +1,11 @@
 // From the tokens of a sequence to the pieces of an answer.
-import { callFormOf } from '../text/call_forms.js';
+import { type CallHash, callFormOf } from '../text/call_forms.js';
 import type { Channels, ChannelText } from '../text/channel.js';
 import { channelsOf } from '../text/channels.js';
 import { StopStrings } from '../text/stop_strings.js';
 import { ToolCalls, tellingCalls } from '../text/tool_calls.js';
 import type { TextTokenizer, Tool } from '../text/types.js';
-import type { SampledToken } from './scheduler.js';
+import type { SampledToken } from './step.js';
 import type { FinishReason, TokenLogprob } from './types.js';
 
 /** What a token added. */
@@ -21,6 +21,8 @@ export interface AnswerOptions {
   /** The source of the chat template, where the prompt was a chat. */
   readonly template: string | undefined;
   readonly prompt: ArrayLike<number>;
+  /** What ids of calls are made of. */
+  readonly callHash: CallHash;
   /** Functions that the answer may call. */
   readonly tools: readonly Tool[];
   readonly stop: readonly string[];
@@ -35,17 +37,21 @@ export class Answer {
   readonly #channels: Channels | undefined;
   readonly #stops: StopStrings;
   readonly #calls: ToolCalls | undefined;
+  /** An answer to a chat begins a text, and so without the space that stands for a beginning. */
+  #stripsSpace: boolean;
   #called = false;
   tokens = 0;
   reasoningTokens = 0;
 
   constructor(options: AnswerOptions) {
     this.#options = options;
-    const { tokenizer, template, prompt, stop, tools } = options;
+    const { tokenizer, template, prompt, stop, tools, callHash } = options;
     const form = tools.length > 0 ? callFormOf(template ?? '') : undefined;
-    this.#channels = tokenizer && channelsOf(tellingCalls(tokenizer, form), template, prompt);
+    this.#channels =
+      tokenizer && channelsOf(tellingCalls(tokenizer, form), template, prompt, callHash);
+    this.#stripsSpace = template !== undefined && tokenizer?.stripsFirstSpace === true;
     this.#stops = new StopStrings(stop);
-    if (form !== undefined) this.#calls = new ToolCalls(form, tools);
+    if (form !== undefined) this.#calls = new ToolCalls(form, tools, callHash);
   }
 
   push(token: number): Added {
@@ -68,7 +74,7 @@ export class Answer {
     this.tokens += 1;
     if (this.#channels?.reasons) this.reasoningTokens += 1;
     if (endTokens.includes(token)) return this.#last(nothing, 'stop', token);
-    const { text, ...channels } = this.#channels?.push(token) ?? nothing;
+    const { text, ...channels } = this.#begun(this.#channels?.push(token) ?? nothing);
     let found = this.#stops.push(text);
     let passed = '';
     while (found.stop !== undefined && this.tokens <= this.#options.minTokens) {
@@ -80,8 +86,15 @@ export class Answer {
     return this.tokens >= maxTokens ? this.#last(added, 'length') : added;
   }
 
+  #begun(added: ChannelText): ChannelText {
+    if (!this.#stripsSpace || added.text + added.reasoning === '') return added;
+    this.#stripsSpace = false;
+    const without = (text: string) => text.replace(/^ /, '');
+    return { ...added, text: without(added.text), reasoning: without(added.reasoning) };
+  }
+
   #last(added: ChannelText, finishReason: FinishReason, stopReason?: string | number): Added {
-    const left = this.#channels?.end() ?? nothing;
+    const left = this.#begun(this.#channels?.end(finishReason === 'length') ?? nothing);
     const found = this.#stops.push(left.text);
     const all = {
       text: added.text + found.text,
@@ -100,6 +113,9 @@ export class Answer {
 
 const nothing: ChannelText = { text: '', reasoning: '', toolCalls: [] };
 
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
 /** Log-probabilities with the text of each token. */
 export function logprobOf(
   sampled: SampledToken,
@@ -110,8 +126,8 @@ export function logprobOf(
     const bytes =
       special === undefined
         ? (tokenizer?.bytes(token) ?? new Uint8Array())
-        : new TextEncoder().encode(special);
-    return { token, text: new TextDecoder().decode(bytes), bytes, logprob };
+        : encoder.encode(special);
+    return { token, text: decoder.decode(bytes), bytes, logprob };
   };
   const top = (sampled.top ?? []).map(({ token, logprob }) => told(token, logprob));
   return { ...told(sampled.token, sampled.logprob as number), top };

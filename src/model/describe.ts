@@ -1,12 +1,12 @@
 import { expectObject, unexpected } from '../base/checks.js';
 import type { NativeAttention, NativeModelSpec } from '../binding/model.js';
-import { huggingFaceLayers, huggingFaceSizes } from '../config/hugging_face.js';
+import { expectExperts, huggingFaceLayers, huggingFaceSizes } from '../config/hugging_face.js';
 import type { Activation } from '../layer/experts.js';
 import { type AttentionFacts, type AttentionParts, attentionOf } from './attention.js';
 import { decoderRows, decoderTypes } from './families/rows.js';
 import { generationOf, type SamplingDefaults } from './generation.js';
 import { ModelKeys } from './model_keys.js';
-import { type Rope, ropeOf } from './rope.js';
+import { type Rope, type RopeKind, ropeOf } from './rope.js';
 import { RopeConfig } from './rope_config.js';
 import { type LayerKind, windowsOf } from './windows.js';
 
@@ -39,6 +39,8 @@ export interface ModelDescription {
   readonly modelType: string;
   readonly spec: DescribedSpec;
   readonly layers: readonly LayerDescription[];
+  /** How positions are turned: of each of the spec's rotations. */
+  readonly ropes: readonly RopeKind[];
   /** The output head is the embedding. */
   readonly tied: boolean;
   /** Any of them ends a text. */
@@ -67,6 +69,7 @@ export function describeModel(
   expectObject('config', config);
   const modelType = config['model_type'];
   const row = decoderRows.find(({ modelTypes }) => modelTypes.includes(modelType as string));
+  if (row === undefined) expectExperts(config);
   if (row === undefined)
     throw unexpected('model_type', `one of ${decoderTypes.join(', ')}`, modelType);
   const keys = new ModelKeys(config);
@@ -80,7 +83,8 @@ export function describeModel(
     count,
   );
   const ropes = ropesOf(keys, rope, facts, kinds, contextLength);
-  const rotations = [...new Set(ropes.values())].map(({ rotation }) => rotation);
+  const different = [...new Set(ropes.values())];
+  const rotations = different.map(({ rotation }) => rotation);
   const feedForward = huggingFaceLayers(config);
   keys.ignore(feedForward.keys);
   const { activation } = huggingFaceSizes(config, { layer: 0 });
@@ -112,6 +116,7 @@ export function describeModel(
       contextLength: Math.min(...[...ropes.values()].map(({ context }) => context)),
     },
     layers,
+    ropes: different.map(({ kind }) => kind),
     tied: keys.boolean('tie_word_embeddings', false),
     endTokens,
     sampling,

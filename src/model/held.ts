@@ -6,7 +6,7 @@ import type { MatrixView } from '../binding/views.js';
 import { hasScales, type WeightType } from '../binding/weight_formats.js';
 import { MoEConfig } from '../config/config.js';
 import { toNativeConfig } from '../config/native.js';
-import { nativeSpec } from '../layer/parts.js';
+import { nativeSpec, nativeWeightGroup } from '../layer/parts.js';
 import { heldType } from '../layer/weights.js';
 import type { DescribedSpec, LayerDescription } from './describe.js';
 import type { LayerOfModel, OuterOfModel, Projections } from './model_source.js';
@@ -27,7 +27,7 @@ export function projectionsOf(
   const ofHead = options.outputType ?? asExperts ?? (weightType === undefined ? stored : 'int8');
   const projection = (type: WeightType, activation: 'float' | 'int8'): NativeProjection => ({
     weightType: type,
-    weightGroup: groupOf(type, options, held),
+    weightGroup: nativeWeightGroup({ weightType: type, weightGroup: options.weightGroup }, held),
     activationType: hasScales(type) ? activation : 'float',
   });
   return {
@@ -78,15 +78,4 @@ function storedTypeOf(layers: readonly LayerOfModel[]): WeightType {
   );
   const [type] = types;
   return type !== undefined && types.size === 1 ? type : 'float32';
-}
-
-/** 0: no scales, or one for all of an output's inputs. */
-function groupOf(
-  type: WeightType,
-  { weightGroup }: HeldModelOptions,
-  held: readonly HeldWeights[] | undefined,
-): number {
-  if (!hasScales(type)) return 0;
-  const group = weightGroup ?? held?.find((each) => each.type === type)?.groups[0] ?? 'all';
-  return group === 'all' ? 0 : group;
 }

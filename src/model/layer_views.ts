@@ -10,9 +10,12 @@ import {
   latentTensors,
 } from './families/tensors.js';
 
+/** Where tensors are found by their names. */
+export type TensorViews = Pick<LayerTensors, 'matrix' | 'vector'>;
+
 /** @throws `CheckpointError` naming the tensor that is missing, or of another shape or type */
 export function attentionViews(
-  tensors: LayerTensors,
+  tensors: TensorViews,
   { attention, parts }: LayerDescription,
   hidden: number,
 ): NativeAttentionViews {
@@ -31,7 +34,7 @@ export function attentionViews(
 }
 
 /** A dense feed-forward part is a layer of nothing but an always-on expert. */
-export function denseViews(tensors: LayerTensors, width: number, hidden: number): LayerWeightViews {
+export function denseViews(tensors: TensorViews, width: number, hidden: number): LayerWeightViews {
   return {
     experts: [],
     shared: {

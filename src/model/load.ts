@@ -2,7 +2,12 @@ import { join } from 'node:path';
 import { unexpected } from '../base/checks.js';
 import { CheckpointError } from '../base/errors.js';
 import { expectOptions } from '../base/rows.js';
-import { type DeviceName, deviceText, resolveDevice } from '../binding/devices.js';
+import {
+  type DeviceName,
+  deviceText,
+  type ResolvedDevice,
+  resolveDevice,
+} from '../binding/devices.js';
 import type { NativeModel } from '../binding/model.js';
 import { settled } from '../binding/settled.js';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
@@ -61,6 +66,21 @@ export async function loadModel(
     await checkpoint.close();
     throw error;
   }
+}
+
+/**
+ * Looks at all that would be loaded.
+ *
+ * @throws what `loadModel` throws
+ */
+export async function checkModel(
+  checkpoint: MoECheckpoint,
+  folder: string,
+  description: ModelDescription,
+  device: ResolvedDevice,
+): Promise<void> {
+  const source = await sourceOf(checkpoint, folder, description);
+  await new WeightLoader(checkpoint, source, description, device, {}).check();
 }
 
 async function sourceOf(

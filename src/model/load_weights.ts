@@ -9,12 +9,11 @@ import type {
   NativeModelSpec,
 } from '../binding/model.js';
 import { settled } from '../binding/settled.js';
-import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { toNativeConfig } from '../config/native.js';
 import { checkParts, type LayerParts, nativeSpec } from '../layer/parts.js';
 import type { ModelDescription } from './describe.js';
 import { denseSpec, modelSpec } from './held.js';
-import type { LayerOfModel, ModelSource } from './model_source.js';
+import type { BlockSource, LayerOfModel, ModelSource } from './model_source.js';
 import type { ModelLoadOptions } from './options.js';
 
 /** A layer as it stands in the files; `block` is absent for a dense one. */
@@ -27,7 +26,7 @@ type LayerOf = ModelDescription['layers'][number];
 
 /** What the weights of a model become on a device. */
 export class WeightLoader {
-  readonly #checkpoint: MoECheckpoint;
+  readonly #checkpoint: BlockSource;
   readonly #source: ModelSource;
   readonly #description: ModelDescription;
   readonly #device: ResolvedDevice;
@@ -38,7 +37,7 @@ export class WeightLoader {
   #block: LayerParts | undefined;
 
   constructor(
-    checkpoint: MoECheckpoint,
+    checkpoint: BlockSource,
     source: ModelSource,
     description: ModelDescription,
     device: ResolvedDevice,
@@ -182,7 +181,7 @@ export class WeightLoader {
         () => cancellation.cancel(),
       );
     } catch (error) {
-      if (!(error instanceof ShapeError)) throw error;
+      if (!(error instanceof ShapeError || error instanceof CheckpointError)) throw error;
       const where = layer === undefined ? '' : `Layer ${layer} of `;
       throw new CheckpointError(`${where}${this.#checkpoint.path}: ${error.message}`, {
         cause: error,

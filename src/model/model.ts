@@ -1,40 +1,45 @@
 /// <reference lib="esnext.disposable" preserve="true" />
+import { onAbort } from '../base/abort.js';
 import { expectInside, inside } from '../base/checks.js';
-import { ClosedError, ConfigError } from '../base/errors.js';
+import { CheckpointError, ClosedError, ConfigError } from '../base/errors.js';
 import { expectOptions } from '../base/rows.js';
 import { addon } from '../binding/addon.js';
 import type { DeviceName } from '../binding/devices.js';
-import { kvBlock, type NativeStep } from '../binding/model.js';
+import { kvBlock } from '../binding/model.js';
 import type { ChatTemplate } from '../text/chat_template.js';
+import { Collected } from '../text/collected.js';
 import type { CheckpointTokenizer } from '../text/tokenizer.js';
-import { writesToolCalls } from '../text/tool_calls.js';
+import { toolCallsOf } from '../text/tool_calls.js';
 import { Answer, logprobOf } from './answer.js';
+import { callHashOf } from './call_ids.js';
 import {
   endTokensOf,
   expectGenerateOptions,
   expectTokenIds,
   newTokensOf,
   samplingOf,
+  scoreRows,
   templateRows,
 } from './generate_options.js';
 import { type LoadedModel, loadModel } from './load.js';
 import type { ModelLoadOptions } from './options.js';
 import { PieceQueue } from './piece_queue.js';
 import { Scheduler, type SequenceRequest } from './scheduler.js';
+import type { Scored } from './step.js';
 import type {
   Chat,
   Completion,
   GenerateOptions,
   ModelLoad,
   Piece,
+  ScoreOptions,
   TextModel,
   TextTokenizer,
   TokenLogprob,
-  ToolCall,
 } from './types.js';
 
-/** Rows of a step: enough to make products of matrices worth their name, few enough that others wait a fraction of a second. */
-const stepTokens = 256;
+/** Rows of a step: with more of them each expert has rows enough for its weights to be read once, with fewer others wait less. */
+const stepTokens = 512;
 const defaultMaxWaiting = 256;
 /** Rows of a step of `logits` and `perplexity`. */
 const scoreTokens = 128;
@@ -79,7 +84,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
     loaded: LoadedModel,
     tokenizer: CheckpointTokenizer | Error,
     template: ChatTemplate | undefined,
-    maxWaiting: number,
+    options: ModelLoadOptions,
   ) {
     expectInside(key, 'a model', 'MoEModel.load');
     const { description, native } = loaded;
@@ -98,7 +103,8 @@ export class MoEModel implements TextModel, AsyncDisposable {
     const binding = addon();
     this.#scheduler = new Scheduler(native, {
       stepTokens,
-      maxWaiting,
+      maxWaiting: options.maxWaiting ?? defaultMaxWaiting,
+      prefixCache: options.prefixCache ?? true,
       newCancellation: () => new binding.Cancellation(),
     });
   }
@@ -120,17 +126,17 @@ export class MoEModel implements TextModel, AsyncDisposable {
         tokenizer instanceof CheckpointTokenizer
           ? await ChatTemplate.open(loaded.folder, tokenizer)
           : undefined;
-      return new MoEModel(
-        inside,
-        loaded,
-        tokenizer,
-        template,
-        options.maxWaiting ?? defaultMaxWaiting,
-      );
+      return new MoEModel(inside, loaded, tokenizer, template, options);
     } catch (error) {
       await loaded.close();
       throw error;
     }
+  }
+
+  /** @internal What runs on token ids. */
+  static fromLoaded(loaded: LoadedModel, options: ModelLoadOptions = {}): MoEModel {
+    const error = new CheckpointError('Expected a checkpoint with a tokenizer, got none');
+    return new MoEModel(inside, loaded, error, undefined, options);
   }
 
   /** @throws `CheckpointError` where the checkpoint has none that is understood */
@@ -152,7 +158,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
       throw new ConfigError(
         'Expected a checkpoint with a chat template, which `messages` need, got none',
       );
-    if (options.tools?.length && !writesToolCalls(this.#template?.sourceFor(options.tools) ?? ''))
+    if (options.tools?.length && !toolCallsOf(this.#template?.sourceFor(options.tools) ?? ''))
       throw new ConfigError(
         'Expected `tools` with a chat template whose form of calls is known, got another',
       );
@@ -176,22 +182,17 @@ export class MoEModel implements TextModel, AsyncDisposable {
    * @throws what `generate` throws
    */
   async complete(options: GenerateOptions): Promise<Completion> {
-    let [text, reasoning] = ['', ''];
+    const collected = new Collected();
     const tokens: number[] = [];
     const logprobs: TokenLogprob[] = [];
-    const toolCalls: ToolCall[] = [];
     let last: Piece | undefined;
     for await (const piece of this.generate(options)) {
-      text += piece.text;
-      reasoning += piece.reasoning;
+      collected.add(piece);
       tokens.push(...piece.tokens);
       logprobs.push(...(piece.logprobs ?? []));
-      for (const { index, id = '', name = '', arguments: more } of piece.toolCalls) {
-        toolCalls[index] ??= { id, type: 'function', function: { name, arguments: '' } };
-        toolCalls[index].function.arguments += more;
-      }
       last = piece;
     }
+    const { text, reasoning, toolCalls } = collected;
     const { finishReason, stopReason, usage, seed } = last as Required<Piece>;
     return {
       ...{ text, reasoning, toolCalls, tokens, finishReason, usage, seed },
@@ -201,28 +202,25 @@ export class MoEModel implements TextModel, AsyncDisposable {
   }
 
   /**
-   * Logits `[T, V]` of every token of a text: what would follow it.
+   * Logits `[T, V]` of every token of a text: what would follow it. The text waits for its turn and for room in the cache as a
+   * sequence of `generate` does.
    *
-   * @throws `ConfigError`, `ShapeError`, `ClosedError`
+   * @throws `ConfigError`, `ShapeError`, `DeviceError` with `ERR_MOE_QUEUE_FULL`, `ClosedError`, the signal's reason
    */
-  async logits(tokens: ArrayLike<number>): Promise<Float32Array> {
-    expectTokenIds('tokens', tokens, this.vocabularySize);
-    const all = new Float32Array(tokens.length * this.vocabularySize);
-    await this.#score(tokens, (step, row, rows) => {
-      step.logits = all.subarray(row * this.vocabularySize, (row + rows) * this.vocabularySize);
+  async logits(tokens: ArrayLike<number>, options: ScoreOptions = {}): Promise<Float32Array> {
+    const size = this.vocabularySize;
+    return this.#score(tokens, options, size, (all) => (step, row, rows) => {
+      step.logits = all.subarray(row * size, (row + rows) * size);
     });
-    return all;
   }
 
   /**
    * Natural log-probabilities of a text's tokens after those before them, `[T - 1]`.
    *
-   * @throws `ConfigError`, `ShapeError`, `ClosedError`
+   * @throws what `logits` throws
    */
-  async logprobs(tokens: ArrayLike<number>): Promise<Float32Array> {
-    expectTokenIds('tokens', tokens, this.vocabularySize);
-    const all = new Float32Array(tokens.length);
-    await this.#score(tokens, (step, row, rows) => {
+  async logprobs(tokens: ArrayLike<number>, options: ScoreOptions = {}): Promise<Float32Array> {
+    const all = await this.#score(tokens, options, 1, (all) => (step, row, rows) => {
       step.nextLogprobs = all.subarray(row, row + rows);
     });
     return all.subarray(0, -1);
@@ -280,24 +278,43 @@ export class MoEModel implements TextModel, AsyncDisposable {
     return this.#tokenizer;
   }
 
-  async #segmentsOf(chat: Chat): Promise<string[]> {
+  async #segmentsOf(chat: Chat, signal?: AbortSignal): Promise<string[]> {
     if (this.#template === undefined)
       throw new ConfigError('Expected a checkpoint with a chat template, got none');
-    return this.#template.render(chat);
+    return this.#template.render(chat, signal);
   }
 
-  async #tokensOf(options: GenerateOptions): Promise<Int32Array> {
-    if (options.tokens !== undefined) return Int32Array.from(options.tokens);
-    if (options.prompt !== undefined) return this.#needTokenizer().encode(options.prompt);
+  async #tokensOf(options: GenerateOptions, signal: AbortSignal): Promise<Int32Array> {
+    const { tokens, prompt } = options;
+    if (tokens !== undefined) return Int32Array.from(tokens);
+    if (prompt !== undefined) return this.#needTokenizer().encode(prompt, { signal });
+    const segments = await this.#segmentsOf(options as Chat, signal);
     // The template writes what begins a text.
-    return this.#needTokenizer().worker.encode(await this.#segmentsOf(options as Chat), false);
+    return this.#needTokenizer().worker.encode(segments, false, { signal });
+  }
+
+  /** The tokens of a prompt; undefined where its reader left meanwhile. */
+  async #tokensFor(options: GenerateOptions, reader: Reader): Promise<Int32Array | undefined> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const stop = new AbortController();
+    reader.leave = () => stop.abort();
+    const forget = signal && onAbort(signal, () => stop.abort(signal.reason));
+    try {
+      return await this.#tokensOf(options, stop.signal);
+    } catch (error) {
+      if (reader.left) return undefined;
+      throw error;
+    } finally {
+      forget?.();
+    }
   }
 
   async *#generate(options: GenerateOptions, reader: Reader): AsyncGenerator<Piece> {
     const { signal } = options;
-    signal?.throwIfAborted();
     const { description } = this.#loaded;
-    const tokens = await this.#tokensOf(options);
+    const tokens = await this.#tokensFor(options, reader);
+    if (tokens === undefined || reader.left) return;
     expectTokenIds('tokens', tokens, this.vocabularySize);
     const newTokens = newTokensOf(tokens.length, options.maxTokens, {
       contextLength: this.contextLength,
@@ -309,6 +326,7 @@ export class MoEModel implements TextModel, AsyncDisposable {
     const sampling = samplingOf(options, description.sampling, endTokens, vocabulary);
     const answer = new Answer({
       ...{ tokenizer, prompt: tokens, endTokens, maxTokens: newTokens },
+      callHash: callHashOf(tokens, sampling),
       template: options.messages && this.#template?.sourceFor(options.tools),
       tools: options.tools ?? [],
       stop: typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []),
@@ -342,7 +360,6 @@ export class MoEModel implements TextModel, AsyncDisposable {
       },
       ended: (reason) => pieces.end(reason),
     };
-    if (reader.left) return;
     this.#scheduler.add(request);
     reader.leave = () => this.#scheduler.leave(request, undefined);
     try {
@@ -352,12 +369,20 @@ export class MoEModel implements TextModel, AsyncDisposable {
     }
   }
 
-  /** Runs a text's tokens piece by piece, beside whatever else runs, with a place for what each step gives. */
+  /** Runs a text's tokens piece by piece, beside whatever else runs; `placed` says where the numbers of each step go. */
   async #score(
     tokens: ArrayLike<number>,
-    place: (step: NativeStep, row: number, rows: number) => void,
-  ): Promise<void> {
+    options: ScoreOptions,
+    numbers: number,
+    placed: (all: Float32Array) => Scored['place'],
+  ): Promise<Float32Array> {
+    expectTokenIds('tokens', tokens, this.vocabularySize);
+    expectOptions<ScoreOptions>('logits and logprobs', options, scoreRows);
     this.#expectOpen();
-    await this.#scheduler.score(Int32Array.from(tokens), scoreTokens, place);
+    const all = new Float32Array(tokens.length * numbers);
+    if (tokens.length === 0) return all;
+    const scored = { rows: scoreTokens, place: placed(all) };
+    await this.#scheduler.score(Int32Array.from(tokens), scored, options.signal);
+    return all;
   }
 }

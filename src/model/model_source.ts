@@ -6,6 +6,7 @@ import type {
   NativeOuterViews,
 } from '../binding/model.js';
 import type { LayerWeightViews } from '../binding/views.js';
+import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import type { HeldModelOptions } from './options.js';
 
 /** How dense weights are held: those of attention and dense layers, and the output head. */
@@ -24,6 +25,9 @@ export interface OuterOfModel {
   views: NativeOuterViews;
   notes: readonly string[];
 }
+
+/** Where a model's Mixture-of-Experts blocks come from: a checkpoint. */
+export type BlockSource = Pick<MoECheckpoint, 'path' | 'parts' | 'unmap'>;
 
 /** Where a model's weights come from. */
 export interface ModelSource {

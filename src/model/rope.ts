@@ -27,7 +27,15 @@ export interface RopeFacts {
   readonly interleaved: boolean;
 }
 
+/** How positions are turned, for people. */
+export interface RopeKind {
+  /** As configs name it. */
+  readonly type: string;
+  readonly theta: number;
+}
+
 export interface Rope {
+  readonly kind: RopeKind;
   readonly rotation: NativeRotation;
   /** Tokens that a sequence may have. */
   readonly context: number;
@@ -94,6 +102,7 @@ export function ropeOf(described: Json, facts: RopeFacts): Rope {
   if (facts.context !== undefined && facts.context > longest)
     throw unexpected('contextLength', `at most the model's ${longest}`, facts.context);
   return {
+    kind: { type, theta },
     rotation: { frequencies, factor: made.factor ?? 1, interleaved },
     context: facts.context ?? longest,
     scaleFactor: made.scaleFactor ?? 1,

@@ -1,19 +1,23 @@
 // Which sequences take part in which step: continuous batching over one native model.
 import { onAbort } from '../base/abort.js';
 import { ClosedError, DeviceError, fromNative, MoEError } from '../base/errors.js';
-import type { NativeModel, NativeSampling, NativeStep } from '../binding/model.js';
+import {
+  kvBlock,
+  type NativeModel,
+  type NativeSampling,
+  type NativeStep,
+} from '../binding/model.js';
 import type { NativeCancellation } from '../binding/native.js';
-
-/** Likeliest tokens that a step has room for, of each sequence. */
-const mostTops = 20;
-
-/** What a step sampled for a sequence. */
-export interface SampledToken {
-  readonly token: number;
-  /** Where they were asked for. */
-  readonly logprob?: number;
-  readonly top?: readonly { readonly token: number; readonly logprob: number }[];
-}
+import {
+  type Batch,
+  batchOf,
+  type SampledToken,
+  type Scored,
+  sampledOf,
+  scoringBatchOf,
+  stepOf,
+  unsampled,
+} from './step.js';
 
 /** A sequence to run. */
 export interface SequenceRequest {
@@ -22,16 +26,25 @@ export interface SequenceRequest {
   readonly newTokens: number;
   readonly sampling: NativeSampling;
   readonly signal?: AbortSignal | undefined;
+  /** Of a text that is scored: nothing is sampled behind it. */
+  readonly scored?: Scored | undefined;
   /** Is called once, when it has its place: tokens of the prompt that were in the cache. */
   admitted(cached: number): void;
   /** Returns whether the sequence goes on. */
   sampled(token: SampledToken): boolean;
-  /** Is called once, when nothing more will come; without a reason where `sampled` ended it. */
+  /** Is called once, when nothing more will come; without a reason where `sampled` ended it, or all is scored. */
   ended(reason?: unknown): void;
 }
 
-interface Sequence {
+/** A request that waits. */
+interface Waiting {
   readonly request: SequenceRequest;
+  /** Lets go of its signal. */
+  readonly forget: () => void;
+}
+
+/** A request that has its place. */
+interface Sequence extends Waiting {
   readonly number: number;
   /** Known tokens that no step has had yet. */
   left: number;
@@ -39,44 +52,20 @@ interface Sequence {
   leaving?: { reason: unknown };
 }
 
-/** A text whose every row is asked for. */
-interface Scoring {
-  readonly tokens: Int32Array;
-  readonly rows: number;
-  readonly place: (step: NativeStep, row: number, rows: number) => void;
-  resolve(): void;
-  reject(reason: unknown): void;
-  /** Its sequence, once it has one, and the rows that are done. */
-  number?: number | undefined;
-  done: number;
-}
-
-/** Of a sequence from which nothing is sampled. */
-const unsampled: NativeSampling = {
-  ...{ temperature: 0, topK: 0, topP: 1, minP: 0 },
-  ...{ repetitionPenalty: 1, presencePenalty: 0, frequencyPenalty: 0 },
-  biasTokens: new Int32Array(),
-  biasValues: new Float32Array(),
-  stopTokens: new Int32Array(),
-  ...{ minTokens: 0, vocabulary: 1, seed: 0n, choice: 0, logprobs: -1 },
-};
-
-interface Waiting {
-  readonly request: SequenceRequest;
-  forget(): void;
-}
-
 export interface SchedulerOptions {
   /** Rows of a step: sequences that decode have one each, pieces of prompts take the rest. */
   readonly stepTokens: number;
   /** Sequences that may wait for room. */
   readonly maxWaiting: number;
+  /** Sequences find the beginnings of their prompts that others have computed. */
+  readonly prefixCache: boolean;
   newCancellation(): NativeCancellation;
 }
 
 /**
- * Runs sequences, first come first served. Every step has all that decode and, within its budget, pieces of prompts. The next step
- * begins when the one before has ended and its tokens were told, so the event loop is woken once per step.
+ * Runs sequences, first come first served. Every step has all that decode and, within its budget, pieces of prompts; texts that are
+ * scored take turns with them, in steps of their own. The next step begins when the one before has ended and its tokens were
+ * told, so the event loop is woken once per step.
  *
  * A sequence whose signal is aborted leaves before the next step; where most of the running step is its own, that step is
  * cancelled, which changes nothing for the others: they do it again.
@@ -86,12 +75,9 @@ export class Scheduler {
   readonly #options: SchedulerOptions;
   #waiting: Waiting[] = [];
   #running: Sequence[] = [];
-  #scoring: Scoring[] = [];
-  #step:
-    | { readonly cancellation: NativeCancellation; readonly counts: Int32Array; batch: Sequence[] }
-    | undefined;
-  /** Of the step of a text that is scored. */
-  #scored: NativeCancellation | undefined;
+  #step: { readonly cancellation: NativeCancellation; readonly batch: Batch<Sequence> } | undefined;
+  /** Whether the last step was of a text that is scored. */
+  #scored = false;
   #loop: Promise<void> | undefined;
   #closed = false;
 
@@ -115,46 +101,40 @@ export class Scheduler {
    */
   add(request: SequenceRequest): void {
     if (this.#closed) throw new ClosedError('The model is closed');
-    request.signal?.throwIfAborted();
+    const { signal } = request;
+    signal?.throwIfAborted();
     const { maxWaiting } = this.#options;
     if (this.#waiting.length >= maxWaiting)
       throw new DeviceError(
         'ERR_MOE_QUEUE_FULL',
         `Expected at most ${maxWaiting} waiting sequences (maxWaiting), got one more`,
       );
-    const waiting: Waiting = { request, forget: () => {} };
-    if (request.signal !== undefined)
-      waiting.forget = onAbort(request.signal, () => {
-        if (!this.#dropWaiting(waiting)) return;
-        request.ended(request.signal?.reason);
-      });
-    this.#waiting.push(waiting);
-    this.#wake();
+    const forget = signal && onAbort(signal, () => this.leave(request, signal.reason));
+    this.#waiting.push({ request, forget: forget ?? (() => {}) });
+    this.#loop ??= this.#run();
   }
 
   /**
-   * Runs all tokens of a text, `rows` in a step of their own between those of others. `place` gives each step its arrays.
+   * Runs all tokens of a text.
    *
-   * @throws `ShapeError` for a text that does not fit, `ClosedError`
+   * @throws `ShapeError` for a text that does not fit, and what `add` throws
    */
-  score(
-    tokens: Int32Array,
-    rows: number,
-    place: (step: NativeStep, row: number, rows: number) => void,
-  ): Promise<void> {
-    if (this.#closed) return Promise.reject(new ClosedError('The model is closed'));
-    if (tokens.length === 0) return Promise.resolve();
+  score(tokens: Int32Array, scored: Scored, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#scoring.push({ tokens, rows, place, resolve, reject, done: 0 });
-      this.#wake();
+      this.add({
+        ...{ tokens, newTokens: 0, sampling: unsampled, signal, scored },
+        admitted: () => {},
+        sampled: () => true,
+        ended: (reason) => (reason === undefined ? resolve() : reject(reason)),
+      });
     });
   }
 
   /** The sequence leaves: at once where it waits, else before the next step. Its `ended` is called with the reason. */
   leave(request: SequenceRequest, reason: unknown): void {
     const waiting = this.#waiting.find((each) => each.request === request);
-    if (waiting !== undefined && this.#dropWaiting(waiting)) {
-      request.ended(reason);
+    if (waiting !== undefined) {
+      this.#refuse(waiting, reason);
       return;
     }
     const sequence = this.#running.find((each) => each.request === request);
@@ -166,47 +146,23 @@ export class Scheduler {
   /** Ends all sequences with `ClosedError`, and waits for the step that runs. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const waiting of this.#waiting.splice(0)) {
-      waiting.forget();
-      waiting.request.ended(closedMeanwhile());
-    }
+    for (const waiting of this.#waiting) this.#refuse(waiting, closedMeanwhile());
     for (const sequence of this.#running) sequence.leaving ??= { reason: closedMeanwhile() };
     this.#step?.cancellation.cancel();
-    this.#scored?.cancel();
     await this.#loop;
-  }
-
-  /** Whether nothing has a place, so that there is none to wait for. */
-  get #empty(): boolean {
-    return this.#running.length === 0 && this.#scoring[0]?.number === undefined;
-  }
-
-  #dropWaiting(waiting: Waiting): boolean {
-    const at = this.#waiting.indexOf(waiting);
-    if (at < 0) return false;
-    this.#waiting.splice(at, 1);
-    waiting.forget();
-    return true;
   }
 
   /** Cancels the running step where half of it or more is of sequences that leave. */
   #cancelFor(sequence: Sequence): void {
-    const step = this.#step;
-    if (step === undefined || !step.batch.includes(sequence)) return;
+    const { batch, cancellation } = this.#step ?? {};
+    if (!batch?.sequences.includes(sequence)) return;
     let [all, leaving] = [0, 0];
-    for (const [index, each] of step.batch.entries()) {
-      const count = step.counts[index] as number;
+    for (const [index, each] of batch.sequences.entries()) {
+      const count = batch.counts[index] as number;
       all += count;
       if (each.leaving !== undefined) leaving += count;
     }
-    if (2 * leaving >= all) step.cancellation.cancel();
-  }
-
-  #wake(): void {
-    this.#loop ??= this.#run().finally(() => {
-      this.#loop = undefined;
-      if (this.#waiting.length > 0 || this.#scoring.length > 0) this.#wake();
-    });
+    if (2 * leaving >= all) cancellation?.cancel();
   }
 
   async #run(): Promise<void> {
@@ -215,10 +171,11 @@ export class Scheduler {
     for (;;) {
       this.#removeLeaving();
       this.#admit();
-      if (this.#running.length > 0) await this.#runStep();
-      else if (this.#scoring.length === 0) return;
-      await this.#runScoring();
+      if (this.#running.length === 0) break;
+      await this.#runStep(this.#nextBatch());
     }
+    // Nothing waits either: what nobody else has room beside is admitted or refused.
+    this.#loop = undefined;
   }
 
   #removeLeaving(): void {
@@ -229,139 +186,105 @@ export class Scheduler {
   #end(sequence: Sequence, reason?: unknown): void {
     this.#running = this.#running.filter((each) => each !== sequence);
     this.#native.release(sequence.number);
+    sequence.forget();
     sequence.request.ended(reason);
   }
 
-  /** Admits those who wait, in their order, until one finds no room. */
+  #refuse(waiting: Waiting, reason: unknown): void {
+    this.#waiting = this.#waiting.filter((each) => each !== waiting);
+    waiting.forget();
+    waiting.request.ended(reason);
+  }
+
+  /** Admits those who wait, in their order, until one finds no room or had better wait. */
   #admit(): void {
     for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
       const { request } = next;
+      if (this.#isBeingRead(request)) return;
+      const { tokens, newTokens, sampling, scored } = request;
       let admission: ReturnType<NativeModel['admit']>;
       try {
-        admission = this.#native.admit(request.tokens, request.newTokens, request.sampling);
-        if (admission === undefined && this.#empty) throw noRoom();
+        admission = this.#native.admit(tokens, newTokens, sampling, scored === undefined);
+        if (admission === undefined && this.#running.length === 0) throw noRoom();
       } catch (error) {
-        this.#dropWaiting(next);
-        request.ended(fromNative(error));
+        this.#refuse(next, fromNative(error));
         continue;
       }
       if (admission === undefined) return;
-      this.#dropWaiting(next);
       const { sequence: number, cached } = admission;
-      const sequence: Sequence = { request, number, left: request.tokens.length - cached };
-      this.#running.push(sequence);
-      if (request.signal !== undefined) this.#watch(sequence, request.signal);
+      this.#waiting = this.#waiting.slice(1);
+      this.#running.push({ ...next, number, left: tokens.length - cached });
       request.admitted(cached);
     }
   }
 
-  #watch(sequence: Sequence, signal: AbortSignal): void {
-    const forget = onAbort(signal, () => this.leave(sequence.request, signal.reason));
-    const { request } = sequence;
-    const ended = request.ended.bind(request);
-    request.ended = (reason) => {
-      forget();
-      ended(reason);
-    };
+  /** Whether somebody else computes the beginning of its prompt just now, which it then finds. */
+  #isBeingRead({ tokens, scored }: SequenceRequest): boolean {
+    if (!this.#options.prefixCache || scored !== undefined) return false;
+    return this.#running.some(({ request, left }) => {
+      if (left === 1 || request.scored !== undefined) return false;
+      const shared = Math.min(commonLength(request.tokens, tokens), tokens.length - 1);
+      return shared - (shared % kvBlock) > request.tokens.length - left;
+    });
   }
 
-  /** The next rows of the first text that is scored. Where it finds no room it waits for others to end. */
-  async #runScoring(): Promise<void> {
-    const scoring = this.#scoring[0];
-    if (scoring === undefined) return;
-    const finish = (settle: () => void) => {
-      this.#scoring.shift();
-      if (scoring.number !== undefined) this.#native.release(scoring.number);
-      settle();
-    };
-    try {
-      if (this.#closed) throw closedMeanwhile();
-      scoring.number ??= this.#native.admit(scoring.tokens, 0, unsampled, false)?.sequence;
-      if (scoring.number === undefined && this.#empty) throw noRoom();
-      if (scoring.number === undefined) return;
-      const rows = Math.min(scoring.rows, scoring.tokens.length - scoring.done);
-      const step: NativeStep = {
-        sequences: Int32Array.of(scoring.number),
-        counts: Int32Array.of(rows),
-        sampled: new Int32Array(1),
-        cancellation: this.#options.newCancellation(),
-      };
-      this.#scored = step.cancellation;
-      scoring.place(step, scoring.done, rows);
-      await this.#native.step(step);
-      scoring.done += rows;
-    } catch (error) {
-      finish(() => scoring.reject(this.#closed ? closedMeanwhile() : fromNative(error)));
-      return;
-    } finally {
-      this.#scored = undefined;
-    }
-    if (scoring.done === scoring.tokens.length) finish(scoring.resolve);
+  /** Texts that are scored and other sequences take turns; of the texts, the first. */
+  #nextBatch(): Batch<Sequence> {
+    const isScored = ({ request }: Sequence) => request.scored !== undefined;
+    const text = this.#running.find(isScored);
+    const others = this.#running.filter((sequence) => !isScored(sequence));
+    this.#scored = text !== undefined && (others.length === 0 || !this.#scored);
+    return text !== undefined && this.#scored
+      ? scoringBatchOf(text)
+      : batchOf(others, this.#options.stepTokens);
   }
 
-  /** Those that decode, and pieces of prompts in the order of admission. */
-  #batch(): { batch: Sequence[]; counts: number[] } {
-    const decoding = this.#running.filter(({ left }) => left === 1);
-    let budget = Math.max(1, this.#options.stepTokens - decoding.length);
-    const batch = [...decoding];
-    const counts = decoding.map(() => 1);
-    for (const sequence of this.#running) {
-      if (sequence.left === 1 || budget === 0) continue;
-      const count = Math.min(sequence.left, budget);
-      budget -= count;
-      batch.push(sequence);
-      counts.push(count);
-    }
-    return { batch, counts };
-  }
-
-  async #runStep(): Promise<void> {
-    const { batch, counts } = this.#batch();
+  async #runStep(batch: Batch<Sequence>): Promise<void> {
+    const { sequences, counts } = batch;
     const cancellation = this.#options.newCancellation();
-    const step: NativeStep = {
-      sequences: Int32Array.from(batch, ({ number }) => number),
-      counts: Int32Array.from(counts),
-      sampled: new Int32Array(batch.length),
-      cancellation,
-    };
-    if (batch.some(({ request }) => request.sampling.logprobs >= 0)) {
-      step.logprobs = new Float32Array(batch.length);
-      step.topTokens = new Int32Array(batch.length * mostTops);
-      step.topLogprobs = new Float32Array(batch.length * mostTops);
-    }
-    this.#step = { cancellation, counts: step.counts, batch };
+    const step = stepOf(batch, cancellation);
+    this.#step = { cancellation, batch };
     try {
       await this.#native.step(step);
     } catch (error) {
       const failure = fromNative(error);
       const cancelled =
         (failure as MoEError).code === 'ERR_MOE_ABORTED' &&
-        batch.some(({ leaving }) => leaving !== undefined);
-      if (!cancelled) for (const sequence of batch) sequence.leaving ??= { reason: failure };
+        sequences.some(({ leaving }) => leaving !== undefined);
+      if (!cancelled) for (const sequence of sequences) sequence.leaving ??= { reason: failure };
       return;
     } finally {
       this.#step = undefined;
     }
-    for (const [index, sequence] of batch.entries()) {
-      const token = step.sampled[index] as number;
+    for (const [index, sequence] of sequences.entries()) {
       sequence.left -= counts[index] as number;
-      if (sequence.leaving !== undefined) continue;
-      if (token >= 0) {
-        sequence.left += 1;
-        this.#tell(sequence, sampledOf(step, index, sequence.request.sampling.logprobs));
-      } else if (sequence.left === 0) {
-        sequence.leaving = { reason: noNumbers() };
-      }
+      if (sequence.leaving === undefined) this.#tell(sequence, step, index);
     }
   }
 
-  #tell(sequence: Sequence, token: SampledToken): void {
-    try {
-      if (!sequence.request.sampled(token)) this.#end(sequence);
-    } catch (error) {
-      this.#end(sequence, error);
+  /** What the step has done for the sequence. */
+  #tell(sequence: Sequence, step: NativeStep, index: number): void {
+    const { request } = sequence;
+    if ((step.sampled[index] as number) >= 0) {
+      sequence.left += 1;
+      try {
+        if (!request.sampled(sampledOf(step, index, request.sampling.logprobs)))
+          this.#end(sequence);
+      } catch (error) {
+        this.#end(sequence, error);
+      }
+    } else if (sequence.left === 0) {
+      this.#end(sequence, request.scored === undefined ? noNumbers() : undefined);
     }
   }
+}
+
+/** Tokens that two texts begin with alike. */
+function commonLength(a: Int32Array, b: Int32Array): number {
+  const most = Math.min(a.length, b.length);
+  let length = 0;
+  while (length < most && a[length] === b[length]) length++;
+  return length;
 }
 
 function closedMeanwhile(): ClosedError {
@@ -377,15 +300,4 @@ function noNumbers(): MoEError {
     'ERR_MOE_INTERNAL',
     'Expected the model to give logits that are numbers, got NaN for every token, or no token that may follow',
   );
-}
-
-function sampledOf(step: NativeStep, index: number, logprobs: number): SampledToken {
-  const token = step.sampled[index] as number;
-  if (logprobs < 0) return { token };
-  const { topTokens = new Int32Array(), topLogprobs = new Float32Array() } = step;
-  const top: { token: number; logprob: number }[] = [];
-  for (let i = index * mostTops; i < index * mostTops + logprobs; i++)
-    if ((topTokens[i] as number) >= 0)
-      top.push({ token: topTokens[i] as number, logprob: topLogprobs[i] as number });
-  return { token, logprob: step.logprobs?.[index] as number, top };
 }

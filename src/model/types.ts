@@ -69,6 +69,12 @@ export interface GenerateOptions {
   signal?: AbortSignal;
 }
 
+/** How a text is scored. */
+export interface ScoreOptions {
+  /** Ends it. */
+  signal?: AbortSignal;
+}
+
 /** A token by its log-probability. */
 export interface LikelyToken {
   /** Its id. */
@@ -174,6 +180,8 @@ export interface TextModel {
   generate(options: GenerateOptions): AsyncIterableIterator<Piece>;
   /** Generates a whole answer. */
   complete(options: GenerateOptions): Promise<Completion>;
+  /** Natural log-probabilities of a text's tokens after those before them, one less than tokens. */
+  logprobs(tokens: ArrayLike<number>): Promise<Float32Array>;
   /** The text that the chat template makes of `messages`. */
   applyTemplate(chat: Chat): Promise<string>;
   /** What runs and waits now. */

@@ -1,5 +1,5 @@
-import type { Piece } from '../model/types.js';
-import type { Answer, usageOf } from './generation.js';
+import type { Piece, TokenLogprob } from '../model/types.js';
+import type { Answer, LogprobLists, usageOf } from './generation.js';
 import type { Wanted } from './wanted.js';
 
 export type UsageBody = ReturnType<typeof usageOf>;
@@ -12,6 +12,8 @@ export interface AnswerForm {
   piece(index: number, piece: Piece): object[];
   /** The event of a stream that has the usage. */
   usage(usage: UsageBody): object;
+  /** Log-probabilities of tokens that follow those of the calls before; null where nobody asked for them. */
+  logprobs(index: number, of: readonly TokenLogprob[]): LogprobLists;
   whole(answers: readonly Answer[], usage: UsageBody): object;
 }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Piece, TokenLogprob, ToolCallPiece } from '../model/types.js';
 import { type AnswerForm, endOf, eventOf, type Head, headOf, type UsageBody } from './answers.js';
-import type { Answer } from './generation.js';
+import type { Answer, LogprobLists } from './generation.js';
 import type { Wanted } from './wanted.js';
 
 /** Answers of `/v1/chat/completions`. */
@@ -32,7 +32,12 @@ export class ChatAnswer implements AnswerForm {
     if (piece.finishReason !== undefined) deltas.push({});
     return deltas.map((delta, at) => {
       const last = at === deltas.length - 1;
-      return this.#event(index, delta, this.#logprobs(held.splice(0)), last ? endOf(piece) : none);
+      return this.#event(
+        index,
+        delta,
+        this.logprobs(index, held.splice(0)),
+        last ? endOf(piece) : none,
+      );
     });
   }
 
@@ -50,21 +55,13 @@ export class ChatAnswer implements AnswerForm {
         ...(reasoning !== '' && { reasoning_content: reasoning }),
         ...(toolCalls.length > 0 && { tool_calls: toolCalls }),
       },
-      logprobs: this.#logprobs(logprobs),
+      logprobs,
       ...endOf(last),
     }));
     return { ...this.#head, choices, usage };
   }
 
-  #event(index: number, delta: object, logprobs: object | null, end: object): object {
-    return eventOf(this.#chunkHead(), this.#wanted, [{ index, delta, logprobs, ...end }]);
-  }
-
-  #chunkHead(): Head {
-    return { ...this.#head, object: 'chat.completion.chunk' };
-  }
-
-  #logprobs(of: readonly TokenLogprob[]): object | null {
+  logprobs(_index: number, of: readonly TokenLogprob[]): LogprobLists {
     if (!this.#wanted.logprobs) return null;
     const entry = ({ token, text, bytes, logprob }: Omit<TokenLogprob, 'top'>) => ({
       token: this.#wanted.tokensAsIds ? `token_id:${token}` : text,
@@ -73,6 +70,14 @@ export class ChatAnswer implements AnswerForm {
     });
     const content = of.map((one) => ({ ...entry(one), top_logprobs: one.top.map(entry) }));
     return { content, refusal: null };
+  }
+
+  #event(index: number, delta: object, logprobs: object | null, end: object): object {
+    return eventOf(this.#chunkHead(), this.#wanted, [{ index, delta, logprobs, ...end }]);
+  }
+
+  #chunkHead(): Head {
+    return { ...this.#head, object: 'chat.completion.chunk' };
   }
 }
 

@@ -63,13 +63,18 @@ const ofModel: Partial<Record<MoEErrorCode, (message: string) => ApiError>> = {
       headers: { 'retry-after': '1' },
     }),
   ERR_MOE_CLOSED: (message) => unavailable(message, 'closed'),
+  // Of a chat template that does not end.
+  ERR_MOE_TIMEOUT: (message) => new ApiError(500, 'server_error', message, { code: 'timeout' }),
 };
+
+const mediaType = 'Expected the header `content-type: application/json`';
 
 /** Any error as what a client is told. */
 export function asApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   if (error instanceof MoEError) return ofModel[error.code]?.(error.message) ?? internal(error);
   const { statusCode, message } = error as { statusCode?: unknown; message: string };
+  if (statusCode === 415) return new ApiError(415, 'invalid_request_error', mediaType);
   if (typeof statusCode === 'number' && statusCode < 500)
     return new ApiError(statusCode, 'invalid_request_error', message);
   return internal(error);

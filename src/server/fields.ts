@@ -197,7 +197,7 @@ const takenFields: readonly Field[] = [
     'logprobs',
     'completions',
     integer(0, 20),
-    'Log-probabilities of the tokens, and of so many likeliest ones. Not with `echo`.',
+    'Log-probabilities of the tokens, and of so many likeliest ones. With `echo` 0: of the prompt, too.',
     ({ options }, value: number) => {
       options.logprobs = value;
     },
@@ -280,7 +280,7 @@ const refusedFields: readonly Field[] = [
   ),
   refused('suffix', 'completions', 'A text goes on at its end only.'),
   refused('best_of', 'both', 'Ask for `n` and choose.', 1),
-  refused('prompt_logprobs', 'both', 'Only generated tokens have log-probabilities.'),
+  refused('prompt_logprobs', 'both', 'Completions have them with `echo` and `logprobs: 0`.'),
   refused('use_beam_search', 'both', 'There is no beam search.', false),
   refused('length_penalty', 'both', 'There is no beam search.', 1),
   refused('skip_special_tokens', 'both', 'Special tokens are never text.', true),

@@ -4,9 +4,11 @@ import type { AnswerForm } from './answers.js';
 import { ChatAnswer } from './chat_answer.js';
 import { CompletionAnswer } from './completion_answer.js';
 import { ClientGone } from './connections.js';
+import { echoesOf } from './echo.js';
 import { asApiError, invalid } from './errors.js';
 import { EventStream, type StreamLimits } from './event_stream.js';
 import { Collector, generateAll, usageOf } from './generation.js';
+import { jsonOf } from './growing_lists.js';
 import type { Metrics } from './metrics.js';
 import { expectModel, readRequest } from './read_request.js';
 import type { ServedModel } from './served_model.js';
@@ -44,11 +46,11 @@ export async function answer(
   const form =
     route === 'chat'
       ? new ChatAnswer(wanted, served.name)
-      : new CompletionAnswer(wanted, served.name, promptsShown(model, wanted));
+      : new CompletionAnswer(wanted, served.name, await echoesOf(model, wanted));
   const run = { model, sequences, wanted, metrics, stop, onFailure: context.onFailure };
   return wanted.stream
     ? answerInEvents(run, form, new EventStream(reply, limits, stop, () => form.opening()))
-    : answerWhole(run, form);
+    : reply.type('application/json; charset=utf-8').send(jsonOf(await answerWhole(run, form)));
 }
 
 interface Run {
@@ -61,7 +63,9 @@ interface Run {
 }
 
 async function answerWhole(run: Run, form: AnswerForm): Promise<object> {
-  const answers = run.sequences.map(() => new Collector());
+  const answers = run.sequences.map(
+    (_, index) => new Collector((logprobs) => form.logprobs(index, logprobs)),
+  );
   const usages = await generateAll(run.model, run.sequences, run, (index, piece) =>
     answers[index]?.add(piece),
   );
@@ -110,16 +114,6 @@ function sequencesOf(route: Route, model: TextModel, wanted: Wanted): GenerateOp
           return { ...options, tokens: prompt };
         });
   return begun.flatMap((one) => Array.from({ length: n }, (_, choice) => ({ ...one, choice })));
-}
-
-/** What stands before each answer. */
-function promptsShown(model: TextModel, { prompts, echo, n }: Wanted): string[] {
-  const textOf = (prompt: string | number[]): string =>
-    typeof prompt === 'string' ? prompt : model.tokenizer.decode(prompt);
-  return prompts.flatMap((prompt) => {
-    const text = echo ? textOf(prompt) : '';
-    return Array.from({ length: n }, () => text);
-  });
 }
 
 function expectBias(model: TextModel, { options }: Wanted): void {

@@ -6,6 +6,8 @@ import type {
   ToolCall,
   Usage,
 } from '../model/types.js';
+import { Collected } from '../text/collected.js';
+import { GrowingLists } from './growing_lists.js';
 import { type Ending, Meter, type Metrics } from './metrics.js';
 import type { Wanted } from './wanted.js';
 
@@ -17,7 +19,7 @@ export interface Answer {
   text: string;
   reasoning: string;
   toolCalls: ToolCall[];
-  logprobs: TokenLogprob[];
+  logprobs: GrowingLists | null;
   last: LastPiece;
 }
 
@@ -73,34 +75,36 @@ function shaped(piece: Piece, { stopInText, severalToolCalls }: Wanted): Piece {
   };
 }
 
+/** Log-probabilities as an answer has them: lists; null where nobody asked for them. */
+export type LogprobLists = Readonly<Record<string, readonly unknown[] | null>> | null;
+
 /** Puts the pieces of one answer together. */
 export class Collector {
-  #text = '';
-  #reasoning = '';
-  readonly #toolCalls: ToolCall[] = [];
-  readonly #logprobs: TokenLogprob[] = [];
+  readonly #collected = new Collected();
+  readonly #shown: (logprobs: readonly TokenLogprob[]) => LogprobLists;
+  #logprobs: GrowingLists | null = null;
   #last: LastPiece | undefined;
 
+  /** @param shown how the answer shows log-probabilities */
+  constructor(shown: (logprobs: readonly TokenLogprob[]) => LogprobLists) {
+    this.#shown = shown;
+  }
+
   add(piece: Piece): void {
-    this.#text += piece.text;
-    this.#reasoning += piece.reasoning;
-    if (piece.logprobs !== undefined) this.#logprobs.push(...piece.logprobs);
-    for (const { index, id = '', name = '', arguments: more } of piece.toolCalls) {
-      this.#toolCalls[index] ??= { id, type: 'function', function: { name, arguments: '' } };
-      this.#toolCalls[index].function.arguments += more;
+    this.#collected.add(piece);
+    const shown = this.#shown(piece.logprobs ?? []);
+    if (shown !== null) {
+      this.#logprobs ??= new GrowingLists();
+      this.#logprobs.add(shown);
     }
     if (piece.finishReason !== undefined) this.#last = piece as LastPiece;
   }
 
   /** Once the last piece was added. */
   get answer(): Answer {
-    return {
-      text: this.#text,
-      reasoning: this.#reasoning,
-      toolCalls: this.#toolCalls,
-      logprobs: this.#logprobs,
-      last: this.#last as LastPiece,
-    };
+    const { text, reasoning, toolCalls } = this.#collected;
+    const last = this.#last as LastPiece;
+    return { text, reasoning, toolCalls, logprobs: this.#logprobs, last };
   }
 }
 

@@ -71,16 +71,18 @@ export class Metrics {
   readonly #counters = new Map<Name, Counter>();
   readonly #histograms = new Map<Name, Histogram>();
   readonly #label: () => string;
+  readonly #model: () => TextModel | undefined;
 
   constructor(prefix: string, modelName: () => string, model: () => TextModel | undefined) {
     this.#label = modelName;
+    this.#model = model;
     const registers = [this.#registry];
     for (const [name, [kind, help, buckets]] of Object.entries(metricRows)) {
       const options = { name: prefix + name, help, labelNames: ['model_name'], registers };
       if (kind === 'histogram')
         this.#histograms.set(name as Name, new Histogram({ ...options, buckets: [...buckets] }));
       else if (kind === 'counter') this.#counters.set(name as Name, counterOf(name, options));
-      else this.#gauge(options, name as Of<'gauge'>, model);
+      else this.#gauge(options, name as Of<'gauge'>);
     }
     this.#requests = new Counter({
       name: 'moe_requests_total',
@@ -88,25 +90,13 @@ export class Metrics {
       labelNames: ['code'],
       registers,
     });
-    new Counter({
-      name: 'moe_expert_tokens_total',
-      help: 'Tokens that each expert served',
-      labelNames: ['layer', 'expert'],
-      registers,
-      collect() {
-        this.reset();
-        for (const [layer, experts] of (model()?.load() ?? []).entries())
-          for (const [expert, served] of experts.entries()) this.inc({ layer, expert }, served);
-      },
-    });
   }
 
   #gauge(
     options: { name: string; help: string; labelNames: string[]; registers: Registry[] },
     name: Of<'gauge'>,
-    model: () => TextModel | undefined,
   ): void {
-    const label = this.#label;
+    const [label, model] = [this.#label, this.#model];
     new Gauge({
       ...options,
       collect() {
@@ -134,8 +124,26 @@ export class Metrics {
 
   async text(): Promise<{ type: string; text: string }> {
     const all = Registry.merge([processRegistry(), this.#registry]);
-    return { type: all.contentType, text: await all.metrics() };
+    const text = await all.metrics();
+    return { type: all.contentType, text: text + expertTokens(this.#model()?.load() ?? []) };
   }
+}
+
+/** The client for Prometheus would hold up the event loop for many steps: a large model has fifteen thousand experts. */
+function expertTokens(load: readonly Float64Array[]): string {
+  const name = 'moe_expert_tokens_total';
+  const lines = load.flatMap((experts, layer) =>
+    Array.from(
+      experts,
+      (served, expert) => `${name}{layer="${layer}",expert="${expert}"} ${served}`,
+    ),
+  );
+  return [
+    `# HELP ${name} Tokens that each expert served`,
+    `# TYPE ${name} counter`,
+    ...lines,
+    '',
+  ].join('\n');
 }
 
 const counterOf = (name: string, options: { labelNames: string[]; name: string; help: string }) =>

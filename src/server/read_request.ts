@@ -78,11 +78,11 @@ function expectTogether(wanted: Wanted, given: Record<string, unknown>): void {
     throw invalid('Expected `logprobs` to be true where `top_logprobs` is given', {
       param: 'top_logprobs',
     });
-  if (wanted.echo && wanted.options.logprobs !== undefined)
-    throw invalid('`echo` with `logprobs` is not supported: prompts have no log-probabilities', {
-      param: 'echo',
-      code: 'unsupported_parameter',
-    });
+  if (wanted.echo && (wanted.options.logprobs ?? 0) > 0)
+    throw invalid(
+      'Expected `logprobs` to be 0 with `echo`: which tokens of a prompt were likeliest is not told',
+      { param: 'logprobs', code: 'unsupported_parameter' },
+    );
   if (given['stream_options'] != null && !wanted.stream)
     throw invalid('Expected `stream` to be true where `stream_options` is given', {
       param: 'stream_options',

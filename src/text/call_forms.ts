@@ -1,5 +1,4 @@
 // The forms in which models write calls of functions.
-import { randomUUID } from 'node:crypto';
 import { type Call, callsInJson, callsInTags, isJsonObject } from './call_bodies.js';
 import type { Tool, ToolCallPiece } from './types.js';
 
@@ -10,6 +9,8 @@ export interface CalledText {
 }
 
 export interface CallForm {
+  /** Whose it is. */
+  readonly name: string;
   /** What calls begin with. A chat template that holds it makes its model write them so. */
   readonly begin: string;
   /** What they end with; undefined: with the answer. */
@@ -18,21 +19,27 @@ export interface CallForm {
   readonly within: readonly string[];
   /** Calls between begin and end; undefined where it is none. `ended`: whether the end was there, or the answer ended before. */
   callsOf(body: string, tools: readonly Tool[], ended: boolean): readonly Call[] | undefined;
-  newId(): string;
+  /** The id of a call that its model does not name. */
+  idOf(hash: string): string;
 }
 
-const newId = (): string => `call_${randomUUID().replaceAll('-', '')}`;
+/** Hexadecimal digits that are the call's alone, by its number in the answer. */
+export type CallHash = (call: number) => string;
+
+export const idOf = (hash: string): string => `call_${hash.slice(0, 32)}`;
 
 /** Hermes and Qwen (JSON), Qwen3-Coder, GLM (tags): a call for each begin and end. */
 const hermes: CallForm = {
-  ...{ begin: '<tool_call>', end: '</tool_call>', newId },
+  name: 'Hermes, Qwen or GLM',
+  ...{ begin: '<tool_call>', end: '</tool_call>', idOf },
   within: ['<arg_key>', '</arg_key>', '<arg_value>', '</arg_value>'],
   callsOf: (body, tools, ended) => callsInJson(body) ?? callsInTags(body, tools, ended),
 };
 
 /** DeepSeek: V3 and R1 fence the arguments and say that it is a function, V3.1 does not. */
 const deepSeek: CallForm = {
-  ...{ begin: '<｜tool▁calls▁begin｜>', end: '<｜tool▁calls▁end｜>', newId },
+  name: 'DeepSeek',
+  ...{ begin: '<｜tool▁calls▁begin｜>', end: '<｜tool▁calls▁end｜>', idOf },
   within: ['<｜tool▁call▁begin｜>', '<｜tool▁call▁end｜>', '<｜tool▁sep｜>'],
   callsOf: (body) =>
     entriesOf(body, '<｜tool▁call▁begin｜>', '<｜tool▁call▁end｜>', (entry) => {
@@ -46,7 +53,8 @@ const deepSeek: CallForm = {
 
 /** Kimi K2, whose ids tell name and number, and are told back to it. */
 const kimi: CallForm = {
-  ...{ begin: '<|tool_calls_section_begin|>', end: '<|tool_calls_section_end|>', newId },
+  name: 'Kimi K2',
+  ...{ begin: '<|tool_calls_section_begin|>', end: '<|tool_calls_section_end|>', idOf },
   within: ['<|tool_call_begin|>', '<|tool_call_argument_begin|>', '<|tool_call_end|>'],
   callsOf: (body) =>
     entriesOf(body, '<|tool_call_begin|>', '<|tool_call_end|>', (entry) => {
@@ -60,6 +68,7 @@ const kimi: CallForm = {
 
 /** Mistral: a list in JSON, or a name and its arguments for each mark. Its templates refuse ids of another length. */
 const mistral: CallForm = {
+  name: 'Mistral',
   begin: '[TOOL_CALLS]',
   within: ['[ARGS]', '[CALL_ID]'],
   callsOf: (body) => {
@@ -71,12 +80,13 @@ const mistral: CallForm = {
     });
     return calls.some((some) => some === undefined) ? undefined : (calls.flat() as Call[]);
   },
-  newId: () => randomUUID().replaceAll('-', '').slice(0, 9),
+  idOf: (hash) => hash.slice(0, 9),
 };
 
 /** Granite 3: a list in JSON. */
 const granite: CallForm = {
-  ...{ begin: '<|tool_call|>', within: [], newId },
+  name: 'Granite',
+  ...{ begin: '<|tool_call|>', within: [], idOf },
   callsOf: (body) => callsInJson(body),
 };
 
@@ -112,8 +122,8 @@ function entriesOf(
 export const pieceOf = (
   { id, name, ...call }: Call,
   index: number,
-  makeId = newId,
+  makeId: (call: number) => string,
 ): ToolCallPiece => ({
-  ...{ index, id: id ?? makeId(), name },
+  ...{ index, id: id ?? makeId(index), name },
   arguments: call.arguments,
 });

@@ -13,7 +13,8 @@ export interface Channels {
   push(token: number): ChannelText;
   /** Whether tokens belong to the reasoning now. */
   readonly reasons: boolean;
-  end(): ChannelText;
+  /** @param isCut whether the answer was ended by something else than its model */
+  end(isCut: boolean): ChannelText;
 }
 
 export type Vocabulary = Pick<TextTokenizer, 'bytes' | 'special' | 'id'>;

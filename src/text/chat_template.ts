@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ConfigError, MoEError } from '../base/errors.js';
 import { Escaped } from './escape.js';
@@ -22,27 +22,20 @@ export class ChatTemplate {
     this.#withTools = withTools;
   }
 
-  /** The template of a checkpoint: of `chat_template.jinja`, else of `tokenizer_config.json`; undefined where there is none. */
+  /**
+   * The template of a checkpoint: of `chat_template.jinja` and `additional_chat_templates`, else of `tokenizer_config.json`; undefined
+   * where there is none.
+   */
   static async open(
     folder: string,
     tokenizer: CheckpointTokenizer,
   ): Promise<ChatTemplate | undefined> {
-    const file = await readFile(join(folder, 'chat_template.jinja'), 'utf8').catch(
-      (error: NodeJS.ErrnoException) => {
-        if (error.code === 'ENOENT') return undefined;
-        throw error;
-      },
-    );
-    if (file !== undefined) return new ChatTemplate(tokenizer, file, file);
-    const said = tokenizer.config['chat_template'];
-    if (typeof said === 'string') return new ChatTemplate(tokenizer, said, said);
-    if (!Array.isArray(said)) return undefined;
-    const named = (name: string) =>
-      (said as { name: string; template: string }[]).find((each) => each.name === name)?.template;
-    const source = named('default');
+    const inFiles = await templatesIn(folder);
+    const named = inFiles.size > 0 ? inFiles : templatesOf(tokenizer.config['chat_template']);
+    const source = named.get('default');
     return source === undefined
       ? undefined
-      : new ChatTemplate(tokenizer, source, named('tool_use') ?? source);
+      : new ChatTemplate(tokenizer, source, named.get('tool_use') ?? source);
   }
 
   /** What writes a chat with these tools: some checkpoints have a template of its own for it. */
@@ -57,12 +50,10 @@ export class ChatTemplate {
    * @returns pieces to encode one by one; put together they are the text
    * @throws `MoEError` with what the template says against the chat, or when it takes too long
    */
-  async render({
-    messages,
-    tools,
-    chatTemplateOptions,
-    specialTokens = 'escape',
-  }: Chat): Promise<string[]> {
+  async render(
+    { messages, tools, chatTemplateOptions, specialTokens = 'escape' }: Chat,
+    signal?: AbortSignal,
+  ): Promise<string[]> {
     const escaped = new Escaped(specialTokens === 'escape' ? this.#tokenizer.controlTexts : []);
     const variables = {
       ...specialTokensOf(this.#tokenizer.config),
@@ -72,7 +63,8 @@ export class ChatTemplate {
       ...(tools !== undefined && tools.length > 0 && { tools: escaped.in(tools) }),
     };
     const source = this.sourceFor(tools);
-    const text = await this.#tokenizer.worker.render(source, variables, milliseconds);
+    const limits = { milliseconds, signal };
+    const text = await this.#tokenizer.worker.render(source, variables, limits);
     if (text.length > mostCharacters)
       throw new MoEError(
         'ERR_MOE_CONFIG',
@@ -80,6 +72,42 @@ export class ChatTemplate {
       );
     return escaped.segments(text);
   }
+}
+
+/** Templates by their names, of files as Transformers writes them. */
+async function templatesIn(folder: string): Promise<ReadonlyMap<string, string>> {
+  const further = join(folder, 'additional_chat_templates');
+  const files = (await orMissing(readdir(further))) ?? [];
+  const paths = new Map(
+    files
+      .filter((file) => file.endsWith('.jinja'))
+      .map((file): [string, string] => [file.slice(0, -'.jinja'.length), join(further, file)]),
+  );
+  paths.set('default', join(folder, 'chat_template.jinja'));
+  const templates = new Map<string, string>();
+  for (const [name, path] of paths) {
+    const template = await orMissing(readFile(path, 'utf8'));
+    if (template !== undefined) templates.set(name, template);
+  }
+  return templates;
+}
+
+/** One template, or some with names. */
+const templatesOf = (said: unknown): ReadonlyMap<string, string> =>
+  typeof said === 'string'
+    ? new Map([['default', said]])
+    : new Map(
+        (Array.isArray(said) ? said : []).map(({ name, template }): [string, string] => [
+          name,
+          template,
+        ]),
+      );
+
+function orMissing<Value>(found: Promise<Value>): Promise<Value | undefined> {
+  return found.catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
 }
 
 /** Content as one text, and arguments of calls as the objects that templates expect. */

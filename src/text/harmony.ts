@@ -1,5 +1,5 @@
 import { type Call, isJsonObject } from './call_bodies.js';
-import { pieceOf } from './call_forms.js';
+import { type CallHash, idOf, pieceOf } from './call_forms.js';
 import type { Channels, ChannelText, Vocabulary } from './channel.js';
 import { Detokenizer } from './detokenizer.js';
 import type { ToolCallPiece } from './types.js';
@@ -31,6 +31,7 @@ interface Header {
 export class Harmony implements Channels {
   readonly #tokenizer: Vocabulary;
   readonly #marks: ReadonlyMap<number, Mark>;
+  readonly #hashOf: CallHash;
   #detokenizer: Detokenizer;
   /** Undefined inside a message. */
   #header: Header | undefined;
@@ -40,9 +41,15 @@ export class Harmony implements Channels {
   #arguments = '';
   #calls = 0;
 
-  private constructor(tokenizer: Vocabulary, ids: ReadonlyMap<number, Mark>, inHeader: boolean) {
+  private constructor(
+    tokenizer: Vocabulary,
+    ids: ReadonlyMap<number, Mark>,
+    inHeader: boolean,
+    hashOf: CallHash,
+  ) {
     this.#tokenizer = tokenizer;
     this.#marks = ids;
+    this.#hashOf = hashOf;
     this.#detokenizer = new Detokenizer(tokenizer);
     if (inHeader) this.#header = { role: '', channel: undefined };
   }
@@ -51,7 +58,11 @@ export class Harmony implements Channels {
    * @param prompt the prompt's tokens: the answer begins in the header that they end with
    * @returns undefined where the marks are no tokens
    */
-  static of(tokenizer: Vocabulary, prompt: ArrayLike<number>): Harmony | undefined {
+  static of(
+    tokenizer: Vocabulary,
+    prompt: ArrayLike<number>,
+    hashOf: CallHash,
+  ): Harmony | undefined {
     const ids = new Map<number, Mark>();
     for (const mark of marks) {
       const id = tokenizer.id(mark);
@@ -60,7 +71,7 @@ export class Harmony implements Channels {
     }
     let last = prompt.length - 1;
     while (last >= 0 && !ids.has(prompt[last] as number)) last--;
-    return new Harmony(tokenizer, ids, ids.get(prompt[last] as number) === '<|start|>');
+    return new Harmony(tokenizer, ids, ids.get(prompt[last] as number) === '<|start|>', hashOf);
   }
 
   get reasons(): boolean {
@@ -77,8 +88,8 @@ export class Harmony implements Channels {
     return joined(rest, this.#turn(mark));
   }
 
-  end(): ChannelText {
-    return joined(this.#put(this.#detokenizer.end()), this.#endMessage());
+  end(isCut: boolean): ChannelText {
+    return joined(this.#put(this.#detokenizer.end()), this.#endMessage(isCut));
   }
 
   get #function(): string | undefined {
@@ -111,7 +122,7 @@ export class Harmony implements Channels {
   }
 
   /** What was held back of a message; of a header that no message followed, what is none. */
-  #endMessage(): ChannelText {
+  #endMessage(isCut = false): ChannelText {
     const name = this.#function;
     const given = this.#arguments;
     const stray =
@@ -120,9 +131,11 @@ export class Harmony implements Channels {
     this.#arguments = '';
     this.#recipient = undefined;
     if (name === undefined) return stray === '' ? nothing : this.#put(stray);
-    if (given.trim() !== '' && !isJsonObject(given)) return { ...nothing, text: given };
+    // Of a call that was cut before its arguments nobody knows that it has none.
+    if (given.trim() === '' ? isCut : !isJsonObject(given)) return { ...nothing, text: given };
     const call: Call = { name, arguments: given.trim() || '{}' };
-    return { ...nothing, toolCalls: [pieceOf(call, this.#calls++)] };
+    const makeId = (index: number) => idOf(this.#hashOf(index));
+    return { ...nothing, toolCalls: [pieceOf(call, this.#calls++, makeId)] };
   }
 
   #put(text: string): ChannelText {

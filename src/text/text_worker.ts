@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
+import { onAbort } from '../base/abort.js';
 import { ClosedError, MoEError } from '../base/errors.js';
 import { workerSource } from './worker_source.js';
 
@@ -11,6 +12,13 @@ interface Job {
   readonly milliseconds: number | undefined;
   resolve(value: unknown): void;
   reject(error: unknown): void;
+}
+
+/** When a job ends that is not done. */
+export interface JobLimits {
+  readonly milliseconds?: number;
+  /** It is not begun where it waits; where it runs nobody waits for it any more. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Files of a checkpoint that tell of its text; undefined where there is none. */
@@ -35,13 +43,17 @@ export class TextWorker {
   }
 
   /** Tokens of segments, one after another; only the first is given what begins a text. */
-  async encode(segments: readonly string[], specialTokens: boolean): Promise<Int32Array> {
-    return (await this.#ask('encode', { segments, specialTokens })) as Int32Array;
+  async encode(
+    segments: readonly string[],
+    specialTokens: boolean,
+    limits?: JobLimits,
+  ): Promise<Int32Array> {
+    return (await this.#ask('encode', { segments, specialTokens }, limits)) as Int32Array;
   }
 
   /** The text of a template. One that takes longer than `milliseconds` is stopped. */
-  async render(template: string, variables: object, milliseconds: number): Promise<string> {
-    return (await this.#ask('render', { template, variables }, milliseconds)) as string;
+  async render(template: string, variables: object, limits: JobLimits): Promise<string> {
+    return (await this.#ask('render', { template, variables }, limits)) as string;
   }
 
   async close(): Promise<void> {
@@ -51,12 +63,30 @@ export class TextWorker {
     await this.#stop(reason);
   }
 
-  #ask(kind: string, argument: object, milliseconds?: number): Promise<unknown> {
-    if (this.#closed) return Promise.reject(new ClosedError('The model is closed'));
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ kind, argument, milliseconds, resolve, reject });
-      this.#next();
-    });
+  async #ask(
+    kind: string,
+    argument: object,
+    { milliseconds, signal }: JobLimits = {},
+  ): Promise<unknown> {
+    if (this.#closed) throw new ClosedError('The model is closed');
+    signal?.throwIfAborted();
+    let forget: (() => void) | undefined;
+    try {
+      return await new Promise((resolve, reject) => {
+        const job: Job = { kind, argument, milliseconds, resolve, reject };
+        forget = signal && onAbort(signal, () => this.#drop(job, signal.reason));
+        this.#waiting.push(job);
+        this.#next();
+      });
+    } finally {
+      forget?.();
+    }
+  }
+
+  #drop(job: Job, reason: unknown): void {
+    const at = this.#waiting.indexOf(job);
+    if (at >= 0) this.#waiting.splice(at, 1);
+    job.reject(reason);
   }
 
   /** Begins what waits first, unless something runs. */

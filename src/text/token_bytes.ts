@@ -13,6 +13,8 @@ interface Json {
 
 /** Every token of a tokenizer. */
 export interface TokenTable {
+  /** What tokens are made by, and of, for people. */
+  readonly kind: string;
   /** By id; undefined where there is no such token; empty for special ones. */
   readonly bytes: readonly (Uint8Array | undefined)[];
   /** The literal text of special tokens, by id. */
@@ -43,7 +45,9 @@ export function tokenTableOf(file: string, tokenizer: Json): TokenTable {
     if (added['special'] === true || /^<[|｜]/.test(content)) control.push(content);
     bytes[id] = added['special'] === true ? new Uint8Array() : utf8.encode(content);
   }
-  return { bytes, special, control, ids, stripsFirstSpace: decoder.stripsFirstSpace };
+  const { kind: of, stripsFirstSpace } = decoder;
+  const by = (tokenizer['model'] as Json)['type'] ?? 'BPE';
+  return { kind: `${by} of ${of}`, bytes, special, control, ids, stripsFirstSpace };
 }
 
 function vocabularyOf(file: string, tokenizer: Json): Iterable<[string, number]> {
@@ -51,7 +55,7 @@ function vocabularyOf(file: string, tokenizer: Json): Iterable<[string, number]>
   // Older files of BPE do not say what they are.
   if (model?.['type'] !== undefined && !modelTypes.includes(model['type']))
     throw new CheckpointError(
-      `Expected the tokenizer of ${file} to be ${modelTypes.join(' or ')}, got ${describe(model['type'])}: give a \`tokenizer\` of your own`,
+      `Expected the tokenizer of ${file} to be ${modelTypes.join(' or ')}, got ${describe(model['type'])}: only \`tokens\` can be given`,
     );
   const vocabulary = model?.['vocab'];
   if (Array.isArray(vocabulary))
@@ -64,6 +68,7 @@ function vocabularyOf(file: string, tokenizer: Json): Iterable<[string, number]>
 }
 
 interface Decoder {
+  readonly kind: 'bytes' | 'pieces of text';
   bytes(token: string): Uint8Array;
   readonly stripsFirstSpace: boolean;
 }
@@ -71,15 +76,17 @@ interface Decoder {
 function decoderOf(file: string, tokenizer: Json): Decoder {
   const parts = partsOf(tokenizer['decoder']);
   const types = parts.map((part) => part['type'] as string);
-  if (types.includes('ByteLevel')) return { bytes: bytesOfLevel, stripsFirstSpace: false };
+  if (types.includes('ByteLevel'))
+    return { kind: 'bytes', bytes: bytesOfLevel, stripsFirstSpace: false };
   const spaces = parts.find((part) => part['type'] === 'Metaspace' || part['type'] === 'Replace');
   if (spaces === undefined)
     throw new CheckpointError(
-      `Expected the tokenizer of ${file} to have a decoder of bytes (ByteLevel) or of pieces (Metaspace, Replace and ByteFallback), got ${types.join(', ') || 'none'}: give a \`tokenizer\` of your own`,
+      `Expected the tokenizer of ${file} to have a decoder of bytes (ByteLevel) or of pieces (Metaspace, Replace and ByteFallback), got ${types.join(', ') || 'none'}: only \`tokens\` can be given`,
     );
   const space = spaceOf(spaces);
   const fallsBack = types.includes('ByteFallback');
   return {
+    kind: 'pieces of text',
     bytes: (token) => {
       const byte = fallsBack ? /^<0x([0-9A-Fa-f]{2})>$/.exec(token)?.[1] : undefined;
       return byte === undefined

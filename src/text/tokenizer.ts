@@ -33,12 +33,21 @@ export class CheckpointTokenizer implements TextTokenizer {
     const tokenizer = await readJson(file);
     if (tokenizer === undefined)
       throw new CheckpointError(
-        `Expected ${folder} to hold tokenizer.json, got none: write one with AutoTokenizer.from_pretrained(...).save_pretrained(...) of Python's transformers, or give a \`tokenizer\` of your own`,
+        `Expected ${folder} to hold tokenizer.json, got none: write one with AutoTokenizer.from_pretrained(...).save_pretrained(...) of Python's transformers; without one only \`tokens\` can be given`,
       );
     const config = await readJson(configFile);
     const table = tokenTableOf(file, tokenizer);
     const worker = new TextWorker({ tokenizer: file, config: config && configFile });
     return new CheckpointTokenizer(worker, table, config ?? {});
+  }
+
+  get stripsFirstSpace(): boolean {
+    return this.#table.stripsFirstSpace;
+  }
+
+  /** What its tokens are made by, and of, for people. */
+  get kind(): string {
+    return this.#table.kind;
   }
 
   get size(): number {
@@ -47,9 +56,12 @@ export class CheckpointTokenizer implements TextTokenizer {
 
   async encode(
     text: string,
-    { specialTokens = true }: { specialTokens?: boolean } = {},
+    {
+      specialTokens = true,
+      signal,
+    }: { specialTokens?: boolean; signal?: AbortSignal | undefined } = {},
   ): Promise<Int32Array> {
-    return this.worker.encode([text], specialTokens);
+    return this.worker.encode([text], specialTokens, { signal });
   }
 
   bytes(token: number): Uint8Array {
@@ -58,6 +70,11 @@ export class CheckpointTokenizer implements TextTokenizer {
 
   special(token: number): string | undefined {
     return this.#table.special.get(token);
+  }
+
+  /** The literal texts of special tokens. */
+  get specialTexts(): readonly string[] {
+    return [...this.#table.special.values()];
   }
 
   /** The literal texts of tokens that may stand between the messages of a chat. */

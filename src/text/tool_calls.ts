@@ -1,12 +1,18 @@
 // Calls of functions within the text of an answer.
-import { type CalledText, type CallForm, callFormOf, pieceOf } from './call_forms.js';
+import {
+  type CalledText,
+  type CallForm,
+  type CallHash,
+  callFormOf,
+  pieceOf,
+} from './call_forms.js';
 import type { Vocabulary } from './channel.js';
 import { isHarmony } from './harmony.js';
 import type { Tool, ToolCallPiece } from './types.js';
 
-/** Whether a chat template makes its model write calls that are understood here. */
-export const writesToolCalls = (template: string): boolean =>
-  isHarmony(template) || callFormOf(template) !== undefined;
+/** Whose form of calls a chat template makes its model write; undefined where it is none that is understood here. */
+export const toolCallsOf = (template: string): string | undefined =>
+  isHarmony(template) ? 'gpt-oss' : callFormOf(template)?.name;
 
 /** The tokenizer, whose tokens of this form are text even where it takes them for special ones. */
 export function tellingCalls(tokenizer: Vocabulary, form: CallForm | undefined): Vocabulary {
@@ -29,6 +35,7 @@ export function tellingCalls(tokenizer: Vocabulary, form: CallForm | undefined):
 export class ToolCalls {
   readonly #form: CallForm;
   readonly #tools: readonly Tool[];
+  readonly #hashOf: CallHash;
   /** Text that may become a call: line breaks before one, and the beginning of its mark. */
   readonly #mayBegin: RegExp;
   #held = '';
@@ -37,9 +44,10 @@ export class ToolCalls {
   #within = false;
   #count = 0;
 
-  constructor(form: CallForm, tools: readonly Tool[]) {
+  constructor(form: CallForm, tools: readonly Tool[], hashOf: CallHash) {
     this.#form = form;
     this.#tools = tools;
+    this.#hashOf = hashOf;
     const beginnings = Array.from(form.begin, (_, i) => form.begin.slice(0, i + 1));
     const words = beginnings.map((text) => text.replace(/[[\]|]/g, '\\$&'));
     this.#mayBegin = new RegExp(`\\s*(?:${words.join('|')})?$`);
@@ -89,6 +97,7 @@ export class ToolCalls {
 
   #callsOf(body: string, ended: boolean): ToolCallPiece[] | undefined {
     const calls = this.#form.callsOf(body, this.#tools, ended);
-    return calls?.map((call) => pieceOf(call, this.#count++, this.#form.newId));
+    const idOf = (call: number) => this.#form.idOf(this.#hashOf(call));
+    return calls?.map((call) => pieceOf(call, this.#count++, idOf));
   }
 }

@@ -72,10 +72,13 @@ export interface ToolCallPiece {
   arguments: string;
 }
 
-/** Text to token ids and back. Bring your own where a checkpoint has none that is understood. */
+/** Text to token ids and back. */
 export interface TextTokenizer {
-  /** Tokens of a text. `specialTokens`: with what begins a text, default true. */
-  encode(text: string, options?: { specialTokens?: boolean }): Promise<Int32Array>;
+  /** Tokens of a text. `specialTokens`: with what begins a text, default true. `signal`: ends waiting for them. */
+  encode(
+    text: string,
+    options?: { specialTokens?: boolean; signal?: AbortSignal | undefined },
+  ): Promise<Int32Array>;
   /** The text of tokens. `skipSpecial`: without special ones, default true. */
   decode(tokens: ArrayLike<number>, options?: { skipSpecial?: boolean }): string;
   /** The bytes that a token adds to a text; none for a special token or an id that is no token. */
@@ -86,6 +89,8 @@ export interface TextTokenizer {
   id(token: string): number | undefined;
   /** Ids from here on are no tokens. */
   readonly size: number;
+  /** The first space of a text stands for its beginning, and is no part of it. Default false. */
+  readonly stripsFirstSpace?: boolean;
 }
 
 /** What a chat template makes text of. */

@@ -15,7 +15,7 @@ const program = {
 };
 const peers: Peer[] = [];
 const start = async () => {
-  const peer = await Peer.start({ name: 'ggml', type: 'f32' }, program, shape, 1);
+  const peer = await Peer.start({ name: 'ggml', type: 'f32' }, program, []);
   peers.push(peer);
   return peer;
 };
@@ -60,7 +60,7 @@ describe('peers with threads that spin', { timeout: 120_000 }, () => {
       ...program,
       arguments: ['-e', 'console.error("no memory"); process.exit(2)'],
     };
-    await expect(Peer.start({ name: 'ggml', type: 'f16' }, missing, shape, 1)).rejects.toThrow(
+    await expect(Peer.start({ name: 'ggml', type: 'f16' }, missing, [])).rejects.toThrow(
       'Expected an answer from ggml f16, got no memory',
     );
   });

@@ -98,6 +98,12 @@ test('a failure ends with 1 and one line with the error’s code', async () => {
   expect(stderr).toMatch(/^node-moe: [^\n]*no\/such\/checkpoint[^\n]*\(ERR_MOE_CHECKPOINT\)\n$/);
 });
 
+test('a chat with a model that has no chat template says so before it asks for anything', async () => {
+  const { code, stdout, stderr } = await nodeMoe(['chat', tinyMixtral]);
+  expect([code, stdout]).toEqual([1, '']);
+  expect(stderr).toContain('to have a chat template, got none: `generate` goes on with a text');
+});
+
 test('--verbose and DEBUG show the stack of a failure', async () => {
   const verbose = await nodeMoe(['--verbose', 'inspect', 'no/such/checkpoint']);
   const debug = await nodeMoe(['inspect', 'no/such/checkpoint'], { DEBUG: '1' });

@@ -68,7 +68,10 @@ test.each(
   },
 );
 
-const commands = ['', ...['devices', 'inspect', 'run', 'report', 'pack', 'bench', 'worker']];
+const commands = [
+  '',
+  ...['devices', 'inspect', 'run', 'report', 'pack', 'bench', 'bench-model', 'worker'],
+];
 test.each(commands.flatMap((command) => [80, 60, 40].map((width) => ({ command, width }))))(
   'help of "$command" fits into $width columns',
   { timeout: 60_000 },

@@ -26,7 +26,7 @@ describe('the guides cover', () => {
 
   test('every command with every option', { timeout: 120_000 }, async () => {
     const { stdout } = await nodeMoe(['--help']);
-    const commands = [...stdout.matchAll(/^ {2}(\w+) .*<|^ {2}(\w+) \[/gm)].map(
+    const commands = [...stdout.matchAll(/^ {2}([\w-]+) .*<|^ {2}([\w-]+) \[/gm)].map(
       ([, a, b]) => a ?? b,
     );
     expect(commands.length).toBeGreaterThanOrEqual(5);

@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { type Added, Answer } from '../../src/model/answer.js';
+import { callHashOf } from '../../src/model/call_ids.js';
 import type { TextTokenizer, Tool } from '../../src/model/types.js';
 import { storyTokenizer } from '../server/story_model.js';
 
 const end = 256;
+const callHash = (call: number) => `${call}abc`.repeat(16);
 const tools: Tool[] = [{ type: 'function', function: { name: 'time' } }];
 const text = 'So:\n<tool_call>{"name":"time"}</tool_call>';
 
@@ -15,6 +17,7 @@ function answered(
     tokenizer: storyTokenizer,
     template: '<tool_call>',
     prompt: [],
+    callHash,
     endTokens: [end],
     maxTokens: 1000,
     minTokens: 0,
@@ -71,7 +74,7 @@ function wordTokenizer(words: readonly string[]): TextTokenizer {
 function read(words: readonly string[], template: string, parts: readonly string[], more = {}) {
   const tokenizer = wordTokenizer(words);
   const tokens = parts.flatMap((part) => tokenizer.id(part) ?? [...Buffer.from(part)]);
-  const options = { maxTokens: 1000, minTokens: 0, stop: [], tools, prompt: [], ...more };
+  const options = { maxTokens: 1000, minTokens: 0, stop: [], tools, prompt: [], callHash, ...more };
   const answer = new Answer({ tokenizer, template, endTokens: [tokens.at(-1) ?? 0], ...options });
   const pieces: Added[] = [];
   while (pieces.at(-1)?.finishReason === undefined)
@@ -121,4 +124,41 @@ test('a stop string before `minTokens` is text, and so is what its token has beh
   const parts = ['abxa', 'cabx', '<|end|>'];
   const stopped = read([...parts], '', parts, { stop: ['b'], minTokens: 1, tools: [] });
   expect(stopped).toMatchObject({ text: 'abxaca', finishReason: 'stop' });
+});
+
+test('ids of calls follow from what was asked, and are those of the form', () => {
+  const prompt = Int32Array.of(1, 2, 3);
+  const hash = callHashOf(prompt, { seed: 7n, choice: 0 });
+  expect(callHashOf(prompt.slice(), { seed: 7n, choice: 0 })(0)).toBe(hash(0));
+  const others = [
+    hash(1),
+    callHashOf(prompt, { seed: 8n, choice: 0 })(0),
+    callHashOf(prompt, { seed: 7n, choice: 1 })(0),
+    callHashOf(Int32Array.of(1, 2, 4), { seed: 7n, choice: 0 })(0),
+  ];
+  expect(new Set([hash(0), ...others]).size).toBe(5);
+  const idsOf = (template: string, text: string) => {
+    const options = { template, endTokens: [end], maxTokens: 1000, minTokens: 0, stop: [], tools };
+    const answer = new Answer({ ...options, prompt, tokenizer: storyTokenizer, callHash: hash });
+    return [...Buffer.from(text), end].flatMap((token) =>
+      answer.push(token).toolCalls.map(({ id }) => id),
+    );
+  };
+  const call = '<tool_call>{"name":"time"}</tool_call>';
+  expect(idsOf('<tool_call>', call + call)).toEqual(
+    [0, 1].map((at) => `call_${hash(at).slice(0, 32)}`),
+  );
+  expect(idsOf('[TOOL_CALLS]', '[TOOL_CALLS][{"name":"time"}]')).toEqual([hash(0).slice(0, 9)]);
+});
+
+test('an answer to a chat begins a text, which has no first space; what goes on with a prompt keeps it', () => {
+  const tokenizer = { ...storyTokenizer, stripsFirstSpace: true };
+  const said = (template: string | undefined, text: string) => {
+    const options = { endTokens: [end], maxTokens: 1000, minTokens: 0, stop: [], tools: [] };
+    const answer = new Answer({ ...options, template, prompt: [], tokenizer, callHash });
+    return [...Buffer.from(text), end].map((token) => answer.push(token).text).join('');
+  };
+  expect(said('{{ messages }}', '  a b')).toBe(' a b');
+  expect(said('{{ messages }}', 'a b')).toBe('a b');
+  expect(said(undefined, ' a b')).toBe(' a b');
 });

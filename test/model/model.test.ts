@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -72,6 +73,46 @@ describe.each(['float32', 'bfloat16', 'int8'] as const)('with %s keys and values
   });
 });
 
+describe('prompts that begin alike and come together', () => {
+  const common =
+    'And the LORD spake unto Moses, saying, Speak unto the children of Israel, and say: ';
+  const endings = ['', 'Go', 'x'.repeat(20), 'Go', ''];
+  // Their tokens: texts would come one after another, as they are encoded.
+  const options = endings.map(
+    (ending, choice): GenerateOptions => ({
+      ...{ tokens: Buffer.from(common + ending), maxTokens: 10, seed: 3, choice },
+    }),
+  );
+
+  test('compute their beginning once', async () => {
+    const own = await MoEModel.load(checkpoint, { kvTokens: 1024 });
+    const together = await Promise.all(options.map((each) => own.complete(each)));
+    const blocks = (length: number) => 16 * Math.floor(length / 16);
+    expect(together.map(({ usage }) => usage.cachedTokens)).toEqual([
+      0,
+      ...Array(4).fill(blocks(common.length - 1)),
+    ]);
+    for (const [index, { text }] of together.entries())
+      expect(text).toBe((await model.complete(options[index] as GenerateOptions)).text);
+    await own.close();
+  });
+
+  test('compute it for themselves where the first is gone', async () => {
+    const own = await MoEModel.load(checkpoint, { kvTokens: 1024 });
+    const controller = new AbortController();
+    const { signal } = controller;
+    const first = own.complete({ ...(options[0] as GenerateOptions), signal });
+    const others = options.slice(1).map((each) => own.complete(each));
+    while (own.inUse().running === 0) await new Promise((resolve) => setImmediate(resolve));
+    expect(own.inUse()).toMatchObject({ running: 1 });
+    controller.abort(new Error('enough'));
+    await expect(first).rejects.toThrow('enough');
+    const [second, ...rest] = (await Promise.all(others)).map(({ usage }) => usage.cachedTokens);
+    for (const cached of rest) expect(cached).toBeGreaterThanOrEqual(second as number);
+    await own.close();
+  });
+});
+
 test('a prompt in one piece gives what its tokens give one by one', async () => {
   const tokens = await model.tokenizer.encode('And the LORD spake unto Moses, saying, Speak');
   const whole = await model.logits(tokens);
@@ -87,6 +128,12 @@ test('a prompt in one piece gives what its tokens give one by one', async () => 
     const sum = logits.reduce((all, logit) => all + Math.exp(logit), 0);
     expect(logprob).toBeCloseTo((logits[tokens[row + 1] as number] as number) - Math.log(sum), 4);
   }
+  const controller = new AbortController();
+  const { signal } = controller;
+  const aborted = [model.logits(tokens, { signal }), model.logprobs(tokens, { signal })];
+  controller.abort(new Error('enough'));
+  for (const each of aborted) await expect(each).rejects.toThrow('enough');
+  await expect(model.logits(tokens, { signal })).rejects.toThrow('enough');
   const { tokens: greedy } = await model.complete({ tokens, maxTokens: 1, temperature: 0 });
   const last = whole.subarray(-v);
   expect(last[greedy[0] as number]).toBe(Math.max(...last));
@@ -200,6 +247,29 @@ test('a reader who leaves while it waits for a piece is let go at once', async (
   const ended = expect(encoding).rejects.toMatchObject({ code: 'ERR_MOE_CLOSED' });
   await own.close();
   await ended;
+});
+
+test('an abort, and a reader who leaves, do not wait for prompts to be encoded', async () => {
+  const own = await MoEModel.load(checkpoint);
+  let encoded = false;
+  const encoding = own.tokenizer.encode('x'.repeat(1e6)).then(() => {
+    encoded = true;
+  });
+  const controller = new AbortController();
+  const { signal } = controller;
+  const aborted = own.complete({ prompt: 'In', signal });
+  const left = own.generate({ prompt: 'In' });
+  const none = left.next();
+  const long = own.complete({ prompt: 'x'.repeat(1e6), signal });
+  setImmediate(() => controller.abort(new Error('enough')));
+  await expect(aborted).rejects.toThrow('enough');
+  await expect(long).rejects.toThrow('enough');
+  await left.return?.();
+  expect(await none).toEqual({ done: true, value: undefined });
+  expect(encoded).toBe(false);
+  expect(getEventListeners(signal, 'abort')).toEqual([]);
+  await encoding;
+  await own.close();
 });
 
 test('more than may wait fail at once', async () => {

@@ -129,7 +129,9 @@ describe('what is not as it was packed is an error', () => {
     for (let at = bytes.indexOf('1: panels'); at >= 0; at = bytes.indexOf('1: panels', at + 1))
       bytes.write('9', at);
     await writeFile(join(out, file), bytes);
-    expect(await failure(out)).toMatch(/packed as .*got `9: panels/);
+    const message = await failure(out);
+    expect(message).toMatch(/^Layer 0 of .*packed as .*got `9: panels/);
+    expect(message).toContain(out);
   });
 
   test.each<[ModelLoadOptions, RegExp]>([
@@ -140,6 +142,14 @@ describe('what is not as it was packed is an error', () => {
   ])('%o', async (options, message) => {
     const out = await packed(await writtenModel(latent), { weightType: 'float32' });
     expect(await failure(out, options)).toMatch(message);
+  });
+
+  test('a weight group, which is named where it was left to the device', async () => {
+    const out = await packed(await writtenModel(latent), { weightType: 'int4' });
+    await (await loadModel(out, { weightGroup: 32 })).close();
+    expect(await failure(out, { weightGroup: 64 })).toMatch(
+      /`weightGroup` to be left out or `32` .*got `64`/,
+    );
   });
 });
 
@@ -183,14 +193,17 @@ describe('pack', () => {
     expect({ ...(await complete(out, {})), seed: 0 }).toEqual({ ...own, seed: 0 });
   });
 
-  test.each<[string[], string]>([
-    [['--layer', '1'], '--layer'],
-    [['--stack', 'x'], '--stack'],
-  ])('refuses for a folder: %s', async (more, name) => {
+  test('refuses a stack of layers for a folder, and the type of a head for a file', async () => {
     const out = join(await temporaryFolder(), 'tiny');
-    const { code, stderr } = await nodeMoe(['pack', tinyMixtral, '--out', out, ...more]);
-    expect(code).toBe(1);
-    expect(stderr).toContain(name);
+    const failure = async (...args: string[]) => {
+      const { code, stderr } = await nodeMoe(['pack', tinyMixtral, ...args]);
+      expect(code).toBe(1);
+      return stderr;
+    };
+    expect(await failure('--out', out, '--stack', 'x')).toContain('--stack');
+    expect(await failure('--out', `${out}.safetensors`, '--output-type', 'int8')).toContain(
+      '--output-type',
+    );
   });
 
   test('refuses a folder with something in it', async () => {

@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
-import type { NativeSampling } from '../../src/binding/model.js';
+import type { NativeSampling, NativeStep } from '../../src/binding/model.js';
 import { Scheduler, type SequenceRequest } from '../../src/model/scheduler.js';
 import { HashEngine, newCancellation, nextToken } from './hash_engine.js';
 
@@ -54,7 +54,8 @@ function alone(tokens: readonly number[], newTokens: number): number[] {
 
 const make = (capacity = 500, stepTokens = 16, maxWaiting = 1000) => {
   const engine = new HashEngine(capacity);
-  return { engine, scheduler: new Scheduler(engine, { stepTokens, maxWaiting, newCancellation }) };
+  const options = { stepTokens, maxWaiting, prefixCache: false, newCancellation };
+  return { engine, scheduler: new Scheduler(engine, options) };
 };
 
 const prompt = (length: number, seed: number) =>
@@ -193,32 +194,89 @@ test('a step that is mostly of one who leaves is cancelled, and the others do it
   expect(counts.slice(0, 2)).toEqual([[60, 2], [2]]);
 });
 
-test('texts are scored in steps of their own, beside others and one after another', async () => {
-  const { engine, scheduler } = make(100);
-  const beside = ask(scheduler, { tokens: prompt(40, 1), newTokens: 30 });
-  const placed: [number, number][] = [];
-  const scored = [prompt(20, 5), prompt(7, 6)].map((tokens) =>
-    scheduler.score(Int32Array.from(tokens), 8, (_, row, rows) => placed.push([row, rows])),
-  );
-  await Promise.all(scored);
-  expect(placed).toEqual([
-    [0, 8],
-    [8, 8],
-    [16, 4],
-    [0, 7],
-  ]);
-  expect(await beside.promise).toEqual(alone(prompt(40, 1), 30));
-  await expect(scheduler.score(new Int32Array(101), 8, () => {})).rejects.toThrow(/ERR_MOE_SHAPE/);
-  expect(engine.sequences.size).toBe(0);
-});
+describe('a text that is scored', () => {
+  const score = (scheduler: Scheduler, length: number, signal?: AbortSignal) => {
+    const placed: [number, number][] = [];
+    const place = (_: NativeStep, row: number, rows: number) => placed.push([row, rows]);
+    const tokens = Int32Array.from(prompt(length, length));
+    return { placed, promise: scheduler.score(tokens, { rows: 8, place }, signal) };
+  };
 
-test('a sequence waits for the room of a text that is scored', async () => {
-  const { engine, scheduler } = make(100);
-  const scored = scheduler.score(Int32Array.from(prompt(60, 5)), 8, () => {});
-  await new Promise((resolve) => setImmediate(resolve));
-  expect(engine.sequences.size).toBe(1);
-  const asked = ask(scheduler, { tokens: prompt(40, 1), newTokens: 10 });
-  expect(await asked.promise).toEqual(alone(prompt(40, 1), 10));
-  await scored;
-  expect(engine.sequences.size).toBe(0);
+  test('has steps of its own, which take turns with those of others, one text at a time', async () => {
+    const { engine, scheduler } = make(100);
+    const turns: number[] = [];
+    engine.beforeStep = async ({ sequences }) => {
+      turns.push(sequences[0] as number);
+    };
+    const beside = ask(scheduler, { tokens: prompt(40, 1), newTokens: 30 });
+    const scored = [score(scheduler, 20), score(scheduler, 7)];
+    await Promise.all(scored.map(({ promise }) => promise));
+    expect(scored.map(({ placed }) => placed)).toEqual([
+      [
+        [0, 8],
+        [8, 8],
+        [16, 4],
+      ],
+      [[0, 7]],
+    ]);
+    expect(turns.slice(0, 8)).toEqual([1, 0, 1, 0, 1, 0, 2, 0]);
+    expect(await beside.promise).toEqual(alone(prompt(40, 1), 30));
+    await expect(score(scheduler, 101).promise).rejects.toThrow(/ERR_MOE_SHAPE/);
+    expect(engine.sequences.size).toBe(0);
+  });
+
+  test('has its turn when it comes, however many want the room that others leave', async () => {
+    const { engine, scheduler } = make(100);
+    let answered = 0;
+    const flood = Array.from({ length: 50 }, (_, i) =>
+      ask(scheduler, { tokens: prompt(30, i), newTokens: 10 }).promise.then(() => answered++),
+    );
+    const { promise } = score(scheduler, 60);
+    const later = Array.from({ length: 50 }, (_, i) =>
+      ask(scheduler, { tokens: prompt(30, i), newTokens: 10 }).promise.then(() => answered++),
+    );
+    await promise;
+    expect(answered).toBeGreaterThanOrEqual(48);
+    expect(answered).toBeLessThan(60);
+    await Promise.all([...flood, ...later]);
+    expect(engine.sequences.size).toBe(0);
+  });
+
+  test('waits as sequences do, and no more of them', async () => {
+    const { scheduler } = make(100, 16, 1);
+    const first = score(scheduler, 20);
+    await expect(score(scheduler, 20).promise).rejects.toThrow(/at most 1 waiting/);
+    await first.promise;
+  });
+
+  test('ends with its signal while it waits, in the middle of a step, and when the model is closed', async () => {
+    const { engine, scheduler } = make(100);
+    const reason = new Error('enough');
+    const controllers = [new AbortController(), new AbortController()] as const;
+    const running = score(scheduler, 60, controllers[0].signal);
+    const waiting = score(scheduler, 60, controllers[1].signal);
+    const closed = score(scheduler, 60);
+    engine.beforeStep = async () => {
+      for (const controller of controllers) controller.abort(reason);
+    };
+    await expect(waiting.promise).rejects.toBe(reason);
+    await expect(running.promise).rejects.toBe(reason);
+    expect([running.placed.length, waiting.placed.length]).toEqual([1, 0]);
+    const ended = expect(closed.promise).rejects.toMatchObject({ code: 'ERR_MOE_CLOSED' });
+    await scheduler.close();
+    await ended;
+    expect(engine.sequences.size).toBe(0);
+    for (const { signal } of controllers) expect(getEventListeners(signal, 'abort')).toEqual([]);
+  });
+
+  test('keeps its room until it has ended', async () => {
+    const { engine, scheduler } = make(100);
+    const scored = score(scheduler, 60);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(engine.sequences.size).toBe(1);
+    const asked = ask(scheduler, { tokens: prompt(40, 1), newTokens: 10 });
+    expect(await asked.promise).toEqual(alone(prompt(40, 1), 10));
+    await scored.promise;
+    expect(engine.sequences.size).toBe(0);
+  });
 });

@@ -103,6 +103,25 @@ describe('/v1/completions', () => {
     expect(Object.keys(named?.top_logprobs?.[0] ?? {})).toHaveLength(2);
   });
 
+  test('with the prompt come the log-probabilities of its tokens, of which the first has none', async () => {
+    const started = await start();
+    const ask = { echo: true, max_tokens: 2, logprobs: 0, n: 2 };
+    const { choices } = await both(started, { ...ask, prompt: ['so', 'na'] });
+    expect(choices).toHaveLength(4);
+    const text = choices[3] as OpenAI.CompletionChoice;
+    const tokens = (await both(started, { ...ask, prompt: [110, 97] }))
+      .choices[0] as OpenAI.CompletionChoice;
+    expect(text.logprobs).toMatchObject({
+      tokens: ['<begin>', 'n', 'a', expect.anything(), expect.anything()],
+      token_logprobs: [null, -110, -97, expect.any(Number), expect.any(Number)],
+      top_logprobs: [null, { n: -110 }, { a: -97 }, expect.anything(), expect.anything()],
+      text_offset: [0, 0, 1, 2, expect.any(Number)],
+    });
+    expect(tokens.logprobs?.token_logprobs?.slice(0, 2)).toEqual([null, -97]);
+    expect(tokens.logprobs?.text_offset?.slice(0, 3)).toEqual([0, 1, 2]);
+    expect(text.text).toBe(`na${text.logprobs?.tokens?.slice(3).join('')}`);
+  });
+
   test('a stop string ends the text before it, or behind it', async () => {
     const started = await start();
     const free = (await both(started, { prompt: 'stop', max_tokens: 30 })).choices[0]?.text ?? '';

@@ -147,7 +147,9 @@ describe('fields of requests', () => {
       expect(refusal('chat', { stream: true, stream_options })).toMatchObject({
         param: 'stream_options',
       });
-    expect(refusal('completions', { echo: true, logprobs: 1 })).toMatchObject({ param: 'echo' });
+    expect(refusal('completions', { echo: true, logprobs: 1 })).toMatchObject({
+      param: 'logprobs',
+    });
   });
 
   test('variables of a template come together', () => {

@@ -1,8 +1,9 @@
 // What is not an answer: health, names, keys, errors, tokens.
 import { NotFoundError } from 'openai';
 import { describe, expect, test, vi } from 'vitest';
-import { ConfigError } from '../../src/base/errors.js';
+import { ConfigError, MoEError } from '../../src/base/errors.js';
 import type { TextModel } from '../../src/model/types.js';
+import { asApiError } from '../../src/server/errors.js';
 import { serve } from '../../src/server/serve.js';
 import { StoryModel } from './story_model.js';
 import { chat, clientOf, follow, post, start, until } from './support.js';
@@ -167,7 +168,10 @@ describe('errors have OpenAI’s form', () => {
     const large = await post(url, '/v1/completions', { prompt: 'x'.repeat(200) });
     expect([large.status, (await large.json()).error.type]).toEqual([413, 'invalid_request_error']);
     const text = await fetch(`${url}/v1/completions`, { method: 'POST', body: '{"prompt":"x"}' });
-    expect([text.status, (await text.json()).error.type]).toEqual([415, 'invalid_request_error']);
+    expect([text.status, (await text.json()).error]).toMatchObject([
+      415,
+      { type: 'invalid_request_error', message: expect.stringContaining('application/json') },
+    ]);
   });
 
   test('a full queue is 429, at once, and says when to come again', async () => {
@@ -195,6 +199,13 @@ describe('errors have OpenAI’s form', () => {
     ]);
     expect((await post(url, '/v1/completions', { prompt: 'x' })).status).toBe(503);
     expect(await status(`${url}/healthz`)).toBe(200);
+  });
+
+  test('a chat template that does not end is told', () => {
+    const words = 'Expected the chat template to end within 5000 ms, and stopped it';
+    expect(asApiError(new MoEError('ERR_MOE_TIMEOUT', words))).toMatchObject({
+      ...{ status: 500, message: words, code: 'timeout' },
+    });
   });
 
   test('a closed model is 503', async () => {

@@ -56,6 +56,9 @@ describe('/metrics', () => {
     );
     expect(experts).toEqual([...(model.load()[1] ?? [])]);
     expect(experts.reduce((a = 0, b = 0) => a + b, 0)).toBe(33);
+    expect(await (await fetch(`${url}/metrics`)).text()).toMatch(
+      /\n# HELP moe_expert_tokens_total .+\n# TYPE moe_expert_tokens_total counter\nmoe_\S+ \d+\n/,
+    );
     for (const name of Object.keys(metricRows))
       expect([...metrics.keys()].some((key) => key.startsWith(`moe_${name}`))).toBe(true);
     expect(metrics.get('process_resident_memory_bytes')).toBeGreaterThan(0);

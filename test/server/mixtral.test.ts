@@ -1,5 +1,5 @@
 // The server over a really trained, very small model: what it streams is what the model generates.
-import { copyFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -72,6 +72,19 @@ describe('a served model', () => {
       const { text, logprobs } = await alone(prompt, i);
       expect(together[i]).toEqual({ text, logprobs: logprobs?.map(({ logprob }) => logprob) });
     }
+  });
+
+  test('foretells a text that it is given as it did when it wrote it', async () => {
+    const written = await alone('To be or not', 5);
+    const tokens = [...(await model.tokenizer.encode('To be or not')), ...written.tokens];
+    const { choices } = await client.completions.create({
+      ...{ model: 'tiny', prompt: tokens, echo: true, logprobs: 0, max_tokens: 1 },
+    });
+    const told = choices[0]?.logprobs?.token_logprobs ?? [];
+    expect(told).toHaveLength(tokens.length + 1);
+    expect(told[0]).toBeNull();
+    const again = told.slice(-1 - written.tokens.length, -1);
+    expect(again).toEqual(written.logprobs?.map(({ logprob }) => logprob));
   });
 
   test('clients that are killed change nothing for the others, and hold nothing', async () => {
@@ -170,6 +183,17 @@ test('a checkpoint with a chat template chats, and a full queue is 429', async (
   const direct = await chatting.complete({ prompt: 'To be\n', temperature: 0, maxTokens: 20 });
   expect(choices[0]?.message.content).toBe(direct.text);
 
+  // What a template says against a chat is told.
+  const whispers = `{{ raise_exception('no whispers') }}`;
+  writeFileSync(join(folder, 'chat_template.jinja'), whispers);
+  await using strict = await MoEModel.load(folder, { device: 'cpu', ...room });
+  await using listens = await serve(strict, { port: 0 });
+  const against = await post(listens.url, '/v1/chat/completions', { messages });
+  expect([against.status, (await against.json()).error.message]).toEqual([
+    400,
+    'The chat template failed: no whispers',
+  ]);
+
   // The template knows nothing of calls: tools would be passed over in silence.
   const tools = [{ type: 'function', function: { name: 'time' } }];
   const refused = await post(chats.url, '/v1/chat/completions', { messages, tools });
@@ -219,4 +243,27 @@ test('of a checkpoint without a tokenizer only tokens can be asked for, and it s
       expect.stringContaining('tokenizer'),
     ]);
   }
+});
+
+test('weights that are no numbers fail the requests that read them, and only those', async () => {
+  const folder = await checkpointOf(/^(config|model|tokenizer)\W/);
+  const file = join(folder, 'model.safetensors');
+  const bytes = readFileSync(file);
+  const begin = 8 + Number(bytes.readBigUInt64LE());
+  const header = JSON.parse(bytes.toString('utf8', 8, begin));
+  const [from, to] = header['model.embed_tokens.weight'].data_offsets;
+  const row = (to - from) / model.vocabularySize;
+  const first = begin + from + row * 'Q'.charCodeAt(0);
+  writeFileSync(file, bytes.fill(0xff, first, first + row)); // NaN in every type of floats
+  await using ill = await MoEModel.load(folder, { device: 'cpu', kvTokens: 1536 });
+  await using server = await serve(ill, { port: 0 });
+  const failed = expect(ill.complete({ prompt: 'ask Q', maxTokens: 4 })).rejects.toThrow(
+    'Expected the model to give logits that are numbers',
+  );
+  const refused = post(server.url, '/v1/completions', { prompt: 'ask Q', max_tokens: 4 });
+  const { text } = await ill.complete({ prompt: 'ask ', maxTokens: 4, temperature: 0 });
+  await failed;
+  expect([(await refused).status, server.state]).toEqual([500, 'ready']);
+  expect(text).toBe((await model.complete({ prompt: 'ask ', maxTokens: 4, temperature: 0 })).text);
+  expect(ill.inUse()).toMatchObject({ running: 0, kvTokensUsed: 0 });
 });

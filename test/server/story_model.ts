@@ -110,6 +110,10 @@ export class StoryModel implements TextModel {
     return `${extra.join('')}${turns.join('')}<assistant>`;
   }
 
+  async logprobs(tokens: ArrayLike<number>) {
+    return Float32Array.from({ length: tokens.length - 1 }, (_, at) => -(tokens[at + 1] as number));
+  }
+
   inUse() {
     const [running, waiting] = [this.#running, this.#queue.length];
     return { running, waiting, kvTokens: 4 * this.contextLength, kvTokensUsed: this.#tokensHeld };

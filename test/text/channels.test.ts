@@ -1,12 +1,17 @@
 import { describe, expect, test } from 'vitest';
-import type { Channels } from '../../src/text/channel.js';
-import { channelsOf } from '../../src/text/channels.js';
+import type { Channels, Vocabulary } from '../../src/text/channel.js';
+import { channelsOf as channelsWith } from '../../src/text/channels.js';
 import { CheckpointTokenizer } from '../../src/text/tokenizer.js';
 import { byteLevel, folderWith } from './byte_level.js';
 
 const tokenizer = await CheckpointTokenizer.open(
   await folderWith({ 'tokenizer.json': byteLevel() }),
 );
+const channelsOf = (
+  vocabulary: Vocabulary,
+  template: string | undefined,
+  prompt: ArrayLike<number>,
+) => channelsWith(vocabulary, template, prompt, () => '');
 const thinking = '{{ "<think>" }}{{ "</think>" }}';
 
 async function run(channels: Channels, text: string) {
@@ -17,7 +22,7 @@ async function run(channels: Channels, text: string) {
     reasoning += added.reasoning;
     reasons += channels.reasons ? 1 : 0;
   }
-  const end = channels.end();
+  const end = channels.end(false);
   return { text: all + end.text, reasoning: reasoning + end.reasoning, reasons };
 }
 
@@ -70,7 +75,7 @@ describe('tags that are no tokens', () => {
   const read = (prompt: string, answer: string) => {
     const channels = channelsOf(vocabulary, thinking, Buffer.from(prompt));
     const pieces = [...Buffer.from(answer)].map((token) => channels.push(token));
-    pieces.push(channels.end());
+    pieces.push(channels.end(false));
     return {
       text: pieces.map(({ text }) => text).join(''),
       reasoning: pieces.map(({ reasoning }) => reasoning).join(''),

@@ -1,3 +1,5 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { ChatTemplate } from '../../src/text/chat_template.js';
 import { CheckpointTokenizer } from '../../src/text/tokenizer.js';
@@ -95,7 +97,11 @@ test('a template that never ends is stopped, and the next chat is served', async
   const endless = `{% if messages|length > 1 %}{% for i in range(1000000000) %}{% for j in range(1000000000) %}{% endfor %}{% endfor %}{% endif %}ok`;
   await withTemplate(endless, async (template, tokenizer) => {
     const message = { role: 'user', content: 'x' };
-    const render = tokenizer.worker.render(endless, { messages: [message, message] }, 300);
+    const render = tokenizer.worker.render(
+      endless,
+      { messages: [message, message] },
+      { milliseconds: 300 },
+    );
     await expect(render).rejects.toThrow(/to end within 300 ms/);
     expect(await rendered(template, { messages: [message] })).toBe('ok');
   });
@@ -127,15 +133,34 @@ test('templates stand in tokenizer_config.json, too, one for tools apart', async
   expect((await open(undefined)).template).toBeUndefined();
 });
 
+test('templates stand in files of their own, which come before those of tokenizer_config.json', async () => {
+  const folder = await folderWith({
+    'tokenizer.json': byteLevel(),
+    'tokenizer_config.json': { chat_template: 'older' },
+    'chat_template.jinja': 'plain',
+  });
+  await mkdir(join(folder, 'additional_chat_templates'));
+  const further = { 'tool_use.jinja': 'tools', 'rag.jinja': 'rag', 'README.md': '# none' };
+  for (const [name, text] of Object.entries(further))
+    await writeFile(join(folder, 'additional_chat_templates', name), text);
+  const tokenizer = await CheckpointTokenizer.open(folder);
+  const template = (await ChatTemplate.open(folder, tokenizer)) as ChatTemplate;
+  const messages = [{ role: 'user', content: 'x' }];
+  const tools = [{ type: 'function' as const, function: { name: 'f' } }];
+  expect(await rendered(template, { messages })).toBe('plain');
+  expect(await rendered(template, { messages, tools })).toBe('tools');
+  await tokenizer.close();
+});
+
 test('what a template that never ends delays is served after it', async () => {
   const endless =
     '{% for i in range(1000000000) %}{% for j in range(1000000000) %}{% endfor %}{% endfor %}';
   await withTemplate(endless, async (_, tokenizer) => {
     const { worker } = tokenizer;
     const [stopped, tokens, text] = await Promise.allSettled([
-      worker.render(endless, {}, 300),
+      worker.render(endless, {}, { milliseconds: 300 }),
       worker.encode(['the'], false),
-      worker.render('{{ 1 + 1 }}', {}, 60000),
+      worker.render('{{ 1 + 1 }}', {}, { milliseconds: 60000 }),
     ]);
     expect(stopped).toMatchObject({ reason: { code: 'ERR_MOE_TIMEOUT' } });
     expect(tokens).toMatchObject({ value: Int32Array.of(257) });

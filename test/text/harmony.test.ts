@@ -64,15 +64,18 @@ function tokensOf(text: string): number[] {
   );
 }
 
-function read(tokens: readonly number[], prompt = tokensOf('<|start|>assistant')) {
-  const channels = channelsOf(vocabulary, harmony, prompt);
+function read(
+  tokens: readonly number[],
+  { prompt = tokensOf('<|start|>assistant'), isCut = false } = {},
+) {
+  const channels = channelsOf(vocabulary, harmony, prompt, (call) => `${call}`.repeat(64));
   const reasons: boolean[] = [];
   const pieces = tokens.map((token) => {
     const piece = channels.push(token);
     reasons.push(channels.reasons);
     return piece;
   });
-  pieces.push(channels.end());
+  pieces.push(channels.end(isCut));
   return {
     text: pieces.map(({ text }) => text).join(''),
     reasoning: pieces.map(({ reasoning }) => reasoning).join(''),
@@ -152,6 +155,14 @@ const cases: [string, string, { text?: string; reasoning?: string; calls?: unkno
 ];
 
 describe('messages of harmony', () => {
+  test('a call that is cut off before its arguments is none, unlike one that its model ends there', () => {
+    const begun = tokensOf('<|channel|>commentary to=functions.now<|message|>');
+    expect(read(begun, { isCut: true })).toMatchObject({ text: '', calls: [] });
+    expect(read(begun).calls).toEqual([[0, 'now', '{}']]);
+    const whole = [...begun, ...tokensOf('{}')];
+    expect(read(whole, { isCut: true }).calls).toEqual([[0, 'now', '{}']]);
+  });
+
   test.each(cases)('%s', (_, answer, found) => {
     expect(read(tokensOf(answer))).toMatchObject({ text: '', reasoning: '', calls: [], ...found });
   });

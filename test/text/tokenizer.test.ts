@@ -72,7 +72,7 @@ describe('files that cannot be', () => {
     [
       'another decoder',
       { 'tokenizer.json': { ...byteLevel(), decoder: { type: 'WordPiece' } } },
-      /got WordPiece: give a `tokenizer` of your own/,
+      /got WordPiece: only `tokens` can be given/,
     ],
     [
       'a config that is none',

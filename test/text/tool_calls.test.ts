@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { type CallForm, callFormOf } from '../../src/text/call_forms.js';
-import { ToolCalls, tellingCalls, writesToolCalls } from '../../src/text/tool_calls.js';
+import { ToolCalls, tellingCalls, toolCallsOf } from '../../src/text/tool_calls.js';
 import type { Tool, ToolCallPiece } from '../../src/text/types.js';
 
 const tools: Tool[] = [
@@ -25,6 +25,8 @@ const tools: Tool[] = [
 
 const formOf = (template: string) => callFormOf(template) as CallForm;
 
+const hashOf = (call: number) => `${call}abc`.repeat(16);
+
 /** Where a text is cut: into pieces of so many characters, or (0) anywhere. */
 function cuts(text: string, size: number): string[] {
   const pieces: string[] = [];
@@ -38,7 +40,7 @@ function cuts(text: string, size: number): string[] {
 
 /** What is read of a text that comes in pieces. */
 function read(form: CallForm, text: string, size: number) {
-  const calls = new ToolCalls(form, tools);
+  const calls = new ToolCalls(form, tools, hashOf);
   let shown = '';
   const found: ToolCallPiece[] = [];
   const take = (piece: { text: string; toolCalls: readonly ToolCallPiece[] }) => {
@@ -211,7 +213,7 @@ describe('calls of functions in a text', () => {
   });
 
   test('text is not held back longer than it may begin a call', () => {
-    const calls = new ToolCalls(hermes, tools);
+    const calls = new ToolCalls(hermes, tools, hashOf);
     expect(calls.push('Hello <').text).toBe('Hello');
     expect(calls.push('b> and').text).toBe(' <b> and');
     expect(calls.push(' <tool_call').text).toBe('');
@@ -230,8 +232,8 @@ describe('calls of functions in a text', () => {
 
 test('templates whose form of calls is known', () => {
   for (const begin of [...new Set(all.map(([, begin]) => begin)), '<|channel|>'])
-    expect([begin, writesToolCalls(`{{ '${begin}' }}`)]).toEqual([begin, true]);
-  expect(writesToolCalls('{{ messages[0].content }}')).toBe(false);
+    expect([begin, toolCallsOf(`{{ '${begin}' }}`)]).toEqual([begin, expect.any(String)]);
+  expect(toolCallsOf('{{ messages[0].content }}')).toBeUndefined();
 });
 
 test('marks of calls are text even where they are special tokens, other special tokens are not', () => {

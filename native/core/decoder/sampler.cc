@@ -13,6 +13,42 @@ namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
+struct Highest {
+  float logit = kNever;
+  size_t token = 0;  // the first that has it
+  bool numbers = true;
+};
+
+// The highest of a few logits side by side, so that compilers make vectors of them; then the first stretch that has it
+// is searched.
+Highest highest_of(std::span<const float> logits) {
+  constexpr size_t kStretch = 1024, kLanes = 16;
+  Highest highest;
+  size_t found = 0;
+  for (size_t begin = 0; begin < logits.size(); begin += kStretch) {
+    const std::span<const float> stretch = logits.subspan(begin, std::min(kStretch, logits.size() - begin));
+    float most[kLanes];
+    uint32_t not_numbers[kLanes] = {};
+    std::ranges::fill(most, kNever);
+    const auto look_at = [&](size_t lane, float logit) {
+      most[lane] = logit > most[lane] ? logit : most[lane];
+      not_numbers[lane] |= logit != logit;
+    };
+    size_t i = 0;
+    for (; i + kLanes <= stretch.size(); i += kLanes)
+      for (size_t lane = 0; lane < kLanes; ++lane) look_at(lane, stretch[i + lane]);
+    for (; i < stretch.size(); ++i) look_at(0, stretch[i]);
+    if (std::ranges::count(not_numbers, 0u) < static_cast<std::ptrdiff_t>(kLanes)) highest.numbers = false;
+    if (const float here = std::ranges::max(most); here > highest.logit) {
+      highest.logit = here;
+      found = begin;
+    }
+  }
+  while (found < logits.size() && logits[found] != highest.logit) ++found;
+  highest.token = found;
+  return highest;
+}
+
 }  // namespace
 
 double random_number(uint64_t seed, int32_t choice, int64_t position) {
@@ -45,14 +81,9 @@ void Sampler::change(std::span<float> logits) const {
 
 int32_t Sampler::sample(std::span<float> logits, int64_t position) const {
   change(logits);
-  float highest = kNever;
-  bool numbers = true;
-  for (const float logit : logits) {
-    highest = std::max(highest, logit);
-    numbers = numbers && logit == logit;
-  }
+  const auto [highest, likeliest, numbers] = highest_of(logits);
   if (!numbers || !std::isfinite(highest)) return -1;
-  if (options_.temperature == 0) return static_cast<int32_t>(std::ranges::find(logits, highest) - logits.begin());
+  if (options_.temperature == 0) return static_cast<int32_t>(likeliest);
 
   const auto weight = [&](float logit) {
     return std::exp((static_cast<double>(logit) - highest) / options_.temperature);

@@ -43,11 +43,38 @@ inline void store_words_part(int8_t* to, Words words, int64_t count) {
 // Lanes are rows of a tile, whose numbers of one depth stand together: those behind the last row hold others.
 constexpr int kRowVectors = (kTileRows + kLanes - 1) / kLanes;
 
+// The last byte of the first `count` words; of all when there are more than that.
+inline void store_low_bytes(int8_t* to, Words words, int64_t count) {
+  int32_t all[kLanes];
+  store_words(reinterpret_cast<int8_t*>(all), words);
+  int8_t bytes[kLanes];
+  for (int i = 0; i < kLanes; ++i) bytes[i] = static_cast<int8_t>(all[i]);
+  if (count >= kLanes)
+    __builtin_memcpy(to, bytes, kLanes);
+  else
+    for (int64_t i = 0; i < count; ++i) to[i] = bytes[i];
+}
+
+// What takes the weights' offset back from sums with numbers that add up to `sum`. NaN compares with nothing.
+inline int32_t start_of(int32_t offset, float sum) {
+  return __builtin_fabsf(sum) < 1e9f ? -offset * static_cast<int32_t>(sum) : 0;
+}
+
+struct RowScale {
+  Vec scale, inverse;
+};
+
+// Of the largest number in each lane; `poison` is NaN where one is not finite.
+inline RowScale scale_of(Vec largest, Vec poison) {
+  const Vec tiny = broadcast(1e-30f);  // less is zero
+  return {where_negative(tiny - largest, largest / broadcast(127.0f), zero()) + poison,
+          where_negative(tiny - largest, broadcast(127.0f) / largest, zero())};
+}
+
 // The scale of each row for the numbers of a group, which are those of depth `begin` to `end`; its inverse in
 // `inverse`.
 inline void find_row_scales(const QuantizeTask& task, int64_t begin, int64_t end, float* scales,
                             Vec (&inverse)[kRowVectors]) {
-  const Vec tiny = broadcast(1e-30f);  // less is zero
   for (int v = 0; v < kRowVectors; ++v) {
     Vec largest = zero(), poison = zero();
     for (int64_t at = begin * task.rows + v * kLanes; at < end * task.rows; at += task.rows) {
@@ -55,16 +82,57 @@ inline void find_row_scales(const QuantizeTask& task, int64_t begin, int64_t end
       largest = larger(largest, absolute(x));
       poison = fma(x, zero(), poison);  // NaN as soon as one is not finite
     }
-    const Vec scale = where_negative(tiny - largest, largest / broadcast(127.0f), zero()) + poison;
-    inverse[v] = where_negative(tiny - largest, broadcast(127.0f) / largest, zero());
-    store_part(scales + v * kLanes, scale, task.rows - v * kLanes);
+    const RowScale scale = scale_of(largest, poison);
+    inverse[v] = scale.inverse;
+    store_part(scales + v * kLanes, scale.scale, task.rows - v * kLanes);
+  }
+}
+
+// The largest lane; -infinity and NaN do not come.
+inline float largest_lane(Vec x) {
+  float lanes[kLanes];
+  store(lanes, x);
+  float largest = 0;
+  for (const float lane : lanes) largest = lane > largest ? lane : largest;
+  return largest;
+}
+
+inline float sum_of_lanes(Vec x) {
+  float lanes[kLanes];
+  store(lanes, x);
+  float sum = 0;
+  for (const float lane : lanes) sum += lane;
+  return sum;
+}
+
+// A tile of one row, whose depth stands together: lanes are its numbers. The same bits as quantize_rows gives a row:
+// the largest of numbers, and sums of integers, are the same in any order.
+inline void quantize_row(const QuantizeTask& task) {
+  for (int64_t begin = 0, group = 0; begin < task.depth; begin += task.group, ++group) {
+    const int64_t end = begin + task.group < task.depth ? begin + task.group : task.depth;
+    Vec most = zero(), poison = zero();
+    for (int64_t k = begin; k < end; k += kLanes) {
+      const Vec x = load_part(task.tile + k, end - k);
+      most = larger(most, absolute(x));
+      poison = fma(x, zero(), poison);
+    }
+    const RowScale scale = scale_of(broadcast(largest_lane(most)), broadcast(sum_of_lanes(poison)));
+    store_part(task.scales + group, scale.scale, 1);
+    Vec sums = zero();
+    for (int64_t k = begin; k < padded_depth(end); k += kLanes) {
+      const Vec x = k < end ? load_part(task.tile + k, end - k) : zero();
+      const Vec rounded = x * scale.inverse + broadcast(kRounder);
+      sums = sums + (rounded - broadcast(kRounder));
+      store_low_bytes(task.integers + k, reinterpret_cast<Words>(rounded), padded_depth(end) - k);
+    }
+    task.starts[group] = start_of(task.offset, sum_of_lanes(sums));
   }
 }
 
 // From float tile form to integers [depth / 4][rows][4], scales [groups][rows] and what takes the weights' offset back,
 // starts [groups][rows]. Depth is padded with zeros to a multiple of eight. A row's numbers depend on that row alone. A
 // group with a number that is not finite gets the scale NaN.
-inline void quantize_tile(const QuantizeTask& task) {
+inline void quantize_rows(const QuantizeTask& task) {
   const int64_t rows = task.rows, words = padded_depth(task.depth) / kDotRows * rows;
   for (int64_t begin = 0, group = 0; begin < task.depth; begin += task.group, ++group) {
     const int64_t end = begin + task.group < task.depth ? begin + task.group : task.depth;
@@ -88,10 +156,11 @@ inline void quantize_tile(const QuantizeTask& task) {
       }
     float sum[kRowVectors * kLanes];
     for (int v = 0; v < kRowVectors; ++v) store(sum + v * kLanes, sums[v]);
-    for (int64_t i = 0; i < rows; ++i)  // NaN compares with nothing
-      task.starts[group * rows + i] = __builtin_fabsf(sum[i]) < 1e9f ? -task.offset * static_cast<int32_t>(sum[i]) : 0;
+    for (int64_t i = 0; i < rows; ++i) task.starts[group * rows + i] = start_of(task.offset, sum[i]);
   }
 }
+
+inline void quantize_tile(const QuantizeTask& task) { task.rows == 1 ? quantize_row(task) : quantize_rows(task); }
 
 // The rows of a tile that was quantised, from some depth on.
 struct DotRows {

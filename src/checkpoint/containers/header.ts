@@ -28,6 +28,10 @@ export interface SafetensorsHeader {
 
 /** Reads the header's length from a file's first bytes. Throws `CheckpointError` when the header cannot be inside. */
 export function parseHeaderLength(path: string, start: Uint8Array, fileBytes: number): number {
+  if (String.fromCharCode(...start.subarray(0, 4)) === 'GGUF')
+    throw new CheckpointError(
+      `Expected ${path} to be a safetensors file, got a GGUF file, which is not read`,
+    );
   if (start.byteLength < lengthBytes)
     throw new CheckpointError(
       `Expected ${path} to be a safetensors file of at least 8 bytes, got ${fileBytes} bytes`,
@@ -38,7 +42,7 @@ export function parseHeaderLength(path: string, start: Uint8Array, fileBytes: nu
     const reason =
       limit < maxHeaderBytes ? `the file has ${fileBytes} bytes` : 'longer headers are refused';
     throw new CheckpointError(
-      `Expected the header of ${path} to have 2 to ${limit} bytes (${reason}), got a length of ${length}`,
+      `Expected ${path} to be a safetensors file with a header of 2 to ${limit} bytes (${reason}), got a length of ${length}`,
     );
   }
   return Number(length);
@@ -127,8 +131,10 @@ function readEntry(
     end === undefined ||
     begin > end ||
     end > dataBytes
-  )
-    throw fail(`two data_offsets in order, from 0 to ${dataBytes}`, shapeText(offsets));
+  ) {
+    const reason = end !== undefined && end > dataBytes ? ': the file is too short for it' : '';
+    throw fail(`two data_offsets in order, from 0 to ${dataBytes}`, shapeText(offsets) + reason);
+  }
   const bytes = tensorBytes(dtype, shape);
   if (bytes === undefined)
     throw fail('a size in whole bytes below 2^53', `${dtype} of shape ${shapeText(shape)}`);

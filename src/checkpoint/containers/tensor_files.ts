@@ -1,4 +1,5 @@
-import { basename, dirname, join, resolve } from 'node:path';
+import { readdir } from 'node:fs/promises';
+import { basename, dirname, extname, join, resolve } from 'node:path';
 import { CheckpointError } from '../../base/errors.js';
 import { kindOf } from './disk.js';
 import { SafetensorsFile } from './file.js';
@@ -35,7 +36,12 @@ export class TensorFiles {
   /** `path`: a folder with `model.safetensors` or an index, a `.safetensors` file, or an index file. */
   static async open(path: string): Promise<TensorFiles> {
     const absolute = resolve(path);
-    const list = (await kindOf(absolute)) === 'folder' ? await findList(absolute) : absolute;
+    const kind = await kindOf(absolute);
+    if (kind === 'missing')
+      throw new CheckpointError(
+        `Expected ${absolute} to be a folder with a checkpoint or a .safetensors file, got nothing there`,
+      );
+    const list = kind === 'folder' ? await findList(absolute) : absolute;
     if (list.endsWith('.json')) return new TensorFiles(list, await readIndex(list));
     const file = await SafetensorsFile.open(list);
     const name = basename(list);
@@ -103,11 +109,22 @@ export class TensorFiles {
 }
 
 /** The file of a checkpoint folder that lists its tensors. */
+/** Endings of files that hold models in other forms, and what helps. */
+const notRead: Readonly<Record<string, string>> = {
+  '.gguf': 'take the safetensors files that it was made of',
+  '.bin': "`save_pretrained` of Python's transformers makes safetensors of them",
+  '.pth': 'take its safetensors files',
+};
+
 async function findList(folder: string): Promise<string> {
   const names = [singleName, ...indexNames];
   for (const name of names)
     if ((await kindOf(join(folder, name))) !== 'missing') return join(folder, name);
+  const others = (await readdir(folder)).map((name) => extname(name));
+  const [ending] = Object.keys(notRead).filter((each) => others.includes(each));
+  const reason =
+    ending === undefined ? '' : `: its ${ending} files are not read, ${notRead[ending]}`;
   throw new CheckpointError(
-    `Expected ${folder} to hold ${names.join(', ')}, got a folder with none of them`,
+    `Expected ${folder} to hold ${names.join(', ')}, got a folder with none of them${reason}`,
   );
 }

@@ -1,9 +1,12 @@
 import { CheckpointError, DeviceError } from '../../base/errors.js';
 import type { OutputFile } from '../../base/output_file.js';
+import { deviceAt, resolveDevice } from '../../binding/devices.js';
 import type { MoELayer } from '../../layer/layer.js';
 import type { HeldOptions, WeightType } from '../../layer/options.js';
+import { weightGroupOf } from '../../layer/parts.js';
 import type { MoECheckpoint } from '../checkpoint.js';
 import { bytesPart, GrowingFile, type TensorBytes } from '../containers/growing_file.js';
+import { packedDevice } from '../description.js';
 import { tablePart } from '../families/packed.js';
 import { type PackedDescription, packedMetadata } from './format.js';
 
@@ -68,6 +71,7 @@ function descriptionOf(
   { weightGroup, activationType = 'float' }: HeldOptions,
 ): PackedDescription {
   const { hiddenSize, intermediateSize, weightType, config } = layer;
+  const device = resolveDevice(packedDevice);
   return {
     expertNum: config.expertNum,
     hiddenSize,
@@ -75,7 +79,7 @@ function descriptionOf(
     sharedSize: Math.round(config.sharedExpertNum * intermediateSize),
     ...checkpoint.experts,
     weightType,
-    weightGroup,
+    weightGroup: weightGroupOf({ weightType, weightGroup }, deviceAt(device)?.weights),
     activationType,
     config,
     modelType: checkpoint.modelType,

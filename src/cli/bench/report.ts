@@ -25,14 +25,14 @@ export function benchReport(result: BenchResult): string {
       '',
       wrap('note: the device is emulated: its results are checked, its times mean nothing'),
     );
-  if (result.busyFraction > disturbing)
-    parts.push(
-      '',
-      wrap(
-        `note: other programs used ${percent(result.busyFraction)} of the processors when this run began: times are too long`,
-      ),
-    );
-  return parts.join('\n');
+  return [...parts, ...busyNote(result)].join('\n');
+}
+
+/** Nothing where the machine was idle. */
+export function busyNote({ busyFraction }: { busyFraction: number }): string[] {
+  if (busyFraction <= disturbing) return [];
+  const note = `note: other programs used ${percent(busyFraction)} of the processors when this run began: times are too long`;
+  return ['', wrap(note)];
 }
 
 /** What was measured, on what. */

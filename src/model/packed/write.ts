@@ -5,7 +5,7 @@ import { ConfigError, DeviceError } from '../../base/errors.js';
 import { OutputFile } from '../../base/output_file.js';
 import type { OutputFolder } from '../../base/output_folder.js';
 import { given } from '../../base/rows.js';
-import { resolveDevice } from '../../binding/devices.js';
+import { deviceAt, type HeldWeights, resolveDevice } from '../../binding/devices.js';
 import { kvBlock, type NativeModel } from '../../binding/model.js';
 import { settled } from '../../binding/settled.js';
 import { MoECheckpoint } from '../../checkpoint/checkpoint.js';
@@ -18,7 +18,7 @@ import { packedDevice } from '../../checkpoint/description.js';
 import { configName } from '../../checkpoint/model_claims.js';
 import { packedMetadata, readPackedMetadata } from '../../checkpoint/packed/format.js';
 import { expertRows } from '../../layer/experts.js';
-import type { LayerParts } from '../../layer/parts.js';
+import { type LayerParts, weightGroupOf } from '../../layer/parts.js';
 import { outerTensors } from '../families/tensors.js';
 import { readDescription } from '../load.js';
 import { WeightLoader } from '../load_weights.js';
@@ -117,7 +117,7 @@ export async function packModel(
   };
   const bytes = await file.finish({
     ...packedMetadata({
-      ...describe(loader.block),
+      ...describe(loader.block, deviceAt(device)?.weights),
       layout: layouts.layout,
       modelType: checkpoint.modelType,
       source: checkpoint.path,
@@ -192,8 +192,12 @@ class PackedModelFile {
 }
 
 /** What the layers' metadata says of their experts. */
-function describe({ config, views: _, notes: __, ...block }: LayerParts) {
-  const { hiddenSize, intermediateSize, sharedSize, weightType, weightGroup } = block;
+function describe(
+  { config, views: _, notes: __, ...block }: LayerParts,
+  held: readonly HeldWeights[] | undefined,
+) {
+  const { hiddenSize, intermediateSize, sharedSize, weightType } = block;
+  const weightGroup = weightGroupOf(block, held);
   const { activation, activationType = 'float' } = block;
   const experts = { ...given(expertRows, block), activation };
   const sizes = { expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize };

@@ -167,6 +167,7 @@ describe('refused', () => {
     await expect(loading(changed)).rejects.toThrow(
       /packed as `1: panels.*got `9: panels.*pack .* again/,
     );
+    await expect(loading(changed)).rejects.toThrow(`Layer 0 of ${changed}`);
   });
 
   test.runIf(process.arch === 'x64')('the layout of other instructions', async () => {
@@ -196,6 +197,9 @@ describe('refused', () => {
     const { out } = await pack(tinyMixtral, '--weight-type', 'int4');
     await expect(MoELayer.load(out, { layer: 0, weightType: 'int8' })).rejects.toThrow(
       /`weightType` to be left out or `int4`.*got `int8`/,
+    );
+    await expect(MoELayer.load(out, { layer: 0, weightGroup: 64 })).rejects.toThrow(
+      /`weightGroup` to be left out or `32`.*got `64`/,
     );
     await expect(MoELayer.load(out, { layer: 0, device: 'cuda' })).rejects.toBeInstanceOf(
       ConfigError,
@@ -255,6 +259,8 @@ test('factors of experts and tables of choices are packed too, and layers of oth
     await packCheckpoint(checkpoint, output, { layers, signal });
   };
   await pack([0, 1]);
+  const parts = layer.native.packed().parts.map(({ byteLength }) => byteLength);
+  expect(layer.weightBytes).toBe(parts.reduce((sum, bytes) => sum + bytes));
   await using packed = await MoELayer.load(path, { layer: 1 });
   const [hidden, tokenIds] = [randomValues(3 * 16, 3), Int32Array.of(2, 0, 1)];
   expect(await packed.forward(hidden, { tokenIds, routing: true })).toEqual(

@@ -76,6 +76,43 @@ TEST_P(EachModel, IsAsBeforeAfterAStepThatFails) {
   EXPECT_EQ(engine.decoder->expert_load(1), untroubled.decoder->expert_load(1));
 }
 
+// Asks for a stop behind one of its products, and counts those that it is asked for from then on.
+class StoppedDevice final : public HostDecoder {
+ public:
+  void linear(const PreparedLinear& linear, Matrix in, Matrix added, Matrix out, const std::stop_token& stop) override {
+    if (source.stop_requested()) ++later;
+    HostDecoder::linear(linear, in, added, out, stop);
+    if (++products == last) source.request_stop();
+  }
+
+  int products = 0, last = 0, later = 0;
+  std::stop_source source;
+};
+
+TEST_P(EachModel, BeginsOneBlockOfWorkAtMostAfterAStop) {
+  StoppedDevice device;
+  TinyEngine engine(device, GetParam());
+  const int32_t sequence = engine.admit(random_tokens(300, 3), 0).sequence;
+  const auto is_stopped_behind = [&](int last) {
+    device.products = device.later = 0;
+    device.last = last;
+    device.source = {};
+    try {
+      engine.run({{sequence}, {300}}, {}, device.source.get_token());
+      return false;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kAborted);
+      return true;
+    }
+  };
+  int last = 1;
+  while (is_stopped_behind(last)) {
+    EXPECT_LE(device.later, 1) << "behind product " << last;
+    ++last;
+  }
+  EXPECT_GT(last, 4);
+}
+
 class OneModel : public testing::Test {
  protected:
   HostDecoder device;

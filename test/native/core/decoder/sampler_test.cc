@@ -160,6 +160,19 @@ TEST_F(Sampling, TheLowerOfEquallyLikelyTokensComesFirst) {
     EXPECT_EQ(Sampler({.top_p = 1e-9, .vocabulary = 100}, {}).sample(values, position), 1);
 }
 
+TEST_F(Sampling, TheLikeliestIsFoundWhereverItStands) {
+  const int32_t vocabulary = 2100;  // more than two stretches, and no multiple of anything
+  const Sampler greedy({.temperature = 0, .vocabulary = vocabulary}, {});
+  for (int32_t token = 0; token < vocabulary; token += 7) {
+    std::vector<float> logits(vocabulary, -2.0f);
+    logits[token] = -1.0f;
+    logits[vocabulary - 1] = -1.0f;  // as likely, and later
+    EXPECT_EQ(greedy.sample(logits, 0), token);
+    logits[token] = std::numeric_limits<float>::quiet_NaN();
+    EXPECT_EQ(greedy.sample(logits, 0), -1);
+  }
+}
+
 TEST_F(Sampling, TheOnlyTokenLeftIsTaken) {
   std::vector<float> values(4, 0.0f);
   EXPECT_EQ(Sampler({.vocabulary = 1}, {}).sample(values, 0), 0);

@@ -1,0 +1,199 @@
+// What a whole model weighs, by where its weights stand and how they would be held.
+import type { HeldWeights } from '../binding/devices.js';
+import { type KvType, kvBlock, type NativeAttention } from '../binding/model.js';
+import type { MatrixView, VectorView } from '../binding/views.js';
+import { featureBytes } from '../binding/weight_formats.js';
+import type { LayerParts } from '../layer/parts.js';
+import type { ModelDescription } from './describe.js';
+import { projectionsOf } from './held.js';
+import type { BlockSource, LayerOfModel, ModelSource, OuterOfModel } from './model_source.js';
+import type { HeldModelOptions } from './options.js';
+
+/** A layer; `block` is absent for a dense one. */
+interface SourceLayer {
+  own: LayerOfModel;
+  block?: LayerParts;
+}
+
+/** Some matrices or vectors of one shape. */
+interface Stock {
+  /**
+   * How they are held. The embedding is not: its rows are read where they stand. Biases of experts stand in places that packed
+   * matrices have for them anyway.
+   */
+  readonly as: 'blocks' | 'projections' | 'head' | 'floats' | 'embedding' | 'places';
+  readonly outFeatures: number;
+  /** Undefined: a vector. */
+  readonly inFeatures: number | undefined;
+  readonly count: number;
+  /** How many of them a token meets. */
+  readonly active: number;
+}
+
+/** Bytes of weights on a device. */
+export interface WeightBytes {
+  /** All. */
+  readonly held: number;
+  /** Of one expert of a block, on average over the blocks. */
+  readonly expert: number;
+  /** Without routed experts: what every step reads. */
+  readonly always: number;
+}
+
+/** All weights of a model. */
+export class ModelSize {
+  readonly #description: ModelDescription;
+  readonly #layers: readonly SourceLayer[];
+  readonly #outer: OuterOfModel;
+  readonly #stocks: readonly Stock[];
+
+  private constructor(
+    description: ModelDescription,
+    layers: readonly SourceLayer[],
+    outer: OuterOfModel,
+  ) {
+    this.#description = description;
+    this.#layers = layers;
+    this.#outer = outer;
+    const { embedding, norm, head } = outer.views;
+    this.#stocks = [
+      ...layers.flatMap(stocksOf),
+      stockOf('embedding', embedding),
+      ...(norm ? [stockOf('floats', norm)] : []),
+      ...(head ? [stockOf('head', head)] : []),
+    ];
+  }
+
+  static async of(
+    blocks: BlockSource,
+    source: ModelSource,
+    description: ModelDescription,
+  ): Promise<ModelSize> {
+    const layers: SourceLayer[] = [];
+    for (const [number, { dense }] of description.layers.entries()) {
+      const own = await source.layer(number, false);
+      layers.push(dense ? { own } : { own, block: await blocks.parts(number, {}, false) });
+    }
+    return new ModelSize(description, layers, await source.outer(false));
+  }
+
+  /** Numbers that were trained. */
+  get parameters(): number {
+    return this.#parameters(({ count }) => count);
+  }
+
+  /** Those that a token meets: all but the experts that it does not choose. */
+  get activeParameters(): number {
+    return this.#parameters(({ active }) => active);
+  }
+
+  /** @param held how the device can hold weights */
+  weightBytes(options: HeldModelOptions, held: readonly HeldWeights[] | undefined): WeightBytes {
+    const own = this.#layers.map((layer) => layer.own);
+    const { projections, head } = projectionsOf(options, held, own, this.#outer);
+    const stored = this.#layers.find(({ block }) => block !== undefined)?.block?.weightType;
+    const types = {
+      ...{ projections, head, floats: { weightType: 'float32', weightGroup: 0 } as const },
+      // Of floats, as experts are stored in.
+      blocks:
+        options.weightType === undefined
+          ? { weightType: stored ?? 'float32', weightGroup: 0 }
+          : projections,
+    };
+    const bytesOf = ({ as, outFeatures, inFeatures }: Stock): number => {
+      if (as === 'embedding' || as === 'places') return 0;
+      if (inFeatures === undefined) return 4 * outFeatures;
+      const { weightType, weightGroup } = types[as];
+      // A packed matrix has a place for a bias of each output feature.
+      return outFeatures * (featureBytes(weightType, inFeatures, weightGroup) + 4);
+    };
+    const sum = (some: readonly Stock[], number: (stock: Stock) => number) =>
+      some.reduce((total, stock) => total + number(stock) * bytesOf(stock), 0);
+    const isRouted = ({ count, active }: Stock) => count !== active;
+    const routed = this.#stocks.filter(isRouted);
+    const experts = this.#layers.reduce(
+      (all, { block }) => all + (block?.config.expertNum ?? 0),
+      0,
+    );
+    return {
+      held: sum(this.#stocks, ({ count }) => count),
+      expert: sum(routed, ({ count }) => count) / experts,
+      always: sum(
+        this.#stocks.filter((stock) => !isRouted(stock)),
+        ({ count }) => count,
+      ),
+    };
+  }
+
+  /** Of the embedding, in its file. */
+  get embeddingBytes(): number {
+    const { dtype, outFeatures, inFeatures } = this.#outer.views.embedding;
+    return outFeatures * inFeatures * (dtype === 'float32' ? 4 : 2);
+  }
+
+  #parameters(counted: (stock: Stock) => number): number {
+    const { tied } = this.#description;
+    return this.#stocks.reduce(
+      (total, stock) =>
+        stock.as === 'head' && tied
+          ? total
+          : total + counted(stock) * stock.outFeatures * (stock.inFeatures ?? 1),
+      0,
+    );
+  }
+}
+
+const stockOf = (
+  as: Stock['as'],
+  view: MatrixView | VectorView,
+  count = 1,
+  active = count,
+): Stock =>
+  'size' in view
+    ? {
+        as: as === 'blocks' ? 'places' : 'floats',
+        ...{ outFeatures: view.size, inFeatures: undefined, count, active },
+      }
+    : { as, outFeatures: view.outFeatures, inFeatures: view.inFeatures, count, active };
+
+function stocksOf({ own, block }: SourceLayer): Stock[] {
+  const all = (as: Stock['as'], views: object, count?: number, active?: number) =>
+    Object.values(views as Record<string, MatrixView | VectorView>).map((view) =>
+      stockOf(as, view, count, active),
+    );
+  const { views, config } = block ?? {};
+  const { experts = [], shared = {}, packed: _, ...router } = views ?? {};
+  return [
+    ...all('projections', own.views.attention ?? {}),
+    ...all('floats', { norm: own.views.feedForwardNorm }),
+    ...all('projections', own.dense?.shared ?? {}),
+    ...all('floats', router),
+    ...all('blocks', experts[0] ?? {}, config?.expertNum, config?.numExpertsChosen),
+    ...all('blocks', shared),
+  ];
+}
+
+const numberBytes: Readonly<Record<KvType, number>> = { float32: 4, bfloat16: 2, int8: 1 };
+
+/** Bytes that the cache takes for each token that it can hold. */
+export const kvBytesPerToken = (description: ModelDescription, kvType: KvType): number =>
+  kvBytesRead(description, kvType, 1);
+
+/** Bytes of the cache that the next token of a sequence reads, as CpuKvCache has them. */
+export function kvBytesRead({ layers }: ModelDescription, kvType: KvType, tokens: number): number {
+  const ofBlock = ({ kind, kvHeads, headSize, latentSize, rotatedSize }: NativeAttention) => {
+    const numbers = (count: number) => roundUp(kvBlock * count * numberBytes[kvType], 64);
+    const ofHead =
+      kind === 'latent'
+        ? numbers(roundUp(latentSize + rotatedSize, 16))
+        : numbers(headSize) + numbers(roundUp(headSize, 16));
+    return kvHeads * (ofHead + (kvType === 'int8' ? 2 * kvBlock * 4 : 0));
+  };
+  return layers.reduce(
+    (sum, { attention }) =>
+      sum + (ofBlock(attention) / kvBlock) * Math.min(tokens, attention.window || Infinity),
+    0,
+  );
+}
+
+const roundUp = (value: number, multiple: number) => Math.ceil(value / multiple) * multiple;

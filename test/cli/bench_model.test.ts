@@ -1,0 +1,75 @@
+import { expect, test } from 'vitest';
+import { modelBenchReport } from '../../src/cli/bench/model_report.js';
+import { type ModelBenchSettings, runModelBench } from '../../src/cli/bench/run_model_bench.js';
+import { nodeMoe, tinyMixtral } from '../fixtures/command_line.js';
+
+/** Processes and rates of memory take their time where others run, too. */
+const busy = { timeout: 120_000 };
+
+const quick = {
+  ...{ prompt: [8], sequences: [1, 3], newTokens: 4, rounds: 1 },
+  ...{ weightType: ['int4'], kvType: ['int8'], threads: 1 },
+} satisfies ModelBenchSettings;
+
+test(
+  'a whole model is timed with every number of sequences, in each type of weights',
+  busy,
+  async () => {
+    const result = await runModelBench({
+      ...quick,
+      checkpoint: tinyMixtral,
+      weightType: ['float32', 'int4'],
+    });
+    const { layers, parameters, cases, machine } = result;
+    expect([layers, parameters]).toEqual([4, 1_840_256]);
+    expect(machine.gigabytesPerSecond).toBeGreaterThan(0);
+    const what = cases.map(({ weightType, sequences }) => [weightType, sequences]);
+    expect(what).toEqual(
+      ['float32', 'int4'].flatMap((type) => [1, 3].map((count) => [type, count])),
+    );
+    for (const { sequences, activeExperts, bytesPerStep, ...rates } of cases) {
+      // Two of eight experts for each token, in each of four layers.
+      expect(activeExperts).toBeGreaterThanOrEqual(8);
+      expect(activeExperts).toBeLessThanOrEqual(8 * sequences);
+      for (const rate of [bytesPerStep, rates.promptTokensPerSecond, rates.tokensPerSecond])
+        expect(rate).toBeGreaterThan(0);
+      expect(rates.gigabytesPerSecond).toBeCloseTo(
+        ((rates.tokensPerSecond / sequences) * bytesPerStep) / 1e9,
+        6,
+      );
+      // Of the rate in its own round, which is at most the best one.
+      expect(rates.bandwidthFraction * machine.gigabytesPerSecond).toBeGreaterThanOrEqual(
+        rates.gigabytesPerSecond * (1 - 1e-9),
+      );
+    }
+    const [floats, , integers] = cases;
+    expect(floats?.bytesPerStep).toBeGreaterThan(4 * (integers?.bytesPerStep ?? 0));
+    const lines = modelBenchReport(result).split('\n');
+    expect(lines.filter((line) => line.length > 80)).toEqual([]);
+  },
+);
+
+test(
+  'a well-known model is timed with made-up weights, as many layers as are asked for',
+  busy,
+  async () => {
+    const one = { prompt: [8], sequences: [2] };
+    const model = 'granite-3.0-1b-a400m';
+    const result = await runModelBench({ ...quick, ...one, model, layers: 1 });
+    expect(result).toMatchObject({ model, layers: 1, cases: [{ sequences: 2 }] });
+    expect(result.cases[0]?.activeExperts).toBeGreaterThan(8);
+  },
+);
+
+test.each([
+  [[], 2, 'Expected a checkpoint, or `--model`'],
+  [[tinyMixtral, '--model', 'olmoe-1b-7b'], 2, 'Expected a checkpoint, or `--model`'],
+  [[tinyMixtral, '--layers', '2'], 2, 'Expected no `--layers`'],
+  [['--model', 'gpt-5'], 2, 'Allowed choices are mixtral-8x7b'],
+  [['--model', 'deepseek-v3', '--layers', '2'], 2, 'got 2, all of them dense'],
+  [['--model', 'kimi-k2'], 1, 'give fewer `--layers` (ERR_MOE_OUT_OF_MEMORY)'],
+])('what cannot be timed: %j', busy, async (args, code, message) => {
+  const found = await nodeMoe(['bench-model', ...args]);
+  expect([found.code, found.stdout]).toEqual([code, '']);
+  expect(found.stderr).toContain(message);
+});
