@@ -144,7 +144,7 @@ TEST_P(DecoderStagesTest, MultipliesHeadsInEveryType) {
                                                  .weight_type = held.type,
                                                  .weight_group = held.group,
                                                  .int8_activations = held.int8_activations},
-                                                matrices);
+                                                static_cast<int32_t>(heads), matrices, {});
     std::vector<float> in = randoms(tokens * heads * kIn), out(tokens * heads * kOut);
     stages_.multiply_heads(*prepared, float_matrix(in.data(), tokens, heads * kIn),
                            float_matrix(out.data(), tokens, heads * kOut), {});
