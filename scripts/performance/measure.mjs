@@ -33,6 +33,11 @@ export async function measureModels({ seconds, peers }) {
         [...options, ...['--seconds', String(seconds)], ...(peers ? [] : ['--no-peers'])],
       ),
     );
+  const busy = runs.find(({ busyFraction }) => busyFraction > 0.1);
+  if (busy !== undefined)
+    throw new Error(
+      `Expected an idle machine, got one busy to ${Math.round(busy.busyFraction * 100)} % when \`${busy.command}\` began`,
+    );
   return { machine: machineFacts(), runs };
 }
 
