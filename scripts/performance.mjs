@@ -24,8 +24,11 @@ mkdirSync(folder, { recursive: true });
 const settings = { seconds: Number(values.seconds), peers: values.peers };
 const write = (measured) => writeFileSync(resultsFile, `${JSON.stringify(measured)}\n`);
 const written = () => JSON.parse(readFileSync(resultsFile, 'utf8'));
-if (values.models) write({ ...written(), models: await measureModels(settings) });
-else if (!values.draw) write(await measure(settings));
+if (values.models) {
+  const { models: before, ...others } = written();
+  write({ ...others, models: (await measureModels(settings)) ?? before });
+}
+if (!values.models && !values.draw) write(await measure(settings));
 const results = written();
 for (const [name, svg] of charts(results)) writeFileSync(new URL(`${name}.svg`, folder), svg);
 writeFileSync(new URL('../docs/performance.md', import.meta.url), page(results));

@@ -22,17 +22,24 @@ const modelRuns = ['qwen3-30b-a3b', 'olmoe-1b-7b'].flatMap((model) =>
   ['int4', 'int8', 'bfloat16'].map((type) => ['--models', model, '--weight-type', type]),
 );
 
-/** @param seconds for each case and contestant, of which one call takes longer in most of them */
+/**
+ * @param seconds for each case and contestant, of which one call takes longer in most of them
+ * @returns undefined on a busy machine, where llama.cpp's threads, which wait spinning, suffer most: ratios would flatter us
+ */
 export async function measureModels({ seconds, peers }) {
   const runs = [];
-  for (const options of modelRuns)
-    runs.push(
-      await runJson(
-        'npm run bench:models --',
-        ['bench/models.mjs'],
-        [...options, ...['--seconds', String(seconds)], ...(peers ? [] : ['--no-peers'])],
-      ),
+  for (const options of modelRuns) {
+    const run = await runJson(
+      'npm run bench:models --',
+      ['bench/models.mjs'],
+      [...options, ...['--seconds', String(seconds)], ...(peers ? [] : ['--no-peers'])],
     );
+    if (run.busyFraction > 0.1) {
+      console.error('other programs use this machine: whole models are left out');
+      return undefined;
+    }
+    runs.push(run);
+  }
   return { machine: machineFacts(), runs };
 }
 
