@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
 
+const comma = Buffer.of(0x2c);
+
 /**
  * The JSON of an object whose lists grow; what is null stays null. Every entry becomes bytes when it comes: thousands of
  * log-probabilities at once would hold up the event loop for as long as many steps.
@@ -27,7 +29,7 @@ export class GrowingLists {
       const before = all.#entries.get(name) ?? (entries && []);
       for (const [index, entry] of (entries ?? []).entries()) {
         const follows = index === 0 && before !== null && before.length > 0;
-        before?.push(follows ? Buffer.concat([Buffer.from(','), entry]) : entry);
+        before?.push(follows ? Buffer.concat([comma, entry]) : entry);
       }
       all.#entries.set(name, before);
     }
