@@ -1,20 +1,59 @@
 // Where a layer's weights stand.
-import type { NativeAttention, NativeAttentionViews } from '../binding/model.js';
+import type { NativeAttention, NativeAttentionViews, NativeOuterViews } from '../binding/model.js';
 import type { LayerWeightViews, MatrixView, VectorView } from '../binding/views.js';
 import type { LayerTensors } from '../checkpoint/families/layer_tensors.js';
-import type { LayerDescription } from './describe.js';
+import type { LayerDescription, ModelDescription } from './describe.js';
 import {
   denseTensors,
+  feedForwardNorm,
   groupedTensors,
   type LayerWidths,
   latentTensors,
+  outerTensors,
 } from './families/tensors.js';
+import type { LayerOfModel } from './model_source.js';
 
 /** Where tensors are found by their names. */
 export type TensorViews = Pick<LayerTensors, 'matrix' | 'vector'>;
 
-/** @throws `CheckpointError` naming the tensor that is missing, or of another shape or type */
-export function attentionViews(
+/**
+ * A layer but for a Mixture-of-Experts block.
+ *
+ * @throws `CheckpointError` naming the tensor that is missing, or of another shape or type
+ */
+export function layerViews(
+  tensors: TensorViews,
+  layer: LayerDescription,
+  hidden: number,
+): Omit<LayerOfModel, 'notes'> {
+  const views = {
+    attention: attentionViews(tensors, layer, hidden),
+    feedForwardNorm: tensors.vector(feedForwardNorm, hidden),
+  };
+  const { dense } = layer;
+  return { views, ...(dense && { dense: denseViews(tensors, dense.width, hidden) }) };
+}
+
+/**
+ * What stands before and behind the layers.
+ *
+ * @throws what `layerViews` throws
+ */
+export function outerViews(
+  tensors: TensorViews,
+  { spec, tied }: ModelDescription,
+): NativeOuterViews {
+  const { hiddenSize, vocabularySize } = spec;
+  const matrix = (name: string) => tensors.matrix(name, vocabularySize, hiddenSize);
+  const embedding = matrix(outerTensors.embedding);
+  return {
+    embedding,
+    norm: tensors.vector(outerTensors.norm, hiddenSize),
+    head: tied ? embedding : matrix(outerTensors.head),
+  };
+}
+
+function attentionViews(
   tensors: TensorViews,
   { attention, parts }: LayerDescription,
   hidden: number,
@@ -34,7 +73,7 @@ export function attentionViews(
 }
 
 /** A dense feed-forward part is a layer of nothing but an always-on expert. */
-export function denseViews(tensors: TensorViews, width: number, hidden: number): LayerWeightViews {
+function denseViews(tensors: TensorViews, width: number, hidden: number): LayerWeightViews {
   return {
     experts: [],
     shared: {

@@ -8,9 +8,8 @@ import type { Activation, ExpertOptions } from '../layer/experts.js';
 import { heldRows, type LoadOptions } from '../layer/options.js';
 import type { LayerParts } from '../layer/parts.js';
 import type { ModelDescription } from './describe.js';
-import { feedForwardNorm, outerTensors } from './families/tensors.js';
 import { projectionsOf } from './held.js';
-import { attentionViews, denseViews, type TensorViews } from './layer_views.js';
+import { layerViews, outerViews, type TensorViews } from './layer_views.js';
 import type { BlockSource, LayerOfModel, ModelSource, OuterOfModel } from './model_source.js';
 
 /** bfloat16 numbers, in which every made-up matrix is a window. */
@@ -42,26 +41,11 @@ export class MadeUpWeights implements ModelSource, BlockSource {
   async layer(number: number, reads = true): Promise<LayerOfModel> {
     const layer = this.#description.layers[number] as ModelDescription['layers'][number];
     const { hiddenSize } = this.#description.spec;
-    const tensors = this.#tensors(reads);
-    const { dense } = layer;
-    return {
-      views: {
-        attention: attentionViews(tensors, layer, hiddenSize),
-        feedForwardNorm: tensors.vector(feedForwardNorm, hiddenSize),
-      },
-      ...(dense && { dense: denseViews(tensors, dense.width, hiddenSize) }),
-      notes: [],
-    };
+    return { ...layerViews(this.#tensors(reads), layer, hiddenSize), notes: [] };
   }
 
   async outer(reads = true): Promise<OuterOfModel> {
-    const { tied, spec } = this.#description;
-    const tensors = this.#tensors(reads);
-    const matrix = (name: string) => tensors.matrix(name, spec.vocabularySize, spec.hiddenSize);
-    const embedding = matrix(outerTensors.embedding);
-    const head = tied ? embedding : matrix(outerTensors.head);
-    const norm = tensors.vector(outerTensors.norm, spec.hiddenSize);
-    return { views: { embedding, norm, head }, notes: [] };
+    return { views: outerViews(this.#tensors(reads), this.#description), notes: [] };
   }
 
   async pathOfEmbedding(): Promise<string> {

@@ -7,16 +7,9 @@ import { mayBeFeedForward } from '../checkpoint/families/layer_parts.js';
 import { LayerTensors } from '../checkpoint/families/layer_tensors.js';
 import { entriesOf, storedTensors } from '../checkpoint/stored.js';
 import type { ModelDescription } from './describe.js';
-import {
-  feedForwardNorm,
-  isCacheScale,
-  isFurther,
-  isTable,
-  layerRoot,
-  outerTensors,
-} from './families/tensors.js';
+import { isCacheScale, isFurther, isTable, layerRoot, outerTensors } from './families/tensors.js';
 import { projectionsOf } from './held.js';
-import { attentionViews, denseViews } from './layer_views.js';
+import { layerViews, outerViews } from './layer_views.js';
 import type { LayerOfModel, ModelSource, OuterOfModel } from './model_source.js';
 
 const layerName = new RegExp(`^${layerRoot.replaceAll('.', '\\.')}(0|[1-9]\\d{0,5})\\.(.+)$`);
@@ -63,31 +56,20 @@ export class ModelTensors implements ModelSource {
       (name) => dense !== undefined || !mayBeFeedForward(name),
     );
     const tensors = await this.#tensors(`${layerRoot}${number}.`, names, reads);
-    const views = {
-      attention: attentionViews(tensors, description, hiddenSize),
-      feedForwardNorm: tensors.vector(feedForwardNorm, hiddenSize),
-    };
-    const ofDense = dense && { dense: denseViews(tensors, dense.width, hiddenSize) };
-    return { views, ...ofDense, notes: tensors.expectAllRead() };
+    const views = layerViews(tensors, description, hiddenSize);
+    return { ...views, notes: tensors.expectAllRead() };
   }
 
   async outer(reads = true): Promise<OuterOfModel> {
-    const { tied, spec } = this.#description;
-    const { hiddenSize, vocabularySize } = spec;
+    const { tied } = this.#description;
     const isLeftOut = (name: string) => tied && name === outerTensors.head;
     const names = this.#outer.filter((name) => !isLeftOut(name));
     const tensors = await this.#tensors('', names, reads);
-    const matrix = (name: string) => tensors.matrix(name, vocabularySize, hiddenSize);
-    const embedding = matrix(outerTensors.embedding);
-    const norm = tensors.vector(outerTensors.norm, hiddenSize);
-    const head = tied ? embedding : matrix(outerTensors.head);
+    const views = outerViews(tensors, this.#description);
     const notes = this.#outer
       .filter(isLeftOut)
       .map((name) => `\`${name}\` is not read: the config ties the output head to the embedding`);
-    return {
-      views: { embedding, norm, head },
-      notes: [...notes, ...tensors.expectAllRead()],
-    };
+    return { views, notes: [...notes, ...tensors.expectAllRead()] };
   }
 
   async pathOfEmbedding(): Promise<string> {
