@@ -3,6 +3,10 @@ import type { LayerTensors } from './layer_tensors.js';
 
 export const packedPrefix = 'packed.';
 
+/** The tensor that holds a part of a packed layer. */
+export const packedTensor = (layer: number, part: string): string =>
+  `layers.${layer}.${packedPrefix}${part}`;
+
 /** The part that no device packs: the layer's `expertTable`, int32, little-endian. */
 export const tablePart = 'expert_table';
 

@@ -1,13 +1,16 @@
 import { CheckpointError, DeviceError } from '../../base/errors.js';
 import type { OutputFile } from '../../base/output_file.js';
+import { given } from '../../base/rows.js';
 import { deviceAt, resolveDevice } from '../../binding/devices.js';
+import type { NativePacked } from '../../binding/native.js';
+import { expertRows } from '../../layer/experts.js';
 import type { MoELayer } from '../../layer/layer.js';
 import type { HeldOptions, WeightType } from '../../layer/options.js';
-import { weightGroupOf } from '../../layer/parts.js';
+import { type LayerParts, weightGroupOf } from '../../layer/parts.js';
 import type { MoECheckpoint } from '../checkpoint.js';
 import { bytesPart, GrowingFile, type TensorBytes } from '../containers/growing_file.js';
 import { packedDevice } from '../description.js';
-import { tablePart } from '../families/packed.js';
+import { packedTensor, tablePart } from '../families/packed.js';
 import { type PackedDescription, packedMetadata } from './format.js';
 
 /** Of a layer. */
@@ -52,60 +55,78 @@ export async function packCheckpoint(
     });
     const parts = partsOf(layer);
     const described = JSON.stringify(parts.map(({ name, byteLength }) => ({ name, byteLength })));
-    first ??= { parts: described, description: descriptionOf(checkpoint, layer, held) };
+    first ??= {
+      parts: described,
+      description: descriptionOf(
+        checkpoint,
+        blockOf(checkpoint, layer, held),
+        layer.native.packed().layout,
+      ),
+    };
     if (described !== first.parts)
       throw new CheckpointError(
         `Expected every layer to have the parts ${first.parts}, as the first one packed, got ${described} in layer ` +
           `${number}: pack layers of one kind at a time`,
       );
-    for (const part of parts) await file.add({ ...part, name: partName(number, part.name) });
+    for (const part of parts) await file.add({ ...part, name: packedTensor(number, part.name) });
   }
   if (first === undefined) throw new TypeError('No layers to pack');
   const { weightType, layout } = first.description;
   return { weightType, layout, bytes: await file.finish(packedMetadata(first.description)) };
 }
 
-function descriptionOf(
-  checkpoint: MoECheckpoint,
-  layer: MoELayer,
-  { weightGroup, activationType = 'float' }: HeldOptions,
+/** What is said of a block that was packed. */
+type Block = Omit<LayerParts, 'views' | 'notes'>;
+
+function blockOf(checkpoint: MoECheckpoint, layer: MoELayer, held: HeldOptions): Block {
+  const { config, hiddenSize, intermediateSize, weightType } = layer;
+  const sharedSize = Math.round(config.sharedExpertNum * intermediateSize);
+  const sizes = { hiddenSize, intermediateSize, sharedSize };
+  return { ...held, ...checkpoint.experts, ...sizes, config, weightType };
+}
+
+/** What metadata says of a block, and so of all of them. */
+export function descriptionOf(
+  { path, modelType }: Pick<MoECheckpoint, 'path' | 'modelType'>,
+  block: Block,
+  layout: string,
 ): PackedDescription {
-  const { hiddenSize, intermediateSize, weightType, config } = layer;
-  const device = resolveDevice(packedDevice);
+  const { config, hiddenSize, intermediateSize, sharedSize, weightType } = block;
+  const { activation, activationType = 'float' } = block;
   return {
-    expertNum: config.expertNum,
-    hiddenSize,
-    intermediateSize,
-    sharedSize: Math.round(config.sharedExpertNum * intermediateSize),
-    ...checkpoint.experts,
-    weightType,
-    weightGroup: weightGroupOf({ weightType, weightGroup }, deviceAt(device)?.weights),
-    activationType,
-    config,
-    modelType: checkpoint.modelType,
-    source: checkpoint.path,
-    layout: layer.native.packed().layout,
+    ...{ expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize },
+    ...{ ...given(expertRows, block), activation, weightType, activationType },
+    weightGroup: weightGroupOf(block, deviceAt(resolveDevice(packedDevice))?.weights),
+    ...{ config, modelType, source: path, layout },
   };
+}
+
+/**
+ * What a device made of weights, to be written down.
+ *
+ * @throws `DeviceError` where it cannot tell
+ */
+export function bytesOf(
+  { parts }: NativePacked,
+  read: (part: number, offset: number, length: number) => Uint8Array,
+): TensorBytes[] {
+  if (parts.length === 0)
+    throw new DeviceError(
+      'ERR_MOE_DEVICE',
+      `Expected a device that can write down its weights, got ${packedDevice}`,
+    );
+  return parts.map(({ name, byteLength }, index) =>
+    bytesPart(name, byteLength, (offset, length) => read(index, offset, length)),
+  );
 }
 
 /** Of the device, in its order, and the table that no device knows of. */
 function partsOf(layer: MoELayer): TensorBytes[] {
   const { native, expertTable } = layer;
-  const ofDevice = native
-    .packed()
-    .parts.map(({ name, byteLength }, index) =>
-      bytesPart(name, byteLength, (offset, length) => native.readPacked(index, offset, length)),
-    );
-  if (ofDevice.length === 0)
-    throw new DeviceError(
-      'ERR_MOE_DEVICE',
-      `Expected a device that can write down its weights, got ${layer.device}`,
-    );
+  const ofDevice = bytesOf(native.packed(), (...place) => native.readPacked(...place));
   if (expertTable === undefined) return ofDevice;
   const { buffer, byteOffset, byteLength } = expertTable;
   const ofTable = (offset: number, length: number) =>
     new Uint8Array(buffer, byteOffset + offset, length);
   return [...ofDevice, bytesPart(tablePart, byteLength, ofTable)];
 }
-
-const partName = (layer: number, name: string): string => `layers.${layer}.packed.${name}`;

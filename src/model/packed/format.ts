@@ -4,7 +4,7 @@ import { expectObject, expectOneOf, unexpected } from '../../base/checks.js';
 import { CheckpointError } from '../../base/errors.js';
 import type { NativeProjection } from '../../binding/model.js';
 import { weightTypes } from '../../binding/weight_formats.js';
-import { packedPrefix } from '../../checkpoint/families/packed.js';
+import { packedTensor } from '../../checkpoint/families/packed.js';
 import { activationTypes } from '../../layer/options.js';
 
 /**
@@ -16,7 +16,8 @@ import { activationTypes } from '../../layer/options.js';
 export const modelKey = 'model';
 
 export const embeddingName = 'decoder.embedding';
-const feedForward = 'feed_forward.';
+/** What parts of what follows attention begin with. */
+export const feedForward = 'feed_forward.';
 
 /** What the metadata of a packed model says besides what it says of packed layers. */
 export interface PackedModelDescription {
@@ -36,12 +37,11 @@ export interface PackedModelDescription {
 export function tensorOf(layer: number | undefined, part: string, hasExperts: boolean): string {
   if (layer === undefined) return `decoder.${part}`;
   return hasExperts && part.startsWith(feedForward)
-    ? `layers.${layer}.${packedPrefix}${part.slice(feedForward.length)}`
-    : `decoder.${layer}.${part}`;
+    ? packedTensor(layer, part.slice(feedForward.length))
+    : layerRoot(layer) + part;
 }
 
-/** A part's name on the device by its tensor's; parts of a dense layer come without what says so. */
-export const denseRoot = (layer: number): string => `decoder.${layer}.${feedForward}`;
+/** What the names of a layer's parts begin with, besides its experts. */
 export const layerRoot = (layer: number): string => `decoder.${layer}.`;
 
 /** What a digest of tensors is made of. */

@@ -13,10 +13,10 @@ import type { ModelDescription } from '../describe.js';
 import type { LayerOfModel, ModelSource, OuterOfModel, Projections } from '../model_source.js';
 import { type HeldModelOptions, heldModelRows } from '../options.js';
 import {
-  denseRoot,
   digestOf,
   digestOfTensors,
   embeddingName,
+  feedForward,
   layerRoot,
   type PackedModelDescription,
   readPackedModel,
@@ -79,17 +79,15 @@ export class PackedModelSource implements ModelSource {
   async layer(number: number, reads = true): Promise<LayerOfModel> {
     const { layout } = this.#packed;
     const { dense } = this.#description.layers[number] as ModelDescription['layers'][number];
-    const root = denseRoot(number);
     const parts = await this.#parts(layerRoot(number), reads);
-    const isOfDense = (name: string) => (layerRoot(number) + name).startsWith(root);
-    const ofDense = parts.filter(({ name }) => isOfDense(name));
-    const views = { packed: { layout, parts: parts.filter(({ name }) => !isOfDense(name)) } };
+    const views = {
+      packed: { layout, parts: parts.filter(({ name }) => !name.startsWith(feedForward)) },
+    };
     if (dense === undefined) return { views, notes: [] };
-    const named = ofDense.map((part) => ({
-      ...part,
-      name: (layerRoot(number) + part.name).slice(root.length),
-    }));
-    return { views, dense: { experts: [], packed: { layout, parts: named } }, notes: [] };
+    const ofDense = parts.flatMap(({ name, ...part }) =>
+      name.startsWith(feedForward) ? [{ ...part, name: name.slice(feedForward.length) }] : [],
+    );
+    return { views, dense: { experts: [], packed: { layout, parts: ofDense } }, notes: [] };
   }
 
   async outer(reads = true): Promise<OuterOfModel> {

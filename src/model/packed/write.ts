@@ -1,24 +1,18 @@
 // Packs a whole model for this CPU into a folder.
 import { constants, copyFile, cp, readdir, readFile, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { ConfigError, DeviceError } from '../../base/errors.js';
+import { ConfigError } from '../../base/errors.js';
 import { OutputFile } from '../../base/output_file.js';
 import type { OutputFolder } from '../../base/output_folder.js';
-import { given } from '../../base/rows.js';
-import { deviceAt, type HeldWeights, resolveDevice } from '../../binding/devices.js';
+import { resolveDevice } from '../../binding/devices.js';
 import { kvBlock, type NativeModel } from '../../binding/model.js';
 import { settled } from '../../binding/settled.js';
 import { MoECheckpoint } from '../../checkpoint/checkpoint.js';
-import {
-  bytesPart,
-  GrowingFile,
-  type TensorBytes,
-} from '../../checkpoint/containers/growing_file.js';
+import { GrowingFile, type TensorBytes } from '../../checkpoint/containers/growing_file.js';
 import { packedDevice } from '../../checkpoint/description.js';
 import { configName } from '../../checkpoint/model_claims.js';
 import { packedMetadata, readPackedMetadata } from '../../checkpoint/packed/format.js';
-import { expertRows } from '../../layer/experts.js';
-import { type LayerParts, weightGroupOf } from '../../layer/parts.js';
+import { bytesOf, descriptionOf } from '../../checkpoint/packed/write.js';
 import { outerTensors } from '../families/tensors.js';
 import { readDescription } from '../load.js';
 import { WeightLoader } from '../load_weights.js';
@@ -116,12 +110,7 @@ export async function packModel(
     config: digestOf(await readFile(folder.pathOf(configName))),
   };
   const bytes = await file.finish({
-    ...packedMetadata({
-      ...describe(loader.block, deviceAt(device)?.weights),
-      layout: layouts.layout,
-      modelType: checkpoint.modelType,
-      source: checkpoint.path,
-    }),
+    ...packedMetadata(descriptionOf(checkpoint, loader.block, layouts.layout)),
     [modelKey]: JSON.stringify(model),
   });
   await folder.finish();
@@ -154,19 +143,10 @@ class PackedModelFile {
     layer: number | undefined,
     nameOf: (part: string) => string,
   ): Promise<string> {
-    const { layout, parts } = native.packed(layer);
-    if (parts.length === 0)
-      throw new DeviceError(
-        'ERR_MOE_DEVICE',
-        `Expected a device that can write down its weights, got ${packedDevice}`,
-      );
-    for (const [index, { name, byteLength }] of parts.entries())
-      await this.#add(
-        bytesPart(nameOf(name), byteLength, (offset, length) =>
-          native.readPacked(layer, index, offset, length),
-        ),
-      );
-    return layout;
+    const packed = native.packed(layer);
+    const parts = bytesOf(packed, (...place) => native.readPacked(layer, ...place));
+    for (const part of parts) await this.#add({ ...part, name: nameOf(part.name) });
+    return packed.layout;
   }
 
   /** Adds the embedding as the checkpoint has it: its rows are read as they are needed. */
@@ -189,19 +169,6 @@ class PackedModelFile {
     this.#tensors.push(tensor);
     await this.#file.add(tensor);
   }
-}
-
-/** What the layers' metadata says of their experts. */
-function describe(
-  { config, views: _, notes: __, ...block }: LayerParts,
-  held: readonly HeldWeights[] | undefined,
-) {
-  const { hiddenSize, intermediateSize, sharedSize, weightType } = block;
-  const weightGroup = weightGroupOf(block, held);
-  const { activation, activationType = 'float' } = block;
-  const experts = { ...given(expertRows, block), activation };
-  const sizes = { expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize };
-  return { ...experts, ...sizes, weightType, weightGroup, activationType, config };
 }
 
 async function copyBesides(from: string, to: OutputFolder): Promise<void> {
