@@ -181,7 +181,7 @@ export interface TextModel {
   /** Generates a whole answer. */
   complete(options: GenerateOptions): Promise<Completion>;
   /** Natural log-probabilities of a text's tokens after those before them, one less than tokens. */
-  logprobs(tokens: ArrayLike<number>): Promise<Float32Array>;
+  logprobs(tokens: ArrayLike<number>, options?: ScoreOptions): Promise<Float32Array>;
   /** The text that the chat template makes of `messages`. */
   applyTemplate(chat: Chat): Promise<string>;
   /** What runs and waits now. */

@@ -19,25 +19,30 @@ export interface Echo {
 
 const nothing: Echo = { text: '' };
 
-/** What stands before each answer, all answers to the first prompt first. */
+/** What stands before each answer, all answers to the first prompt first. The signal ends the scoring of prompts. */
 export async function echoesOf(
   model: TextModel,
   { prompts, echo, n, options }: Wanted,
+  signal: AbortSignal,
 ): Promise<readonly Echo[]> {
   const each = prompts.map(async (prompt): Promise<Echo> => {
     if (!echo) return nothing;
     const text = typeof prompt === 'string' ? prompt : model.tokenizer.decode(prompt);
     return options.logprobs === undefined
       ? { text }
-      : { text, logprobs: await promptTokens(model, prompt) };
+      : { text, logprobs: await promptTokens(model, prompt, signal) };
   });
   return (await Promise.all(each)).flatMap((one) => Array.from({ length: n }, () => one));
 }
 
-async function promptTokens(model: TextModel, prompt: string | number[]): Promise<PromptToken[]> {
+async function promptTokens(
+  model: TextModel,
+  prompt: string | number[],
+  signal: AbortSignal,
+): Promise<PromptToken[]> {
   const { tokenizer } = model;
-  const tokens = typeof prompt === 'string' ? await tokenizer.encode(prompt) : prompt;
-  const logprobs = tokens.length > 1 ? await model.logprobs(tokens) : [];
+  const tokens = typeof prompt === 'string' ? await tokenizer.encode(prompt, { signal }) : prompt;
+  const logprobs = tokens.length > 1 ? await model.logprobs(tokens, { signal }) : [];
   let strips = tokenizer.stripsFirstSpace === true;
   return Array.from(tokens, (token, place): PromptToken => {
     const logprob = place === 0 ? null : (logprobs[place - 1] as number);

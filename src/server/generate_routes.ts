@@ -46,7 +46,7 @@ export async function answer(
   const form =
     route === 'chat'
       ? new ChatAnswer(wanted, served.name)
-      : new CompletionAnswer(wanted, served.name, await echoesOf(model, wanted));
+      : new CompletionAnswer(wanted, served.name, await echoesOf(model, wanted, stop.signal));
   const run = { model, sequences, wanted, metrics, stop, onFailure: context.onFailure };
   return wanted.stream
     ? answerInEvents(run, form, new EventStream(reply, limits, stop, () => form.opening()))
