@@ -178,6 +178,7 @@ WeightType read_weight_type(Napi::Object from) {
   const std::string text = read_text(from, "weightType");
   for (const WeightFormat& format : weight_formats())
     if (text == format.name) return format.type;
+  if (text == kPublishedName) return WeightType::kPublished;
   refuse("weightType", "one of the known words, got `" + text + "`");
 }
 

@@ -69,20 +69,24 @@ export interface SharedWeights {
   router?: Tensor | undefined;
 }
 
-/** The type that holds weights as they are given. Floats of fewer than 16 bits, with their scales, become bfloat16. */
-export function heldType(type: StoredType): DType {
-  return type === 'float8_e4m3' || type === 'float4_e2m1' ? 'bfloat16' : type;
+/** The type that holds weights as they are given. */
+export function heldType(type: StoredType): DType | 'published' {
+  return isFloat(type) ? type : 'published';
 }
 
+const isFloat = (type: StoredType): type is DType =>
+  type === 'float32' || type === 'bfloat16' || type === 'float16';
+
 /**
- * The type that holds a layer's experts as they are given, the always-on one included; float32 where they are of several
- * types.
+ * The type that holds a layer's experts as they are given, the always-on one included; float32 where they are floats of
+ * several types.
  */
-export function storedType({ experts, shared }: LayerWeightViews): DType {
-  const types = new Set<DType>();
+export function storedType({ experts, shared }: LayerWeightViews): DType | 'published' {
+  const types = new Set<DType | 'published'>();
   for (const { gate, up, down } of shared === undefined ? experts : [...experts, shared])
     for (const matrix of [gate, up, down])
       if (matrix !== undefined) types.add(heldType(matrix.dtype));
   const [type] = types;
+  if (types.has('published')) return 'published';
   return type !== undefined && types.size === 1 ? type : 'float32';
 }

@@ -107,7 +107,7 @@ export class LayerTensors {
   }
 
   /** The type that holds a tensor's elements. Throws `CheckpointError` when no layer can hold them. */
-  dtype(name: string): DType {
+  dtype(name: string): DType | 'published' {
     return heldType(this.#storedType(name));
   }
 
