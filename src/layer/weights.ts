@@ -69,9 +69,9 @@ export interface SharedWeights {
   router?: Tensor | undefined;
 }
 
-/** The type that holds weights as they are given. Floats of fewer than 16 bits, with their scales, become bfloat16. */
+/** The type that holds weights as they are given. What has scales beside it becomes bfloat16. */
 export function heldType(type: StoredType): DType {
-  return type === 'float8_e4m3' || type === 'float4_e2m1' ? 'bfloat16' : type;
+  return Object.hasOwn(elementBytes, type) ? (type as DType) : 'bfloat16';
 }
 
 /**
