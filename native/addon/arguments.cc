@@ -3,17 +3,17 @@
 #include <algorithm>
 #include <cmath>
 
+#include "addon/quantised_arguments.h"
 #include "core/error.h"
 #include "core/weight_format.h"
 
 namespace moe {
-namespace {
 
-constexpr int64_t kMaxSize = int64_t{1} << 30;
-
-[[noreturn]] void refuse(const char* name, const std::string& expected) {
+void refuse(const char* name, const std::string& expected) {
   throw Error(ErrorCode::kShape, std::string("Expected `") + name + "` to be " + expected);
 }
+
+namespace {
 
 // It is 0 for types that nothing is ever passed in.
 size_t element_bytes(napi_typedarray_type type) {
@@ -115,7 +115,8 @@ Activation read_activation(Napi::Object from, const char* name) {
           read_word<Clamp>(object, "clamp", {{"before", Clamp::kBefore}, {"after", Clamp::kAfter}})};
 }
 
-// The bytes a view may read, from its offset on.
+}  // namespace
+
 Borrowed read_source(Napi::Object view, std::vector<std::shared_ptr<MappedFile>>& files) {
   const auto offset = static_cast<size_t>(read_integer(view, "byteOffset", 0, INT64_C(1) << 53));
   const Napi::Value source = view.Get("source");
@@ -135,7 +136,6 @@ Borrowed read_source(Napi::Object view, std::vector<std::shared_ptr<MappedFile>>
   return {static_cast<uint8_t*>(memory.data) + offset, memory.bytes - offset};
 }
 
-// Refuses a view whose last element (count0 x count1, stride0 and stride1 apart) is outside `memory`.
 void expect_inside(const char* name, const Borrowed& memory, DType dtype, int64_t count0, int64_t stride0,
                    int64_t count1, int64_t stride1) {
   __int128 last = static_cast<__int128>(count0 - 1) * stride0 + static_cast<__int128>(count1 - 1) * stride1;
@@ -143,7 +143,6 @@ void expect_inside(const char* name, const Borrowed& memory, DType dtype, int64_
     refuse(name, "inside its source of " + std::to_string(memory.bytes) + " bytes");
 }
 
-// The weights of experts and their scales are of these types.
 DType read_stored_type(Napi::Object from, const char* name) {
   return read_word<DType>(from, name,
                           {{"float32", DType::kFloat32},
@@ -151,28 +150,11 @@ DType read_stored_type(Napi::Object from, const char* name) {
                            {"float16", DType::kFloat16},
                            {"float8_e4m3", DType::kFloat8E4M3},
                            {"float4_e2m1", DType::kFloat4E2M1},
-                           {"float8_e8m0", DType::kFloat8E8M0}});
+                           {"float8_e8m0", DType::kFloat8E8M0},
+                           {"int8", DType::kInt8},
+                           {"uint8", DType::kUInt8},
+                           {"uint4", DType::kUInt4}});
 }
-
-WeightScales read_scales(Napi::Object of, const WeightMatrix& matrix, std::vector<std::shared_ptr<MappedFile>>& files) {
-  const Napi::Value value = of.Get("scales");
-  if (value.IsUndefined()) return {};
-  if (!value.IsObject()) refuse("scales", "a view of scales");
-  const Napi::Object view = value.As<Napi::Object>();
-  const Borrowed memory = read_source(view, files);
-  const WeightScales scales{memory.data,
-                            read_stored_type(view, "dtype"),
-                            read_integer(view, "outBlock", 1, kMaxSize),
-                            read_integer(view, "inBlock", 1, kMaxSize),
-                            read_integer(view, "outStride", 0, INT64_C(1) << 53),
-                            read_integer(view, "inStride", 0, INT64_C(1) << 53)};
-  const auto blocks = [](int64_t features, int64_t block) { return (features + block - 1) / block; };
-  expect_inside("scales", memory, scales.dtype, blocks(matrix.out_features, scales.out_block), scales.out_stride,
-                blocks(matrix.in_features, scales.in_block), scales.in_stride);
-  return scales;
-}
-
-}  // namespace
 
 WeightType read_weight_type(Napi::Object from) {
   const std::string text = read_text(from, "weightType");
@@ -194,9 +176,11 @@ WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::s
                       read_integer(view, "inFeatures", 1, kMaxSize),
                       read_integer(view, "outStride", 0, INT64_C(1) << 53),
                       read_integer(view, "inStride", 0, INT64_C(1) << 53)};
-  expect_inside(name, memory, matrix.dtype, matrix.out_features, matrix.out_stride, matrix.in_features,
-                matrix.in_stride);
-  matrix.scales = read_scales(view, matrix, files);
+  matrix.first_out = view.Get("firstOut").IsUndefined() ? 0 : read_integer(view, "firstOut", 0, kMaxSize);
+  matrix.packing = read_packing(view);
+  expect_packed_inside(name, memory, matrix.dtype, matrix.packing, matrix.first_out + matrix.out_features,
+                       matrix.out_stride, matrix.in_features, matrix.in_stride);
+  read_quantisation(view, matrix, files);
   return matrix;
 }
 

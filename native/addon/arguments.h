@@ -26,6 +26,11 @@ struct WeightArguments {
   std::vector<std::shared_ptr<MappedFile>> files;
 };
 
+constexpr int64_t kMaxSize = int64_t{1} << 30;
+
+// Throws kShape.
+[[noreturn]] void refuse(const char* name, const std::string& expected);
+
 double read_number(Napi::Object from, const char* name);
 bool read_flag(Napi::Object from, const char* name);
 std::string read_text(Napi::Object from, const char* name);
@@ -40,6 +45,8 @@ Value read_word(Napi::Object from, const char* name, std::initializer_list<std::
               std::string("Expected `") + name + "` to be one of the known words, got `" + text + "`");
 }
 DType read_dtype(Napi::Object from, const char* name);
+// The weights of experts and their scales are of these types.
+DType read_stored_type(Napi::Object from, const char* name);
 // Throws kShape unless the number is an integer in [min, max].
 int64_t read_integer(Napi::Object from, const char* name, int64_t min, int64_t max);
 
@@ -49,6 +56,12 @@ size_t to_size(const Napi::Value& value, const char* name);
 // The typed array of this element type at `name`, with at least `count` elements; nothing where it is undefined.
 // Throws kShape when it is something else, too short, or detached.
 std::optional<Borrowed> read_array(Napi::Object from, const char* name, napi_typedarray_type type, size_t count);
+
+// The bytes a view may read, from its offset on.
+Borrowed read_source(Napi::Object view, std::vector<std::shared_ptr<MappedFile>>& files);
+// Throws kShape for a view whose last element (count0 x count1, stride0 and stride1 apart) is outside `memory`.
+void expect_inside(const char* name, const Borrowed& memory, DType dtype, int64_t count0, int64_t stride0,
+                   int64_t count1, int64_t stride1);
 
 // Of native objects' fields; `name` is in messages. Files that a view stands in are added to `files`.
 WeightType read_weight_type(Napi::Object from);

@@ -9,9 +9,19 @@
 
 namespace moe {
 
-// How numbers are stored. Batches, vectors and the router are of the first three; experts may be of all but the last,
-// which is for scales: a power of two.
-enum class DType : uint8_t { kFloat32, kBFloat16, kFloat16, kFloat8E4M3, kFloat4E2M1, kFloat8E8M0 };
+// How numbers are stored. Batches, vectors and the router are of the first three; experts may be of all but kFloat8E8M0,
+// which is for scales: a power of two. Integers have scales beside them.
+enum class DType : uint8_t {
+  kFloat32,
+  kBFloat16,
+  kFloat16,
+  kFloat8E4M3,
+  kFloat4E2M1,
+  kFloat8E8M0,
+  kInt8,
+  kUInt8,
+  kUInt4
+};
 
 constexpr int64_t bits_of(DType dtype) {
   switch (dtype) {
@@ -21,6 +31,7 @@ constexpr int64_t bits_of(DType dtype) {
     case DType::kFloat16:
       return 16;
     case DType::kFloat4E2M1:
+    case DType::kUInt4:
       return 4;
     default:
       return 8;
@@ -45,8 +56,9 @@ struct Matrix {
 
 constexpr Matrix float_matrix(float* data, int64_t rows, int64_t cols) { return {data, DType::kFloat32, rows, cols}; }
 
-// Blocks of a matrix that share a factor: element (o, i) is multiplied by the scale at index (first_out + o) /
-// out_block * out_stride + i / in_block * in_stride.
+// Blocks of a matrix that share a factor: those of element (o, i) share the scale at index o / out_block * out_stride +
+// i / in_block * in_stride. The element is multiplied by it, and an offset is added where there are some; at last it is
+// multiplied by `factor` and divided by `divisor`, of which one is 1.
 struct WeightScales {
   const void* data = nullptr;
   DType dtype = DType::kFloat32;
@@ -54,14 +66,41 @@ struct WeightScales {
   int64_t in_block = 1;
   int64_t out_stride = 0;
   int64_t in_stride = 0;
-  int64_t first_out = 0;  // output features before those of the matrix, where it is a part of a larger one
+  const void* group_of_input = nullptr;  // int32 [in_features], of any alignment: what stands for i / in_block
+  const void* offsets = nullptr;         // of the scales' type, placed as they are
+  float factor = 1;
+  float divisor = 1;
+  std::shared_ptr<const std::string> name{};  // of the tensor, for messages
+
+  explicit operator bool() const { return data != nullptr; }
+};
+
+// Integers may stand side by side in words of 32 bits, little-endian, the first in the lowest bits. Strides are in words
+// then.
+enum class Packing : uint8_t {
+  kNone,
+  kInputs,       // a word has the input features [n * k, n * k + n)
+  kOutputs,      // the same of output features
+  kOutputsOfAwq  // with output features 0, 2, 4, 6, 1, 3, 5, 7 of eight in this order
+};
+
+// What is subtracted from integers: of each block of the scales, at block (o / out_block, i / in_block) as a matrix has
+// elements, or one for all.
+struct WeightZeros {
+  const void* data = nullptr;
+  Packing packing = Packing::kNone;
+  int64_t out_stride = 0;
+  int64_t in_stride = 0;
+  int32_t added = 0;  // stored ones are smaller by this, modulo what their bits can say
+  int32_t all = 0;    // where there is no data
 
   explicit operator bool() const { return data != nullptr; }
 };
 
 // One weight matrix in host memory, which is never owned. Element (o, i), output feature o and input feature i, is
-// element o * out_stride + i * in_stride of `data`, so fused, transposed and interleaved checkpoints need no copy. Of
-// 4-bit elements two share a byte, the first in its low half.
+// element (first_out + o) * out_stride + i * in_stride of `data`, so fused, transposed and interleaved checkpoints need
+// no copy. Of 4-bit elements two share a byte, the first in its low half. Scales and zeros are found by first_out + o,
+// too.
 struct WeightMatrix {
   const void* data = nullptr;
   DType dtype = DType::kFloat32;
@@ -70,6 +109,9 @@ struct WeightMatrix {
   int64_t out_stride = 0;
   int64_t in_stride = 0;
   WeightScales scales{};
+  Packing packing = Packing::kNone;
+  WeightZeros zeros{};    // of integers, with their type
+  int64_t first_out = 0;  // output features before those of the matrix, where it is a part of a larger one
 
   explicit operator bool() const { return data != nullptr; }
 };

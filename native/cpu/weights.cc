@@ -202,7 +202,7 @@ void PackedMatrices::pack_floats(int64_t matrix, int64_t panel, const WeightMatr
       const WeightMatrix& from = source.gate ? gate : up;
       const int64_t valid = std::clamp<int64_t>(columns_ - source.feature, 0, lanes_);
       const auto element = [&](int64_t l, int64_t k) {
-        const int64_t index = (source.feature + l) * from.out_stride + (block + k) * from.in_stride;
+        const int64_t index = (from.first_out + source.feature + l) * from.out_stride + (block + k) * from.in_stride;
         return static_cast<const std::byte*>(from.data) + index * static_cast<int64_t>(sizeof(Code));
       };
       Code* const to = out + block * panel_columns_ + position_of(column);

@@ -3,8 +3,8 @@
 /** Element types of weights and activations. 16-bit floats travel as their bits in a `Uint16Array`. */
 export type DType = 'float32' | 'bfloat16' | 'float16';
 
-/** Element types of experts in checkpoints: some have scales beside them. */
-export type StoredType = DType | 'float8_e4m3' | 'float4_e2m1';
+/** Element types of experts in checkpoints: those that are no `DType` have scales beside them. */
+export type StoredType = DType | 'float8_e4m3' | 'float4_e2m1' | 'int8' | 'uint8' | 'uint4';
 
 /** A file mapped read-only. Kept alive by whoever reads it; unmapped when collected or closed. */
 export interface NativeFile {
@@ -19,7 +19,7 @@ export type WeightSource = Float32Array | Uint16Array | NativeFile;
 /**
  * One matrix inside a source. Element (o, i), output feature o and input feature i, stands `byteOffset` bytes plus
  * `o * outStride + i * inStride` elements into the source, so fused, transposed and interleaved checkpoints need no
- * copy.
+ * copy. Of 4-bit elements two share a byte, the first in its low half.
  */
 export interface MatrixView {
   source: WeightSource;
@@ -29,22 +29,62 @@ export interface MatrixView {
   inFeatures: number;
   outStride: number;
   inStride: number;
+  /** Output features before those of the matrix, which is a part of a larger one: `o` counts from the larger one's. */
+  firstOut?: number;
+  /** Integers that stand side by side in words of 32 bits, which strides count then. */
+  packing?: Packing;
   scales?: ScalesView;
+  /** What is subtracted from integers: of each block of the scales. */
+  zeros?: ZerosView;
+  /** What is subtracted from all integers where there are no `zeros`; 0 when left out. */
+  zero?: number;
 }
 
 /**
+ * What is in a word, the first in its lowest bits: input features of one output feature, output features of one input
+ * feature, or eight of those in AWQ's order: 0, 2, 4, 6, 1, 3, 5, 7.
+ */
+export type Packing = 'inputs' | 'outputs' | 'outputs_of_awq';
+
+/**
  * Factors of a matrix's blocks, inside a source: element (o, i) is multiplied by the scale that stands
- * `floor(o / outBlock) * outStride + floor(i / inBlock) * inStride` elements behind `byteOffset`.
+ * `floor(o / outBlock) * outStride + floor(i / inBlock) * inStride` elements behind `byteOffset`. What it is then is
+ * multiplied by `factor` or divided by `divisor`, or has an offset added to it.
  */
 export interface ScalesView {
   source: WeightSource;
   byteOffset: number;
   /** `float8_e8m0`: a power of two in a byte. */
-  dtype: DType | 'float8_e8m0';
+  dtype: DType | 'float8_e8m0' | 'float8_e4m3';
   outBlock: number;
   inBlock: number;
   outStride: number;
   inStride: number;
+  /** 1 when left out. */
+  factor?: number;
+  /** 1 when left out. */
+  divisor?: number;
+  /** Where the offsets stand: of the scales' type, placed as they are. */
+  offsets?: Place;
+  /** An int32 for each input feature, which stands for `floor(i / inBlock)`; its name for messages. */
+  groupOfInput?: Place & { name: string };
+  /** For messages. */
+  name?: string;
+}
+
+/** Where something begins in a source. */
+export interface Place {
+  source: WeightSource;
+  byteOffset: number;
+}
+
+/** Zeros of a matrix's integers, of the same type: at (o, i) for block o of the scales' output features and i of the inputs. */
+export interface ZerosView extends Place {
+  packing?: Packing;
+  outStride: number;
+  inStride: number;
+  /** The zeros are larger by this than they are stored, modulo what their bits can say. */
+  added: 0 | 1;
 }
 
 /** One vector inside a source, `stride` elements apart. */

@@ -46,6 +46,7 @@ import { packedViews } from './families/packed.js';
 import { readLayer } from './families/read_layer.js';
 import { configName, inConfig, isMindFormers, ModelClaims } from './model_claims.js';
 import { readPackedMetadata } from './packed/format.js';
+import type { Quantisation } from './quantisation/form.js';
 import { entriesOf, storedTensors } from './stored.js';
 import { inWords, type LayerWords } from './words.js';
 
@@ -208,6 +209,7 @@ export class MoECheckpoint implements AsyncDisposable {
       reads ? (file) => this.map(file) : undefined,
       // Experts of a second stack in one layer are numbered from E on.
       held && new Set(held.flatMap((expert) => [expert, expert + config.expertNum])),
+      this.quantisation,
     );
     const { views, factor } =
       layout === undefined
@@ -243,6 +245,11 @@ export class MoECheckpoint implements AsyncDisposable {
   /** @internal Throws `CheckpointError` where tensors are in a form that is not read. */
   expectReadable(tensors: Iterable<TensorEntry>): void {
     this.#claims?.expectReadable(tensors);
+  }
+
+  /** @internal How weights are quantised, where something says it. */
+  get quantisation(): Quantisation | undefined {
+    return this.#claims?.quantisation;
   }
 
   /** @internal Every file that it is read from. */

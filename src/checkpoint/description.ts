@@ -65,11 +65,11 @@ export const layoutName = ({ layout }: Pick<FoundLayers, 'layout'>): string =>
  * @returns what is said of the layer of a number
  */
 export function describeModel(
-  { config: claimed, configPath }: ModelClaims,
+  { config: claimed, configPath, quantisation }: ModelClaims,
   found: FoundLayers,
   { prefix, stored }: StoredLayer,
 ): (layer: number) => Description {
-  const tensors = new LayerTensors(prefix, stored, undefined);
+  const tensors = new LayerTensors(prefix, stored, undefined, undefined, quantisation);
   if (claimed === undefined || isMindFormers(claimed)) {
     const measured = measureLayer(tensors, found.layout);
     const { expertNum, intermediateSize, sharedSize } = measured;

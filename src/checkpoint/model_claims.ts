@@ -2,10 +2,12 @@ import { join } from 'node:path';
 import { describe } from '../base/checks.js';
 import { CheckpointError, ConfigError } from '../base/errors.js';
 import { expectKnownModel } from '../config/hugging_face.js';
-import { supportedQuantizations, unsupportedQuantization } from '../config/quantization.js';
 import { kindOf, readText } from './containers/disk.js';
 import { floatType } from './containers/dtype.js';
 import type { TensorEntry } from './containers/header.js';
+import type { Quantisation } from './quantisation/form.js';
+import { UnknownForm } from './quantisation/keys.js';
+import { readQuantisation, supportedQuantisations } from './quantisation/read.js';
 
 export const configName = 'config.json';
 const maxConfigBytes = 16 << 20;
@@ -14,9 +16,9 @@ type Json = Readonly<Record<string, unknown>>;
 
 /** Where quantising tools describe what they did: file, the description in it, and the method where it names none. */
 const descriptions: readonly [file: string, of: (json: Json) => unknown, byDefault: string][] = [
+  [configName, (json) => json.quantization, 'MLX'],
   [configName, (json) => json.quantization_config ?? json.compression_config, 'unknown'],
   [configName, (json) => (json.text_config as Json | null)?.quantization_config, 'unknown'],
-  [configName, (json) => json.quantization, 'MLX'],
   ['hf_quant_config.json', (json) => json.quantization, 'modelopt'],
   ['quantize_config.json', (json) => json, 'gptq'],
   ['quant_config.json', (json) => json, 'awq'],
@@ -30,17 +32,20 @@ export class ModelClaims {
   readonly configPath: string;
   /** The parsed `config.json`; undefined without one. */
   readonly config: object | undefined;
+  /** How weights are quantised, where something says it. */
+  readonly quantisation: Quantisation | undefined;
   /** Present where the checkpoint says that its weights are in a form that is not read. */
-  readonly #quantization: CheckpointError | undefined;
+  readonly #refusal: CheckpointError | undefined;
 
   private constructor(
     configPath: string,
     config: object | undefined,
-    quantization: CheckpointError | undefined,
+    { quantisation, refusal }: Described = {},
   ) {
     this.configPath = configPath;
     this.config = config;
-    this.#quantization = quantization;
+    this.quantisation = quantisation;
+    this.#refusal = refusal;
   }
 
   /** @throws `CheckpointError` for a file that is no JSON object, `ConfigError` for a model type that is not known */
@@ -54,15 +59,15 @@ export class ModelClaims {
       inConfig(configPath, () => expectKnownModel(config));
     for (const [name, of, byDefault] of descriptions) {
       const json = files.get(name);
-      const form = json && unsupportedQuantization(of(json), byDefault);
-      if (form === undefined) continue;
-      const refusal = new CheckpointError(
-        `Expected weights that are not quantised or as ${supportedQuantizations}, got \`${form}\`, as ` +
-          `${join(folder, name)} says: this form is not supported`,
-      );
-      return new ModelClaims(configPath, config, refusal);
+      const description = json && of(json);
+      if (description !== undefined && description !== null)
+        return new ModelClaims(
+          configPath,
+          config,
+          described(join(folder, name), description, byDefault),
+        );
     }
-    return new ModelClaims(configPath, config, undefined);
+    return new ModelClaims(configPath, config);
   }
 
   /** What `find` finds. Where it throws and the weights are in a form that is not read, that is the error. */
@@ -70,7 +75,7 @@ export class ModelClaims {
     try {
       return find();
     } catch (error) {
-      throw this.#quantization ?? error;
+      throw this.#refusal ?? error;
     }
   }
 
@@ -79,8 +84,23 @@ export class ModelClaims {
    * the form is that of other layers or parts.
    */
   expectReadable(layer: Iterable<TensorEntry>): void {
-    if (this.#quantization === undefined) return;
-    for (const { dtype } of layer) if (floatType(dtype) === undefined) throw this.#quantization;
+    if (this.#refusal === undefined) return;
+    for (const { dtype } of layer) if (floatType(dtype) === undefined) throw this.#refusal;
+  }
+}
+
+type Described = { quantisation?: Quantisation; refusal?: CheckpointError };
+
+function described(path: string, description: unknown, byDefault: string): Described {
+  try {
+    return { quantisation: readQuantisation(description, byDefault) };
+  } catch (error) {
+    if (!(error instanceof UnknownForm)) throw error;
+    const refusal = new CheckpointError(
+      `Expected weights that are not quantised or as ${supportedQuantisations}, got \`${error.form}\`, as ${path} says: ` +
+        'this form is not supported',
+    );
+    return { refusal };
   }
 }
 

@@ -71,11 +71,8 @@ export interface SharedWeights {
 
 /** The type that holds weights as they are given. */
 export function heldType(type: StoredType): DType | 'published' {
-  return isFloat(type) ? type : 'published';
+  return Object.hasOwn(elementBytes, type) ? (type as DType) : 'published';
 }
-
-const isFloat = (type: StoredType): type is DType =>
-  type === 'float32' || type === 'bfloat16' || type === 'float16';
 
 /**
  * The type that holds a layer's experts as they are given, the always-on one included; float32 where they are floats of

@@ -81,7 +81,8 @@ export class ModelTensors implements ModelSource {
     const stored = await storedTensors(this.#checkpoint.tensors, { prefix, names });
     this.#checkpoint.expectReadable(entriesOf(stored));
     const map = (file: SafetensorsFile): NativeFile => this.#checkpoint.map(file);
-    return new LayerTensors(prefix, stored, reads ? map : undefined);
+    const { quantisation } = this.#checkpoint;
+    return new LayerTensors(prefix, stored, reads ? map : undefined, undefined, quantisation);
   }
 
   #namesOf(layer: number): string[] {

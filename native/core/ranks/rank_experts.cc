@@ -21,14 +21,9 @@ uint64_t digest_of(std::span<const int32_t> values) {  // FNV-1a
 WeightMatrix rows_of(const WeightMatrix& matrix, const GroupShape& shape) {
   if (!matrix) return matrix;
   const Part part(matrix.out_features, shape.member(), shape.model_parallel);
-  const int64_t bits = part.begin * matrix.out_stride * bits_of(matrix.dtype);
-  if (bits % 8 != 0)
-    throw Error(ErrorCode::kConfig,
-                "Expected the parts of an expert to begin at whole bytes: give another `modelParallel`");
   WeightMatrix cut = matrix;
-  cut.data = static_cast<const std::byte*>(matrix.data) + bits / 8;
   cut.out_features = part.size();
-  cut.scales.first_out = part.begin;
+  cut.first_out += part.begin;
   return cut;
 }
 

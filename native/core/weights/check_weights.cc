@@ -1,14 +1,41 @@
 #include "core/weights/check_weights.h"
 
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
+#include "core/weights/float16.h"
 
 namespace moe {
 namespace {
 
 std::string shape_text(int64_t rows, int64_t cols) {
   return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
+}
+
+// Scales of what was rounded to the nearest code are above 0; where there are offsets, they only have to be numbers.
+void expect_scales(const std::string& matrix, const WeightScales& scales, int64_t first_out, int64_t outs, int64_t ins) {
+  const int64_t groups = (ins + scales.in_block - 1) / scales.in_block;
+  std::vector<float> row(groups);
+  const auto expect_numbers = [&](const void* data, int64_t first, bool is_scale) {
+    read_floats(data, scales.dtype, first, scales.in_stride, groups, row.data());
+    const auto wrong = std::ranges::find_if(
+        row, [&](float value) { return !(std::abs(value) <= FLT_MAX) || (is_scale && !(value > 0)); });
+    if (wrong == row.end()) return;
+    std::ostringstream message;
+    message << "Expected " << (scales.name ? *scales.name : "the scales of `" + matrix + "`") << " to have finite "
+            << (is_scale ? "numbers above 0" : "numbers") << ", got " << *wrong << " at element "
+            << first + (wrong - row.begin()) * scales.in_stride;
+    throw Error(ErrorCode::kCheckpoint, message.str());
+  };
+  for (int64_t block = first_out / scales.out_block; block * scales.out_block < first_out + outs; ++block) {
+    expect_numbers(scales.data, block * scales.out_stride, scales.offsets == nullptr);
+    if (scales.offsets) expect_numbers(scales.offsets, block * scales.out_stride, false);
+  }
 }
 
 }  // namespace
@@ -19,6 +46,7 @@ void expect_matrix(const std::string& name, const WeightMatrix& matrix, int64_t 
   if (matrix.out_features != rows || matrix.in_features != cols)
     throw Error(ErrorCode::kShape, "Expected `" + name + "` to have shape " + shape_text(rows, cols) + ", got " +
                                        shape_text(matrix.out_features, matrix.in_features));
+  if (matrix.scales) expect_scales(name, matrix.scales, matrix.first_out, rows, cols);
 }
 
 void expect_vector_if_given(const std::string& name, const WeightVector& vector, int64_t size) {

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <limits>
 
+#include "core/error.h"
+
 namespace moe {
 
 uint16_t to_bfloat16(float value) {
@@ -106,6 +108,10 @@ void read_floats(const void* data, DType dtype, int64_t first, int64_t step, int
       return by(read_nibbles);
     case DType::kFloat8E8M0:
       return by(read_each<uint8_t, from_float8_e8m0>);
+    case DType::kInt8:
+    case DType::kUInt8:
+    case DType::kUInt4:
+      throw Error(ErrorCode::kInternal, "Expected floats: what integers stand for is in core/weights/integers.h");
   }
 }
 

@@ -19,7 +19,7 @@ float from_float8_e4m3(uint8_t bits);  // no infinities; 0x7f and 0xff are NaN
 float from_float4_e2m1(uint8_t bits);  // of the low half
 float from_float8_e8m0(uint8_t bits);  // 2^(bits - 127); 0xff is NaN
 
-// Elements first, first + step, ... of an array of any type, `count` of them, into to[0], to[to_step], ...
+// Elements first, first + step, ... of an array of any floats, `count` of them, into to[0], to[to_step], ...
 void read_floats(const void* data, DType dtype, int64_t first, int64_t step, int64_t count, float* to,
                  int64_t to_step = 1);
 

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cmath>
 #include <cstring>
 
-#include "core/error.h"
+#include "core/weights/integers.h"
 
 namespace moe {
 namespace {
@@ -21,6 +23,7 @@ uint32_t bits_at(const void* data, DType dtype, int64_t index) {
 }
 
 std::optional<CodeKind> codes_of(DType dtype) {
+  if (is_integer(dtype)) return CodeKind::kInteger;
   if (dtype == DType::kFloat8E4M3) return CodeKind::kFloat8E4M3;
   if (dtype == DType::kFloat4E2M1) return CodeKind::kFloat4E2M1;
   return std::nullopt;
@@ -36,16 +39,32 @@ std::optional<ScaleKind> scales_of(DType dtype) {
       return ScaleKind::kFloat16;
     case DType::kFloat8E8M0:
       return ScaleKind::kFloat8E8M0;
+    case DType::kFloat8E4M3:
+      return ScaleKind::kFloat32TimesE4M3;
     default:
       return std::nullopt;
   }
 }
 
-// Inputs that share a scale; absent for other sizes than GroupedForm has.
-std::optional<int32_t> group_of(int64_t in_block, int64_t in_features) {
-  if (in_block >= in_features) return 0;
+// Inputs that share a scale; absent for other sizes than GroupedForm has, and for groups that are not side by side.
+std::optional<int32_t> group_size_of(const WeightMatrix& matrix) {
+  const int64_t in_block = matrix.scales.in_block;
+  for (int64_t i = 0; matrix.scales.group_of_input && i < matrix.in_features; ++i)
+    if (group_of(matrix.scales, i) != i / in_block) return std::nullopt;
+  if (in_block >= matrix.in_features) return 0;
   if (std::find(kGroups.begin(), kGroups.end(), in_block) == kGroups.end()) return std::nullopt;
   return static_cast<int32_t>(in_block);
+}
+
+// What scales of float8 are multiplied by; absent where it can only be divided by. The reciprocal of a power of two is
+// exact, as is its product.
+std::optional<float> factor_of(const WeightScales& scales) {
+  if (scales.divisor == 1) return scales.factor;
+  int exponent;
+  const float reciprocal = 1 / scales.divisor;
+  if (scales.factor != 1 || std::frexp(scales.divisor, &exponent) != 0.5f || !std::isnormal(reciprocal))
+    return std::nullopt;
+  return reciprocal;
 }
 
 }  // namespace
@@ -54,21 +73,40 @@ std::optional<GroupedForm> grouped_form(const WeightMatrix& matrix) {
   const auto codes = codes_of(matrix.dtype);
   if (!codes || !matrix.scales) return std::nullopt;
   const auto scale = scales_of(matrix.scales.dtype);
-  const auto group = group_of(matrix.scales.in_block, matrix.in_features);
-  if (!scale || !group) return std::nullopt;
-  return GroupedForm{
-      .codes = *codes, .bits = static_cast<int32_t>(bits_of(matrix.dtype)), .group = *group, .scale = *scale};
+  const auto group = group_size_of(matrix);
+  const auto factor = factor_of(matrix.scales);
+  if (!scale || !group || !factor) return std::nullopt;
+  const bool two_levels = *scale == ScaleKind::kFloat32TimesE4M3;
+  if (!two_levels && *factor != 1) return std::nullopt;
+  if (two_levels && matrix.scales.offsets) return std::nullopt;
+  return GroupedForm{.codes = *codes,
+                     .bits = static_cast<int32_t>(bits_of(matrix.dtype)),
+                     .group = *group,
+                     .scale = *scale,
+                     .offsets = matrix.scales.offsets != nullptr,
+                     .zeros = static_cast<bool>(matrix.zeros),
+                     .zero = is_integer(matrix.dtype) && !matrix.zeros ? zero_of(matrix, 0, 0) : 0};
 }
 
 void read_grouped(const WeightMatrix& matrix, int64_t out, uint8_t* codes, GroupFactors* factors) {
-  for (int64_t i = 0; i < matrix.in_features; ++i)
-    codes[i] = static_cast<uint8_t>(
-        bits_at(matrix.data, matrix.dtype, out * matrix.out_stride + i * matrix.in_stride));
+  const int64_t o = matrix.first_out + out;
+  if (is_integer(matrix.dtype))
+    read_codes(matrix, out, 0, matrix.in_features, codes);
+  else
+    for (int64_t i = 0; i < matrix.in_features; ++i)
+      codes[i] =
+          static_cast<uint8_t>(bits_at(matrix.data, matrix.dtype, o * matrix.out_stride + i * matrix.in_stride));
   const WeightScales& scales = matrix.scales;
-  const int64_t row = (scales.first_out + out) / scales.out_block * scales.out_stride;
+  const int64_t row = o / scales.out_block * scales.out_stride;
   const int64_t groups = (matrix.in_features + scales.in_block - 1) / scales.in_block;
-  for (int64_t g = 0; g < groups; ++g)
-    factors[g] = {.scale = bits_at(scales.data, scales.dtype, row + g * scales.in_stride)};
+  for (int64_t g = 0; g < groups; ++g) {
+    const int64_t index = row + g * scales.in_stride;
+    GroupFactors& to = factors[g] = {.scale = bits_at(scales.data, scales.dtype, index)};
+    if (scales.dtype == DType::kFloat8E4M3)
+      to = {.scale = std::bit_cast<uint32_t>(*factor_of(scales)), .level = static_cast<int32_t>(to.scale)};
+    if (scales.offsets) to.offset = bits_at(scales.offsets, scales.dtype, index);
+    if (matrix.zeros) to.zero = zero_of(matrix, out, g);
+  }
 }
 
 }  // namespace moe

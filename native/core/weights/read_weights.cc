@@ -4,32 +4,43 @@
 #include <cstdlib>
 
 #include "core/weights/float16.h"
+#include "core/weights/integers.h"
 
 namespace moe {
 namespace {
 
+// `out` counts from the first of the larger matrix.
 void apply_scales(const WeightScales& scales, int64_t out, int64_t outs, int64_t in, int64_t ins, float* to) {
-  for (int64_t o = 0; o < outs; ++o) {
-    const int64_t row = (scales.first_out + out + o) / scales.out_block * scales.out_stride;
-    for (int64_t i = 0; i < ins;) {
-      const int64_t block = (in + i) / scales.in_block, end = std::min(ins, (block + 1) * scales.in_block - in);
-      const float scale = read_float(scales.data, scales.dtype, row + block * scales.in_stride);
-      for (; i < end; ++i) to[o * ins + i] *= scale;
-    }
+  for (int64_t o = 0; o < outs; ++o, to += ins) {
+    const int64_t row = (out + o) / scales.out_block * scales.out_stride;
+    for_each_group(scales, in, ins, [&](int64_t group, int64_t begin, int64_t end) {
+      const int64_t index = row + group * scales.in_stride;
+      const float scale = read_float(scales.data, scales.dtype, index);
+      for (int64_t i = begin; i < end; ++i) to[i] *= scale;
+      if (!scales.offsets) return;
+      const float offset = read_float(scales.offsets, scales.dtype, index);
+      for (int64_t i = begin; i < end; ++i) to[i] += offset;
+    });
+    if (scales.factor != 1)
+      for (int64_t i = 0; i < ins; ++i) to[i] *= scales.factor;
+    if (scales.divisor != 1)
+      for (int64_t i = 0; i < ins; ++i) to[i] /= scales.divisor;
   }
 }
 
 }  // namespace
 
 void read_block(const WeightMatrix& matrix, int64_t out, int64_t outs, int64_t in, int64_t ins, float* to) {
-  const int64_t first = out * matrix.out_stride + in * matrix.in_stride;
-  if (std::abs(matrix.out_stride) < std::abs(matrix.in_stride))  // along the source's denser dimension
+  const int64_t first = (matrix.first_out + out) * matrix.out_stride + in * matrix.in_stride;
+  if (is_integer(matrix.dtype))
+    read_integers(matrix, out, outs, in, ins, to);
+  else if (std::abs(matrix.out_stride) < std::abs(matrix.in_stride))  // along the source's denser dimension
     for (int64_t i = 0; i < ins; ++i)
       read_floats(matrix.data, matrix.dtype, first + i * matrix.in_stride, matrix.out_stride, outs, to + i, ins);
   else
     for (int64_t o = 0; o < outs; ++o)
       read_floats(matrix.data, matrix.dtype, first + o * matrix.out_stride, matrix.in_stride, ins, to + o * ins);
-  if (matrix.scales) apply_scales(matrix.scales, out, outs, in, ins, to);
+  if (matrix.scales) apply_scales(matrix.scales, matrix.first_out + out, outs, in, ins, to);
 }
 
 std::vector<float> read_transposed(const WeightMatrix& matrix) {

@@ -2,6 +2,7 @@ import { CheckpointError } from '../../base/errors.js';
 import type {
   MatrixView,
   NativeFile,
+  Place,
   ScalesView,
   VectorView,
   WeightSource,
@@ -15,28 +16,37 @@ const elementBits = {
   float8_e4m3: 8,
   float4_e2m1: 4,
   float8_e8m0: 8,
+  int8: 8,
+  uint8: 8,
+  uint4: 4,
 } as const;
-type BlockType = keyof typeof elementBits;
+export type BlockType = keyof typeof elementBits;
 
 const floatTypes = ['float32', 'bfloat16', 'float16'] as const;
-const storedTypes = [...floatTypes, 'float8_e4m3', 'float4_e2m1'] as const;
-const scaleTypes = [...floatTypes, 'float8_e8m0'] as const;
+const integerTypes = ['int8', 'uint8', 'uint4'] as const;
+const storedTypes = [...floatTypes, 'float8_e4m3', 'float4_e2m1', ...integerTypes] as const;
+const scaleTypes = [...floatTypes, 'float8_e8m0', 'float8_e4m3'] as const;
 
 /** Where one stored tensor's elements are: views are cut out of it. */
 export class Block {
   readonly #source: WeightSource;
   readonly #byteOffset: number;
   readonly #dtype: BlockType;
+  readonly #name: string;
 
-  /** @param used false where no view of it will be read: then nothing of it is */
+  /**
+   * @param name for messages about what is in it
+   * @param used false where no view of it will be read: then nothing of it is
+   */
   constructor(
     file: NativeFile,
-    byteOffset: number,
-    byteLength: number,
+    { byteOffset, byteLength }: { byteOffset: number; byteLength: number },
     dtype: BlockType,
-    used = true,
+    name: string,
+    used: boolean,
   ) {
     this.#dtype = dtype;
+    this.#name = name;
     const aligned = elementBits[dtype] < 16 || byteOffset % (elementBits[dtype] / 8) === 0;
     if (aligned || !used) {
       this.#source = file;
@@ -47,6 +57,11 @@ export class Block {
       this.#source = dtype === 'float32' ? new Float32Array(buffer) : new Uint16Array(buffer);
       this.#byteOffset = 0;
     }
+  }
+
+  /** Where its first element stands. */
+  place(): Place {
+    return this.#at(0);
   }
 
   /** `first`: the element at (0, 0), counted in elements. Strides default to a dense `[out, in]`. */
@@ -62,11 +77,18 @@ export class Block {
     return { ...this.#at(first), dtype, outFeatures, inFeatures, outStride, inStride };
   }
 
-  /** `first`: the scale of the first block, counted in elements. A row's scales stand side by side. */
-  scales(at: { outBlock: number; inBlock: number; outStride: number; first?: number }): ScalesView {
-    const { outBlock, inBlock, outStride, first = 0 } = at;
+  /** `first`: the scale of the first block, counted in elements. A row's scales stand side by side by default. */
+  scales(at: {
+    outBlock: number;
+    inBlock: number;
+    outStride: number;
+    inStride?: number;
+    first?: number;
+  }): ScalesView {
+    const { outBlock, inBlock, outStride, inStride = 1, first = 0 } = at;
     const dtype = this.#typeOf(scaleTypes);
-    return { ...this.#at(first), dtype, outBlock, inBlock, outStride, inStride: 1 };
+    const blocks = { outBlock, inBlock, outStride, inStride };
+    return { ...this.#at(first), dtype, ...blocks, name: this.#name };
   }
 
   /** `first`: the element at 0, counted in elements. */
@@ -82,7 +104,7 @@ export class Block {
     return { ...this.#at(first), dtype: this.#typeOf(floatTypes), size, stride };
   }
 
-  #at(element: number): { source: WeightSource; byteOffset: number } {
+  #at(element: number): Place {
     const byteOffset = this.#byteOffset + (element * elementBits[this.#dtype]) / 8;
     return { source: this.#source, byteOffset };
   }

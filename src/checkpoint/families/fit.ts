@@ -18,7 +18,7 @@ const patternOf = ({ name, mxfp4 }: MatrixAt): RegExp =>
 function pattern(name: string, ending: string): RegExp {
   const stem = name.replace(/\.weight$/, '');
   const escaped = stem.replace(/[.]/g, '\\.').replace(/\{e(\+E)?\}/g, '\\d+');
-  const behind = stem === name ? ending : '\\.(weight\\w*|\\w*scale\\w*)';
+  const behind = stem === name ? ending : '\\.(q?weight\\w*|\\w*scale\\w*|qzeros|g_idx|biases)';
   return new RegExp(`^${escaped}${behind}$`);
 }
 

@@ -10,7 +10,9 @@ import { type DType, heldType } from '../../layer/weights.js';
 import { storedTypeOf } from '../containers/dtype.js';
 import type { SafetensorsFile } from '../containers/file.js';
 import { shapeText, type TensorEntry, tensorIn } from '../containers/header.js';
-import { Block } from './block.js';
+import type { Form, ModuleTensors, Quantisation } from '../quantisation/form.js';
+import { type QuantisedModule, quantisedModules, unreadForm } from '../quantisation/modules.js';
+import { Block, type BlockType } from './block.js';
 
 /** A tensor of a checkpoint: what its header says, and the file that holds it. */
 export interface StoredTensor {
@@ -18,18 +20,9 @@ export interface StoredTensor {
   readonly file: SafetensorsFile;
 }
 
-/** Endings of tensors that belong to weights in a form no layer can be made of. */
-const unsupported: readonly [ending: string, form: string][] = [
-  ['.qweight', 'GPTQ or AWQ'],
-  ['.weight_packed', 'compressed-tensors, packed'],
-  ['.weight_scale_2', 'NVFP4'],
-  ['.absmax', 'bitsandbytes, 4 bits'],
-  ['.SCB', 'bitsandbytes, 8 bits'],
-  ['.biases', 'MLX, affine'],
-];
-
 /** Scales of activations that were measured beforehand: of no use where activations stay floats. */
-const activationScale = /\.(input|activation)_scale$/;
+const activationScale =
+  /\.(input|activation|output)_(global_)?(scale|zero_point)$|\.input_quantizer\.\w+$/;
 
 /** Where the scales of fp8 weights stand, behind the weights' own name. */
 const scaleEndings = ['_scale_inv', '_scale'] as const;
@@ -51,6 +44,8 @@ export class LayerTensors {
   readonly #tensors: ReadonlyMap<string, StoredTensor>;
   readonly #map: ((file: SafetensorsFile) => NativeFile) | undefined;
   readonly #held: ReadonlySet<number> | undefined;
+  /** By the names that their weights would have as floats. */
+  readonly #modules: ReadonlyMap<string, QuantisedModule>;
   readonly #read = new Set<string>();
 
   /**
@@ -59,24 +54,31 @@ export class LayerTensors {
    * @param map maps a file into memory; called when a view into it is made. Undefined: names, types and shapes are looked
    *   at, and what is made of them is not to be read
    * @param held numbers of the experts whose weights will be read; all when left out
+   * @param quantisation how matrices are quantised, where a description says it: they are then found by the names that
+   *   they would have as floats
    */
   constructor(
     prefix: string,
     tensors: ReadonlyMap<string, StoredTensor>,
     map: ((file: SafetensorsFile) => NativeFile) | undefined,
     held?: ReadonlySet<number>,
+    quantisation?: Quantisation,
   ) {
     this.#prefix = prefix;
     this.#tensors = tensors;
     this.#map = map;
     this.#held = held;
-    for (const name of tensors.keys())
-      for (const [ending, form] of unsupported)
-        if (name.endsWith(ending))
-          throw new CheckpointError(
-            `Expected weights of type F32, BF16, F16 or F8_E4M3, got ${this.#describe(name)}: weights of the form ` +
-              `"${form}" are not supported`,
-          );
+    this.#modules = quantisedModules(
+      [...tensors].map(([name, { entry }]) => [name, entry] as const),
+      (module) => quantisation?.formOf(prefix + module),
+    );
+    for (const name of tensors.keys()) {
+      const wrong = unreadForm(name, this.#modules);
+      if (wrong !== undefined)
+        throw new CheckpointError(
+          `Expected weights of type F32, BF16, F16 or F8_E4M3, got ${this.#describe(name)}: ${wrong}`,
+        );
+    }
   }
 
   get names(): string[] {
@@ -84,7 +86,7 @@ export class LayerTensors {
   }
 
   has(name: string): boolean {
-    return this.#tensors.has(name);
+    return this.#tensors.has(name) || this.#modules.has(name);
   }
 
   /** The first of several names that is there, else the first. */
@@ -94,21 +96,25 @@ export class LayerTensors {
 
   /** A tensor's shape. Throws `CheckpointError` unless it has `rank` dimensions, none of them 0. */
   shape(name: string, rank: number): readonly number[] {
-    const { shape } = this.#get(name).entry;
+    const { form, codes = name } = this.#codesOf(name);
+    const { shape } = this.#get(codes).entry;
     if (shape.length !== rank || shape.includes(0))
-      throw this.error(name, `${rank} dimensions of at least 1`, shapeText(shape));
-    return shape;
+      throw this.error(codes, `${rank} dimensions of at least 1`, shapeText(shape));
+    return form?.featuresOf(shape) ?? shape;
   }
 
   /** Whether it is there, of this shape. Dimensions of size 1 do not count. */
   hasShape(name: string, ...shape: number[]): boolean {
-    const tensor = this.#tensors.get(name);
-    return tensor !== undefined && sameShape(tensor.entry.shape, shape);
+    const { form, codes = name } = this.#codesOf(name);
+    const tensor = this.#tensors.get(codes);
+    const [out = 0, inputs = 0] = shape;
+    const stored = form !== undefined && shape.length === 2 ? form.shapeOf(out, inputs) : shape;
+    return tensor !== undefined && sameShape(tensor.entry.shape, stored);
   }
 
   /** The type that holds a tensor's elements. Throws `CheckpointError` when no layer can hold them. */
   dtype(name: string): DType | 'published' {
-    return heldType(this.#storedType(name));
+    return this.#modules.has(name) ? 'published' : heldType(this.#storedType(name));
   }
 
   /** A tensor of exactly this shape, to be viewed. Dimensions of size 1 do not count. */
@@ -116,11 +122,24 @@ export class LayerTensors {
     return this.#block(name, shape, this.#storedType(name));
   }
 
-  /** A tensor of bytes of exactly this shape, which hold elements of another type. */
-  bytes(name: string, type: StoredType | 'float8_e8m0', ...shape: number[]): Block {
+  /** A tensor of exactly this shape, whose elements are those that its type stands for here. */
+  typed(
+    name: string,
+    types: Readonly<Record<string, BlockType>>,
+    ...shape: readonly number[]
+  ): Block {
     const { dtype } = this.#get(name).entry;
-    if (dtype !== 'U8') throw this.error(name, 'type U8', dtype);
+    const type = Object.hasOwn(types, dtype) ? types[dtype] : undefined;
+    if (type === undefined) throw this.error(name, `type ${Object.keys(types).join(', ')}`, dtype);
     return this.#block(name, shape, type);
+  }
+
+  /** Where the tensor of a quantised module's codes is. */
+  #codesOf(name: string): { form?: Form; codes?: string } {
+    const module = this.#modules.get(name);
+    return module === undefined
+      ? {}
+      : { form: module.form, codes: module.name + module.form.codes };
   }
 
   /** Where a tensor's bytes stand. */
@@ -135,19 +154,28 @@ export class LayerTensors {
     return this.#map === undefined ? nowhere : this.#map(file);
   }
 
-  #block(name: string, shape: readonly number[], type: StoredType | 'float8_e8m0'): Block {
+  /** Whether a tensor's numbers will be read. */
+  #isUsed(name: string): boolean {
+    const [, expert] = /(?:^|\.)experts\.(\d+)\./.exec(name) ?? [];
+    const isHeld = expert === undefined || this.#held?.has(Number(expert)) !== false;
+    return this.#map !== undefined && isHeld;
+  }
+
+  #block(name: string, shape: readonly number[], type: BlockType): Block {
     const { entry, file } = this.#get(name);
     if (!sameShape(entry.shape, shape))
       throw this.error(name, `shape ${shapeText(shape)}`, shapeText(entry.shape));
     this.#read.add(name);
-    const [, expert] = /(?:^|\.)experts\.(\d+)\./.exec(name) ?? [];
-    const isHeld = expert === undefined || this.#held?.has(Number(expert)) !== false;
-    const used = this.#map !== undefined && isHeld;
-    return new Block(this.#source(file), entry.byteOffset, entry.byteLength, type, used);
+    return new Block(this.#source(file), entry, type, this.#describe(name), this.#isUsed(name));
   }
 
-  /** A matrix stored as `[outFeatures, inFeatures]`, with its scales when it is of fp8. */
+  /** A matrix stored as `[outFeatures, inFeatures]`, with its scales when it is of fp8, or as its module is quantised. */
   matrix(name: string, outFeatures: number, inFeatures: number): MatrixView {
+    const module = this.#modules.get(name);
+    if (module !== undefined) {
+      this.#read.add(name);
+      return module.form.read(this.#tensorsOf(module.name), outFeatures, inFeatures);
+    }
     const view = this.block(name, outFeatures, inFeatures).matrix({ outFeatures, inFeatures });
     return view.dtype === 'float8_e4m3'
       ? { ...view, scales: this.#scales(name, outFeatures, inFeatures) }
@@ -171,32 +199,74 @@ export class LayerTensors {
     });
   }
 
+  #tensorsOf(module: string): ModuleTensors {
+    const exactly = (name: string, types: readonly string[], size: number) => {
+      const { dtype, shape } = this.#get(name).entry;
+      if (!types.includes(dtype)) throw this.error(name, `type ${types.join(', ')}`, dtype);
+      if (!sameShape(shape, [size]))
+        throw this.error(name, `shape ${shapeText([size])}`, shapeText(shape));
+      return { dtype, ...this.region(name) };
+    };
+    return {
+      has: (ending) => this.#tensors.has(module + ending),
+      block: (ending, types, ...shape) => this.typed(module + ending, types, ...shape),
+      ints: (ending, size) => {
+        const { source, byteOffset } = exactly(module + ending, ['I32'], size);
+        return { source, byteOffset, name: this.#describe(module + ending) };
+      },
+      numbers: (ending, types, size) => {
+        const region = exactly(module + ending, types, size);
+        if (!this.#isUsed(module + ending)) return undefined;
+        return smallNumbers(region.dtype, region.source.read(region.byteOffset, region.byteLength));
+      },
+      error: (ending, expected, got) => this.error(module + ending, expected, got),
+    };
+  }
+
   vector(name: string, size: number): VectorView {
     return this.block(name, size).vector({ size });
   }
 
   /**
    * Throws `CheckpointError` for a tensor that nothing has read: leaving it out would change the layer's output. Scales of
-   * the activations of weights that were read do not.
+   * the activations of weights that were read do not, nor do biases of zeros that GPTQ's tools write for every matrix.
    *
-   * @returns a sentence for what was left out
+   * @returns sentences for what was left out
    */
   expectAllRead(): string[] {
     const unread = this.names.filter((name) => !this.#read.has(name));
-    const isLeftOut = (name: string) =>
-      activationScale.test(name) && this.#read.has(name.replace(activationScale, '.weight'));
-    const refused = unread.find((name) => !isLeftOut(name));
+    const scales = unread.filter(
+      (name) =>
+        activationScale.test(name) && this.#read.has(name.replace(activationScale, '.weight')),
+    );
+    const biases = unread.filter((name) => this.#isBiasOfZeros(name));
+    const refused = unread.find((name) => !scales.includes(name) && !biases.includes(name));
     if (refused !== undefined)
       throw new CheckpointError(
         `Expected no tensor that this layer has no use for, got ${this.#describe(refused)}: it may change what ` +
           'the layer computes, and neither the model type nor its config says how',
       );
-    const [first] = unread;
-    if (first === undefined) return [];
+    const note = (names: readonly string[], what: string, why: string) =>
+      names.length === 0
+        ? []
+        : [`${names.length} ${what} (${names[0]}${names.length > 1 ? ', …' : ''}) ${why}`];
     return [
-      `${unread.length} static scales of activations (${first}${unread.length > 1 ? ', …' : ''}) have no effect: ` +
-        'activations are not quantised by them',
+      ...note(
+        scales,
+        'static scales of activations',
+        'have no effect: activations are not quantised by them',
+      ),
+      ...note(biases, 'biases', 'are not read: all of their numbers are 0'),
     ];
+  }
+
+  #isBiasOfZeros(name: string): boolean {
+    if (!name.endsWith('.bias')) return false;
+    const { form } = this.#codesOf(name.replace(/bias$/, 'weight'));
+    if (form?.codes !== '.qweight') return false;
+    if (!this.#isUsed(name)) return true;
+    const { source, byteOffset, byteLength } = this.region(name);
+    return source.read(byteOffset, byteLength).every((byte) => byte === 0);
   }
 
   /** The error for a tensor that is not as it should be. */
@@ -234,4 +304,11 @@ export class LayerTensors {
 function sameShape(a: readonly number[], b: readonly number[]): boolean {
   const [left, right] = [a, b].map((shape) => shape.filter((size) => size !== 1).join());
   return left === right;
+}
+
+/** Numbers of a tensor that are as good as part of a description. */
+function smallNumbers(dtype: string, bytes: Uint8Array): number[] {
+  const { buffer } = Uint8Array.from(bytes);
+  if (dtype === 'F32') return [...new Float32Array(buffer)];
+  return dtype === 'I32' ? [...new Int32Array(buffer)] : [...new BigInt64Array(buffer)].map(Number);
 }

@@ -68,11 +68,14 @@ export function matricesAt(
   const sizes = { count, outFeatures, inFeatures };
   if (at.mxfp4) return mxfp4At(tensors, at, sizes);
   const ofOne = at.axes === 'oi' || at.axes === 'io';
-  if (at.axes === 'oi' && at.part === undefined)
-    return (expert) => tensors.matrix(nameOf(at.name, expert, count), outFeatures, inFeatures);
   const [first, step] = startOf(at.part, outFeatures);
   const { shape } = tensorOf(at, sizes);
   const rows = at.part === undefined ? outFeatures : 2 * outFeatures;
+  if (at.axes === 'oi' && step === 1)
+    return (expert) => {
+      const whole = tensors.matrix(nameOf(at.name, expert, count), rows, inFeatures);
+      return rows === outFeatures ? whole : { ...whole, outFeatures, firstOut: first };
+    };
   const inputsLast = at.axes.endsWith('i');
   const one = inputsLast
     ? { outStride: step * inFeatures, inStride: 1 }
@@ -96,8 +99,13 @@ function mxfp4At(
   const blocks = inFeatures / mxfp4Block;
   const rows = part === undefined ? outFeatures : 2 * outFeatures;
   const shape = [count, rows, blocks] as const;
-  const elements = tensors.bytes(`${name}_blocks`, 'float4_e2m1', ...shape, mxfp4Block / 2);
-  const scales = tensors.bytes(`${name}_scales`, 'float8_e8m0', ...shape);
+  const elements = tensors.typed(
+    `${name}_blocks`,
+    { U8: 'float4_e2m1' },
+    ...shape,
+    mxfp4Block / 2,
+  );
+  const scales = tensors.typed(`${name}_scales`, { U8: 'float8_e8m0' }, ...shape);
   const [first, step] = startOf(part, outFeatures);
   return (expert) => {
     const row = expert * rows + first;

@@ -1,0 +1,74 @@
+#include "core/weights/integers.h"
+
+#include <array>
+#include <vector>
+
+namespace moe {
+namespace {
+
+// Where AWQ has each of eight output features in a word.
+constexpr std::array<int64_t, 8> kPlacesOfAwq = {0, 4, 1, 5, 2, 6, 3, 7};
+
+// The code at an index of elements that stand side by side; words are little-endian, so that elements in them do.
+uint8_t code_at(const void* data, DType dtype, int64_t index) {
+  const auto* const bytes = static_cast<const uint8_t*>(data);
+  if (dtype == DType::kUInt4) return bytes[index / 2] >> index % 2 * 4 & 0xf;
+  return dtype == DType::kInt8 ? bytes[index] ^ 0x80 : bytes[index];
+}
+
+// Calls each(i, index) with the index of the element of each of the inputs [in, in + ins).
+template <class Each>
+void for_each_index(const WeightMatrix& matrix, int64_t out, int64_t in, int64_t ins, const Each& each) {
+  const int64_t per_word = 32 / bits_of(matrix.dtype), step = matrix.in_stride;
+  switch (matrix.packing) {
+    case Packing::kNone:
+      for (int64_t i = 0; i < ins; ++i) each(i, out * matrix.out_stride + (in + i) * step);
+      return;
+    case Packing::kInputs:
+      for (int64_t i = 0; i < ins; ++i) {
+        const int64_t word = (in + i) / per_word;
+        each(i, (out * matrix.out_stride + word * step) * per_word + (in + i) % per_word);
+      }
+      return;
+    case Packing::kOutputs:
+    case Packing::kOutputsOfAwq: {
+      const int64_t within = out % per_word, word = out / per_word * matrix.out_stride;
+      const int64_t place = matrix.packing == Packing::kOutputs ? within : kPlacesOfAwq[within];
+      for (int64_t i = 0; i < ins; ++i) each(i, (word + (in + i) * step) * per_word + place);
+    }
+  }
+}
+
+}  // namespace
+
+void read_codes(const WeightMatrix& matrix, int64_t out, int64_t in, int64_t ins, uint8_t* to) {
+  for_each_index(matrix, matrix.first_out + out, in, ins,
+                 [&](int64_t i, int64_t index) { to[i] = code_at(matrix.data, matrix.dtype, index); });
+}
+
+int32_t zero_of(const WeightMatrix& matrix, int64_t out, int64_t group) {
+  const WeightZeros& zeros = matrix.zeros;
+  if (!zeros) return zeros.all + (matrix.dtype == DType::kInt8 ? 128 : 0);
+  // Zeros stand as a matrix does whose features are the blocks of the scales.
+  const WeightMatrix blocks{.data = zeros.data,
+                            .dtype = matrix.dtype,
+                            .out_stride = zeros.out_stride,
+                            .in_stride = zeros.in_stride,
+                            .packing = zeros.packing};
+  uint8_t code;
+  read_codes(blocks, (matrix.first_out + out) / matrix.scales.out_block, group, 1, &code);
+  return (code + zeros.added) & ((1 << bits_of(matrix.dtype)) - 1);
+}
+
+void read_integers(const WeightMatrix& matrix, int64_t out, int64_t outs, int64_t in, int64_t ins, float* to) {
+  std::vector<uint8_t> codes(ins);
+  for (int64_t o = 0; o < outs; ++o, to += ins) {
+    read_codes(matrix, out + o, in, ins, codes.data());
+    for_each_group(matrix.scales, in, ins, [&](int64_t group, int64_t begin, int64_t end) {
+      const int32_t zero = zero_of(matrix, out + o, group);
+      for (int64_t i = begin; i < end; ++i) to[i] = static_cast<float>(codes[i] - zero);
+    });
+  }
+}
+
+}  // namespace moe
