@@ -170,13 +170,19 @@ WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::s
   if (!value.IsObject()) refuse(name, "a matrix view");
   const Napi::Object view = value.As<Napi::Object>();
   const Borrowed memory = read_source(view, files);
+  const BlockType* const blocks = read_block_type(view);
   WeightMatrix matrix{memory.data,
-                      read_stored_type(view, "dtype"),
+                      blocks ? DType::kBlocks : read_stored_type(view, "dtype"),
                       read_integer(view, "outFeatures", 1, kMaxSize),
                       read_integer(view, "inFeatures", 1, kMaxSize),
                       read_integer(view, "outStride", 0, INT64_C(1) << 53),
                       read_integer(view, "inStride", 0, INT64_C(1) << 53)};
   matrix.first_out = view.Get("firstOut").IsUndefined() ? 0 : read_integer(view, "firstOut", 0, kMaxSize);
+  if (blocks) {
+    matrix.blocks = blocks;
+    expect_blocks_inside(name, memory, matrix);
+    return matrix;
+  }
   matrix.packing = read_packing(view);
   expect_packed_inside(name, memory, matrix.dtype, matrix.packing, matrix.first_out + matrix.out_features,
                        matrix.out_stride, matrix.in_features, matrix.in_stride);

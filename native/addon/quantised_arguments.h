@@ -4,6 +4,12 @@
 
 namespace moe {
 
+// The type of blocks that `dtype` names, or null.
+const BlockType* read_block_type(Napi::Object view);
+
+// Refuses rows that are no runs of whole blocks, and a last one outside `memory`.
+void expect_blocks_inside(const char* name, const Borrowed& memory, const WeightMatrix& matrix);
+
 // How elements stand in words; they do in none where it is undefined.
 Packing read_packing(Napi::Object view);
 

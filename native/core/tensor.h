@@ -9,8 +9,10 @@
 
 namespace moe {
 
+struct BlockType;
+
 // How numbers are stored. Batches, vectors and the router are of the first three; experts may be of all but kFloat8E8M0,
-// which is for scales: a power of two. Integers have scales beside them.
+// which is for scales: a power of two. Integers have scales beside them; kBlocks is any of core/weights/blocks.h.
 enum class DType : uint8_t {
   kFloat32,
   kBFloat16,
@@ -20,7 +22,8 @@ enum class DType : uint8_t {
   kFloat8E8M0,
   kInt8,
   kUInt8,
-  kUInt4
+  kUInt4,
+  kBlocks
 };
 
 constexpr int64_t bits_of(DType dtype) {
@@ -110,7 +113,8 @@ struct WeightMatrix {
   int64_t in_stride = 0;
   WeightScales scales{};
   Packing packing = Packing::kNone;
-  WeightZeros zeros{};    // of integers, with their type
+  WeightZeros zeros{};                // of integers, with their type
+  const BlockType* blocks = nullptr;  // of kBlocks: rows are runs of them; out_stride is a multiple of a block
   int64_t first_out = 0;  // output features before those of the matrix, where it is a part of a larger one
 
   explicit operator bool() const { return data != nullptr; }

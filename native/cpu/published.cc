@@ -20,7 +20,11 @@ struct Table {
 };
 // Twice the numbers, which are integers then.
 constexpr Table kFloat4 = {{12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0}, 12, 0.5f};
-constexpr Table kIq4 = {{1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241}, 128, 1};
+constexpr Table kIq4 = [] {
+  Table table{{}, 128, 1};
+  for (int i = 0; i < 16; ++i) table.numbers[i] = static_cast<uint8_t>(kIq4Numbers[i] + 128);
+  return table;
+}();
 
 // What a factor takes of a group, and of a superblock.
 struct FactorKind {

@@ -1,10 +1,15 @@
 // Where weights stand: what crosses into the addon of them.
 
+import type { BlockType } from './block_types.js';
+
 /** Element types of weights and activations. 16-bit floats travel as their bits in a `Uint16Array`. */
 export type DType = 'float32' | 'bfloat16' | 'float16';
 
-/** Element types of experts in checkpoints: those that are no `DType` have scales beside them. */
-export type StoredType = DType | 'float8_e4m3' | 'float4_e2m1' | 'int8' | 'uint8' | 'uint4';
+/**
+ * Element types of experts in checkpoints: those that are no `DType` have scales beside them, blocks in themselves. Rows
+ * of blocks are whole ones, `inStride` is 1 then.
+ */
+export type StoredType = DType | BlockType | 'float8_e4m3' | 'float4_e2m1' | 'int8' | 'uint8' | 'uint4';
 
 /** A file mapped read-only. Kept alive by whoever reads it; unmapped when collected or closed. */
 export interface NativeFile {

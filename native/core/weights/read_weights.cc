@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "core/weights/blocks.h"
 #include "core/weights/float16.h"
 #include "core/weights/integers.h"
 
@@ -31,6 +32,7 @@ void apply_scales(const WeightScales& scales, int64_t out, int64_t outs, int64_t
 }  // namespace
 
 void read_block(const WeightMatrix& matrix, int64_t out, int64_t outs, int64_t in, int64_t ins, float* to) {
+  if (matrix.blocks) return read_blocks(matrix, out, outs, in, ins, to);
   const int64_t first = (matrix.first_out + out) * matrix.out_stride + in * matrix.in_stride;
   if (is_integer(matrix.dtype))
     read_integers(matrix, out, outs, in, ins, to);
