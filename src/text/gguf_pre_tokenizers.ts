@@ -24,11 +24,13 @@ const gpt2 = raw`${endings}| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|${gaps}`;
 const gpt4 = (digits: string, letters = raw`\p{L}`) =>
   raw`${anyEndings}|[^\r\n\p{L}\p{N}]?[${letters}]+|${digits}| ?[^\s${letters}\p{N}]+[\r\n]*|${lines}|${gaps}`;
 
-/** Words that end where a small letter is followed by a capital one. `more`: characters that belong to both. */
-const byCase = (
-  digits: string,
-  { ends = '', not = '', after = raw`\r\n` }: { ends?: string; not?: string; after?: string },
-) => {
+/**
+ * Words that end where a small letter is followed by a capital one, or with one of `ends`.
+ *
+ * @param options what letters are `not` in words, and what else stands `after` punctuation
+ */
+const byCase = (digits: string, options: { ends?: string; not?: string; after?: string }) => {
+  const { ends = '', not = '', after = raw`\r\n` } = options;
   const capitals = raw`[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}${not}]`;
   const smalls = raw`[\p{Ll}\p{Lm}\p{Lo}\p{M}${not}]`;
   const before = raw`[^\r\n\p{L}\p{N}]?`;
