@@ -145,7 +145,7 @@ describe('SentencePiece', () => {
   test('never puts a control token together', () => {
     const types = Int32Array.from(trained.get(key('token_type')) as Int32Array);
     const { ids, tokens } = libraryOf(trained).encode(corpus);
-    const word = ids[tokens.findIndex((text) => /^▁../.test(text))] as number;
+    const word = ids[tokens.findIndex((text: string) => /^▁../.test(text))] as number;
     types[word] = 3;
     const without = libraryOf(new Map([...trained, [key('token_type'), types]]));
     expect(without.encode(corpus).ids).not.toContain(word);
@@ -191,7 +191,7 @@ test.each<[string, Record<string, unknown>, boolean, boolean]>([
   ]);
   expect(library.encode('the', { add_special_tokens: false }).ids).toEqual([257]);
   const pair = library.encode('the', { text_pair: 'he' }).ids;
-  expect(pair.filter((id) => id < 258)).toEqual([257, 256]);
+  expect(pair.filter((id: number) => id < 258)).toEqual([257, 256]);
 });
 
 test('a word that is a token is that token where its models have it so', () => {
