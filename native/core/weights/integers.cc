@@ -55,7 +55,7 @@ int32_t zero_of(const WeightMatrix& matrix, int64_t out, int64_t group) {
                             .out_stride = zeros.out_stride,
                             .in_stride = zeros.in_stride,
                             .packing = zeros.packing};
-  uint8_t code;
+  uint8_t code = 0;
   read_codes(blocks, (matrix.first_out + out) / matrix.scales.out_block, group, 1, &code);
   return (code + zeros.added) & ((1 << bits_of(matrix.dtype)) - 1);
 }
