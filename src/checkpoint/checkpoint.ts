@@ -20,7 +20,7 @@ import { heldExperts } from '../layer/parallel.js';
 import type { LayerParts } from '../layer/parts.js';
 import { storedType } from '../layer/weights.js';
 import { identityAt } from './containers/disk.js';
-import type { SafetensorsFile } from './containers/file.js';
+import type { TensorFile } from './containers/tensor_file.js';
 import type { TensorEntry } from './containers/header.js';
 import { TensorFiles } from './containers/tensor_files.js';
 import {
@@ -140,7 +140,9 @@ export class MoECheckpoint implements AsyncDisposable {
       const description = describePacked(packed);
       return new MoECheckpoint(inside, path, files, { layers }, () => description);
     }
-    const claims = await ModelClaims.read(files.folder);
+    const claims = files.gguf
+      ? ModelClaims.ofGguf(path, files.gguf.config)
+      : await ModelClaims.read(files.folder);
     const found = claims.find(() => findClaimed(path, files.names, claims, options.stack));
     const first = await readable(path, files, found);
     claims.expectReadable(entriesOf(first.stored));
@@ -301,7 +303,7 @@ export class MoECheckpoint implements AsyncDisposable {
   }
 
   /** @internal The file in memory, until the checkpoint is closed. */
-  map(stored: SafetensorsFile): NativeFile {
+  map(stored: TensorFile): NativeFile {
     this.#expectOpen();
     const known = this.#mapped.get(stored.path);
     if (known !== undefined) return known;

@@ -70,6 +70,11 @@ export class ModelClaims {
     return new ModelClaims(configPath, config);
   }
 
+  /** Of a GGUF file, which says it of itself. */
+  static ofGguf(path: string, config: object): ModelClaims {
+    return new ModelClaims(path, config);
+  }
+
   /** What `find` finds. Where it throws and the weights are in a form that is not read, that is the error. */
   find<T>(find: () => T): T {
     try {

@@ -2,7 +2,7 @@
 import { CheckpointError } from '../base/errors.js';
 import type { NativeFile } from '../binding/views.js';
 import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
-import type { SafetensorsFile } from '../checkpoint/containers/file.js';
+import type { TensorFile } from '../checkpoint/containers/tensor_file.js';
 import { mayBeFeedForward } from '../checkpoint/families/layer_parts.js';
 import { LayerTensors } from '../checkpoint/families/layer_tensors.js';
 import { entriesOf, storedTensors } from '../checkpoint/stored.js';
@@ -80,7 +80,7 @@ export class ModelTensors implements ModelSource {
   async #tensors(prefix: string, names: readonly string[], reads: boolean): Promise<LayerTensors> {
     const stored = await storedTensors(this.#checkpoint.tensors, { prefix, names });
     this.#checkpoint.expectReadable(entriesOf(stored));
-    const map = (file: SafetensorsFile): NativeFile => this.#checkpoint.map(file);
+    const map = (file: TensorFile): NativeFile => this.#checkpoint.map(file);
     const { quantisation } = this.#checkpoint;
     return new LayerTensors(prefix, stored, reads ? map : undefined, undefined, quantisation);
   }

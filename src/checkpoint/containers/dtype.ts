@@ -1,3 +1,4 @@
+import { isBlockType } from '../../binding/block_types.js';
 import type { DType, StoredType } from '../../binding/views.js';
 
 /** Bits of one element, by the name the file format gives its type. */
@@ -51,5 +52,6 @@ export function floatType(dtype: string): DType | undefined {
 
 /** The element type of weights that a stored type is, or undefined where a layer cannot be made of it. */
 export function storedTypeOf(dtype: string): StoredType | undefined {
+  if (isBlockType(dtype)) return dtype;
   return dtype === 'F8_E4M3' ? 'float8_e4m3' : floats.get(dtype);
 }

@@ -8,16 +8,16 @@ import type {
 } from '../../binding/views.js';
 import { type DType, heldType } from '../../layer/weights.js';
 import { storedTypeOf } from '../containers/dtype.js';
-import type { SafetensorsFile } from '../containers/file.js';
+import type { TensorFile } from '../containers/tensor_file.js';
 import { shapeText, type TensorEntry, tensorIn } from '../containers/header.js';
 import type { Form, ModuleTensors, Quantisation } from '../quantisation/form.js';
 import { type QuantisedModule, quantisedModules, unreadForm } from '../quantisation/modules.js';
-import { Block, type BlockType } from './block.js';
+import { Block, type ElementType } from './block.js';
 
 /** A tensor of a checkpoint: what its header says, and the file that holds it. */
 export interface StoredTensor {
   readonly entry: TensorEntry;
-  readonly file: SafetensorsFile;
+  readonly file: TensorFile;
 }
 
 /** Scales of activations that were measured beforehand: of no use where activations stay floats. */
@@ -42,7 +42,7 @@ const nowhere: NativeFile = {
 export class LayerTensors {
   readonly #prefix: string;
   readonly #tensors: ReadonlyMap<string, StoredTensor>;
-  readonly #map: ((file: SafetensorsFile) => NativeFile) | undefined;
+  readonly #map: ((file: TensorFile) => NativeFile) | undefined;
   readonly #held: ReadonlySet<number> | undefined;
   /** By the names that their weights would have as floats. */
   readonly #modules: ReadonlyMap<string, QuantisedModule>;
@@ -60,7 +60,7 @@ export class LayerTensors {
   constructor(
     prefix: string,
     tensors: ReadonlyMap<string, StoredTensor>,
-    map: ((file: SafetensorsFile) => NativeFile) | undefined,
+    map: ((file: TensorFile) => NativeFile) | undefined,
     held?: ReadonlySet<number>,
     quantisation?: Quantisation,
   ) {
@@ -125,7 +125,7 @@ export class LayerTensors {
   /** A tensor of exactly this shape, whose elements are those that its type stands for here. */
   typed(
     name: string,
-    types: Readonly<Record<string, BlockType>>,
+    types: Readonly<Record<string, ElementType>>,
     ...shape: readonly number[]
   ): Block {
     const { dtype } = this.#get(name).entry;
@@ -150,7 +150,7 @@ export class LayerTensors {
     return { source: this.#source(file), byteOffset, byteLength };
   }
 
-  #source(file: SafetensorsFile): NativeFile {
+  #source(file: TensorFile): NativeFile {
     return this.#map === undefined ? nowhere : this.#map(file);
   }
 
@@ -161,7 +161,7 @@ export class LayerTensors {
     return this.#map !== undefined && isHeld;
   }
 
-  #block(name: string, shape: readonly number[], type: BlockType): Block {
+  #block(name: string, shape: readonly number[], type: ElementType): Block {
     const { entry, file } = this.#get(name);
     if (!sameShape(entry.shape, shape))
       throw this.error(name, `shape ${shapeText(shape)}`, shapeText(entry.shape));
@@ -176,7 +176,11 @@ export class LayerTensors {
       this.#read.add(name);
       return module.form.read(this.#tensorsOf(module.name), outFeatures, inFeatures);
     }
-    const view = this.block(name, outFeatures, inFeatures).matrix({ outFeatures, inFeatures });
+    const { pairedRows } = this.#get(name).entry;
+    const view = {
+      ...this.block(name, outFeatures, inFeatures).matrix({ outFeatures, inFeatures }),
+      ...(pairedRows !== undefined && { pairedRows }),
+    };
     return view.dtype === 'float8_e4m3'
       ? { ...view, scales: this.#scales(name, outFeatures, inFeatures) }
       : view;
