@@ -8,7 +8,6 @@
 namespace moe {
 namespace {
 
-constexpr int64_t kMaxSize = int64_t{1} << 30;
 constexpr int64_t kMaxHeads = 1 << 14, kMaxHeadSize = 1 << 14;
 constexpr int64_t kMaxTokens = int64_t{1} << 34;
 constexpr int64_t kMaxStep = int64_t{1} << 20;
