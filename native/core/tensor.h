@@ -9,8 +9,8 @@
 
 namespace moe {
 
-// How numbers are stored. Batches, vectors and the router are of the first three; experts may be of all but kFloat8E8M0,
-// which is for scales: a power of two. Integers have scales beside them.
+// How numbers are stored. Batches, vectors and the router are of the first three; experts may be of all but
+// kFloat8E8M0, which is for scales: a power of two. Integers have scales beside them.
 enum class DType : uint8_t {
   kFloat32,
   kBFloat16,
@@ -75,8 +75,8 @@ struct WeightScales {
   explicit operator bool() const { return data != nullptr; }
 };
 
-// Integers may stand side by side in words of 32 bits, little-endian, the first in the lowest bits. Strides are in words
-// then.
+// Integers may stand side by side in words of 32 bits, little-endian, the first in the lowest bits. Strides are in
+// words then.
 enum class Packing : uint8_t {
   kNone,
   kInputs,       // a word has the input features [n * k, n * k + n)
