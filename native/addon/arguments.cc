@@ -9,8 +9,8 @@
 
 namespace moe {
 
-void refuse(const char* name, const std::string& expected) {
-  throw Error(ErrorCode::kShape, std::string("Expected `") + name + "` to be " + expected);
+void refuse(const std::string& name, const std::string& expected) {
+  throw Error(ErrorCode::kShape, "Expected `" + name + "` to be " + expected);
 }
 
 namespace {

@@ -78,8 +78,8 @@ struct WeightScales {
   explicit operator bool() const { return data != nullptr; }
 };
 
-// Integers may stand side by side in words of 32 bits, little-endian, the first in the lowest bits. Strides are in words
-// then.
+// Integers may stand side by side in words of 32 bits, little-endian, the first in the lowest bits. Strides are in
+// words then.
 enum class Packing : uint8_t {
   kNone,
   kInputs,       // a word has the input features [n * k, n * k + n)

@@ -41,7 +41,7 @@ export interface MatrixView {
   scales?: ScalesView;
   /** What is subtracted from integers: of each block of the scales. */
   zeros?: ZerosView;
-  /** What is subtracted from all integers where there are no `zeros`; 0 when left out. */
+  /** What is subtracted from all integers where there are no `zeros`, or all of them are this; 0 when left out. */
   zero?: number;
 }
 

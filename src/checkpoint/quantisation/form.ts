@@ -5,7 +5,12 @@ import type { Block, BlockType } from '../families/block.js';
 export interface ModuleTensors {
   has(ending: string): boolean;
   /** A tensor of exactly this shape, whose type is one of those; dimensions of size 1 do not count. */
-  block(ending: string, types: Readonly<Record<string, BlockType>>, ...shape: number[]): Block;
+  block(
+    ending: string,
+    types: Readonly<Record<string, BlockType>>,
+    rows: number,
+    ...columns: number[]
+  ): Block;
   /** Where an int32 tensor of exactly this size stands, with its name for messages. */
   ints(ending: string, size: number): Place & { name: string };
   /**

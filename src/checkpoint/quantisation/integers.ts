@@ -94,12 +94,7 @@ export function packed({ bits, group, symmetric, ordered }: IntegerForm): Form {
       if (said !== undefined && (said[0] !== out || said[1] !== inputs))
         throw tensors.error('.weight_shape', `the numbers ${out}, ${inputs}`, said.join(', '));
       const zeros = () =>
-        tensors.block(
-          '.weight_zero_point',
-          { I32: typeOf(bits) },
-          stretches(out, perWord),
-          groups,
-        );
+        tensors.block('.weight_zero_point', { I32: typeOf(bits) }, stretches(out, perWord), groups);
       return {
         ...codes.matrix({ outFeatures: out, inFeatures: inputs, outStride: words, inStride: 1 }),
         packing: 'inputs',

@@ -24,13 +24,16 @@ export class Keys {
   }
 
   unknown(key: string, value: unknown): UnknownForm {
-    const text = typeof value === 'string' || Array.isArray(value) ? String(value) : describe(value);
+    const text =
+      typeof value === 'string' || Array.isArray(value) ? String(value) : describe(value);
     return new UnknownForm(`${this.#method}, ${key} ${text}`);
   }
 
   /** The first key that is there; `null` is none. */
   get(...names: string[]): unknown {
-    return names.map((name) => this.#json[name]).find((value) => (value ?? undefined) !== undefined);
+    return names
+      .map((name) => this.#json[name])
+      .find((value) => (value ?? undefined) !== undefined);
   }
 
   /** One of some values, or the first of them where the key is left out. */
