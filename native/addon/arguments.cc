@@ -178,8 +178,11 @@ WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::s
                       read_integer(view, "outStride", 0, INT64_C(1) << 53),
                       read_integer(view, "inStride", 0, INT64_C(1) << 53)};
   matrix.first_out = view.Get("firstOut").IsUndefined() ? 0 : read_integer(view, "firstOut", 0, kMaxSize);
+  matrix.blocks = blocks;
+  matrix.scales.factor = read_block_factor(view, blocks);
   if (blocks) {
-    matrix.blocks = blocks;
+    for (const char* const other : {"packing", "scales", "zeros", "zero"})
+      if (!view.Get(other).IsUndefined()) refuse(other, "left out with blocks");
     expect_blocks_inside(name, memory, matrix);
     return matrix;
   }

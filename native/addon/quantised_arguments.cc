@@ -112,6 +112,12 @@ void expect_blocks_inside(const char* name, const Borrowed& memory, const Weight
     refuse(name, "inside its source of " + std::to_string(memory.bytes) + " bytes");
 }
 
+float read_block_factor(Napi::Object view, const BlockType* blocks) {
+  if (!view.Get("factor").IsUndefined() && !(blocks && blocks->has_factor()))
+    refuse("factor", "left out but with blocks of nvfp4");
+  return read_factor(view, "factor");
+}
+
 Packing read_packing(Napi::Object view) {
   if (view.Get("packing").IsUndefined()) return Packing::kNone;
   return read_word<Packing>(

@@ -103,7 +103,7 @@ struct WeightZeros {
 // One weight matrix in host memory, which is never owned. Element (o, i), output feature o and input feature i, is
 // element (first_out + o) * out_stride + i * in_stride of `data`, so fused, transposed and interleaved checkpoints need
 // no copy. Of 4-bit elements two share a byte, the first in its low half. Scales and zeros are found by first_out + o,
-// too.
+// too. Of the scales, blocks have the factor alone.
 struct WeightMatrix {
   const void* data = nullptr;
   DType dtype = DType::kFloat32;
@@ -114,7 +114,7 @@ struct WeightMatrix {
   WeightScales scales{};
   Packing packing = Packing::kNone;
   WeightZeros zeros{};                // of integers, with their type
-  const BlockType* blocks = nullptr;  // of kBlocks: rows are runs of them; out_stride is a multiple of a block
+  const BlockType* blocks = nullptr;  // of kBlocks: rows are runs of them, out_stride is a multiple of one
   int64_t first_out = 0;  // output features before those of the matrix, where it is a part of a larger one
 
   explicit operator bool() const { return data != nullptr; }

@@ -68,6 +68,11 @@ async function outputsOf(
   return output;
 }
 
+/** The largest error, of the largest value. */
+const errorOf = (outputs: Float32Array, expected: Float32Array) =>
+  Math.max(...outputs.map((value, i) => Math.abs(value - (expected[i] ?? Number.NaN)))) /
+  Math.max(...expected.map(Math.abs));
+
 test('every type is declared with the sizes of its blocks', () => {
   for (const type of types) expect(blockTypes[type], type).toEqual(sizesOfBlock(type));
 });
@@ -86,11 +91,9 @@ describe.each(types)('%s', (type) => {
     };
     const expected = await outputsOf(specOf(size, 'float32'), floats, hidden);
     expect(await outputsOf(specOf(size, 'float32'), blocks, hidden)).toEqual(expected);
+    expect(Math.max(...expected)).toBeGreaterThan(0.1);
     const published = await outputsOf(specOf(size, 'published'), blocks, hidden);
-    const most = Math.max(...expected.map(Math.abs));
-    expect(most).toBeGreaterThan(0.1);
-    const error = Math.max(...published.map((value, i) => Math.abs(value - (expected[i] ?? NaN))));
-    expect(error / most).toBeLessThan(1e-5);
+    expect(errorOf(published, expected)).toBeLessThan(1e-5);
   });
 
   test('may be any bytes', async () => {
@@ -140,6 +143,51 @@ describe.each(types)('%s', (type) => {
     const weights = { experts: [{ up: { ...view, ...wrong }, down: view }] };
     expect(() => binding.createLayer('cpu', 0, specOf(size, 'float32'), weights)).toThrow(message);
   });
+});
+
+test('a factor is of all elements of nvfp4, and refused for others', async () => {
+  const size = 128;
+  const [up, down] = [1, 2].map((seed) =>
+    blockMatrix('nvfp4', size, (blocks) => randomBlocks('nvfp4', blocks, seed)),
+  ) as [ReturnType<typeof blockMatrix>, ReturnType<typeof blockMatrix>];
+  const [factor, hidden] = [Math.fround(1 / 3), randomValues(tokens * size, 3)];
+  const scaled = floatMatrix(up.view, up.bytes);
+  const values = (scaled.source as Float32Array).map((value) => value * factor);
+  const floats = {
+    experts: [{ up: { ...scaled, source: values }, down: floatMatrix(down.view, down.bytes) }],
+  };
+  const blocks = { experts: [{ up: { ...up.view, factor }, down: down.view }] };
+  const expected = await outputsOf(specOf(size, 'float32'), floats, hidden);
+  expect(await outputsOf(specOf(size, 'float32'), blocks, hidden)).toEqual(expected);
+  expect(
+    errorOf(await outputsOf(specOf(size, 'published'), blocks, hidden), expected),
+  ).toBeLessThan(1e-5);
+
+  const create = (wrong: Partial<MatrixView>) => () =>
+    binding.createLayer('cpu', 0, specOf(size, 'float32'), {
+      experts: [{ up: { ...up.view, ...wrong }, down: down.view }],
+    });
+  for (const wrong of [0, -1, Number.NaN, Infinity])
+    expect(create({ factor: wrong }), `${wrong}`).toThrow(/`factor` to be a finite number above 0/);
+  for (const dtype of ['mxfp4', 'float32'] as const)
+    expect(create({ dtype, factor }), dtype).toThrow(/`factor` to be left out but with/);
+});
+
+test('nothing is given beside blocks that would not count', () => {
+  const { view } = blockMatrix('q8_0', 64, (blocks) => randomBlocks('q8_0', blocks));
+  const place = { source: new Float32Array(64), byteOffset: 0, outStride: 1, inStride: 1 };
+  const beside: Partial<MatrixView> = {
+    packing: 'inputs',
+    scales: { ...place, dtype: 'float32', outBlock: 64, inBlock: 64 },
+    zeros: { ...place, added: 0 },
+    zero: 8,
+  };
+  for (const [name, value] of Object.entries(beside)) {
+    const up = { ...view, [name]: value };
+    const create = () =>
+      binding.createLayer('cpu', 0, specOf(64, 'float32'), { experts: [{ up, down: view }] });
+    expect(create).toThrow(`\`${name}\` to be left out with blocks`);
+  }
 });
 
 test('types of GGUF that are none of ours are refused', () => {

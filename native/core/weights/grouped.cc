@@ -96,7 +96,7 @@ void read_grouped(const WeightMatrix& matrix, int64_t out, uint8_t* codes, Group
   if (const BlockType* const type = matrix.blocks) {
     const uint8_t* block = block_row(matrix, out);
     for (int64_t i = 0; i < matrix.in_features; i += type->elements, block += type->bytes, factors += type->groups())
-      type->split(block, codes + i, factors);
+      split_block(matrix, block, codes + i, factors);
     return;
   }
   const int64_t o = matrix.first_out + out;

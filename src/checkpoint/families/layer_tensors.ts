@@ -1,9 +1,9 @@
 import { CheckpointError } from '../../base/errors.js';
 import type {
+  ElementType,
   MatrixView,
   NativeFile,
   ScalesView,
-  StoredType,
   VectorView,
 } from '../../binding/views.js';
 import { type DType, heldType } from '../../layer/weights.js';
@@ -297,7 +297,7 @@ export class LayerTensors {
     return new CheckpointError(`Expected ${this.#describe(name)} to have ${expected}, got ${got}`);
   }
 
-  #storedType(name: string): StoredType {
+  #storedType(name: string): ElementType {
     const { dtype } = this.#get(name).entry;
     const type = storedTypeOf(dtype);
     if (type === undefined)
