@@ -164,6 +164,17 @@ WeightType read_weight_type(Napi::Object from) {
   refuse("weightType", "one of the known words, got `" + text + "`");
 }
 
+namespace {
+
+RowOrder read_order(Napi::Object view, int64_t out_features) {
+  if (view.Get("pairedRows").IsUndefined()) return {};
+  const int64_t size = read_integer(view, "pairedRows", 2, out_features);
+  if (size % 2 != 0 || out_features % size != 0) refuse("pairedRows", "even, a divisor of `outFeatures`");
+  return {.count = size, .step = size, .first = 0, .paired = true};
+}
+
+}  // namespace
+
 WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::shared_ptr<MappedFile>>& files) {
   const Napi::Value value = from.Get(name);
   if (value.IsUndefined()) return {};
@@ -178,6 +189,7 @@ WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::s
                       read_integer(view, "outStride", 0, INT64_C(1) << 53),
                       read_integer(view, "inStride", 0, INT64_C(1) << 53)};
   matrix.first_out = view.Get("firstOut").IsUndefined() ? 0 : read_integer(view, "firstOut", 0, kMaxSize);
+  matrix.order = read_order(view, matrix.out_features);
   matrix.blocks = blocks;
   matrix.scales.factor = read_block_factor(view, blocks);
   if (blocks) {

@@ -71,6 +71,7 @@ PublishedForm published_form(const GroupedForm& form, const Kernels& kernels, in
   held.bits = form.bits;
   held.floats = form.codes == CodeKind::kFloat8E4M3;
   held.from_table = form.codes == CodeKind::kFloat4E2M1 || form.codes == CodeKind::kIq4;
+  held.wide = form.bits == 8 || form.codes == CodeKind::kIq4;
   held.zero = static_cast<float>(form.zero);
   held.times = 1;
   if (held.from_table) {

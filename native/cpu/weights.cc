@@ -50,12 +50,15 @@ HeldAs with_form(HeldAs asked, const std::optional<GroupedForm>& form) {
 // How published weights are held, at the end of their part of a packed file.
 struct FormRecord {
   static constexpr int32_t kMagic = 0x4d524f46;
-  int32_t magic, type, codes, bits, group, scale, offsets, zeros, zero, padding[7];
+  int32_t magic = 0, type = 0, codes = 0, bits = 0, group = 0, scale = 0, offsets = 0, zeros = 0, zero = 0;
+  int32_t padding[7] = {};
 };
 static_assert(sizeof(FormRecord) == kCacheLine);
 
 FormRecord record_of(const HeldAs& held) {
-  FormRecord record{.magic = FormRecord::kMagic, .type = static_cast<int32_t>(held.type)};
+  FormRecord record;
+  record.magic = FormRecord::kMagic;
+  record.type = static_cast<int32_t>(held.type);
   if (!held.form) return record;
   record.codes = static_cast<int32_t>(held.form->codes);
   record.bits = held.form->bits;
@@ -207,7 +210,7 @@ void PackedMatrices::pack_floats(int64_t matrix, int64_t panel, const WeightMatr
       };
       Code* const to = out + block * panel_columns_ + position_of(column);
 
-      if (from.dtype != format_->dtype || from.scales) {
+      if (from.dtype != format_->dtype || from.scales || from.order) {
         read_block(from, source.feature, valid, block, depth, widened.data());
         format_->encode(widened.data(), valid * depth, 0, codes.data(), nullptr);
         for (int64_t l = 0; l < valid; ++l)

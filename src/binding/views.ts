@@ -36,6 +36,11 @@ export interface MatrixView {
   inStride: number;
   /** Output features before those of the matrix, which is a part of a larger one: `o` counts from the larger one's. */
   firstOut?: number;
+  /**
+   * Output features of each of so many stand as rotation pairs them: j and j + half of them side by side. Absent: in
+   * order.
+   */
+  pairedRows?: number;
   /** Integers that stand side by side in words of 32 bits, which strides count then. */
   packing?: Packing;
   scales?: ScalesView;

@@ -14,9 +14,6 @@ uint32_t half_at(const uint8_t* from) {
   return bits;
 }
 
-// Of factors that are subtracted; it is not the second level that turns, because 0 as an integer has no sign.
-uint32_t negative_half_at(const uint8_t* from) { return half_at(from) ^ 0x8000; }
-
 // Byte j has element j in its low half and element j + count in its high one.
 void read_halves(const uint8_t* bytes, int count, uint8_t* codes) {
   for (int j = 0; j < count; ++j) {
@@ -53,8 +50,8 @@ void split_q2_k(const uint8_t* block, uint8_t* codes, GroupFactors* factors) {
   for (int g = 0; g < 16; ++g)
     factors[g] = {.scale = half_at(block + 80),
                   .level = levels[g] & 0xf,
-                  .offset = negative_half_at(block + 82),
-                  .offset_level = levels[g] >> 4};
+                  .offset = half_at(block + 82),
+                  .offset_level = -(levels[g] >> 4)};
 }
 
 void split_q3_k(const uint8_t* block, uint8_t* codes, GroupFactors* factors) {
@@ -74,7 +71,7 @@ void read_k_levels(const uint8_t* block, GroupFactors* factors) {
     const int scale = g < 4 ? sc[g] & 63 : (sc[g + 4] & 0xf) | sc[g - 4] >> 6 << 4;
     const int offset = g < 4 ? sc[g + 4] & 63 : sc[g + 4] >> 4 | sc[g] >> 6 << 4;
     factors[g] = {
-        .scale = half_at(block), .level = scale, .offset = negative_half_at(block + 2), .offset_level = offset};
+        .scale = half_at(block), .level = scale, .offset = half_at(block + 2), .offset_level = -offset};
   }
 }
 

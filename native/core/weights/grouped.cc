@@ -10,6 +10,7 @@
 #include "core/weights/blocks.h"
 #include "core/weights/float16.h"
 #include "core/weights/integers.h"
+#include "core/weights/read_weights.h"
 
 namespace moe {
 namespace {
@@ -93,6 +94,7 @@ std::optional<GroupedForm> grouped_form(const WeightMatrix& matrix) {
 }
 
 void read_grouped(const WeightMatrix& matrix, int64_t out, uint8_t* codes, GroupFactors* factors) {
+  if (matrix.order) return read_grouped(row_of(matrix, out), 0, codes, factors);
   if (const BlockType* const type = matrix.blocks) {
     const uint8_t* block = block_row(matrix, out);
     for (int64_t i = 0; i < matrix.in_features; i += type->elements, block += type->bytes, factors += type->groups())
@@ -143,7 +145,10 @@ float grouped_value(const GroupedForm& form, uint8_t code, const GroupFactors& f
   const float scale = factor(factors.scale, factors.level);
   if (form.scale == ScaleKind::kFloat32TimesE4M3)
     return number * from_float8_e4m3(static_cast<uint8_t>(factors.level)) * scale;
-  return form.offsets ? number * scale + factor(factors.offset, factors.offset_level) : number * scale;
+  if (!form.offsets) return number * scale;
+  // Levels of offsets are negative: their product is subtracted, which zeros keep their sign by.
+  return form.scale == ScaleKind::kFloat16TimesInteger ? number * scale - factor(factors.offset, -factors.offset_level)
+                                                       : number * scale + factor(factors.offset, 0);
 }
 
 }  // namespace moe

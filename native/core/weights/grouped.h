@@ -49,7 +49,7 @@ struct GroupFactors {
   uint32_t scale = 0;        // the number; of two levels, the first
   int32_t level = 1;         // of two levels, the second: an integer from -128 to 255, or bits of float8
   uint32_t offset = 0;       // as scale
-  int32_t offset_level = 0;  // as level
+  int32_t offset_level = 0;  // as level, 0 or less
   int32_t zero = 0;          // where groups have zeros: 0 to 255
 };
 

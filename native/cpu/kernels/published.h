@@ -100,7 +100,8 @@ inline GroupNumbers read_group(const PublishedForm& form, const char* panel, int
     offset = broadcast(-0.0f);
     if (form.offsets) {
       offset = read_factor(form.factor, offsets, v);
-      if (form.two_levels) offset = offset * read_factor(first, super + first_bytes, v);
+      // Levels of offsets are negative: their product is subtracted, which zeros keep their sign by.
+      if (form.two_levels) offset = (zero() - offset) * read_factor(first, super + first_bytes, v) * broadcast(-1);
     } else if (!form.exact_first && (form.zeros || form.zero != 0)) {
       offset = zero() - zero_of * scale;
     }

@@ -27,6 +27,7 @@ void expand_codes(const PublishedForm& form, const char* codes, int64_t rows, in
   constexpr int64_t kRows = published_rows(Bits), kQuads = kRows / kDotRows;
   constexpr int64_t kBytes = published_words(Bits) * kDotRows * kPanelColumns;
   constexpr bool kMadeSigned = !PublishedBytes::kNonNegative && (Bits == 8 || FromTable);
+  const Words half_range = all_words(form.wide ? static_cast<int32_t>(0x80808080) : 0);
   for (int64_t row = 0; row < rows; row += kRows, codes += kBytes, out += kRows * kPanelColumns) {
     for (int64_t byte = 0; byte < kBytes; byte += 64) __builtin_prefetch(codes + kStreamAheadBytes + byte);
 #pragma GCC unroll 4
@@ -36,7 +37,7 @@ void expand_codes(const PublishedForm& form, const char* codes, int64_t rows, in
 #pragma GCC unroll 8
       for (int q = 0; q < kQuads; ++q) {
         if constexpr (FromTable) quads[q] = look_up(form.table, quads[q]);
-        if constexpr (kMadeSigned) quads[q] = quads[q] ^ all_words(static_cast<int32_t>(0x80808080));
+        if constexpr (kMadeSigned) quads[q] = quads[q] ^ half_range;
         store_words(out + (q * kPanelColumns + v * kLanes) * kDotRows, quads[q]);
       }
     }
@@ -55,7 +56,7 @@ inline void expand_published(const PublishedForm& form, ExpandCodes expand_them,
                              int64_t depth, float* block) {
   auto* out = reinterpret_cast<int8_t*>(block);
   float* factors = block + kDotBlockBytes / static_cast<int64_t>(sizeof(float));
-  const bool made_signed = !PublishedBytes::kNonNegative && (form.bits == 8 || form.from_table);
+  const bool made_signed = !PublishedBytes::kNonNegative && form.wide;
   for (const int64_t end = k + depth; k < end; k += form.group) {
     const int64_t rows = form.group < end - k ? form.group : end - k;
     expand_them(form, panel + k / form.group * form.group_bytes + form.codes_begin, rows, out);

@@ -41,6 +41,7 @@ struct PublishedForm {
   int32_t bits;         // of a code: 4, 5, 6 or 8
   bool from_table;      // 4 bits: the number is an entry of `table`
   bool floats;          // 8 bits: the number is a float8
+  bool wide;            // numbers go beyond 127
   Factor factor;        // of a scale; of two levels, of the second
   bool two_levels;      // a scale is float16 * signed byte, or float32 * float8
   bool offsets;         // of each group, as scales; of two levels, of bytes

@@ -82,8 +82,10 @@ float value_of(const GroupedForm& form, uint8_t code, const GroupFactors& factor
   if (form.scale == ScaleKind::kFloat32TimesE4M3)
     return number * from_float8_e4m3(static_cast<uint8_t>(factors.level)) * std::bit_cast<float>(factors.scale);
   const float scale = factor_of(form.scale, factors.scale, factors.level);
-  return form.offsets ? std::fma(number, scale, factor_of(form.scale, factors.offset, factors.offset_level))
-                      : number * scale;
+  if (!form.offsets) return number * scale;
+  return form.scale == ScaleKind::kFloat16TimesInteger
+             ? std::fma(number, scale, -factor_of(form.scale, factors.offset, -factors.offset_level))
+             : std::fma(number, scale, factor_of(form.scale, factors.offset, 0));
 }
 
 // A column of random codes and factors, small and large ones, subnormal ones too.
