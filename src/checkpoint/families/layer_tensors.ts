@@ -10,9 +10,9 @@ import { type DType, heldType } from '../../layer/weights.js';
 import { storedTypeOf } from '../containers/dtype.js';
 import type { SafetensorsFile } from '../containers/file.js';
 import { shapeText, type TensorEntry, tensorIn } from '../containers/header.js';
-import type { Form, ModuleTensors, Quantisation } from '../quantisation/form.js';
-import { type QuantisedModule, quantisedModules, unreadForm } from '../quantisation/modules.js';
 import { Block, type BlockType } from './block.js';
+import type { Form, ModuleTensors, Quantisation } from './quantisation/form.js';
+import { type QuantisedModule, quantisedModules, unreadForm } from './quantisation/modules.js';
 
 /** A tensor of a checkpoint: what its header says, and the file that holds it. */
 export interface StoredTensor {

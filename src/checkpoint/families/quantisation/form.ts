@@ -1,5 +1,5 @@
-import type { MatrixView, Place } from '../../binding/views.js';
-import type { Block, BlockType } from '../families/block.js';
+import type { MatrixView, Place } from '../../../binding/views.js';
+import type { Block, BlockType } from '../block.js';
 
 /** The tensors of one module, by what stands behind its name: `.weight`. */
 export interface ModuleTensors {

@@ -1,12 +1,15 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type TensorToWrite, writeSafetensors } from '../../../src/checkpoint/containers/write.js';
-import { CheckpointError, MoELayer } from '../../../src/index.js';
-import { fixtures } from '../../families/fixtures/all.js';
-import type { Tensors } from '../../fixtures/families.js';
-import { type QuantisedFormat, quantised, quantisedFormats } from '../../fixtures/quantised.js';
-import { temporaryFolder } from '../../fixtures/temporary_folder.js';
+import {
+  type TensorToWrite,
+  writeSafetensors,
+} from '../../../../src/checkpoint/containers/write.js';
+import { CheckpointError, MoELayer } from '../../../../src/index.js';
+import { fixtures } from '../../../families/fixtures/all.js';
+import type { Tensors } from '../../../fixtures/families.js';
+import { type QuantisedFormat, quantised, quantisedFormats } from '../../../fixtures/quantised.js';
+import { temporaryFolder } from '../../../fixtures/temporary_folder.js';
 
 const fixture = fixtures.find(({ name }) => name === 'mixtral, w1, w2, w3');
 if (fixture === undefined) throw new Error('no fixture');

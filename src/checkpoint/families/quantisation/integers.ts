@@ -1,5 +1,5 @@
 // Weights as integers of 4 and 8 bits: how each tool stores them, their scales and zeros.
-import type { ElementType, MatrixView } from '../../binding/views.js';
+import type { ElementType, MatrixView } from '../../../binding/views.js';
 import { type Form, floatScales, type ModuleTensors, stretches } from './form.js';
 
 /** What all of them have. */

@@ -1,13 +1,16 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type TensorToWrite, writeSafetensors } from '../../../src/checkpoint/containers/write.js';
-import { MoECheckpoint, MoELayer } from '../../../src/index.js';
-import { fixtures } from '../../families/fixtures/all.js';
-import type { Tensors } from '../../fixtures/families.js';
-import { type QuantisedFormat, quantised, quantisedFormats } from '../../fixtures/quantised.js';
-import { temporaryFolder } from '../../fixtures/temporary_folder.js';
-import { randomValues } from '../../support/layers.js';
+import {
+  type TensorToWrite,
+  writeSafetensors,
+} from '../../../../src/checkpoint/containers/write.js';
+import { MoECheckpoint, MoELayer } from '../../../../src/index.js';
+import { fixtures } from '../../../families/fixtures/all.js';
+import type { Tensors } from '../../../fixtures/families.js';
+import { type QuantisedFormat, quantised, quantisedFormats } from '../../../fixtures/quantised.js';
+import { temporaryFolder } from '../../../fixtures/temporary_folder.js';
+import { randomValues } from '../../../support/layers.js';
 
 const fixtureOf = (name: string) => {
   const found = fixtures.find((each) => each.name === name);
@@ -91,7 +94,7 @@ function stackedTensors(matrices: readonly Tensors[]): Tensors {
   return Object.fromEntries(
     Object.entries(first).map(([ending, { dtype, shape }]) => {
       const bytes = matrices.flatMap(({ [ending]: tensor }) => {
-        const { buffer, byteOffset, byteLength } = tensor?.data as Uint8Array;
+        const { buffer, byteOffset, byteLength } = (tensor as TensorToWrite).data;
         return [...new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength)];
       });
       return [ending, { dtype, shape: [matrices.length, ...shape], data: Uint8Array.from(bytes) }];

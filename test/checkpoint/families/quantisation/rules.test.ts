@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { readQuantisation } from '../../../src/checkpoint/quantisation/read.js';
+import { readQuantisation } from '../../../../src/checkpoint/families/quantisation/read.js';
 
 const forms = (description: object, modules: readonly string[]): (string | undefined)[] => {
   const quantisation = readQuantisation(description, 'unknown');
