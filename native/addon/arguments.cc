@@ -9,8 +9,8 @@
 
 namespace moe {
 
-void refuse(const char* name, const std::string& expected) {
-  throw Error(ErrorCode::kShape, std::string("Expected `") + name + "` to be " + expected);
+void refuse(const std::string& name, const std::string& expected) {
+  throw Error(ErrorCode::kShape, "Expected `" + name + "` to be " + expected);
 }
 
 namespace {
@@ -190,8 +190,11 @@ WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::s
                       read_integer(view, "inStride", 0, INT64_C(1) << 53)};
   matrix.first_out = view.Get("firstOut").IsUndefined() ? 0 : read_integer(view, "firstOut", 0, kMaxSize);
   matrix.order = read_order(view, matrix.out_features);
+  matrix.blocks = blocks;
+  matrix.scales.factor = read_block_factor(view, blocks);
   if (blocks) {
-    matrix.blocks = blocks;
+    for (const char* const other : {"packing", "scales", "zeros", "zero"})
+      if (!view.Get(other).IsUndefined()) refuse(other, "left out with blocks");
     expect_blocks_inside(name, memory, matrix);
     return matrix;
   }

@@ -29,7 +29,7 @@ struct WeightArguments {
 constexpr int64_t kMaxSize = int64_t{1} << 30;
 
 // Throws kShape.
-[[noreturn]] void refuse(const char* name, const std::string& expected);
+[[noreturn]] void refuse(const std::string& name, const std::string& expected);
 
 double read_number(Napi::Object from, const char* name);
 bool read_flag(Napi::Object from, const char* name);

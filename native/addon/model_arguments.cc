@@ -8,14 +8,9 @@
 namespace moe {
 namespace {
 
-constexpr int64_t kMaxSize = int64_t{1} << 30;
 constexpr int64_t kMaxHeads = 1 << 14, kMaxHeadSize = 1 << 14;
 constexpr int64_t kMaxTokens = int64_t{1} << 34;
 constexpr int64_t kMaxStep = int64_t{1} << 20;
-
-[[noreturn]] void refuse(const std::string& name, const std::string& expected) {
-  throw Error(ErrorCode::kShape, "Expected `" + name + "` to be " + expected);
-}
 
 int32_t read_size(Napi::Object from, const char* name, int64_t min, int64_t max) {
   return static_cast<int32_t>(read_integer(from, name, min, max));

@@ -112,12 +112,17 @@ void expect_blocks_inside(const char* name, const Borrowed& memory, const Weight
     refuse(name, "inside its source of " + std::to_string(memory.bytes) + " bytes");
 }
 
+float read_block_factor(Napi::Object view, const BlockType* blocks) {
+  if (!view.Get("factor").IsUndefined() && !(blocks && blocks->has_factor()))
+    refuse("factor", "left out but with blocks of nvfp4");
+  return read_factor(view, "factor");
+}
+
 Packing read_packing(Napi::Object view) {
   if (view.Get("packing").IsUndefined()) return Packing::kNone;
-  return read_word<Packing>(view, "packing",
-                            {{"inputs", Packing::kInputs},
-                             {"outputs", Packing::kOutputs},
-                             {"outputs_of_awq", Packing::kOutputsOfAwq}});
+  return read_word<Packing>(
+      view, "packing",
+      {{"inputs", Packing::kInputs}, {"outputs", Packing::kOutputs}, {"outputs_of_awq", Packing::kOutputsOfAwq}});
 }
 
 void expect_packed_inside(const char* name, const Borrowed& memory, DType dtype, Packing packing, int64_t outs,
@@ -136,7 +141,9 @@ void read_quantisation(Napi::Object view, WeightMatrix& matrix, std::vector<std:
   if (!is_integer(matrix.dtype)) return;
   if (!matrix.scales) refuse("scales", "given with integers");
   if (const auto zeros = read_object(view, "zeros")) matrix.zeros = read_zeros(*zeros, matrix, files);
-  if (!view.Get("zero").IsUndefined()) matrix.zeros.all = static_cast<int32_t>(read_integer(view, "zero", 0, 255));
+  if (view.Get("zero").IsUndefined()) return;
+  const auto zero = static_cast<int32_t>(read_integer(view, "zero", 0, 255));
+  if (!matrix.zeros || are_zeros(matrix, zero)) matrix.zeros = {.all = zero};
 }
 
 }  // namespace moe

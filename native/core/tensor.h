@@ -78,8 +78,8 @@ struct WeightScales {
   explicit operator bool() const { return data != nullptr; }
 };
 
-// Integers may stand side by side in words of 32 bits, little-endian, the first in the lowest bits. Strides are in words
-// then.
+// Integers may stand side by side in words of 32 bits, little-endian, the first in the lowest bits. Strides are in
+// words then.
 enum class Packing : uint8_t {
   kNone,
   kInputs,       // a word has the input features [n * k, n * k + n)
@@ -119,7 +119,7 @@ struct RowOrder {
 // One weight matrix in host memory, which is never owned. Element (o, i), output feature o and input feature i, is
 // element (first_out + o) * out_stride + i * in_stride of `data`, so fused, transposed and interleaved checkpoints need
 // no copy. Of 4-bit elements two share a byte, the first in its low half. Scales and zeros are found by first_out + o,
-// too.
+// too. Of the scales, blocks have the factor alone.
 struct WeightMatrix {
   const void* data = nullptr;
   DType dtype = DType::kFloat32;
@@ -130,7 +130,7 @@ struct WeightMatrix {
   WeightScales scales{};
   Packing packing = Packing::kNone;
   WeightZeros zeros{};                // of integers, with their type
-  const BlockType* blocks = nullptr;  // of kBlocks: rows are runs of them; out_stride is a multiple of a block
+  const BlockType* blocks = nullptr;  // of kBlocks: rows are runs of them, out_stride is a multiple of one
   int64_t first_out = 0;  // output features before those of the matrix, where it is a part of a larger one
   RowOrder order{};       // counts from first_out on
 

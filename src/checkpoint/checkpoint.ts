@@ -46,7 +46,6 @@ import { packedViews } from './families/packed.js';
 import { readLayer } from './families/read_layer.js';
 import { configName, inConfig, isMindFormers, ModelClaims } from './model_claims.js';
 import { readPackedMetadata } from './packed/format.js';
-import type { Quantisation } from './quantisation/form.js';
 import { entriesOf, storedTensors } from './stored.js';
 import { inWords, type LayerWords } from './words.js';
 
@@ -211,7 +210,7 @@ export class MoECheckpoint implements AsyncDisposable {
       reads ? (file) => this.map(file) : undefined,
       // Experts of a second stack in one layer are numbered from E on.
       held && new Set(held.flatMap((expert) => [expert, expert + config.expertNum])),
-      this.quantisation,
+      this.#claims?.quantisation,
     );
     const { views, factor } =
       layout === undefined
@@ -244,14 +243,9 @@ export class MoECheckpoint implements AsyncDisposable {
     return this.#files;
   }
 
-  /** @internal Throws `CheckpointError` where tensors are in a form that is not read. */
-  expectReadable(tensors: Iterable<TensorEntry>): void {
-    this.#claims?.expectReadable(tensors);
-  }
-
-  /** @internal How weights are quantised, where something says it. */
-  get quantisation(): Quantisation | undefined {
-    return this.#claims?.quantisation;
+  /** @internal What the files beside its tensors say; undefined for packed layers. */
+  get claims(): ModelClaims | undefined {
+    return this.#claims;
   }
 
   /** @internal Every file that it is read from. */

@@ -5,9 +5,9 @@ import { expectKnownModel } from '../config/hugging_face.js';
 import { kindOf, readText } from './containers/disk.js';
 import { floatType } from './containers/dtype.js';
 import type { TensorEntry } from './containers/header.js';
-import type { Quantisation } from './quantisation/form.js';
-import { UnknownForm } from './quantisation/keys.js';
-import { readQuantisation, supportedQuantisations } from './quantisation/read.js';
+import type { Quantisation } from './families/quantisation/form.js';
+import { UnknownForm } from './families/quantisation/keys.js';
+import { readQuantisation, supportedQuantisations } from './families/quantisation/read.js';
 
 export const configName = 'config.json';
 const maxConfigBytes = 16 << 20;

@@ -39,8 +39,17 @@ export const fused = (block: string): readonly ExpertsAt[] =>
     halves(`${block}.experts.gate_up_proj`, `${block}.experts.down_proj`, axes),
   );
 
-/** Each expert's three matrices by themselves, or fused. */
+/** Each kind of matrix of all experts in one tensor, as MLX writes them. */
+const switched = (block: string): ExpertsAt => {
+  const at = (name: string): MatrixAt => ({
+    name: `${block}.switch_mlp.${name}.weight`,
+    axes: 'eoi',
+  });
+  return { gate: at('gate_proj'), up: at('up_proj'), down: at('down_proj') };
+};
+
+/** Each expert's three matrices by themselves, or fused, or stacked. */
 export const eachOrFused = (
   block: string,
   names = projected as readonly [string, string, string],
-) => [three(expertsOf(block), names), ...fused(block)];
+) => [three(expertsOf(block), names), ...fused(block), switched(block)];

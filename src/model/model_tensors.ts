@@ -79,10 +79,16 @@ export class ModelTensors implements ModelSource {
 
   async #tensors(prefix: string, names: readonly string[], reads: boolean): Promise<LayerTensors> {
     const stored = await storedTensors(this.#checkpoint.tensors, { prefix, names });
-    this.#checkpoint.expectReadable(entriesOf(stored));
+    const { claims } = this.#checkpoint;
+    claims?.expectReadable(entriesOf(stored));
     const map = (file: TensorFile): NativeFile => this.#checkpoint.map(file);
-    const { quantisation } = this.#checkpoint;
-    return new LayerTensors(prefix, stored, reads ? map : undefined, undefined, quantisation);
+    return new LayerTensors(
+      prefix,
+      stored,
+      reads ? map : undefined,
+      undefined,
+      claims?.quantisation,
+    );
   }
 
   #namesOf(layer: number): string[] {

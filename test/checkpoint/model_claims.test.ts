@@ -52,34 +52,53 @@ const fp8 = (inputScales: boolean) =>
 
 const packedConfig = {
   quant_method: 'compressed-tensors',
-  format: 'pack-quantized',
-  config_groups: { group_0: { weights: { num_bits: 4, type: 'int' } } },
+  format: 'marlin-24',
+  config_groups: { group_0: { targets: ['Linear'], weights: { num_bits: 4, type: 'int' } } },
 };
 
 describe('a quantisation that is not read is refused by its name', () => {
   test.each<[string, ModelFixture, file: string, object, RegExp]>([
     [
-      'pack-quantized',
+      'marlin of compressed-tensors',
       packed,
       'config.json',
       { ...qwen.config, quantization_config: packedConfig },
-      /modelopt FP8.*got `compressed-tensors, format pack-quantized`.*config\.json/,
+      /modelopt FP8.*got `compressed-tensors, format marlin-24`.*config\.json/,
     ],
     [
-      'NVFP4 of ModelOpt',
+      'NVFP4 with smoothing',
       nvfp4,
       'hf_quant_config.json',
-      { quantization: { quant_algo: 'NVFP4' } },
-      /got `modelopt, quant_algo NVFP4`.*hf_quant_config\.json/,
+      { quantization: { quant_algo: 'NVFP4_AWQ' } },
+      /got `modelopt, quant_algo NVFP4_AWQ`.*hf_quant_config\.json/,
     ],
-    ['GPTQ', packed, 'quantize_config.json', { bits: 4 }, /got `gptq`.*quantize_config\.json/],
-    ['AWQ', packed, 'quant_config.json', { w_bit: 4 }, /got `awq`.*[^\w]quant_config\.json/],
+    [
+      'GPTQ',
+      packed,
+      'quantize_config.json',
+      { bits: 3, group_size: 128 },
+      /got `gptq, bits 3`.*quantize_config\.json/,
+    ],
+    [
+      'AWQ',
+      packed,
+      'quant_config.json',
+      { w_bit: 4, version: 'marlin' },
+      /got `awq, version marlin`.*[^\w]quant_config\.json/,
+    ],
+    [
+      'bitsandbytes',
+      packed,
+      'config.json',
+      { ...qwen.config, quantization_config: { quant_method: 'bitsandbytes' } },
+      /got `bitsandbytes`/,
+    ],
     [
       'MLX',
       nvfp4,
       'config.json',
-      { ...qwen.config, quantization: { bits: 4, group_size: 64 } },
-      /got `MLX`/,
+      { ...qwen.config, quantization: { bits: 6, group_size: 64 } },
+      /got `MLX, bits 6`/,
     ],
     [
       'fp8 of other blocks',
@@ -94,6 +113,18 @@ describe('a quantisation that is not read is refused by its name', () => {
     const failure = await MoECheckpoint.open(folder).catch((error) => error);
     expect(failure).toBeInstanceOf(CheckpointError);
     expect(failure.message).toMatch(message);
+  });
+
+  test('nor is one of which the tensors are not', async () => {
+    const { folder } = await writeModel(packed);
+    const awq = { quant_method: 'awq', bits: 4, group_size: 128 };
+    await writeFile(
+      join(folder, 'config.json'),
+      JSON.stringify({ ...qwen.config, quantization_config: awq }),
+    );
+    await expect(MoECheckpoint.open(folder)).rejects.toThrow(
+      /"compressed-tensors, packed" are not supported where no config says that they are of it/,
+    );
   });
 
   test.each<[string, ModelFixture, RegExp]>([

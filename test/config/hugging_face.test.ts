@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../../src/base/errors.js';
+import { readQuantisation } from '../../src/checkpoint/families/quantisation/read.js';
 import { MoEConfig, type MoEConfigOptions } from '../../src/config/config.js';
 import { huggingFaceLayerOptions, huggingFaceSizes } from '../../src/config/hugging_face.js';
-import { readQuantisation } from '../../src/checkpoint/quantisation/read.js';
 import { knownModelTypes } from '../../src/families/families.js';
 import {
   deepseekV2,

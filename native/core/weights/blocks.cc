@@ -111,10 +111,10 @@ void split_mxfp4(const uint8_t* block, uint8_t* codes, GroupFactors* factors) {
   read_halves(block + 1, 16, codes);
 }
 
-// Scales are float8 without a sign; a factor of the tensor, where there is one, stands beside it.
+// Scales are float8 without a sign. What they are multiplied by is the matrix's.
 void split_nvfp4(const uint8_t* block, uint8_t* codes, GroupFactors* factors) {
   for (int g = 0; g < 4; ++g) {
-    factors[g] = {.scale = std::bit_cast<uint32_t>(1.0f), .level = block[g] & 0x7f};
+    factors[g] = {.level = block[g] & 0x7f};
     read_halves(block + 4 + 8 * g, 8, codes + 16 * g);
   }
 }
@@ -123,11 +123,25 @@ constexpr auto kInteger = CodeKind::kInteger;
 constexpr auto kFloat16 = ScaleKind::kFloat16, kTwoLevels = ScaleKind::kFloat16TimesInteger;
 
 constexpr BlockType kTypes[] = {
-    {"q4_0", 32, 18, {.codes = kInteger, .bits = 4, .group = 32, .scale = kFloat16, .zero = 8}, split_small<false, false>},
-    {"q4_1", 32, 20, {.codes = kInteger, .bits = 4, .group = 32, .scale = kFloat16, .offsets = true},
+    {"q4_0",
+     32,
+     18,
+     {.codes = kInteger, .bits = 4, .group = 32, .scale = kFloat16, .zero = 8},
+     split_small<false, false>},
+    {"q4_1",
+     32,
+     20,
+     {.codes = kInteger, .bits = 4, .group = 32, .scale = kFloat16, .offsets = true},
      split_small<true, false>},
-    {"q5_0", 32, 22, {.codes = kInteger, .bits = 5, .group = 32, .scale = kFloat16, .zero = 16}, split_small<false, true>},
-    {"q5_1", 32, 24, {.codes = kInteger, .bits = 5, .group = 32, .scale = kFloat16, .offsets = true},
+    {"q5_0",
+     32,
+     22,
+     {.codes = kInteger, .bits = 5, .group = 32, .scale = kFloat16, .zero = 16},
+     split_small<false, true>},
+    {"q5_1",
+     32,
+     24,
+     {.codes = kInteger, .bits = 5, .group = 32, .scale = kFloat16, .offsets = true},
      split_small<true, true>},
     {"q8_0", 32, 34, {.codes = kInteger, .bits = 8, .group = 32, .scale = kFloat16, .zero = 128}, split_q8_0},
     {"q2_K", 256, 84, {.codes = kInteger, .bits = 4, .group = 16, .scale = kTwoLevels, .offsets = true}, split_q2_k},
@@ -137,15 +151,28 @@ constexpr BlockType kTypes[] = {
     {"q6_K", 256, 210, {.codes = kInteger, .bits = 6, .group = 16, .scale = kTwoLevels, .zero = 32}, split_q6_k},
     {"iq4_nl", 32, 18, {.codes = CodeKind::kIq4, .bits = 4, .group = 32, .scale = kFloat16}, split_small<false, false>},
     {"iq4_xs", 256, 136, {.codes = CodeKind::kIq4, .bits = 4, .group = 32, .scale = kTwoLevels}, split_iq4_xs},
-    {"mxfp4", 32, 17, {.codes = CodeKind::kFloat4E2M1, .bits = 4, .group = 32, .scale = ScaleKind::kFloat8E8M0},
+    {"mxfp4",
+     32,
+     17,
+     {.codes = CodeKind::kFloat4E2M1, .bits = 4, .group = 32, .scale = ScaleKind::kFloat8E8M0},
      split_mxfp4},
-    {"nvfp4", 64, 36, {.codes = CodeKind::kFloat4E2M1, .bits = 4, .group = 16, .scale = ScaleKind::kFloat32TimesE4M3},
+    {"nvfp4",
+     64,
+     36,
+     {.codes = CodeKind::kFloat4E2M1, .bits = 4, .group = 16, .scale = ScaleKind::kFloat32TimesE4M3},
      split_nvfp4},
 };
 
 }  // namespace
 
 std::span<const BlockType> block_types() { return kTypes; }
+
+void split_block(const WeightMatrix& matrix, const uint8_t* block, uint8_t* codes, GroupFactors* factors) {
+  const BlockType& type = *matrix.blocks;
+  type.split(block, codes, factors);
+  if (!type.has_factor()) return;
+  for (int32_t g = 0; g < type.groups(); ++g) factors[g].scale = std::bit_cast<uint32_t>(matrix.scales.factor);
+}
 
 void read_blocks(const WeightMatrix& matrix, int64_t out, int64_t outs, int64_t in, int64_t ins, float* to) {
   const BlockType& type = *matrix.blocks;
@@ -154,10 +181,9 @@ void read_blocks(const WeightMatrix& matrix, int64_t out, int64_t outs, int64_t 
   for (int64_t o = 0; o < outs; ++o) {
     const uint8_t* const row = block_row(matrix, out + o);
     for (int64_t i = in; i < in + ins;) {
-      type.split(row + i / type.elements * type.bytes, codes.data(), factors.data());
+      split_block(matrix, row + i / type.elements * type.bytes, codes.data(), factors.data());
       const int64_t begin = i / type.elements * type.elements, end = std::min(in + ins, begin + type.elements);
-      for (; i < end; ++i)
-        *to++ = grouped_value(type.form, codes[i - begin], factors[(i - begin) / type.form.group]);
+      for (; i < end; ++i) *to++ = grouped_value(type.form, codes[i - begin], factors[(i - begin) / type.form.group]);
     }
   }
 }

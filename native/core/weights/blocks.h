@@ -15,10 +15,15 @@ struct BlockType {
   // One block's codes, [elements], and the factors of its groups.
   void (*split)(const uint8_t* block, uint8_t* codes, GroupFactors* factors);
 
+  // Whether the scales' first level is the matrix's: `scales.factor`.
+  bool has_factor() const { return form.scale == ScaleKind::kFloat32TimesE4M3; }
   int32_t groups() const { return elements / form.group; }
 };
 
 std::span<const BlockType> block_types();
+
+// The codes and factors of a block that stands in a matrix.
+void split_block(const WeightMatrix& matrix, const uint8_t* block, uint8_t* codes, GroupFactors* factors);
 
 // The first block of an output feature.
 inline const uint8_t* block_row(const WeightMatrix& matrix, int64_t out) {

@@ -18,7 +18,8 @@ std::string shape_text(int64_t rows, int64_t cols) {
 }
 
 // Scales of what was rounded to the nearest code are above 0; where there are offsets, they only have to be numbers.
-void expect_scales(const std::string& matrix, const WeightScales& scales, int64_t first_out, int64_t outs, int64_t ins) {
+void expect_scales(const std::string& matrix, const WeightScales& scales, int64_t first_out, int64_t outs,
+                   int64_t ins) {
   const int64_t groups = (ins + scales.in_block - 1) / scales.in_block;
   std::vector<float> row(groups);
   const auto expect_numbers = [&](const void* data, int64_t first, bool is_scale) {

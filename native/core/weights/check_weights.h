@@ -6,8 +6,8 @@
 namespace moe {
 
 // Throws kShape, naming the weight, the shape expected and the shape that came, when the weights do not fit the spec.
-// Of a matrix, nothing but its scales is read: a checkpoint's that are no numbers above 0 are kCheckpoint, with the tensor's
-// name.
+// Of a matrix, nothing but its scales is read: a checkpoint's that are no numbers above 0 are kCheckpoint, with the
+// tensor's name.
 void check_weights(const LayerSpec& spec, const LayerWeights& weights);
 
 // Of one weight. A matrix, or a vector that is not only checked if given, must be there.

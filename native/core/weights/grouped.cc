@@ -98,7 +98,7 @@ void read_grouped(const WeightMatrix& matrix, int64_t out, uint8_t* codes, Group
   if (const BlockType* const type = matrix.blocks) {
     const uint8_t* block = block_row(matrix, out);
     for (int64_t i = 0; i < matrix.in_features; i += type->elements, block += type->bytes, factors += type->groups())
-      type->split(block, codes + i, factors);
+      split_block(matrix, block, codes + i, factors);
     return;
   }
   const int64_t o = matrix.first_out + out;
@@ -106,8 +106,7 @@ void read_grouped(const WeightMatrix& matrix, int64_t out, uint8_t* codes, Group
     read_codes(matrix, out, 0, matrix.in_features, codes);
   else
     for (int64_t i = 0; i < matrix.in_features; ++i)
-      codes[i] =
-          static_cast<uint8_t>(bits_at(matrix.data, matrix.dtype, o * matrix.out_stride + i * matrix.in_stride));
+      codes[i] = static_cast<uint8_t>(bits_at(matrix.data, matrix.dtype, o * matrix.out_stride + i * matrix.in_stride));
   const WeightScales& scales = matrix.scales;
   const int64_t row = o / scales.out_block * scales.out_stride;
   const int64_t groups = (matrix.in_features + scales.in_block - 1) / scales.in_block;

@@ -60,6 +60,14 @@ int32_t zero_of(const WeightMatrix& matrix, int64_t out, int64_t group) {
   return (code + zeros.added) & ((1 << bits_of(matrix.dtype)) - 1);
 }
 
+bool are_zeros(const WeightMatrix& matrix, int32_t zero) {
+  const WeightScales& scales = matrix.scales;
+  for (int64_t out = 0; out < matrix.out_features; out += scales.out_block)
+    for (int64_t group = 0; group * scales.in_block < matrix.in_features; ++group)
+      if (zero_of(matrix, out, group) != zero) return false;
+  return true;
+}
+
 void read_integers(const WeightMatrix& matrix, int64_t out, int64_t outs, int64_t in, int64_t ins, float* to) {
   std::vector<uint8_t> codes(ins);
   for (int64_t o = 0; o < outs; ++o, to += ins) {

@@ -36,6 +36,9 @@ void read_codes(const WeightMatrix& matrix, int64_t out, int64_t in, int64_t ins
 // What is subtracted from the codes of a group.
 int32_t zero_of(const WeightMatrix& matrix, int64_t out, int64_t group);
 
+// Whether the zeros of all groups are this.
+bool are_zeros(const WeightMatrix& matrix, int32_t zero);
+
 // Elements (out + o, in + i) as read_block has them, not yet scaled.
 void read_integers(const WeightMatrix& matrix, int64_t out, int64_t outs, int64_t in, int64_t ins, float* to);
 

@@ -26,7 +26,7 @@ const elementBits = {
   uint8: 8,
   uint4: 4,
 } as const;
-export type ElementType = keyof typeof elementBits;
+export type BlockElement = keyof typeof elementBits;
 
 const floatTypes = ['float32', 'bfloat16', 'float16'] as const;
 const integerTypes = ['int8', 'uint8', 'uint4'] as const;
@@ -41,7 +41,7 @@ const scaleTypes = [...floatTypes, 'float8_e8m0', 'float8_e4m3'] as const;
 export class Block {
   readonly #source: WeightSource;
   readonly #byteOffset: number;
-  readonly #dtype: ElementType;
+  readonly #dtype: BlockElement;
   readonly #name: string;
 
   /**
@@ -51,7 +51,7 @@ export class Block {
   constructor(
     file: NativeFile,
     { byteOffset, byteLength }: { byteOffset: number; byteLength: number },
-    dtype: ElementType,
+    dtype: BlockElement,
     name: string,
     used: boolean,
   ) {
@@ -119,7 +119,7 @@ export class Block {
     return { source: this.#source, byteOffset };
   }
 
-  #typeOf<T extends ElementType>(types: readonly T[]): T {
+  #typeOf<T extends BlockElement>(types: readonly T[]): T {
     const type = types.find((known) => known === this.#dtype);
     if (type !== undefined) return type;
     throw new CheckpointError(`Expected elements of type ${types.join(', ')}, got ${this.#dtype}`);

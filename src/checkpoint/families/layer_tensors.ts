@@ -1,18 +1,18 @@
 import { CheckpointError } from '../../base/errors.js';
 import type {
+  StoredType,
   MatrixView,
   NativeFile,
   ScalesView,
-  StoredType,
   VectorView,
 } from '../../binding/views.js';
 import { type DType, heldType } from '../../layer/weights.js';
 import { storedTypeOf } from '../containers/dtype.js';
 import type { TensorFile } from '../containers/tensor_file.js';
 import { shapeText, type TensorEntry, tensorIn } from '../containers/header.js';
-import type { Form, ModuleTensors, Quantisation } from '../quantisation/form.js';
-import { type QuantisedModule, quantisedModules, unreadForm } from '../quantisation/modules.js';
-import { Block, type ElementType } from './block.js';
+import { Block, type BlockElement } from './block.js';
+import type { Form, ModuleTensors, Quantisation } from './quantisation/form.js';
+import { type QuantisedModule, quantisedModules, unreadForm } from './quantisation/modules.js';
 
 /** A tensor of a checkpoint: what its header says, and the file that holds it. */
 export interface StoredTensor {
@@ -100,15 +100,18 @@ export class LayerTensors {
     const { shape } = this.#get(codes).entry;
     if (shape.length !== rank || shape.includes(0))
       throw this.error(codes, `${rank} dimensions of at least 1`, shapeText(shape));
-    return form?.featuresOf(shape) ?? shape;
+    return form === undefined
+      ? shape
+      : [...shape.slice(0, -2), ...form.featuresOf(shape.slice(-2))];
   }
 
   /** Whether it is there, of this shape. Dimensions of size 1 do not count. */
   hasShape(name: string, ...shape: number[]): boolean {
     const { form, codes = name } = this.#codesOf(name);
     const tensor = this.#tensors.get(codes);
-    const [out = 0, inputs = 0] = shape;
-    const stored = form !== undefined && shape.length === 2 ? form.shapeOf(out, inputs) : shape;
+    const [out = 0, inputs = 0] = shape.slice(-2);
+    const stored =
+      form === undefined ? shape : [...shape.slice(0, -2), ...form.shapeOf(out, inputs)];
     return tensor !== undefined && sameShape(tensor.entry.shape, stored);
   }
 
@@ -125,7 +128,7 @@ export class LayerTensors {
   /** A tensor of exactly this shape, whose elements are those that its type stands for here. */
   typed(
     name: string,
-    types: Readonly<Record<string, ElementType>>,
+    types: Readonly<Record<string, BlockElement>>,
     ...shape: readonly number[]
   ): Block {
     const { dtype } = this.#get(name).entry;
@@ -161,7 +164,7 @@ export class LayerTensors {
     return this.#map !== undefined && isHeld;
   }
 
-  #block(name: string, shape: readonly number[], type: ElementType): Block {
+  #block(name: string, shape: readonly number[], type: BlockElement): Block {
     const { entry, file } = this.#get(name);
     if (!sameShape(entry.shape, shape))
       throw this.error(name, `shape ${shapeText(shape)}`, shapeText(entry.shape));
@@ -169,41 +172,60 @@ export class LayerTensors {
     return new Block(this.#source(file), entry, type, this.#describe(name), this.#isUsed(name));
   }
 
-  /** A matrix stored as `[outFeatures, inFeatures]`, with its scales when it is of fp8, or as its module is quantised. */
-  matrix(name: string, outFeatures: number, inFeatures: number): MatrixView {
+  /**
+   * A matrix stored as `[outFeatures, inFeatures]`, with its scales when it is of fp8, or as its module is quantised.
+   *
+   * @param experts there is a dimension of so many before those: the matrix has the output features of all, one expert's
+   *   behind the other's
+   */
+  matrix(name: string, outFeatures: number, inFeatures: number, experts?: number): MatrixView {
     const module = this.#modules.get(name);
+    const rows = (experts ?? 1) * outFeatures;
     if (module !== undefined) {
       this.#read.add(name);
-      return module.form.read(this.#tensorsOf(module.name), outFeatures, inFeatures);
+      return module.form.read(this.#tensorsOf(module.name, experts), rows, inFeatures);
     }
     const { pairedRows } = this.#get(name).entry;
+    const stack = experts === undefined ? [] : [experts];
     const view = {
-      ...this.block(name, outFeatures, inFeatures).matrix({ outFeatures, inFeatures }),
+      ...this.block(name, ...stack, outFeatures, inFeatures).matrix({
+        ...{ outFeatures: rows, inFeatures },
+      }),
       ...(pairedRows !== undefined && { pairedRows }),
     };
     return view.dtype === 'float8_e4m3'
-      ? { ...view, scales: this.#scales(name, outFeatures, inFeatures) }
+      ? { ...view, scales: this.#scales(name, stack, outFeatures, inFeatures) }
       : view;
   }
 
-  /** Scales of blocks of 128 x 128, of output features, or one of the whole matrix. */
-  #scales(name: string, outFeatures: number, inFeatures: number): ScalesView {
+  /** Scales of blocks of 128 x 128, of output features, or one of each whole matrix. */
+  #scales(
+    name: string,
+    stack: readonly number[],
+    outFeatures: number,
+    inFeatures: number,
+  ): ScalesView {
     const [first, second] = scaleEndings.map((ending) => name + ending) as [string, string];
     const scales = this.find(first, second);
-    const shape = this.#get(scales).entry.shape.filter((size) => size !== 1);
-    const [rows, columns] = [outFeatures, inFeatures].map((size) => Math.ceil(size / scaleBlock));
+    const { shape } = this.#get(scales).entry;
     const wholeMatrix = { outBlock: outFeatures, inBlock: inFeatures, outStride: 1 };
-    if (shape.length === 0) return this.block(scales, 1).scales(wholeMatrix);
-    if (shape.length === 1 && shape[0] === outFeatures)
-      return this.block(scales, outFeatures).scales({ ...wholeMatrix, outBlock: 1 });
-    return this.block(scales, rows as number, columns as number).scales({
-      outBlock: scaleBlock,
-      inBlock: scaleBlock,
-      outStride: columns as number,
+    if (sameShape(shape, stack)) return this.block(scales, ...stack).scales(wholeMatrix);
+    if (sameShape(shape, [...stack, outFeatures]))
+      return this.block(scales, ...stack, outFeatures).scales({ ...wholeMatrix, outBlock: 1 });
+    const [rows, columns] = [outFeatures, inFeatures].map((size) =>
+      Math.ceil(size / scaleBlock),
+    ) as [number, number];
+    if (stack.length > 0 && outFeatures % scaleBlock !== 0)
+      throw this.error(name, `a multiple of ${scaleBlock} output features`, `${outFeatures}`);
+    return this.block(scales, ...stack, rows, columns).scales({
+      ...{ outBlock: scaleBlock, inBlock: scaleBlock, outStride: columns },
     });
   }
 
-  #tensorsOf(module: string): ModuleTensors {
+  #tensorsOf(module: string, experts?: number): ModuleTensors {
+    // Rows of all experts stand one behind another, whichever dimensions say so.
+    const stacked = (rows: number) =>
+      experts === undefined || rows % experts !== 0 ? [rows] : [experts, rows / experts];
     const exactly = (name: string, types: readonly string[], size: number) => {
       const { dtype, shape } = this.#get(name).entry;
       if (!types.includes(dtype)) throw this.error(name, `type ${types.join(', ')}`, dtype);
@@ -213,7 +235,8 @@ export class LayerTensors {
     };
     return {
       has: (ending) => this.#tensors.has(module + ending),
-      block: (ending, types, ...shape) => this.typed(module + ending, types, ...shape),
+      block: (ending, types, rows, ...columns) =>
+        this.typed(module + ending, types, ...stacked(rows), ...columns),
       ints: (ending, size) => {
         const { source, byteOffset } = exactly(module + ending, ['I32'], size);
         return { source, byteOffset, name: this.#describe(module + ending) };

@@ -71,11 +71,11 @@ export function matricesAt(
   const [first, step] = startOf(at.part, outFeatures);
   const { shape } = tensorOf(at, sizes);
   const rows = at.part === undefined ? outFeatures : 2 * outFeatures;
-  if (at.axes === 'oi' && step === 1)
-    return (expert) => {
-      const whole = tensors.matrix(nameOf(at.name, expert, count), rows, inFeatures);
-      return rows === outFeatures ? whole : { ...whole, outFeatures, firstOut: first };
-    };
+  if (at.axes.endsWith('oi') && step === 1) {
+    const matrixOf = (expert: number) =>
+      tensors.matrix(nameOf(at.name, expert, count), rows, inFeatures, ofOne ? undefined : count);
+    return partsOf(matrixOf, ofOne, { outFeatures, rows, first });
+  }
   const inputsLast = at.axes.endsWith('i');
   const one = inputsLast
     ? { outStride: step * inFeatures, inStride: 1 }
@@ -90,6 +90,19 @@ export function matricesAt(
     });
 }
 
+/** Output features of each expert's matrix, from `first` on; the matrix is its own, or that of all experts. */
+function partsOf(
+  matrixOf: (expert: number) => MatrixView,
+  ofOne: boolean,
+  { outFeatures, rows, first }: { outFeatures: number; rows: number; first: number },
+): (expert: number) => MatrixView {
+  const all = ofOne ? undefined : matrixOf(0);
+  return (expert) => {
+    const firstOut = (ofOne ? 0 : expert * rows) + first;
+    return { ...(all ?? matrixOf(expert)), outFeatures, ...(firstOut > 0 && { firstOut }) };
+  };
+}
+
 /** Blocks of 32 inputs in 16 bytes, and the exponent of each block's scale. */
 function mxfp4At(
   tensors: LayerTensors,
@@ -99,12 +112,7 @@ function mxfp4At(
   const blocks = inFeatures / mxfp4Block;
   const rows = part === undefined ? outFeatures : 2 * outFeatures;
   const shape = [count, rows, blocks] as const;
-  const elements = tensors.typed(
-    `${name}_blocks`,
-    { U8: 'float4_e2m1' },
-    ...shape,
-    mxfp4Block / 2,
-  );
+  const elements = tensors.typed(`${name}_blocks`, { U8: 'float4_e2m1' }, ...shape, mxfp4Block / 2);
   const scales = tensors.typed(`${name}_scales`, { U8: 'float8_e8m0' }, ...shape);
   const [first, step] = startOf(part, outFeatures);
   return (expert) => {

@@ -1,5 +1,3 @@
-import { describe } from '../../base/checks.js';
-
 export type Json = Readonly<Record<string, unknown>>;
 
 /** A description of quantised weights that are not read: `form` says what is not known of it. */
@@ -24,13 +22,15 @@ export class Keys {
   }
 
   unknown(key: string, value: unknown): UnknownForm {
-    const text = typeof value === 'string' || Array.isArray(value) ? String(value) : describe(value);
+    const text = isObject(value) ? JSON.stringify(value) : String(value);
     return new UnknownForm(`${this.#method}, ${key} ${text}`);
   }
 
   /** The first key that is there; `null` is none. */
   get(...names: string[]): unknown {
-    return names.map((name) => this.#json[name]).find((value) => (value ?? undefined) !== undefined);
+    return names
+      .map((name) => this.#json[name])
+      .find((value) => (value ?? undefined) !== undefined);
   }
 
   /** One of some values, or the first of them where the key is left out. */

@@ -1,5 +1,5 @@
 // Weights as floats of 4 and 8 bits, with their scales.
-import type { MatrixView } from '../../binding/views.js';
+import type { MatrixView } from '../../../binding/views.js';
 import { type Form, floatScales, stretches } from './form.js';
 
 /** float8 with a scale for each block of so many outputs and inputs; 0: all of them. */

@@ -1,5 +1,5 @@
 // Weights as integers of 4 and 8 bits: how each tool stores them, their scales and zeros.
-import type { MatrixView, StoredType } from '../../binding/views.js';
+import type { ElementType, MatrixView } from '../../../binding/views.js';
 import { type Form, floatScales, type ModuleTensors, stretches } from './form.js';
 
 /** What all of them have. */
@@ -12,7 +12,7 @@ export interface IntegerForm {
   readonly ordered: boolean;
 }
 
-const typeOf = (bits: 4 | 8): StoredType => (bits === 4 ? 'uint4' : 'uint8');
+const typeOf = (bits: 4 | 8): ElementType => (bits === 4 ? 'uint4' : 'uint8');
 const halfOf = (bits: 4 | 8): number => 2 ** (bits - 1);
 const inBlockOf = (group: number, inFeatures: number): number => (group === 0 ? inFeatures : group);
 
@@ -94,12 +94,7 @@ export function packed({ bits, group, symmetric, ordered }: IntegerForm): Form {
       if (said !== undefined && (said[0] !== out || said[1] !== inputs))
         throw tensors.error('.weight_shape', `the numbers ${out}, ${inputs}`, said.join(', '));
       const zeros = () =>
-        tensors.block(
-          '.weight_zero_point',
-          { I32: typeOf(bits) },
-          stretches(out, perWord),
-          groups,
-        );
+        tensors.block('.weight_zero_point', { I32: typeOf(bits) }, stretches(out, perWord), groups);
       return {
         ...codes.matrix({ outFeatures: out, inFeatures: inputs, outStride: words, inStride: 1 }),
         packing: 'inputs',

@@ -26,8 +26,7 @@ export function compressedTensors(description: unknown): Quantisation {
     groups.find(({ targets }) => targets.some((target) => target?.(module))) ??
     groups.find(({ targets }) => targets.includes(undefined));
   return {
-    formOf: (module) =>
-      ignored.some((isIt) => isIt?.(module)) ? undefined : chosen(module)?.form,
+    formOf: (module) => (ignored.some((isIt) => isIt?.(module)) ? undefined : chosen(module)?.form),
   };
 }
 
@@ -94,7 +93,14 @@ function strategyBy(group: unknown): string {
 
 /** Groups of inputs by their activations have an order of their own; other orders are undone in the file. */
 function isOrdered(weights: Keys): boolean {
-  const order = weights.oneOf<string | boolean>('actorder', false, true, 'group', 'weight', 'static');
+  const order = weights.oneOf<string | boolean>(
+    'actorder',
+    false,
+    true,
+    'group',
+    'weight',
+    'static',
+  );
   return order === true || order === 'group';
 }
 

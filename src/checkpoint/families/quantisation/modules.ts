@@ -1,5 +1,5 @@
-import { floatType } from '../containers/dtype.js';
-import type { TensorEntry } from '../containers/header.js';
+import { floatType } from '../../containers/dtype.js';
+import type { TensorEntry } from '../../containers/header.js';
 import type { Form } from './form.js';
 
 /** A module whose matrix is quantised. */
@@ -9,19 +9,22 @@ export interface QuantisedModule {
 }
 
 /** Codes of weights, by what their tensors are called. */
-const codes = /^(.*)\.(?:weight|weight_packed|qweight)$/;
+const codes = /^(.*)(\.(?:weight|weight_packed|qweight))$/;
 
-/** The quantised modules among some tensors, by the names that their weights would have as floats. */
+/**
+ * The quantised modules among some tensors: those whose tensors are what their description says. By
+ * the names that their weights would have as floats.
+ */
 export function quantisedModules(
   tensors: Iterable<readonly [name: string, Pick<TensorEntry, 'dtype'>]>,
   formOf: (module: string) => Form | undefined,
 ): Map<string, QuantisedModule> {
   const modules = new Map<string, QuantisedModule>();
   for (const [tensor, { dtype }] of tensors) {
-    const [, name] = codes.exec(tensor) ?? [];
+    const [, name, ending] = codes.exec(tensor) ?? [];
     if (name === undefined || floatType(dtype) !== undefined) continue;
     const form = formOf(name);
-    if (form !== undefined) modules.set(`${name}.weight`, { name, form });
+    if (form !== undefined && form.codes === ending) modules.set(`${name}.weight`, { name, form });
   }
   return modules;
 }

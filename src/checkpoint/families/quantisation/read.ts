@@ -39,7 +39,9 @@ const readers: Readonly<Record<string, (description: unknown) => Quantisation>> 
  * @throws `UnknownForm` naming what is not read
  */
 export function readQuantisation(description: unknown, byDefault: string): Quantisation {
-  const method = String(new Keys(byDefault, description, 'the description').get('quant_method') ?? byDefault);
+  const method = String(
+    new Keys(byDefault, description, 'the description').get('quant_method') ?? byDefault,
+  );
   const reader = Object.hasOwn(readers, method) ? readers[method] : undefined;
   if (reader === undefined) throw new UnknownForm(method);
   return reader(description);

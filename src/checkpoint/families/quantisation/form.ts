@@ -1,11 +1,16 @@
-import type { MatrixView, Place } from '../../binding/views.js';
-import type { Block, ElementType } from '../families/block.js';
+import type { MatrixView, Place } from '../../../binding/views.js';
+import type { Block, BlockElement } from '../block.js';
 
 /** The tensors of one module, by what stands behind its name: `.weight`. */
 export interface ModuleTensors {
   has(ending: string): boolean;
   /** A tensor of exactly this shape, whose type is one of those; dimensions of size 1 do not count. */
-  block(ending: string, types: Readonly<Record<string, ElementType>>, ...shape: number[]): Block;
+  block(
+    ending: string,
+    types: Readonly<Record<string, BlockElement>>,
+    rows: number,
+    ...columns: number[]
+  ): Block;
   /** Where an int32 tensor of exactly this size stands, with its name for messages. */
   ints(ending: string, size: number): Place & { name: string };
   /**
