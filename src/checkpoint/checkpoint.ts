@@ -20,8 +20,8 @@ import { heldExperts } from '../layer/parallel.js';
 import type { LayerParts } from '../layer/parts.js';
 import { storedType } from '../layer/weights.js';
 import { identityAt } from './containers/disk.js';
-import type { TensorFile } from './containers/tensor_file.js';
 import type { TensorEntry } from './containers/header.js';
+import type { TensorFile } from './containers/tensor_file.js';
 import { TensorFiles } from './containers/tensor_files.js';
 import {
   asPacked,

@@ -14,8 +14,8 @@ import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { TensorFiles } from '../checkpoint/containers/tensor_files.js';
 import { configName, inConfig, readObject } from '../checkpoint/model_claims.js';
 import { describeModel, type ModelDescription } from './describe.js';
-import { WeightLoader } from './load_weights.js';
 import type { TextFiles } from './gguf_text.js';
+import { WeightLoader } from './load_weights.js';
 import type { ModelSource } from './model_source.js';
 import { ModelTensors } from './model_tensors.js';
 import { type ModelLoadOptions, modelLoadRows } from './options.js';
@@ -108,7 +108,11 @@ export async function readDescription(
     const text = textOfGguf(path, gguf.metadata);
     const { config } = gguf;
     const generation = 'error' in text ? undefined : text.files.generationConfig;
-    return { config, text, description: inConfig(path, () => describeModel(config, generation, options)) };
+    return {
+      config,
+      text,
+      description: inConfig(path, () => describeModel(config, generation, options)),
+    };
   }
   const path = join(folder, configName);
   const config = await readObject(path);

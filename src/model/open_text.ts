@@ -14,10 +14,9 @@ export async function openText({
   text,
 }: Pick<LoadedModel, 'folder' | 'text'>): Promise<OpenedText> {
   if (text !== undefined && 'error' in text) return { tokenizer: text.error, template: undefined };
-  const tokenizer = await (
-    text === undefined
-      ? CheckpointTokenizer.open(folder)
-      : Promise.resolve(text).then(({ path, files }) => CheckpointTokenizer.of(path, files))
+  const tokenizer = await (text === undefined
+    ? CheckpointTokenizer.open(folder)
+    : Promise.resolve(text).then(({ path, files }) => CheckpointTokenizer.of(path, files))
   ).catch((error: Error) => error);
   if (tokenizer instanceof Error) return { tokenizer, template: undefined };
   const template =

@@ -1,7 +1,8 @@
 // What a whole model weighs, by where its weights stand and how they would be held.
+
+import { blockTypes, isBlockType } from '../binding/block_types.js';
 import type { HeldWeights } from '../binding/devices.js';
 import { type KvType, kvBlock, type NativeAttention } from '../binding/model.js';
-import { blockTypes, isBlockType } from '../binding/block_types.js';
 import type { DType, MatrixView, VectorView } from '../binding/views.js';
 import { featureBytes, weightFormats } from '../binding/weight_formats.js';
 import type { LayerParts } from '../layer/parts.js';

@@ -14,7 +14,10 @@ export interface TensorFile {
 }
 
 /** As `TensorFile.expectSame`. */
-export function expectSameFile(file: Pick<TensorFile, 'path' | 'identity'>, identity: string): void {
+export function expectSameFile(
+  file: Pick<TensorFile, 'path' | 'identity'>,
+  identity: string,
+): void {
   if (identity !== file.identity)
     throw new CheckpointError(
       `Expected ${file.path} to be as it was when it was opened, got another file or other contents: open it again`,

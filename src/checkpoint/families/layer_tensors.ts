@@ -1,15 +1,15 @@
 import { CheckpointError } from '../../base/errors.js';
 import type {
-  StoredType,
   MatrixView,
   NativeFile,
   ScalesView,
+  StoredType,
   VectorView,
 } from '../../binding/views.js';
 import { type DType, heldType } from '../../layer/weights.js';
 import { storedTypeOf } from '../containers/dtype.js';
-import type { TensorFile } from '../containers/tensor_file.js';
 import { shapeText, type TensorEntry, tensorIn } from '../containers/header.js';
+import type { TensorFile } from '../containers/tensor_file.js';
 import { Block, type BlockElement } from './block.js';
 import type { Form, ModuleTensors, Quantisation } from './quantisation/form.js';
 import { type QuantisedModule, quantisedModules, unreadForm } from './quantisation/modules.js';

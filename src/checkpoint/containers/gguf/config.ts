@@ -87,7 +87,8 @@ export function ggufModel(
     );
   const number = (key: string): number => {
     const value = get(key);
-    if (typeof value !== 'number') throw fail(`a number at ${architecture}.${key}, got ${describe(value)}`);
+    if (typeof value !== 'number')
+      throw fail(`a number at ${architecture}.${key}, got ${describe(value)}`);
     return value;
   };
   expectKnown(metadata, architecture, fail);
@@ -114,9 +115,12 @@ export function ggufModel(
     config[family.keys.sharedWidth] = sharedWidth;
   config['tie_word_embeddings'] = !tensors.has('output.weight');
   const window = get('attention.sliding_window');
-  if (windowed.includes(architecture)) config['sliding_window'] = window === 0 ? null : (window ?? null);
+  if (windowed.includes(architecture))
+    config['sliding_window'] = window === 0 ? null : (window ?? null);
   else if (window !== undefined && window !== 0)
-    throw fail(`no ${architecture}.attention.sliding_window: windows of this architecture are not read`);
+    throw fail(
+      `no ${architecture}.attention.sliding_window: windows of this architecture are not read`,
+    );
   if (family.bias !== undefined) config[family.bias] = facts.hasTensor('attn_q.bias');
   if (architecture === 'glm4moe') config['use_qk_norm'] = facts.hasTensor('attn_q_norm.weight');
   const headSize = setHeads(config, get, number);
@@ -139,11 +143,7 @@ function expectKnown(
 }
 
 /** Sizes of heads; returns that of queries and keys. */
-function setHeads(
-  config: Config,
-  get: GgufFacts['get'],
-  number: (key: string) => number,
-): number {
+function setHeads(config: Config, get: GgufFacts['get'], number: (key: string) => number): number {
   const rotated = get('rope.dimension_count');
   if (config['kv_lora_rank'] !== undefined) {
     // Keys without the ending are of latent rows where those with it are there.

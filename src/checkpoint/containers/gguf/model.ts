@@ -51,7 +51,9 @@ export async function openGguf(path: string): Promise<OpenedGguf> {
   const all = files.flatMap(({ tensors }) => tensors);
   const names = new Set(all.map(({ name }) => name));
   if (names.size !== all.length)
-    throw new CheckpointError(`Expected each tensor once in the files of ${path}, got one in two of them`);
+    throw new CheckpointError(
+      `Expected each tensor once in the files of ${path}, got one in two of them`,
+    );
   const embedding = all.find(({ name }) => name === 'token_embd.weight');
   const model = ggufModel(path, first.metadata, names, embedding?.shape[0]);
   return {
@@ -79,7 +81,9 @@ async function openParts(path: string): Promise<GgufFile[]> {
     const name = `${stem}-${String(part + 1).padStart(5, '0')}-of-${count}.gguf`;
     const at = join(dirname(path), name);
     if ((await kindOf(at)) === 'missing')
-      throw new CheckpointError(`Expected ${at} beside ${path}: it is a part of the same model, got no such file`);
+      throw new CheckpointError(
+        `Expected ${at} beside ${path}: it is a part of the same model, got no such file`,
+      );
     const file = await GgufFile.open(at);
     expectValue(file, 'split.no', part);
     expectValue(file, 'split.count', Number(count));

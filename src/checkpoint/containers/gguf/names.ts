@@ -14,7 +14,10 @@ const inShared =
   (part: string): Named =>
   ({ shared }) =>
     shared && `${shared}.${part}`;
-const inAttention = (part: string): Named => () => `self_attn.${part}`;
+const inAttention =
+  (part: string): Named =>
+  () =>
+    `self_attn.${part}`;
 
 /** Tensors of a layer that are one tensor each. */
 const single: Readonly<Record<string, Named>> = {
@@ -123,7 +126,11 @@ function entryOf(
   file: GgufFile,
   tensor: GgufTensor,
   name: string,
-  { shape = tensor.shape, part = 0, of = 1 }: { shape?: readonly number[]; part?: number; of?: number },
+  {
+    shape = tensor.shape,
+    part = 0,
+    of = 1,
+  }: { shape?: readonly number[]; part?: number; of?: number },
 ): TensorEntry {
   const byteLength = tensor.byteLength / of;
   return {

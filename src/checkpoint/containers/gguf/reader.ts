@@ -1,7 +1,7 @@
 // The header of a GGUF file: metadata and what it says of each tensor. Layout: ggml, docs/gguf.md.
 import { CheckpointError } from '../../../base/errors.js';
 import { quote } from '../json_reader.js';
-import { ggufTypeNames, ggufTypes, type GgufType, unknownType } from './types.js';
+import { type GgufType, ggufTypeNames, ggufTypes, unknownType } from './types.js';
 
 /** A value of metadata. Integers of 64 bits are numbers where they are exact. */
 export type GgufValue = number | bigint | boolean | string | readonly GgufValue[];
@@ -171,7 +171,9 @@ class Reader {
   valueType(key: string): number {
     const type = this.#u32();
     if (valueTypes[type] === undefined)
-      throw this.error(`a type of value from 0 to ${valueTypes.length - 1} at ${quote(key)}, got ${type}`);
+      throw this.error(
+        `a type of value from 0 to ${valueTypes.length - 1} at ${quote(key)}, got ${type}`,
+      );
     return type;
   }
 
@@ -211,7 +213,8 @@ class Reader {
   }
 
   #array(key: string, depth: number): readonly GgufValue[] {
-    if (depth === maxDepth) throw this.error(`at most ${maxDepth} arrays in another at ${quote(key)}`);
+    if (depth === maxDepth)
+      throw this.error(`at most ${maxDepth} arrays in another at ${quote(key)}`);
     const type = this.valueType(key);
     const count = this.count(
       `values at ${quote(key)}`,
@@ -228,7 +231,8 @@ class Reader {
     const fail = (expected: string) =>
       new CheckpointError(`Expected tensor ${quote(name)} in ${this.#path} to have ${expected}`);
     const dimensions = this.#u32();
-    if (dimensions > maxDimensions) throw fail(`at most ${maxDimensions} dimensions, got ${dimensions}`);
+    if (dimensions > maxDimensions)
+      throw fail(`at most ${maxDimensions} dimensions, got ${dimensions}`);
     const sizes: number[] = [];
     let elements = 1;
     for (let i = 0; i < dimensions; i++) {
@@ -240,10 +244,13 @@ class Reader {
     const id = this.#u32();
     const offset = this.#view64();
     const type = ggufTypes.get(id);
-    if (type === undefined) throw fail(`one of the types ${ggufTypeNames.join(', ')}, got ${unknownType(id)}`);
+    if (type === undefined)
+      throw fail(`one of the types ${ggufTypeNames.join(', ')}, got ${unknownType(id)}`);
     const row = sizes[0] ?? 1;
     if (row % type.elements !== 0)
-      throw fail(`rows of a multiple of ${type.elements} elements, as ${type.name} has blocks, got rows of ${row}`);
+      throw fail(
+        `rows of a multiple of ${type.elements} elements, as ${type.name} has blocks, got rows of ${row}`,
+      );
     if (offset % BigInt(alignment) !== 0n || offset > BigInt(this.#fileBytes))
       throw fail(`an offset inside the file that is a multiple of ${alignment}, got ${offset}`);
     return {
@@ -269,7 +276,9 @@ class Reader {
   #skip(count: number): number {
     const { at } = this;
     if (at + count > this.#fileBytes)
-      throw this.error(`an end inside the file's ${this.#fileBytes} bytes, got more: the file is cut, or damaged`);
+      throw this.error(
+        `an end inside the file's ${this.#fileBytes} bytes, got more: the file is cut, or damaged`,
+      );
     if (at + count > this.#bytes.byteLength) throw new HeaderCut();
     this.at = at + count;
     return at;
