@@ -123,8 +123,8 @@ describe('a header', () => {
 
 describe('metadata', () => {
   test.each([
-    ['an architecture without experts', { 'llama.expert_count': ['u32', 0] }, 'without experts'],
-    ['an unknown architecture', { 'general.architecture': ['string', 'rwkv7'] }, "'rwkv7'"],
+    ['an architecture without experts', { 'llama.expert_count': ['u32', 0] }, 'to have experts'],
+    ['an unknown architecture', { 'general.architecture': ['string', 'rwkv7'] }, 'got `rwkv7`'],
     [
       'a key that is not known',
       { 'llama.attn_logit_softcapping': ['f32', 30] },
@@ -133,7 +133,7 @@ describe('metadata', () => {
     [
       'positions of another kind',
       { 'llama.rope.scaling.type': ['string', 'longrope'] },
-      "'longrope'",
+      'got `longrope`',
     ],
     ['scores of another kind', { 'llama.expert_gating_func': ['u32', 2] }, 'expert_gating_func'],
   ] as const)('of %s is an error', async (_, keys, text) => {

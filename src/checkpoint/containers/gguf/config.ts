@@ -80,11 +80,12 @@ export function ggufModel(
   const family = Object.hasOwn(ggufFamilies, architecture)
     ? ggufFamilies[architecture]?.(facts)
     : undefined;
-  if (family === undefined || experts === undefined || experts === 0)
+  if (family === undefined)
     throw fail(
-      `a Mixture-of-Experts model of one of the architectures ${Object.keys(ggufFamilies).join(', ')}, got ` +
-        `${describe(architecture)}${experts === undefined || experts === 0 ? ' without experts' : ''}: take its safetensors files where it has some`,
+      `one of the architectures ${Object.keys(ggufFamilies).join(', ')}, got ${describe(architecture)}`,
     );
+  if (experts === undefined || experts === 0)
+    throw fail(`experts, got ${architecture}.expert_count of ${describe(experts)}`);
   const number = (key: string): number => {
     const value = get(key);
     if (typeof value !== 'number')

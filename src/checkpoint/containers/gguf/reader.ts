@@ -251,8 +251,12 @@ class Reader {
       throw fail(
         `rows of a multiple of ${type.elements} elements, as ${type.name} has blocks, got rows of ${row}`,
       );
-    if (offset % BigInt(alignment) !== 0n || offset > BigInt(this.#fileBytes))
-      throw fail(`an offset inside the file that is a multiple of ${alignment}, got ${offset}`);
+    if (offset % BigInt(alignment) !== 0n)
+      throw fail(`an offset that is a multiple of ${alignment}, got ${offset}`);
+    if (offset > BigInt(this.#fileBytes))
+      throw fail(
+        `an offset inside the file's ${this.#fileBytes} bytes, got ${offset}: the file is cut, or damaged`,
+      );
     return {
       ...{ name, type, shape: sizes.reverse(), offset: Number(offset) },
       byteLength: (elements / type.elements) * type.bytes,
