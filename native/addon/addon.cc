@@ -15,7 +15,7 @@ namespace {
 
 Napi::Object describe(Napi::Env env, const HeldWeights& held) {
   const Napi::Object object = Napi::Object::New(env);
-  object.Set("type", format_of(held.type).name);
+  object.Set("type", name_of(held.type));
   object.Set("groups", list_of(env, held.groups, [env](int32_t group) {
                return group > 0 ? Napi::Value::From(env, group) : Napi::Value::From(env, "all");
              }));

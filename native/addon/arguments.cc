@@ -160,8 +160,20 @@ WeightType read_weight_type(Napi::Object from) {
   const std::string text = read_text(from, "weightType");
   for (const WeightFormat& format : weight_formats())
     if (text == format.name) return format.type;
+  if (text == kPublishedName) return WeightType::kPublished;
   refuse("weightType", "one of the known words, got `" + text + "`");
 }
+
+namespace {
+
+RowOrder read_order(Napi::Object view, int64_t out_features) {
+  if (view.Get("pairedRows").IsUndefined()) return {};
+  const int64_t size = read_integer(view, "pairedRows", 2, out_features);
+  if (size % 2 != 0 || out_features % size != 0) refuse("pairedRows", "even, a divisor of `outFeatures`");
+  return {.count = size, .step = size, .first = 0, .paired = true};
+}
+
+}  // namespace
 
 WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::shared_ptr<MappedFile>>& files) {
   const Napi::Value value = from.Get(name);
@@ -169,13 +181,23 @@ WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::s
   if (!value.IsObject()) refuse(name, "a matrix view");
   const Napi::Object view = value.As<Napi::Object>();
   const Borrowed memory = read_source(view, files);
+  const BlockType* const blocks = read_block_type(view);
   WeightMatrix matrix{memory.data,
-                      read_stored_type(view, "dtype"),
+                      blocks ? DType::kBlocks : read_stored_type(view, "dtype"),
                       read_integer(view, "outFeatures", 1, kMaxSize),
                       read_integer(view, "inFeatures", 1, kMaxSize),
                       read_integer(view, "outStride", 0, INT64_C(1) << 53),
                       read_integer(view, "inStride", 0, INT64_C(1) << 53)};
   matrix.first_out = view.Get("firstOut").IsUndefined() ? 0 : read_integer(view, "firstOut", 0, kMaxSize);
+  matrix.order = read_order(view, matrix.out_features);
+  matrix.blocks = blocks;
+  matrix.scales.factor = read_block_factor(view, blocks);
+  if (blocks) {
+    for (const char* const other : {"packing", "scales", "zeros", "zero"})
+      if (!view.Get(other).IsUndefined()) refuse(other, "left out with blocks");
+    expect_blocks_inside(name, memory, matrix);
+    return matrix;
+  }
   matrix.packing = read_packing(view);
   expect_packed_inside(name, memory, matrix.dtype, matrix.packing, matrix.first_out + matrix.out_features,
                        matrix.out_stride, matrix.in_features, matrix.in_stride);

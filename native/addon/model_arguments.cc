@@ -92,6 +92,7 @@ AttentionWeights read_attention_views(Napi::Object from, std::vector<std::shared
   weights.latent_down_bias = vector("latentDownBias");
   weights.latent_norm = vector("latentNorm");
   weights.latent_up = matrix("latentUp");
+  weights.latent_up_keys = matrix("latentUpKeys");
   weights.output = matrix("output");
   weights.output_bias = vector("outputBias");
   return weights;

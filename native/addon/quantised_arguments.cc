@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "core/weights/blocks.h"
 #include "core/weights/integers.h"
 
 namespace moe {
@@ -89,6 +90,33 @@ WeightZeros read_zeros(Napi::Object view, const WeightMatrix& matrix, std::vecto
 }
 
 }  // namespace
+
+const BlockType* read_block_type(Napi::Object view) {
+  const std::string name = read_text(view, "dtype");
+  for (const BlockType& type : block_types())
+    if (name == type.name) return &type;
+  return nullptr;
+}
+
+void expect_blocks_inside(const char* name, const Borrowed& memory, const WeightMatrix& matrix) {
+  const BlockType& type = *matrix.blocks;
+  const auto blocks = [&](const char* size, int64_t elements) {
+    if (elements % type.elements != 0)
+      refuse(size, "a multiple of the " + std::to_string(type.elements) + " elements of a block of " + type.name);
+    return elements / type.elements;
+  };
+  if (matrix.in_stride != 1) refuse("inStride", "1 with blocks");
+  const int64_t row = blocks("inFeatures", matrix.in_features), step = blocks("outStride", matrix.out_stride);
+  const __int128 last = static_cast<__int128>(matrix.first_out + matrix.out_features - 1) * step + row;
+  if (last * type.bytes > static_cast<__int128>(memory.bytes))
+    refuse(name, "inside its source of " + std::to_string(memory.bytes) + " bytes");
+}
+
+float read_block_factor(Napi::Object view, const BlockType* blocks) {
+  if (!view.Get("factor").IsUndefined() && !(blocks && blocks->has_factor()))
+    refuse("factor", "left out but with blocks of nvfp4");
+  return read_factor(view, "factor");
+}
 
 Packing read_packing(Napi::Object view) {
   if (view.Get("packing").IsUndefined()) return Packing::kNone;

@@ -4,6 +4,15 @@
 
 namespace moe {
 
+// The type of blocks that `dtype` names, or null.
+const BlockType* read_block_type(Napi::Object view);
+
+// Refuses rows that are no runs of whole blocks, and a last one outside `memory`.
+void expect_blocks_inside(const char* name, const Borrowed& memory, const WeightMatrix& matrix);
+
+// The factor of a matrix of blocks, which only some types have.
+float read_block_factor(Napi::Object view, const BlockType* blocks);
+
 // How elements stand in words; they do in none where it is undefined.
 Packing read_packing(Napi::Object view);
 

@@ -9,12 +9,12 @@
 namespace moe {
 
 void expect_capable(const Capabilities& capabilities, const LayerSpec& spec) {
-  const std::string got = std::string("got '") + format_of(spec.weight_type).name + "'";
+  const std::string got = std::string("got '") + name_of(spec.weight_type) + "'";
   const auto held = std::ranges::find(capabilities.weights, spec.weight_type, &HeldWeights::type);
   if (held == capabilities.weights.end()) {
     std::string names;
     for (const HeldWeights& each : capabilities.weights)
-      names += (names.empty() ? "'" : " or '") + std::string(format_of(each.type).name) + "'";
+      names += (names.empty() ? "'" : " or '") + std::string(name_of(each.type)) + "'";
     throw Error(ErrorCode::kConfig, "Expected `weightType` to be " + names + " on this device, " + got);
   }
   constexpr int32_t kNone[] = {0};
@@ -23,7 +23,7 @@ void expect_capable(const Capabilities& capabilities, const LayerSpec& spec) {
     std::string groups;
     for (const int32_t group : known)
       groups += (groups.empty() ? "" : " or ") + (group > 0 ? std::to_string(group) : "'all'");
-    throw Error(ErrorCode::kConfig, "Expected `weightGroup` to be " + groups + " for '" + format_of(held->type).name +
+    throw Error(ErrorCode::kConfig, "Expected `weightGroup` to be " + groups + " for '" + name_of(held->type) +
                                         "' on this device, got " +
                                         (spec.weight_group > 0 ? std::to_string(spec.weight_group) : "'all'"));
   }

@@ -61,8 +61,9 @@ struct MoEConfig {
   bool limits_slots() const { return expert_capacity > 0 || capacity_factor > 0.0; }
 };
 
-// How a device holds experts: which format (core/weight_format.h).
-enum class WeightType : uint8_t { kFloat32, kBFloat16, kFloat16, kInt8, kInt4 };
+// How a device holds experts: which format (core/weight_format.h), or each matrix as the checkpoint has it
+// (core/weights/grouped.h).
+enum class WeightType : uint8_t { kFloat32, kBFloat16, kFloat16, kInt8, kInt4, kPublished };
 
 
 struct LayerSpec {

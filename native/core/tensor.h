@@ -9,8 +9,10 @@
 
 namespace moe {
 
-// How numbers are stored. Batches, vectors and the router are of the first three; experts may be of all but
-// kFloat8E8M0, which is for scales: a power of two. Integers have scales beside them.
+struct BlockType;
+
+// How numbers are stored. Batches, vectors and the router are of the first three; experts may be of all but kFloat8E8M0,
+// which is for scales: a power of two. Integers have scales beside them; kBlocks is any of core/weights/blocks.h.
 enum class DType : uint8_t {
   kFloat32,
   kBFloat16,
@@ -20,7 +22,8 @@ enum class DType : uint8_t {
   kFloat8E8M0,
   kInt8,
   kUInt8,
-  kUInt4
+  kUInt4,
+  kBlocks
 };
 
 constexpr int64_t bits_of(DType dtype) {
@@ -97,10 +100,26 @@ struct WeightZeros {
   explicit operator bool() const { return data != nullptr; }
 };
 
+// Which rows of a stored matrix are output features, where they are not all in order: of every `step` rows `count`, from
+// `first` on. Paired ones stand as rotation pairs them in some files: feature j and j + count / 2 side by side.
+struct RowOrder {
+  int64_t count = 0;  // 0: all, in order
+  int64_t step = 0;
+  int64_t first = 0;
+  bool paired = false;
+
+  explicit operator bool() const { return count > 0; }
+  int64_t row_of(int64_t out) const {
+    const int64_t j = out % count, half = count / 2;
+    const int64_t within = !paired ? j : j < half ? 2 * j : 2 * (j - half) + 1;
+    return out / count * step + first + within;
+  }
+};
+
 // One weight matrix in host memory, which is never owned. Element (o, i), output feature o and input feature i, is
 // element (first_out + o) * out_stride + i * in_stride of `data`, so fused, transposed and interleaved checkpoints need
 // no copy. Of 4-bit elements two share a byte, the first in its low half. Scales and zeros are found by first_out + o,
-// too.
+// too. Of the scales, blocks have the factor alone.
 struct WeightMatrix {
   const void* data = nullptr;
   DType dtype = DType::kFloat32;
@@ -110,8 +129,10 @@ struct WeightMatrix {
   int64_t in_stride = 0;
   WeightScales scales{};
   Packing packing = Packing::kNone;
-  WeightZeros zeros{};    // of integers, with their type
+  WeightZeros zeros{};                // of integers, with their type
+  const BlockType* blocks = nullptr;  // of kBlocks: rows are runs of them, out_stride is a multiple of one
   int64_t first_out = 0;  // output features before those of the matrix, where it is a part of a larger one
+  RowOrder order{};       // counts from first_out on
 
   explicit operator bool() const { return data != nullptr; }
 };

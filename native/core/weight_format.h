@@ -50,6 +50,13 @@ const auto& find_format(const Formats& formats, WeightType type) {
   throw Error(ErrorCode::kInternal, "Expected a weight type that is held");
 }
 
+// Of a type that has one format: not of kPublished.
 inline const WeightFormat& format_of(WeightType type) { return find_format(weight_formats(), type); }
+
+// The name of kPublished.
+inline constexpr const char* kPublishedName = "published";
+inline const char* name_of(WeightType type) {
+  return type == WeightType::kPublished ? kPublishedName : format_of(type).name;
+}
 
 }  // namespace moe

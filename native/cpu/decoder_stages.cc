@@ -11,13 +11,19 @@
 namespace moe::cpu {
 namespace {
 
+std::vector<const WeightMatrix*> pointers_to(std::span<const WeightMatrix> matrices) {
+  std::vector<const WeightMatrix*> pointers;
+  for (const WeightMatrix& matrix : matrices) pointers.push_back(&matrix);
+  return pointers;
+}
+
 class CpuHeads final : public PreparedHeads {
  public:
   CpuHeads(const Kernels& kernels, const LinearSpec& spec, std::span<const WeightMatrix> host, ThreadPool::Team& team)
       : name(spec.name),
         threads(spec.threads),
-        matrices(kernels, HeldAs{spec.weight_type, spec.weight_group, spec.int8_activations}, false,
-                 static_cast<int64_t>(host.size()), spec.out_features, spec.in_features) {
+        matrices(kernels, held_as(asked_by(spec), pointers_to(host)), false, static_cast<int64_t>(host.size()),
+                 spec.out_features, spec.in_features) {
     const int64_t panels = matrices.num_panels();
     team.parallel_for(matrices.matrices() * panels, 1, [&](int64_t begin, int64_t end) {
       for (int64_t index = begin; index < end; ++index)
@@ -29,8 +35,8 @@ class CpuHeads final : public PreparedHeads {
       : name(spec.name),
         threads(spec.threads),
         memory(packed.memory),
-        matrices(kernels, HeldAs{spec.weight_type, spec.weight_group, spec.int8_activations}, false, heads,
-                 spec.out_features, spec.in_features, get_part(packed, spec.name)) {}
+        matrices(kernels, asked_by(spec), false, heads, spec.out_features, spec.in_features,
+                 get_part(packed, spec.name)) {}
   size_t weight_bytes() const override { return matrices.bytes(); }
   std::vector<PackedPart> packed_parts() const override { return {matrices.part(name)}; }
 

@@ -170,6 +170,7 @@ void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, co
             .num_tiles = chunk.num_tiles,
             .group = weights.group(),
             .panels = weights.panel(chunk.expert, panel),
+            .form = weights.form(),
             .bias = weights.bias(chunk.expert, panel),
             .num_panels = std::min(group, weights.num_panels() - panel),
             .first_panel = panel,

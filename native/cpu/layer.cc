@@ -13,10 +13,12 @@
 namespace moe::cpu {
 namespace {
 
-// Of a LayerSpec or a LinearSpec.
-template <class Spec>
-HeldAs held_as(const Spec& spec) {
-  return {spec.weight_type, spec.weight_group, spec.int8_activations};
+// Some matrices of every expert.
+template <class... Members>
+std::vector<const WeightMatrix*> matrices_of(std::span<const ExpertWeights> experts, Members... members) {
+  std::vector<const WeightMatrix*> matrices;
+  for (const ExpertWeights& expert : experts) (matrices.push_back(&(expert.*members)), ...);
+  return matrices;
 }
 
 PackedMatrices packed_float(const Kernels& kernels, int64_t columns, int64_t depth, const PackedPart& part) {
@@ -79,10 +81,10 @@ CpuExperts::CpuExperts(const Kernels& kernels, const LayerSpec& spec, std::span<
                        const std::stop_token& stop)
     : activation(spec.activation),
       threads(spec.threads),
-      up(kernels, held_as(spec), is_gated(activation), static_cast<int64_t>(host.size()), spec.held_intermediate(),
-         spec.hidden_size),
-      down(kernels, held_as(spec), false, static_cast<int64_t>(host.size()), spec.held_hidden(),
-           spec.intermediate_size),
+      up(kernels, held_as(asked_by(spec), matrices_of(host, &ExpertWeights::gate, &ExpertWeights::up)),
+         is_gated(activation), static_cast<int64_t>(host.size()), spec.held_intermediate(), spec.hidden_size),
+      down(kernels, held_as(asked_by(spec), matrices_of(host, &ExpertWeights::down)), false,
+           static_cast<int64_t>(host.size()), spec.held_hidden(), spec.intermediate_size),
       is_shared_(is_shared) {
   ExpertProgress counted(static_cast<int64_t>(host.size()), progress);
   pack_experts(*this, host, team, counted, stop);
@@ -93,10 +95,10 @@ CpuExperts::CpuExperts(const Kernels& kernels, const LayerSpec& spec, const Pack
     : activation(spec.activation),
       threads(spec.threads),
       memory(packed.memory),
-      up(kernels, held_as(spec), is_gated(activation), is_shared ? 1 : spec.moe.expert_num, spec.intermediate_size,
+      up(kernels, asked_by(spec), is_gated(activation), is_shared ? 1 : spec.moe.expert_num, spec.intermediate_size,
          spec.hidden_size, get_part(packed, is_shared ? "shared.up" : "up")),
-      down(kernels, held_as(spec), false, is_shared ? 1 : spec.moe.expert_num, spec.hidden_size, spec.intermediate_size,
-           get_part(packed, is_shared ? "shared.down" : "down")),
+      down(kernels, asked_by(spec), false, is_shared ? 1 : spec.moe.expert_num, spec.hidden_size,
+           spec.intermediate_size, get_part(packed, is_shared ? "shared.down" : "down")),
       is_shared_(is_shared) {
   if (!is_shared) {
     up.hold(packed.experts);
@@ -119,7 +121,7 @@ std::vector<PackedPart> CpuExperts::packed_parts() const {
 CpuLinear::CpuLinear(const Kernels& kernels, const LinearSpec& spec, const WeightMatrix& host, ThreadPool::Team& team)
     : name(spec.name),
       threads(spec.threads),
-      matrix(kernels, held_as(spec), false, 1, spec.out_features, spec.in_features) {
+      matrix(kernels, held_as(asked_by(spec), std::vector{&host}), false, 1, spec.out_features, spec.in_features) {
   team.parallel_for(matrix.num_panels(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t panel = begin; panel < end; ++panel) matrix.pack_panel(0, panel, {}, host);
   });
@@ -129,7 +131,7 @@ CpuLinear::CpuLinear(const Kernels& kernels, const LinearSpec& spec, const Packe
     : name(spec.name),
       threads(spec.threads),
       memory(packed.memory),
-      matrix(kernels, held_as(spec), false, 1, spec.out_features, spec.in_features, get_part(packed, spec.name)) {}
+      matrix(kernels, asked_by(spec), false, 1, spec.out_features, spec.in_features, get_part(packed, spec.name)) {}
 
 CpuRouter::CpuRouter(const Kernels& kernels, const LayerSpec& spec, const LayerWeights& host)
     : moe(spec.moe), threads(spec.threads) {

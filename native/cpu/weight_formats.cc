@@ -56,6 +56,7 @@ constexpr CpuFormat kFormats[] = {
     {WeightType::kFloat16, {Panel::kFloat16, false, nullptr}, {}},
     {WeightType::kInt8, {Panel::kInt8, true, put_bytes}, {{Panel::kInt8Dots, true, put_dot_bytes}}},
     {WeightType::kInt4, {Panel::kInt4, true, put_nibbles}, {{Panel::kInt4Dots, true, put_dot_nibbles}}},
+    {WeightType::kPublished, {Panel::kPublished, false, nullptr}, {{Panel::kPublishedDots, false, nullptr}}},
 };
 
 }  // namespace
@@ -68,7 +69,9 @@ const PanelLayout& layout_of(WeightType type, bool integer_products) {
 std::vector<HeldWeights> held_weights() {
   std::vector<HeldWeights> held;
   for (const CpuFormat& format : kFormats)
-    held.push_back({format.type, format_of(format.type).groups, format.dots.has_value()});
+    held.push_back({format.type,
+                    format.type == WeightType::kPublished ? std::span<const int32_t>{} : format_of(format.type).groups,
+                    format.dots.has_value()});
   return held;
 }
 

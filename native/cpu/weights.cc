@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 
 #include "core/error.h"
 #include "core/weights/float16.h"
@@ -33,7 +34,102 @@ int64_t panels_for(int64_t columns, bool gated, int64_t panel_columns) {
 
 size_t round_up(size_t bytes) { return (bytes + kCacheLine - 1) / kCacheLine * kCacheLine; }
 
+// The type that holds floats as they are; absent for others.
+std::optional<WeightType> float_type(const WeightMatrix& matrix) {
+  for (const WeightFormat& format : weight_formats())
+    if (format.dtype == matrix.dtype && !matrix.scales) return format.type;
+  return std::nullopt;
+}
+
+HeldAs with_form(HeldAs asked, const std::optional<GroupedForm>& form) {
+  asked.form = form;
+  asked.integer_products = form && asked.integer_products && has_dots(*form);
+  return asked;
+}
+
+// How published weights are held, at the end of their part of a packed file.
+struct FormRecord {
+  static constexpr int32_t kMagic = 0x4d524f46;
+  int32_t magic = 0, type = 0, codes = 0, bits = 0, group = 0, scale = 0, offsets = 0, zeros = 0, zero = 0;
+  int32_t padding[7] = {};
+};
+static_assert(sizeof(FormRecord) == kCacheLine);
+
+FormRecord record_of(const HeldAs& held) {
+  FormRecord record;
+  record.magic = FormRecord::kMagic;
+  record.type = static_cast<int32_t>(held.type);
+  if (!held.form) return record;
+  record.codes = static_cast<int32_t>(held.form->codes);
+  record.bits = held.form->bits;
+  record.group = held.form->group;
+  record.scale = static_cast<int32_t>(held.form->scale);
+  record.offsets = held.form->offsets;
+  record.zeros = held.form->zeros;
+  record.zero = held.form->zero;
+  return record;
+}
+
+bool is_one_of(int32_t value, std::initializer_list<int32_t> known) {
+  return std::find(known.begin(), known.end(), value) != known.end();
+}
+
+// Absent where the record is none of ours.
+std::optional<HeldAs> held_by(HeldAs asked, const FormRecord& record) {
+  if (record.magic != FormRecord::kMagic || record.type < 0 ||
+      record.type > static_cast<int32_t>(WeightType::kPublished))
+    return std::nullopt;
+  asked.type = static_cast<WeightType>(record.type);
+  if (asked.type != WeightType::kPublished) return with_form(asked, std::nullopt);
+  if (record.codes < 0 || record.codes > static_cast<int32_t>(CodeKind::kFloat8E4M3) || record.scale < 0 ||
+      record.scale > static_cast<int32_t>(ScaleKind::kFloat32TimesE4M3) || !is_one_of(record.bits, {4, 5, 6, 8}) ||
+      !is_one_of(record.group, {0, 16, 32, 64, 128}))
+    return std::nullopt;
+  return with_form(asked, GroupedForm{.codes = static_cast<CodeKind>(record.codes),
+                                      .bits = record.bits,
+                                      .group = record.group,
+                                      .scale = static_cast<ScaleKind>(record.scale),
+                                      .offsets = record.offsets != 0,
+                                      .zeros = record.zeros != 0,
+                                      .zero = record.zero});
+}
+
 }  // namespace
+
+HeldAs held_as(HeldAs asked, std::span<const WeightMatrix* const> matrices) {
+  if (asked.type != WeightType::kPublished) return asked;
+  asked.published = true;
+  std::optional<HeldAs> common;
+  for (const WeightMatrix* const matrix : matrices) {
+    if (!*matrix) continue;
+    HeldAs one = with_form(asked, grouped_form(*matrix));
+    if (!one.form) {
+      const auto floats = float_type(*matrix);
+      if (!floats)
+        throw Error(ErrorCode::kConfig,
+                    "Expected quantised weights that can be held as they were published, got others: `weightType` has to "
+                    "say how they are held");
+      one.type = *floats;
+    }
+    if (common && !(*common == one))
+      throw Error(ErrorCode::kConfig,
+                  "Expected the experts of a layer, their gates and their ups to be published in one type, got several: "
+                  "`weightType` has to say how they are held");
+    common = one;
+  }
+  return common.value_or(HeldAs{});
+}
+
+HeldAs held_as(HeldAs asked, const PackedPart& part) {
+  if (asked.type != WeightType::kPublished) return asked;
+  asked.published = true;
+  FormRecord record;
+  if (part.bytes >= sizeof record) {
+    std::memcpy(&record, static_cast<const std::byte*>(part.data) + part.bytes - sizeof record, sizeof record);
+    if (const auto held = held_by(asked, record)) return *held;
+  }
+  throw Error(ErrorCode::kCheckpoint, "Expected the packed part `" + part.name + "` to say how it holds its weights");
+}
 
 PackedMatrices::PackedMatrices(const Kernels& kernels, HeldAs held, bool gated, int64_t matrices, int64_t columns,
                                int64_t depth)
@@ -41,11 +137,14 @@ PackedMatrices::PackedMatrices(const Kernels& kernels, HeldAs held, bool gated, 
   memory_ = AlignedBuffer(bytes_);
   base_ = memory_.data();
   std::memset(memory_.data() + bias_begin_, 0, bytes_ - bias_begin_);
+  if (!held.published) return;
+  const FormRecord record = record_of(held);
+  std::memcpy(memory_.data() + bytes_ - sizeof record, &record, sizeof record);
 }
 
-PackedMatrices::PackedMatrices(const Kernels& kernels, HeldAs held, bool gated, int64_t matrices, int64_t columns,
+PackedMatrices::PackedMatrices(const Kernels& kernels, HeldAs asked, bool gated, int64_t matrices, int64_t columns,
                                int64_t depth, const PackedPart& part)
-    : PackedMatrices(kernels, held, gated, matrices, columns, depth, part.data) {
+    : PackedMatrices(kernels, held_as(asked, part), gated, matrices, columns, depth, part.data) {
   if (part.bytes != bytes_)
     throw Error(ErrorCode::kCheckpoint, "Expected the packed part `" + part.name + "` to have " +
                                             std::to_string(bytes_) + " bytes, got " + std::to_string(part.bytes));
@@ -56,20 +155,27 @@ void PackedMatrices::hold(const std::vector<int32_t>& matrices) { held_ = matric
 PackedMatrices::PackedMatrices(const Kernels& kernels, HeldAs held, bool gated, int64_t matrices, int64_t columns,
                                int64_t depth, const void* base)
     : kernels_(&kernels),
-      format_(&format_of(held.type)),
+      held_as_(held),
+      format_(held.form ? nullptr : &format_of(held.type)),
       layout_(&layout_of(held.type, held.integer_products)),
+      published_(held.form ? published_form(*held.form, kernels, depth) : PublishedForm{}),
       gated_(gated),
       scale_per_feature_(held.group == 0),
-      group_(held.group == 0 ? kRowsPerFeatureScale : held.group),
+      group_(held.form         ? published_.group
+             : held.group == 0 ? kRowsPerFeatureScale
+                               : held.group),
       lanes_(kernels.lanes),
       panel_columns_(kernels.panel_columns),
       matrices_(matrices),
       columns_(columns),
       depth_(depth),
       num_panels_(panels_for(columns, gated, kernels.panel_columns)),
-      panel_bytes_(bytes_of_rows(depth_) + format_->num_groups(depth_, group_) * panel_columns_ * format_->scale_bytes),
+      panel_bytes_(held.form ? published_.panel_bytes
+                             : bytes_of_rows(depth_) + format_->num_groups(depth_, group_) * panel_columns_ *
+                                                           format_->scale_bytes),
       bias_begin_(round_up(matrices_ * num_panels_ * panel_bytes_)),
-      bytes_(bias_begin_ + round_up(matrices_ * num_panels_ * panel_columns_ * sizeof(float))),
+      bytes_(bias_begin_ + round_up(matrices_ * num_panels_ * panel_columns_ * sizeof(float)) +
+             (held.published ? sizeof(FormRecord) : 0)),
       base_(static_cast<const std::byte*>(base)) {}
 
 PackedMatrices::Source PackedMatrices::source_of(int64_t panel, int64_t column) const {
@@ -104,7 +210,7 @@ void PackedMatrices::pack_floats(int64_t matrix, int64_t panel, const WeightMatr
       };
       Code* const to = out + block * panel_columns_ + position_of(column);
 
-      if (from.dtype != format_->dtype || from.scales) {
+      if (from.dtype != format_->dtype || from.scales || from.order) {
         read_block(from, source.feature, valid, block, depth, widened.data());
         format_->encode(widened.data(), valid * depth, 0, codes.data(), nullptr);
         for (int64_t l = 0; l < valid; ++l)
@@ -153,7 +259,21 @@ void PackedMatrices::pack_groups(int64_t matrix, int64_t panel, const WeightMatr
   }
 }
 
+void PackedMatrices::pack_published(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up) {
+  std::byte* const out = at(matrix, panel);
+  std::memset(out, 0, panel_bytes_);
+  std::vector<uint8_t> codes(depth_);
+  std::vector<GroupFactors> factors(divide_up(depth_, group_));
+  for (int64_t column = 0; column < panel_columns_; ++column) {
+    const Source source = source_of(panel, column);
+    if (source.feature >= columns_) continue;
+    read_grouped(source.gate ? gate : up, source.feature, codes.data(), factors.data());
+    put_published(*held_as_.form, published_, panel_columns_, depth_, out, column, codes.data(), factors.data());
+  }
+}
+
 void PackedMatrices::pack_panel(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up) {
+  if (held_as_.form) return pack_published(matrix, panel, gate, up);
   if (format_->has_groups()) return pack_groups(matrix, panel, gate, up);
   return format_->code_bytes() == 4 ? pack_floats<uint32_t>(matrix, panel, gate, up)
                                     : pack_floats<uint16_t>(matrix, panel, gate, up);

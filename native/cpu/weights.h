@@ -1,33 +1,57 @@
 // Weights in the order the kernels read them.
 #pragma once
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/weight_format.h"
+#include "core/weights/grouped.h"
 #include "cpu/aligned_buffer.h"
+#include "cpu/published.h"
 #include "cpu/weight_formats.h"
 
 namespace moe::cpu {
 
 struct HeldAs {
   WeightType type = WeightType::kFloat32;
-  int64_t group = 0;              // as LayerSpec::weight_group
-  bool integer_products = false;  // with int8 rows
+  int64_t group = 0;                // as LayerSpec::weight_group
+  bool integer_products = false;    // with int8 rows
+  std::optional<GroupedForm> form;  // of kPublished
+  bool published = false;           // kPublished was asked for, whatever it came to: a packed part says what
+
+  bool operator==(const HeldAs&) const = default;
 };
+
+// What a LayerSpec or a LinearSpec asks for.
+template <class Spec>
+HeldAs asked_by(const Spec& spec) {
+  HeldAs asked;
+  asked.type = spec.weight_type;
+  asked.group = spec.weight_group;
+  asked.integer_products = spec.int8_activations;
+  return asked;
+}
+
+// How some matrices are held together. Published ones as they are stored: quantised ones without loss, floats in their
+// type, by rows of floats. Throws kConfig where that is not one form for all of them, or none that can be held.
+HeldAs held_as(HeldAs asked, std::span<const WeightMatrix* const> matrices);
+// As a part that was packed before holds them. Throws kCheckpoint where it does not say how.
+HeldAs held_as(HeldAs asked, const PackedPart& part);
 
 // Some matrices of one shape (one per expert), each cut into panels of `panel_columns` output features:
 // [matrices][panels][depth][panel_columns], the last panel padded with zeros. With a gate, the first half of a panel
 // are features of the gate matrix and the second half the same features of the up matrix. Of integers, each group of
-// rows of a panel stands behind its scales, [panel_columns] bfloat16.
+// rows of a panel stands behind its scales, [panel_columns] bfloat16; published panels are what cpu/published.h says.
 class PackedMatrices {
  public:
   // columns: output features of one matrix. Panels are uninitialised, biases zero. Throws kOutOfMemory.
   PackedMatrices(const Kernels& kernels, HeldAs held, bool gated, int64_t matrices, int64_t columns, int64_t depth);
 
   // Matrices that were packed before, used where they are. Throws kCheckpoint when the part has another size.
-  PackedMatrices(const Kernels& kernels, HeldAs held, bool gated, int64_t matrices, int64_t columns, int64_t depth,
+  PackedMatrices(const Kernels& kernels, HeldAs asked, bool gated, int64_t matrices, int64_t columns, int64_t depth,
                  const PackedPart& part);
 
   // From now on there are only these, numbered as they stand here. For matrices that were packed before.
@@ -39,7 +63,8 @@ class PackedMatrices {
   void pack_bias(int64_t matrix, const WeightVector& gate, const WeightVector& up);
 
   const PanelKernels& kernels() const { return kernels_->panels[static_cast<size_t>(layout_->panel)]; }
-  bool integer_products() const { return layout_->panel >= Panel::kInt8Dots; }
+  bool integer_products() const { return held_as_.integer_products; }
+  const PublishedForm* form() const { return held_as_.form ? &published_ : nullptr; }
   int64_t group() const { return group_; }  // rows of a panel that stand behind one row of scales
   int64_t matrices() const { return held_.empty() ? matrices_ : static_cast<int64_t>(held_.size()); }
   int64_t columns() const { return columns_; }
@@ -81,9 +106,13 @@ class PackedMatrices {
   // Puts a column's codes and scales into a panel.
   void put_column(std::byte* panel, int64_t column, const int8_t* codes, const uint16_t* scales) const;
 
+  void pack_published(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
+
   const Kernels* kernels_;
-  const WeightFormat* format_;
+  HeldAs held_as_;
+  const WeightFormat* format_;  // null: published
   const PanelLayout* layout_;
+  PublishedForm published_{};
   bool gated_;
   bool scale_per_feature_;  // every group of an output feature has the same scale
   int64_t group_;

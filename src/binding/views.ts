@@ -1,10 +1,15 @@
 // Where weights stand: what crosses into the addon of them.
 
+import type { BlockType } from './block_types.js';
+
 /** Element types of weights and activations. 16-bit floats travel as their bits in a `Uint16Array`. */
 export type DType = 'float32' | 'bfloat16' | 'float16';
 
-/** Element types of experts in checkpoints: those that are no `DType` have scales beside them. */
-export type StoredType = DType | 'float8_e4m3' | 'float4_e2m1' | 'int8' | 'uint8' | 'uint4';
+/** Element types that stand by themselves: those that are no `DType` have scales beside them. */
+export type ElementType = DType | 'float8_e4m3' | 'float4_e2m1' | 'int8' | 'uint8' | 'uint4';
+
+/** Types of experts in checkpoints. Blocks have scales in themselves; rows of them are whole ones, `inStride` is 1 then. */
+export type StoredType = ElementType | BlockType;
 
 /** A file mapped read-only. Kept alive by whoever reads it; unmapped when collected or closed. */
 export interface NativeFile {
@@ -31,11 +36,18 @@ export interface MatrixView {
   inStride: number;
   /** Output features before those of the matrix, which is a part of a larger one: `o` counts from the larger one's. */
   firstOut?: number;
+  /**
+   * Output features of each of so many stand as rotation pairs them: j and j + half of them side by side. Absent: in
+   * order.
+   */
+  pairedRows?: number;
   /** Integers that stand side by side in words of 32 bits, which strides count then. */
   packing?: Packing;
   scales?: ScalesView;
   /** What is subtracted from integers: of each block of the scales. */
   zeros?: ZerosView;
+  /** What multiplies all elements of `nvfp4`; 1 when left out. */
+  factor?: number;
   /** What is subtracted from all integers where there are no `zeros`, or all of them are this; 0 when left out. */
   zero?: number;
 }

@@ -1,4 +1,4 @@
-/** How experts can be held, as native/core/weights/formats has it: bits of a weight, and what `weightGroup` may be. */
+/** The formats of native/core/weights/formats: bits of a weight, and what `weightGroup` may be. */
 export const weightFormats = {
   float32: { bits: 32, groups: [] },
   bfloat16: { bits: 16, groups: [] },
@@ -7,24 +7,34 @@ export const weightFormats = {
   int4: { bits: 4, groups: [32, 64, 128] },
 } as const;
 
-/** How experts are held in memory. `int8` and `int4` have a scale per group of inputs: a weight is `q * scale`. */
-export type WeightType = keyof typeof weightFormats;
-export const weightTypes = Object.keys(weightFormats) as WeightType[];
+/** A weight type that is the same for every matrix. */
+export type WeightFormat = keyof typeof weightFormats;
+export const weightFormatNames = Object.keys(weightFormats) as WeightFormat[];
+
+/**
+ * How experts are held in memory. `int8` and `int4` have a scale per group of inputs: a weight is `q * scale`.
+ * `published`: every matrix as the checkpoint has it, quantised ones without loss, in about as many bits.
+ */
+export type WeightType = WeightFormat | 'published';
+export const weightTypes: readonly WeightType[] = [...weightFormatNames, 'published'];
 
 /** How many inputs of an output feature share a scale. `'all'`: one scale per output feature. */
-export type WeightGroup = (typeof weightFormats)[WeightType]['groups'][number];
+export type WeightGroup = (typeof weightFormats)[WeightFormat]['groups'][number];
 export const weightGroupsOf = (type: WeightType): readonly WeightGroup[] =>
-  weightFormats[type].groups;
+  type === 'published' ? [] : weightFormats[type].groups;
 export const weightGroups = [...new Set(weightTypes.flatMap(weightGroupsOf))];
 
-/** Whether weights of this type have scales. */
+/** Whether weights of this type have scales that `weightGroup` is about. */
 export const hasScales = (type: WeightType): boolean => weightGroupsOf(type).length > 0;
+
+/** Whether products with weights of this type may be of integers. */
+export const hasIntegers = (type: WeightType): boolean => type === 'published' || hasScales(type);
 
 /** Bits of what a group of weights has beside them: a scale. */
 const scaleBits = 16;
 
 /** Bytes of an output feature's weights. `group`: inputs that share a scale; 0: all of them. */
-export function featureBytes(type: WeightType, inputs: number, group: number): number {
+export function featureBytes(type: WeightFormat, inputs: number, group: number): number {
   const scales = hasScales(type) ? (group === 0 ? 1 : Math.ceil(inputs / group)) : 0;
   return Math.ceil((inputs * weightFormats[type].bits + scales * scaleBits) / 8);
 }

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { type Command, Option } from 'commander';
 import type { FieldName } from '../config/fields.js';
 import { parseFields } from '../config/parse.js';
-import { type WeightType, weightTypes } from '../layer/options.js';
+import { type WeightFormat, weightFormatNames } from '../layer/options.js';
 import { integer, integers, notNegative, oneOf, positive } from './arguments.js';
 import { benchReport } from './bench/report.js';
 import type { BenchSettings } from './bench/run_bench.js';
@@ -26,7 +26,7 @@ export interface BenchOptions extends Omit<LayerFlags, 'weightType'> {
   experts?: number;
   topK?: number;
   tokens: number[];
-  weightType: WeightType[];
+  weightType: WeightFormat[];
   ranks: number;
   set?: Record<string, unknown>;
   seconds: number;
@@ -63,8 +63,8 @@ export function addBenchOptions(command: Command): Command {
         .default([1, 8, 32, 128, 512], '1,8,32,128,512'),
     )
     .addOption(
-      list('--weight-type <list>', `${weightTypes.join(', ')}`)
-        .argParser(oneOf(weightTypes))
+      list('--weight-type <list>', `${weightFormatNames.join(', ')}`)
+        .argParser(oneOf(weightFormatNames))
         .default(['float32'], 'float32'),
     );
   return addLayerFlags(command, { without: ['weightType', 'unevenExperts'] })

@@ -1,4 +1,4 @@
-import { weightTypes } from '../layer/options.js';
+import { weightFormatNames } from '../layer/options.js';
 import { kvTypes } from '../model/options.js';
 import type { ModelFacts } from './inspect_model.js';
 import { bold, bytes, counted, facts, inWords, ranges, table, wrap } from './text.js';
@@ -92,7 +92,7 @@ function generationText({ generation: { endTokens, ...sampling } }: Described): 
 }
 
 function memoryTable({ weightBytes, embeddingBytes }: Described): string {
-  const rows = weightTypes.map((type) => [type, bytes(weightBytes[type])]);
+  const rows = weightFormatNames.map((type) => [type, bytes(weightBytes[type])]);
   return [
     table([{ title: 'weights', align: 'left' }, { title: 'held' }], rows),
     wrap(`  The embedding is read from its file, ${bytes(embeddingBytes)}.`),

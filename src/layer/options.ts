@@ -13,8 +13,10 @@ import {
 import { type DeviceName, expectDevice } from '../binding/devices.js';
 import {
   hasScales,
+  type WeightFormat,
   type WeightGroup,
   type WeightType,
+  weightFormatNames,
   weightGroups,
   weightTypes,
 } from '../binding/weight_formats.js';
@@ -25,7 +27,14 @@ import { type ExpertOptions, expertRows, maxSize } from './experts.js';
 import { expectGroup, type ParallelOptions } from './parallel.js';
 import type { LayerWeights, SharedWeights } from './weights.js';
 
-export { type WeightGroup, type WeightType, weightGroups, weightTypes };
+export {
+  type WeightFormat,
+  type WeightGroup,
+  type WeightType,
+  weightFormatNames,
+  weightGroups,
+  weightTypes,
+};
 
 const typesWithScales = weightTypes.filter(hasScales).join(' and ');
 
@@ -39,8 +48,8 @@ export interface HeldOptions extends ParallelOptions {
   /** Defaults to `'auto'`: the first available of ascend, cuda, cpu. */
   device?: DeviceName | undefined;
   /**
-   * How experts are held; defaults to the type they are given or stored in, to float32 where they are of several types.
-   * The router is always float32.
+   * How experts are held; defaults to the type they are given or stored in, to float32 where they are floats of several
+   * types. Quantised checkpoints are held as they were published, which the CPU can. The router is always float32.
    */
   weightType?: WeightType | undefined;
   /**

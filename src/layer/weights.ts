@@ -69,20 +69,21 @@ export interface SharedWeights {
   router?: Tensor | undefined;
 }
 
-/** The type that holds weights as they are given. What has scales beside it becomes bfloat16. */
-export function heldType(type: StoredType): DType {
-  return Object.hasOwn(elementBytes, type) ? (type as DType) : 'bfloat16';
+/** The type that holds weights as they are given. */
+export function heldType(type: StoredType): DType | 'published' {
+  return Object.hasOwn(elementBytes, type) ? (type as DType) : 'published';
 }
 
 /**
- * The type that holds a layer's experts as they are given, the always-on one included; float32 where they are of several
- * types.
+ * The type that holds a layer's experts as they are given, the always-on one included; float32 where they are floats of
+ * several types.
  */
-export function storedType({ experts, shared }: LayerWeightViews): DType {
-  const types = new Set<DType>();
+export function storedType({ experts, shared }: LayerWeightViews): DType | 'published' {
+  const types = new Set<DType | 'published'>();
   for (const { gate, up, down } of shared === undefined ? experts : [...experts, shared])
     for (const matrix of [gate, up, down])
       if (matrix !== undefined) types.add(heldType(matrix.dtype));
   const [type] = types;
+  if (types.has('published')) return 'published';
   return type !== undefined && types.size === 1 ? type : 'float32';
 }

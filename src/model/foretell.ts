@@ -2,9 +2,9 @@ import type { HeldWeights } from '../binding/devices.js';
 import type { KvType } from '../binding/model.js';
 import {
   hasScales,
-  type WeightType,
+  type WeightFormat,
   weightGroupsOf,
-  weightTypes,
+  weightFormatNames,
 } from '../binding/weight_formats.js';
 import { describeModel, type ModelDescription } from './describe.js';
 import { MadeUpWeights } from './made_up.js';
@@ -17,7 +17,7 @@ export interface Foretold {
   /** Those that a token meets. */
   readonly activeParameters: number;
   /** Of weights on a device, by how they are held. */
-  readonly weightBytes: Readonly<Record<WeightType, number>>;
+  readonly weightBytes: Readonly<Record<WeightFormat, number>>;
   /** Of the embedding, in its file. */
   readonly embeddingBytes: number;
   /** Of the cache, for each token that it can hold. */
@@ -25,7 +25,7 @@ export interface Foretold {
 }
 
 /** As the CPU holds them. */
-const held: readonly HeldWeights[] = weightTypes.map((type) => ({
+const held: readonly HeldWeights[] = weightFormatNames.map((type) => ({
   type,
   groups: [...weightGroupsOf(type)],
   int8Rows: hasScales(type),
@@ -46,7 +46,7 @@ export async function foretell(
   const { parameters, activeParameters, embeddingBytes } = size;
   return {
     ...{ parameters, activeParameters, embeddingBytes },
-    weightBytes: by(weightTypes, (weightType) => size.weightBytes({ weightType }, held).held),
+    weightBytes: by(weightFormatNames, (weightType) => size.weightBytes({ weightType }, held).held),
     kvBytesPerToken: by(kvTypes, (kvType) => kvBytesPerToken(description, kvType)),
   };
 }

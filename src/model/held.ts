@@ -3,7 +3,7 @@ import type { HeldWeights } from '../binding/devices.js';
 import { kvBlock, type NativeModelSpec, type NativeProjection } from '../binding/model.js';
 import type { NativeLayerSpec } from '../binding/native.js';
 import type { MatrixView } from '../binding/views.js';
-import { hasScales, type WeightType } from '../binding/weight_formats.js';
+import { hasIntegers, hasScales, type WeightType } from '../binding/weight_formats.js';
 import { MoEConfig } from '../config/config.js';
 import { toNativeConfig } from '../config/native.js';
 import { nativeSpec, nativeWeightGroup } from '../layer/parts.js';
@@ -28,7 +28,7 @@ export function projectionsOf(
   const projection = (type: WeightType, activation: 'float' | 'int8'): NativeProjection => ({
     weightType: type,
     weightGroup: nativeWeightGroup({ weightType: type, weightGroup: options.weightGroup }, held),
-    activationType: hasScales(type) ? activation : 'float',
+    activationType: hasIntegers(type) ? activation : 'float',
   });
   return {
     projections: projection(weightType ?? storedTypeOf(layers), activationType),
@@ -67,7 +67,7 @@ export function denseSpec(
   return { ...spec, weightGroup, threads };
 }
 
-/** The type that all projections are stored in; float32 where they are of several types. */
+/** The type that all projections are stored in; float32 where they are floats of several types. */
 function storedTypeOf(layers: readonly LayerOfModel[]): WeightType {
   const types = new Set(
     layers.flatMap(({ views, dense }) =>
@@ -77,5 +77,6 @@ function storedTypeOf(layers: readonly LayerOfModel[]): WeightType {
     ),
   );
   const [type] = types;
+  if (types.has('published')) return 'published';
   return type !== undefined && types.size === 1 ? type : 'float32';
 }

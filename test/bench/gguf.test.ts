@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { bfloat16Bits, float16Bits, ggufTypes } from '../../bench/gguf/types.mjs';
+import { bfloat16Bits, float16Bits } from '../../bench/gguf/floats.mjs';
+import { ggufTypes } from '../../bench/gguf/types.mjs';
 import { writeGguf } from '../../bench/gguf/write.mjs';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';
 import { toBits } from '../support/floats.js';
@@ -106,21 +107,37 @@ test.each([
   ['BF16', 2, 2 ** -8],
   ['Q8_0', 34 / 32, 1 / 200],
   ['Q4_0', 18 / 32, 1 / 7.5],
+  ['Q4_1', 20 / 32, 1 / 14],
+  ['Q5_0', 22 / 32, 1 / 15.5],
+  ['Q5_1', 24 / 32, 1 / 30],
+  ['Q2_K', 84 / 256, 1 / 2],
+  ['Q3_K', 110 / 256, 1 / 3],
+  ['Q4_K', 144 / 256, 1 / 12],
+  ['Q5_K', 176 / 256, 1 / 20],
+  ['Q6_K', 210 / 256, 1 / 28],
+  ['IQ4_NL', 18 / 32, 1 / 8],
+  ['IQ4_XS', 136 / 256, 1 / 7],
   ['MXFP4', 17 / 32, 1 / 3.9],
-] as const)(
-  '%s: %d bytes a value are near what they hold, and hold it again',
-  (type, each, tolerance) => {
+  ['NVFP4', 36 / 64, 1 / 5],
+] as const)('%s: %d bytes a value are near what they hold', (type, each, tolerance) => {
+  const values = Float32Array.from({ length: 768 }, (_, i) => (i < 256 ? 0 : Math.sin(i) * i));
+  const encoded = ggufTypes[type].encode(values);
+  expect(encoded.length).toBe(768 * each);
+  const decoded = decodedGguf(type, encoded);
+  for (let begin = 0; begin < values.length; begin += 32) {
+    const most = Math.max(...values.subarray(begin, begin + 32).map(Math.abs));
+    for (let i = begin; i < begin + 32; i++)
+      expect(Math.abs((decoded[i] as number) - (values[i] as number))).toBeLessThanOrEqual(
+        tolerance * most,
+      );
+  }
+});
+
+test.each(['F16', 'BF16', 'Q8_0', 'Q4_0', 'MXFP4'] as const)(
+  '%s: values are held again',
+  (type) => {
     const values = Float32Array.from({ length: 96 }, (_, i) => (i < 32 ? 0 : Math.sin(i) * i));
-    const encoded = ggufTypes[type].encode(values);
-    expect(encoded.length).toBe(96 * each);
-    const decoded = decodedGguf(type, encoded);
-    for (const b of [0, 1, 2]) {
-      const most = Math.max(...values.subarray(32 * b, 32 * (b + 1)).map(Math.abs));
-      for (let i = 32 * b; i < 32 * (b + 1); i++)
-        expect(Math.abs((decoded[i] as number) - (values[i] as number))).toBeLessThanOrEqual(
-          tolerance * most,
-        );
-    }
+    const decoded = decodedGguf(type, ggufTypes[type].encode(values));
     const again = decodedGguf(type, ggufTypes[type].encode(decoded));
     expect(again.findIndex((value, i) => value !== decoded[i])).toBe(-1);
   },

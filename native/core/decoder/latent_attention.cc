@@ -8,25 +8,33 @@
 namespace moe {
 namespace {
 
-// Rows [first, first + count) of each `size` rows of a matrix, in float32.
-class HeadRows {
- public:
-  HeadRows(const WeightMatrix& from, int64_t heads, int64_t size, int64_t first, int64_t count)
-      : heads_(heads), count_(count), cols_(from.in_features), values_(heads * count * cols_) {
-    for (int64_t head = 0; head < heads; ++head)
-      read_block(from, head * size + first, count, 0, cols_, values_.data() + head * count * cols_);
-  }
+// Rows [first, first + count) of each `size` rows of a matrix.
+WeightMatrix rows_of_heads(const WeightMatrix& from, int64_t heads, int64_t size, int64_t first, int64_t count) {
+  WeightMatrix rows = from;
+  rows.out_features = heads * count;
+  rows.order = {.count = count, .step = size, .first = first};
+  return rows;
+}
 
-  WeightMatrix all() const { return {values_.data(), DType::kFloat32, heads_ * count_, cols_, cols_, 1}; }
-  WeightMatrix of(int64_t head) const {
-    return {values_.data() + head * count_ * cols_, DType::kFloat32, count_, cols_, cols_, 1};
+// Rows [first, first + count) of a matrix.
+WeightMatrix rows_from(const WeightMatrix& from, int64_t first, int64_t count) {
+  WeightMatrix rows = from;
+  rows.first_out += first;
+  rows.out_features = count;
+  return rows;
+}
+
+// Some rows of a matrix as the columns of another, in float32.
+class Transposed {
+ public:
+  explicit Transposed(const WeightMatrix& from)
+      : rows_(from.out_features), columns_(from.in_features), values_(rows_ * columns_) {
+    read_block(from, 0, rows_, 0, columns_, values_.data());
   }
-  WeightMatrix transposed_of(int64_t head) const {
-    return {values_.data() + head * count_ * cols_, DType::kFloat32, cols_, count_, 1, cols_};
-  }
+  WeightMatrix matrix() const { return {values_.data(), DType::kFloat32, columns_, rows_, 1, columns_}; }
 
  private:
-  int64_t heads_, count_, cols_;
+  int64_t rows_, columns_;
   std::vector<float> values_;
 };
 
@@ -114,8 +122,8 @@ class LatentAttention final : public AttentionLayer {
     if (!direct) query_down_ = maker.projection("queryDown", weights.query_down, width, hidden);
     const auto part_of_heads = [&](const char* name, int64_t first, int64_t count) {
       if (maker.packed) return maker.projection(name, {}, spec_.heads * count, width);
-      const HeadRows rows(up, spec_.heads, nope + rotated, first, count);
-      return maker.projection(name, rows.all(), spec_.heads * count, width);
+      return maker.projection(name, rows_of_heads(up, spec_.heads, nope + rotated, first, count), spec_.heads * count,
+                              width);
     };
     query_nope_ = part_of_heads("queryNope", 0, nope);
     query_rotated_ = part_of_heads("queryRotated", nope, rotated);
@@ -125,21 +133,22 @@ class LatentAttention final : public AttentionLayer {
     const int64_t nope = spec_.nope_size, value = spec_.value_size, latent = spec_.latent_size;
     const LinearSpec keys = maker.projection_spec("latentUpKeys", latent, nope),
                      values = maker.projection_spec("latentUpValues", value, latent);
-    const auto prepare = [&](const HeadRows* rows_of_keys, const HeadRows* rows_of_values) {
-      std::vector<WeightMatrix> of_keys, of_values;
-      for (int32_t head = 0; rows_of_keys && head < spec_.heads; ++head) {
-        of_keys.push_back(rows_of_keys->transposed_of(head));
-        of_values.push_back(rows_of_values->of(head));
+    std::vector<WeightMatrix> of_keys, of_values;
+    std::vector<Transposed> transposed;
+    if (!maker.packed) {
+      const WeightMatrix &up = maker.weights.latent_up, &up_keys = maker.weights.latent_up_keys;
+      const int64_t size = up_keys ? value : nope + value;
+      if (up_keys) expect_matrix("latentUpKeys", up_keys, spec_.heads * latent, nope);
+      expect_matrix("latentUp", up, spec_.heads * size, latent);
+      transposed.reserve(spec_.heads);
+      for (int32_t head = 0; head < spec_.heads; ++head) {
+        if (!up_keys) transposed.emplace_back(rows_from(up, head * size, nope));
+        of_keys.push_back(up_keys ? rows_from(up_keys, head * latent, latent) : transposed.back().matrix());
+        of_values.push_back(rows_from(up, head * size + size - value, value));
       }
-      key_heads_ = stages_.prepare_heads(keys, spec_.heads, of_keys, maker.packed);
-      value_heads_ = stages_.prepare_heads(values, spec_.heads, of_values, maker.packed);
-    };
-    if (maker.packed) return prepare(nullptr, nullptr);
-    const WeightMatrix& up = maker.weights.latent_up;
-    expect_matrix("latentUp", up, spec_.heads * (nope + value), latent);
-    const HeadRows of_keys(up, spec_.heads, nope + value, 0, nope),
-        of_values(up, spec_.heads, nope + value, nope, value);
-    prepare(&of_keys, &of_values);
+    }
+    key_heads_ = stages_.prepare_heads(keys, spec_.heads, of_keys, maker.packed);
+    value_heads_ = stages_.prepare_heads(values, spec_.heads, of_values, maker.packed);
   }
 
   void make_queries(StepContext& step, Matrix in, Matrix rotations, Matrix queries) {

@@ -72,6 +72,8 @@ struct AttentionWeights {
   WeightMatrix query, key, value;  // kGrouped; `query` of kLatent, too, where its queries have no latent row
   WeightVector query_bias, key_bias, value_bias, query_norm, key_norm, sinks;
   WeightMatrix query_down, query_up, latent_down, latent_up;  // kLatent
+  // [heads * latent, nope]: what brings queries into the space of latent rows; latent_up has values only then.
+  WeightMatrix latent_up_keys;
   WeightVector query_down_bias, query_down_norm, latent_down_bias, latent_norm;
   WeightMatrix output;
   WeightVector output_bias;

@@ -6,7 +6,11 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/error.h"
+#include "core/weights/blocks.h"
+#include "core/weights/float16.h"
 #include "core/weights/integers.h"
+#include "core/weights/read_weights.h"
 
 namespace moe {
 namespace {
@@ -70,6 +74,7 @@ std::optional<float> factor_of(const WeightScales& scales) {
 }  // namespace
 
 std::optional<GroupedForm> grouped_form(const WeightMatrix& matrix) {
+  if (matrix.blocks) return matrix.blocks->form;
   const auto codes = codes_of(matrix.dtype);
   if (!codes || !matrix.scales) return std::nullopt;
   const auto scale = scales_of(matrix.scales.dtype);
@@ -89,6 +94,13 @@ std::optional<GroupedForm> grouped_form(const WeightMatrix& matrix) {
 }
 
 void read_grouped(const WeightMatrix& matrix, int64_t out, uint8_t* codes, GroupFactors* factors) {
+  if (matrix.order) return read_grouped(row_of(matrix, out), 0, codes, factors);
+  if (const BlockType* const type = matrix.blocks) {
+    const uint8_t* block = block_row(matrix, out);
+    for (int64_t i = 0; i < matrix.in_features; i += type->elements, block += type->bytes, factors += type->groups())
+      split_block(matrix, block, codes + i, factors);
+    return;
+  }
   const int64_t o = matrix.first_out + out;
   if (is_integer(matrix.dtype))
     read_codes(matrix, out, 0, matrix.in_features, codes);
@@ -106,6 +118,37 @@ void read_grouped(const WeightMatrix& matrix, int64_t out, uint8_t* codes, Group
     if (scales.offsets) to.offset = bits_at(scales.offsets, scales.dtype, index);
     if (matrix.zeros) to.zero = zero_of(matrix, out, g);
   }
+}
+
+float grouped_value(const GroupedForm& form, uint8_t code, const GroupFactors& factors) {
+  const float number =
+      form.codes == CodeKind::kInteger      ? static_cast<float>(code - (form.zeros ? factors.zero : form.zero))
+      : form.codes == CodeKind::kIq4        ? static_cast<float>(kIq4Numbers[code])
+      : form.codes == CodeKind::kFloat4E2M1 ? from_float4_e2m1(code)
+                                            : from_float8_e4m3(code);
+  const auto factor = [&](uint32_t bits, int32_t level) {
+    switch (form.scale) {
+      case ScaleKind::kFloat32:
+      case ScaleKind::kFloat32TimesE4M3:
+        return std::bit_cast<float>(bits);
+      case ScaleKind::kBFloat16:
+        return from_bfloat16(static_cast<uint16_t>(bits));
+      case ScaleKind::kFloat16:
+        return from_float16(static_cast<uint16_t>(bits));
+      case ScaleKind::kFloat8E8M0:
+        return from_float8_e8m0(static_cast<uint8_t>(bits));
+      case ScaleKind::kFloat16TimesInteger:
+        return from_float16(static_cast<uint16_t>(bits)) * static_cast<float>(level);
+    }
+    throw Error(ErrorCode::kInternal, "Expected a kind of scales");
+  };
+  const float scale = factor(factors.scale, factors.level);
+  if (form.scale == ScaleKind::kFloat32TimesE4M3)
+    return number * from_float8_e4m3(static_cast<uint8_t>(factors.level)) * scale;
+  if (!form.offsets) return number * scale;
+  // Levels of offsets are negative: their product is subtracted, which zeros keep their sign by.
+  return form.scale == ScaleKind::kFloat16TimesInteger ? number * scale - factor(factors.offset, -factors.offset_level)
+                                                       : number * scale + factor(factors.offset, 0);
 }
 
 }  // namespace moe

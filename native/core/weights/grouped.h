@@ -28,6 +28,8 @@ enum class ScaleKind : uint8_t {
 
 constexpr int64_t kSuperBlock = 256;
 
+constexpr int8_t kIq4Numbers[] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
 // How the weights of a matrix are quantised. An element is value(code) * scale, or value(code) * scale + offset where
 // there are offsets; every product but the last operation is exact in float32.
 struct GroupedForm {
@@ -47,7 +49,7 @@ struct GroupFactors {
   uint32_t scale = 0;        // the number; of two levels, the first
   int32_t level = 1;         // of two levels, the second: an integer from -128 to 255, or bits of float8
   uint32_t offset = 0;       // as scale
-  int32_t offset_level = 0;  // as level
+  int32_t offset_level = 0;  // as level, 0 or less
   int32_t zero = 0;          // where groups have zeros: 0 to 255
 };
 
@@ -58,5 +60,9 @@ std::optional<GroupedForm> grouped_form(const WeightMatrix& matrix);
 // One output feature of a matrix with a grouped form, as unsigned codes. codes: [in_features]; factors: one for each
 // group, the last of which may be shorter.
 void read_grouped(const WeightMatrix& matrix, int64_t out, uint8_t* codes, GroupFactors* factors);
+
+// The weight that a code stands for, in the arithmetic of the file's format: levels are multiplied first, offsets added
+// last.
+float grouped_value(const GroupedForm& form, uint8_t code, const GroupFactors& factors);
 
 }  // namespace moe

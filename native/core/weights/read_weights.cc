@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "core/weights/blocks.h"
 #include "core/weights/float16.h"
 #include "core/weights/integers.h"
 
@@ -31,6 +32,11 @@ void apply_scales(const WeightScales& scales, int64_t out, int64_t outs, int64_t
 }  // namespace
 
 void read_block(const WeightMatrix& matrix, int64_t out, int64_t outs, int64_t in, int64_t ins, float* to) {
+  if (matrix.order) {
+    for (int64_t o = 0; o < outs; ++o) read_block(row_of(matrix, out + o), 0, 1, in, ins, to + o * ins);
+    return;
+  }
+  if (matrix.blocks) return read_blocks(matrix, out, outs, in, ins, to);
   const int64_t first = (matrix.first_out + out) * matrix.out_stride + in * matrix.in_stride;
   if (is_integer(matrix.dtype))
     read_integers(matrix, out, outs, in, ins, to);
@@ -41,6 +47,14 @@ void read_block(const WeightMatrix& matrix, int64_t out, int64_t outs, int64_t i
     for (int64_t o = 0; o < outs; ++o)
       read_floats(matrix.data, matrix.dtype, first + o * matrix.out_stride, matrix.in_stride, ins, to + o * ins);
   if (matrix.scales) apply_scales(matrix.scales, matrix.first_out + out, outs, in, ins, to);
+}
+
+WeightMatrix row_of(const WeightMatrix& matrix, int64_t out) {
+  WeightMatrix row = matrix;
+  row.first_out += matrix.order ? matrix.order.row_of(out) : out;
+  row.out_features = 1;
+  row.order = {};
+  return row;
 }
 
 std::vector<float> read_transposed(const WeightMatrix& matrix) {

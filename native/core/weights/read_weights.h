@@ -16,4 +16,7 @@ std::vector<float> read_transposed(const WeightMatrix& matrix);
 // All values; empty when there is no vector.
 std::vector<float> read_vector(const WeightVector& vector);
 
+// An output feature, as a matrix of one row.
+WeightMatrix row_of(const WeightMatrix& matrix, int64_t out);
+
 }  // namespace moe

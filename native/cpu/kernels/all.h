@@ -12,6 +12,8 @@
 #include "cpu/kernels/tile.h"
 #include "cpu/kernels/gemm.h"
 #include "cpu/kernels/integer.h"
+#include "cpu/kernels/published.h"
+#include "cpu/kernels/published_dots.h"
 #include "cpu/kernels/peak.h"
 #include "cpu/kernels/kv_numbers.h"
 #include "cpu/kernels/scores.h"

@@ -1,6 +1,8 @@
 // Fills the table, closes the namespace and the target region that begin.h opened.
+constexpr int64_t kWidenedFloats = (kWidenedRows + kWidenedRows / kLeastGroup) * kPanelColumns;
+constexpr int64_t kBlocksFloats = kPanelsTogether * kDotBlockFloats;
 constexpr int64_t kScratchFloats =
-    kPanelsTogether * kPanelSums + (kWidenedRows + kWidenedRows / kLeastGroup) * kPanelColumns;
+    kPanelsTogether * kPanelSums + (kWidenedFloats > kBlocksFloats ? kWidenedFloats : kBlocksFloats);
 
 bool supported() { return MOE_CPU_HAS_IT; }
 
@@ -33,7 +35,7 @@ const Kernels table = {
     .scratch_floats = kScratchFloats,
     .panels = {floats_of<Float32Weights>(), floats_of<BFloat16Weights>(), floats_of<Float16Weights>(),
                integers_of<Int8Weights, Int8>(), integers_of<Int4Weights, Int4>(), dots_of<Int8Dots, Int8>(),
-               dots_of<Int4Dots, Int4>()},
+               dots_of<Int4Dots, Int4>(), {.gemm = published_gemm}, {.gemm = published_dots_gemm, .offset = -1}},
     .quantize_tile = quantize_tile,
     .pack_rows = pack_rows,
     .combine = combine,

@@ -159,28 +159,29 @@ struct ReadAs<Int4Weights, true> {
 };
 
 // The loops around products in blocks: of some panels that stand side by side with every tile of a task, so that a
-// block is read from memory once. The tiles ask for the panels' next blocks between them. bytes_of_rows(depth): of a
-// block from the begin of a group on. open(block, depth): where to read a block. multiply(tile_begin, rows, k, depth,
-// block, c, resume, ahead): one tile times one block, RowsPerTurn rows of depth between two steps of `ahead`.
+// block is read from memory once. The tiles ask for the panels' next blocks between them. stride: from a panel to the
+// next. bytes_of_rows(depth): of a block from the begin of a group on. open(panel, at, k, depth): where to read a block,
+// which stands `at` bytes behind the panel's begin. multiply(tile_begin, rows, k, depth, block, c, resume, ahead): one
+// tile times one block, RowsPerTurn rows of depth between two steps of `ahead`.
 template <int64_t DepthBlock, int64_t RowsPerTurn, class BytesOfRows, class Open, class Multiply>
 [[gnu::always_inline]] inline void multiply_in_blocks(const GemmTask& task, Finish finish, int64_t together,
-                                                      BytesOfRows bytes_of_rows, Open open, Multiply multiply) {
+                                                      int64_t stride, BytesOfRows bytes_of_rows, Open open,
+                                                      Multiply multiply) {
   const Tiling tiling(task.rows);
-  const int64_t stride = bytes_of_rows(task.depth);
   float* const sums = task.scratch;
   for (int64_t first = 0; first < task.num_panels; first += together) {
     const int64_t panels = task.num_panels - first < together ? task.num_panels - first : together;
     const auto* const begin = static_cast<const char*>(task.panels) + first * stride;
-    const char* block = begin;
+    int64_t at = 0;
     for (int64_t k = 0; k < task.depth; k += DepthBlock) {
       const int64_t depth = task.depth - k < DepthBlock ? task.depth - k : DepthBlock;
       const int64_t bytes = bytes_of_rows(depth);
       const int64_t share = bytes / (panels * task.num_tiles);
-      Ahead ahead{.at = k + depth < task.depth ? block + bytes : begin + panels * stride,
+      Ahead ahead{.at = k + depth < task.depth ? begin + at + bytes : begin + panels * stride,
                   .stride = panels == kAheadStreams ? stride : 64,
                   .step = share * RowsPerTurn / depth};
       for (int64_t p = 0; p < panels; ++p) {
-        const char* const rows_of_block = open(block + p * stride, depth);
+        const char* const rows_of_block = open(begin + p * stride, at, k, depth);
         float* c = sums + p * kPanelSums;
         for (int64_t t = 0; t < task.num_tiles; ++t) {
           const int64_t tile = task.first_tile + t, rows = tiling.rows(tile);
@@ -189,15 +190,15 @@ template <int64_t DepthBlock, int64_t RowsPerTurn, class BytesOfRows, class Open
           ahead.at += share;
         }
       }
-      block += bytes;
+      at += bytes;
     }
     // Row after row, so that what is written of a row is written together.
-    int64_t at = 0;
+    int64_t sums_at = 0;
     for (int64_t t = 0; t < task.num_tiles; ++t) {
       const int64_t tile = task.first_tile + t, rows = tiling.rows(tile);
       for (int64_t p = 0; p < panels; ++p)
-        finish(task, first + p, tiling.begin(tile), rows, sums + p * kPanelSums + at);
-      at += rows * kPanelColumns;
+        finish(task, first + p, tiling.begin(tile), rows, sums + p * kPanelSums + sums_at);
+      sums_at += rows * kPanelColumns;
     }
   }
 }
@@ -212,13 +213,14 @@ void multiply_blocked(const GemmTask& task, Finish finish) {
   if constexpr (!Widen)
     if (task.num_tiles == 1) multiply_tile = Tiles<Read>::kMultiplyOne;
   float* const widened = task.scratch + kPanelsTogether * kPanelSums;
-  const auto open = [&](const char* block, int64_t depth) -> const char* {
-    if constexpr (!Widen) return block;
-    widen<W>(block, depth, task.group, widened);
+  const auto open = [&](const char* panel, int64_t at, int64_t, int64_t depth) -> const char* {
+    if constexpr (!Widen) return panel + at;
+    widen<W>(panel + at, depth, task.group, widened);
     return reinterpret_cast<const char*>(widened);
   };
+  const auto bytes_of_rows = [&](int64_t depth) { return bytes_of<W>(depth, task.group); };
   multiply_in_blocks<kDepthBlock, kAheadStreams>(
-      task, finish, kTogether, [&](int64_t depth) { return bytes_of<W>(depth, task.group); }, open,
+      task, finish, kTogether, bytes_of_rows(task.depth), bytes_of_rows, open,
       [&](int64_t tile_begin, int64_t rows, int64_t k, int64_t depth, const char* block, float* c, bool resume,
           const Ahead& ahead) {
         const float* const x = task.input + tile_begin * task.depth + k * rows;

@@ -314,9 +314,10 @@ void integer_gemm(const GemmTask& task) {
 
   constexpr int64_t kDepthBlock = kBlockBytes * W::kRows / W::kRowsBytes;
   const DotTile* const dot_tile_of = task.num_tiles == 1 ? DotTiles<W>::kDotsOfOne : DotTiles<W>::kDots;
+  const auto bytes_of_rows = [&](int64_t depth) { return dot_bytes<W>(depth, task.group); };
   multiply_in_blocks<kDepthBlock, kAheadStreams * W::kRows>(
-      task, finish, kPanelsTogether, [&](int64_t depth) { return dot_bytes<W>(depth, task.group); },
-      [](const char* block, int64_t) { return block; },
+      task, finish, kPanelsTogether, bytes_of_rows(task.depth), bytes_of_rows,
+      [](const char* panel, int64_t at, int64_t, int64_t) { return panel + at; },
       [&](int64_t tile_begin, int64_t rows, int64_t k, int64_t depth, const char* block, float* c, bool resume,
           const Ahead& ahead) {
         dot_tile_of[rows - 1](dot_rows_at(task, tile_begin, rows, k), block, 0, padded_depth(depth), task.group, c,

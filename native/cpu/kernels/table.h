@@ -19,8 +19,49 @@ constexpr int64_t kPanelsTogether = 4;
 // Rows of depth in panels and tiles for integer products, zeros included.
 constexpr int64_t padded_depth(int64_t depth) { return (depth + 7) / 8 * 8; }
 
-// How rows of weights stand in a panel (weights.h), the last two for products with int8 rows (integer.h).
-enum class Panel : uint8_t { kFloat32, kBFloat16, kFloat16, kInt8, kInt4, kInt8Dots, kInt4Dots };
+// How rows of weights stand in a panel (weights.h), two for products with int8 rows (integer.h), the last two as they
+// were published (published.h), for rows of both types.
+enum class Panel : uint8_t {
+  kFloat32,
+  kBFloat16,
+  kFloat16,
+  kInt8,
+  kInt4,
+  kInt8Dots,
+  kInt4Dots,
+  kPublished,
+  kPublishedDots
+};
+
+// Codes and factors of published panels. A panel has groups of rows, each of which has a factor of every column, offsets
+// and zeros where there are some, then codes; behind them, in panels of two levels, the first levels of every kSuperRows
+// rows. A weight is fma(number - zero, scale, offset), the number being what a code stands for.
+struct PublishedForm {
+  enum Factor : uint8_t { kFloat32, kBFloat16, kFloat16, kPowerOfTwo, kSignedByte, kFloat8 };
+  int32_t bits;         // of a code: 4, 5, 6 or 8
+  bool from_table;      // 4 bits: the number is an entry of `table`
+  bool floats;          // 8 bits: the number is a float8
+  bool wide;            // numbers go beyond 127
+  Factor factor;        // of a scale; of two levels, of the second
+  bool two_levels;      // a scale is float16 * signed byte, or float32 * float8
+  bool offsets;         // of each group, as scales; of two levels, of bytes
+  bool zeros;           // of each group, a byte
+  bool exact_first;     // (number - zero) * scale is rounded: what is subtracted cannot be multiplied before
+  float zero;           // of all groups
+  float times;          // multiplies scales: a power of two
+  uint8_t table[16];    // numbers
+  int64_t group;        // rows
+  int64_t group_bytes;  // of a whole group
+  int64_t codes_begin;  // of a group
+  int64_t super_begin;  // of a panel
+  int64_t panel_bytes;
+};
+constexpr int64_t kSuperRows = 256;
+
+// Rows of depth whose codes stand together, in words of four bytes for each column: those of 8 bits hold four rows, of
+// 4 bits eight. Those of 5 and 6 bits have their low four bits so, then the others of all rows in one word.
+constexpr int64_t published_rows(int32_t bits) { return bits == 8 ? 4 : bits == 4 ? 8 : bits == 6 ? 16 : 32; }
+constexpr int64_t published_words(int32_t bits) { return bits == 6 ? 3 : bits == 5 ? 5 : 1; }
 
 // Some rows of one expert times a run of panels of one of its matrices.
 //
@@ -39,7 +80,8 @@ struct GemmTask {
   int64_t num_tiles;
   int64_t group;       // integer weights: rows of a panel that share scales; a multiple of 32 that divides 256
   const void* panels;  // [num_panels][depth][panel_columns], as the kernel has them; readable 3 bytes further
-  const float* bias;   // [num_panels][panel_columns]
+  const PublishedForm* form;  // of published panels
+  const float* bias;          // [num_panels][panel_columns]
   int64_t num_panels;
   int64_t first_panel;  // of `panels` in the whole matrix
   int64_t columns;      // of `output`; with a gated activation a panel yields panel_columns / 2
@@ -89,10 +131,10 @@ struct CombineTask {
 // sum = fma(product, scale of the weights * scale of the row, sum) over the groups in order.
 struct PanelKernels {
   void (*gemm)(const GemmTask&);
-  int64_t rows;        // of depth that stand together, zeros behind the last
-  int64_t rows_bytes;  // that they take, without scales
-  // Integers: WeightFormat::Encode of their format, with the same results. Null for floats.
-  void (*encode)(const float* weights, int64_t count, int64_t group, void* codes, void* scales);
+  int64_t rows = 0;        // of depth that stand together, zeros behind the last; not of published panels
+  int64_t rows_bytes = 0;  // that they take, without scales
+  // Integers: WeightFormat::Encode of their format, with the same results. Null for the others.
+  void (*encode)(const float* weights, int64_t count, int64_t group, void* codes, void* scales) = nullptr;
   int32_t offset = 0;  // as in QuantizeTask
 };
 
@@ -164,7 +206,7 @@ struct Kernels {
   int64_t max_tiles;      // per GemmTask
   int64_t scratch_floats;
 
-  PanelKernels panels[7];  // in the order of Panel
+  PanelKernels panels[9];  // in the order of Panel
   void (*quantize_tile)(const QuantizeTask&);
   void (*pack_rows)(const PackTask&);
   void (*combine)(const CombineTask&);

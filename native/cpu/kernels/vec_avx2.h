@@ -89,6 +89,14 @@ inline Words broadcast_word(const int8_t* bytes) {
   return _mm256_set1_epi32(word);
 }
 inline Vec to_floats(Words words) { return _mm256_cvtepi32_ps(words); }
+inline Words load_bytes(const char* from) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+}
+// Of each byte, which is less than 16, the byte at its place in the table.
+inline Words look_up(const uint8_t* table, Words bytes) {
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table))),
+                             bytes);
+}
 // The low or the high half of every byte.
 template <int Part>
 Words nibbles_of(Words words) {

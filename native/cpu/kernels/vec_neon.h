@@ -72,6 +72,14 @@ inline Words broadcast_word(const int8_t* bytes) {
   return vdupq_n_s32(word);
 }
 inline Vec to_floats(Words words) { return vcvtq_f32_s32(words); }
+inline Words load_bytes(const char* from) {
+  const uint32x2_t word = vld1_dup_u32(reinterpret_cast<const uint32_t*>(from));
+  return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(word)))));
+}
+// Of each byte, which is less than 16, the byte at its place in the table.
+inline Words look_up(const uint8_t* table, Words bytes) {
+  return vreinterpretq_s32_u8(vqtbl1q_u8(vld1q_u8(table), vreinterpretq_u8_s32(bytes)));
+}
 // The low or the high half of every byte.
 template <int Part>
 Words nibbles_of(Words words) {

@@ -85,6 +85,19 @@ inline Words broadcast_word(const int8_t* bytes) {
   return _mm_set1_epi32(word);
 }
 inline Vec to_floats(Words words) { return _mm_cvtepi32_ps(words); }
+inline Words load_bytes(const char* from) {
+  int32_t word;
+  __builtin_memcpy(&word, from, sizeof word);
+  const __m128i none = _mm_setzero_si128();
+  return _mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_cvtsi32_si128(word), none), none);
+}
+// Of each byte, which is less than 16, the byte at its place in the table.
+inline Words look_up(const uint8_t* table, Words bytes) {
+  int8_t places[kLanes * 4];
+  store_words(places, bytes);
+  for (int8_t& place : places) place = static_cast<int8_t>(table[place]);
+  return load_words(reinterpret_cast<const char*>(places));
+}
 // The low or the high half of every byte.
 template <int Part>
 Words nibbles_of(Words words) {

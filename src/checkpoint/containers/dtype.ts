@@ -1,4 +1,4 @@
-import type { DType, StoredType } from '../../binding/views.js';
+import type { DType, ElementType } from '../../binding/views.js';
 
 /** Bits of one element, by the name the file format gives its type. */
 const elementBits = new Map([
@@ -50,6 +50,6 @@ export function floatType(dtype: string): DType | undefined {
 }
 
 /** The element type of weights that a stored type is, or undefined where a layer cannot be made of it. */
-export function storedTypeOf(dtype: string): StoredType | undefined {
+export function storedTypeOf(dtype: string): ElementType | undefined {
   return dtype === 'F8_E4M3' ? 'float8_e4m3' : floats.get(dtype);
 }

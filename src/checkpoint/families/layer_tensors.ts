@@ -1,9 +1,9 @@
 import { CheckpointError } from '../../base/errors.js';
 import type {
+  ElementType,
   MatrixView,
   NativeFile,
   ScalesView,
-  StoredType,
   VectorView,
 } from '../../binding/views.js';
 import { type DType, heldType } from '../../layer/weights.js';
@@ -116,8 +116,8 @@ export class LayerTensors {
   }
 
   /** The type that holds a tensor's elements. Throws `CheckpointError` when no layer can hold them. */
-  dtype(name: string): DType {
-    return this.#modules.has(name) ? 'bfloat16' : heldType(this.#storedType(name));
+  dtype(name: string): DType | 'published' {
+    return this.#modules.has(name) ? 'published' : heldType(this.#storedType(name));
   }
 
   /** A tensor of exactly this shape, to be viewed. Dimensions of size 1 do not count. */
@@ -297,7 +297,7 @@ export class LayerTensors {
     return new CheckpointError(`Expected ${this.#describe(name)} to have ${expected}, got ${got}`);
   }
 
-  #storedType(name: string): StoredType {
+  #storedType(name: string): ElementType {
     const { dtype } = this.#get(name).entry;
     const type = storedTypeOf(dtype);
     if (type === undefined)

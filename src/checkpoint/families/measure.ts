@@ -7,7 +7,7 @@ import type { LayerSizes } from './sizes.js';
 
 /** What the tensors alone say about a layer. */
 export interface LayerMeasure extends LayerSizes {
-  weightType: DType;
+  weightType: DType | 'published';
   /** What the experts compute unless a config says otherwise. */
   activation: Activation;
 }
@@ -56,7 +56,7 @@ const storedName = ({ name, mxfp4 }: ExpertsAt['down'], count: number) =>
   mxfp4 ? `${name}_blocks` : nameOf(name, 0, count);
 
 /** The type that holds the first expert's second matrix. */
-export function storedType(tensors: LayerTensors, layout: Layout, sizes: ExpertSizes): DType {
+export function storedType(tensors: LayerTensors, layout: Layout, sizes: ExpertSizes) {
   const { up } = chosenAt(tensors, layout.experts, sizes);
-  return up.mxfp4 ? 'bfloat16' : tensors.dtype(nameOf(up.name, 0, sizes.count));
+  return up.mxfp4 ? 'published' : tensors.dtype(nameOf(up.name, 0, sizes.count));
 }

@@ -3,7 +3,7 @@ import { MoEError } from '../../base/errors.js';
 import type { NativeMachinePeak } from '../../binding/native.js';
 import { hasScales, weightFormats } from '../../binding/weight_formats.js';
 import type { MoELayer } from '../../layer/layer.js';
-import type { WeightType } from '../../layer/options.js';
+import type { WeightFormat } from '../../layer/options.js';
 import { referenceRows, relativeError } from './reference.js';
 import { type Spread, spread, timeCalls } from './samples.js';
 import { expertElements, type Shape } from './shapes.js';
@@ -16,14 +16,14 @@ const rounds = 5;
 const pauseMilliseconds = 20;
 
 /** Largest error of a result whose time is believed: weights and inputs are exact in every float type. */
-const tolerances: { [Type in WeightType]?: number } = { int8: 0.03, int4: 0.3 };
+const tolerances: { [Type in WeightFormat]?: number } = { int8: 0.03, int4: 0.3 };
 const exactTolerance = 1e-4;
 
 /** The same where experts' intermediate rows are rounded to 16 bits: on every device but the cpu. */
 const roundedTolerances: typeof tolerances = { ...tolerances, bfloat16: 2e-2, float16: 3e-3 };
 
 /** Bits of a weight, with its share of a scale for each 32 weights. */
-export const bitsPerWeight = (type: WeightType): number =>
+export const bitsPerWeight = (type: WeightFormat): number =>
   weightFormats[type].bits + (hasScales(type) ? 16 / 32 : 0);
 
 export interface Measurement {
@@ -44,7 +44,7 @@ export interface Fractions {
 
 /** One batch size, measured. */
 export interface Case {
-  weightType: WeightType;
+  weightType: WeightFormat;
   tokens: number;
   /** Experts that at least one token chose: their weights are read. */
   activeExperts: number;
@@ -56,7 +56,7 @@ export interface Case {
 export interface BatchOptions {
   shape: Shape;
   layer: MoELayer;
-  weightType: WeightType;
+  weightType: WeightFormat;
   tokens: number;
   signal: AbortSignal;
 }

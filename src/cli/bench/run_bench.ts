@@ -6,7 +6,7 @@ import type { NativeMachinePeak } from '../../binding/native.js';
 import { hasScales } from '../../binding/weight_formats.js';
 import type { MoEConfigOptions } from '../../config/config.js';
 import type { MoELayer } from '../../layer/layer.js';
-import { type HeldOptions, heldRows, type WeightType } from '../../layer/options.js';
+import { type HeldOptions, heldRows, type WeightFormat } from '../../layer/options.js';
 import { LocalWorkers } from '../local_workers.js';
 import { interruptSignal, layerArguments } from '../options.js';
 import { ProgressLine } from '../progress.js';
@@ -23,7 +23,7 @@ const peakSeconds = 0.05;
 export interface BenchSettings extends Omit<HeldOptions, 'weightType' | 'group'> {
   shape: Shape;
   tokens: readonly number[];
-  weightTypes: readonly WeightType[];
+  weightTypes: readonly WeightFormat[];
   device: DeviceName;
   threads: number;
   /** For each contestant and batch size. */
@@ -75,7 +75,7 @@ export async function runBench(settings: BenchSettings): Promise<BenchResult> {
     };
     return now;
   };
-  const measure = async (weightType: WeightType, layer: MoELayer) => {
+  const measure = async (weightType: WeightFormat, layer: MoELayer) => {
     device = layer.device;
     const peak = device === 'cpu' ? machinePeak : undefined;
     for (const tokens of batches) {
@@ -107,7 +107,7 @@ export async function runBench(settings: BenchSettings): Promise<BenchResult> {
 /** Makes the layer that a bench is about, with the processes that share its experts, and closes it after its use. */
 export async function withLayer(
   settings: BenchSettings,
-  weightType: WeightType,
+  weightType: WeightFormat,
   signal: AbortSignal,
   use: (layer: MoELayer) => Promise<void>,
 ): Promise<void> {
@@ -125,7 +125,7 @@ export async function withLayer(
 }
 
 /** How a layer of this type is held: what only integers have is left out for floats. */
-function heldAs(settings: BenchSettings, weightType: WeightType): HeldOptions {
+function heldAs(settings: BenchSettings, weightType: WeightFormat): HeldOptions {
   const held = given(heldRows, { ...settings, weightType });
   if (hasScales(weightType)) return held;
   const { weightGroup, activationType, ...ofFloats } = held;

@@ -1,4 +1,4 @@
-import { weightTypes } from '../../binding/weight_formats.js';
+import { weightFormatNames } from '../../binding/weight_formats.js';
 import type { MoEConfigOptions } from '../../config/config.js';
 import {
   type Activation,
@@ -51,7 +51,7 @@ const groups = { nGroup: 4, topkGroup: 2 };
 
 /** What together calls every operator and kernel that a device may use. */
 export const checks: readonly Check[] = [
-  ...weightTypes.map((weightType) => check(`${weightType} weights`, { weightType })),
+  ...weightFormatNames.map((weightType) => check(`${weightType} weights`, { weightType })),
   check('int8 weights and rows', { weightType: 'int8', activationType: 'int8' }),
   ...activations.map((activation) =>
     check(`${activation} with biases`, { activation, biases: true }),

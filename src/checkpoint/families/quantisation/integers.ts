@@ -1,5 +1,5 @@
 // Weights as integers of 4 and 8 bits: how each tool stores them, their scales and zeros.
-import type { MatrixView, StoredType } from '../../../binding/views.js';
+import type { ElementType, MatrixView } from '../../../binding/views.js';
 import { type Form, floatScales, type ModuleTensors, stretches } from './form.js';
 
 /** What all of them have. */
@@ -12,7 +12,7 @@ export interface IntegerForm {
   readonly ordered: boolean;
 }
 
-const typeOf = (bits: 4 | 8): StoredType => (bits === 4 ? 'uint4' : 'uint8');
+const typeOf = (bits: 4 | 8): ElementType => (bits === 4 ? 'uint4' : 'uint8');
 const halfOf = (bits: 4 | 8): number => 2 ** (bits - 1);
 const inBlockOf = (group: number, inFeatures: number): number => (group === 0 ? inFeatures : group);
 

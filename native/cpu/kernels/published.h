@@ -1,0 +1,234 @@
+// Products with weights as they were published: panels of codes and factors that every kind of rows can read
+// (PublishedForm, table.h). A block of them is turned into plain numbers in L1, which the kernels of floats or of int8
+// rows multiply: so there are as many of these functions as there are codes, and no more kernels.
+#pragma once
+
+// The numbers of codes are taken from a table, they are float8, or what is subtracted from them must be so before they
+// are multiplied.
+enum class Codes : uint8_t { kPlain, kTable, kExact, kExactTable, kFloat8 };
+
+// The codes of the rows that stand together, of one register's columns: quads[q] has rows 4 q to 4 q + 3, in bytes.
+template <int Bits>
+[[gnu::always_inline]] inline void read_codes(const char* words, Words (&quads)[published_rows(Bits) / kDotRows]) {
+  constexpr int64_t kWordsBytes = kDotRows * kPanelColumns;
+  constexpr int kNibbles = published_rows(Bits) / 8;
+  if constexpr (Bits == 8) {
+    quads[0] = load_words(words);
+  } else {
+#pragma GCC unroll 4
+    for (int w = 0; w < kNibbles; ++w) {
+      const Words both = load_words(words + w * kWordsBytes);
+      quads[2 * w] = nibbles_of<0>(both);
+      quads[2 * w + 1] = nibbles_of<1>(both);
+    }
+  }
+  if constexpr (Bits == 5 || Bits == 6) {
+    const Words others = load_words(words + kNibbles * kWordsBytes);
+    const Words mask = all_words(Bits == 5 ? 0x01010101 : 0x03030303);
+#pragma GCC unroll 8
+    for (int q = 0; q < 2 * kNibbles; ++q) quads[q] = quads[q] | ((others >> ((Bits - 4) * q)) & mask) << 4;
+  }
+}
+
+inline Vec widen_float8(Words bytes) {
+  const Words sign = (bytes & all_words(0x80)) << 24, magnitude = bytes & all_words(0x7f);
+  // Scaling by 2^120 moves the exponent range, subnormals included, onto float32's.
+  const Vec scaled = reinterpret_cast<Vec>(magnitude << 20) * broadcast(0x1p120f);
+  const Vec value = where_negative(broadcast(126) - to_floats(magnitude), broadcast(__builtin_nanf("")), scaled);
+  return reinterpret_cast<Vec>(reinterpret_cast<Words>(value) | sign);
+}
+
+// 2^(byte - 127); 255 is NaN.
+inline Vec widen_power(Words bytes) {
+  const Vec exponent = to_floats(bytes), value = reinterpret_cast<Vec>(bytes << 23);
+  const Vec finite = where_negative(exponent - broadcast(0.5f), broadcast(0x1p-127f), value);
+  return where_negative(broadcast(254.5f) - exponent, broadcast(__builtin_nanf("")), finite);
+}
+
+constexpr int64_t factor_bytes(PublishedForm::Factor factor) {
+  return factor == PublishedForm::kFloat32                                        ? 4
+         : factor == PublishedForm::kBFloat16 || factor == PublishedForm::kFloat16 ? 2
+                                                                                   : 1;
+}
+
+// Of the v-th register's columns, of one factor of every column.
+inline Vec read_factor(PublishedForm::Factor factor, const char* from, int v) {
+  const char* const at = from + v * kLanes * factor_bytes(factor);
+  switch (factor) {
+    case PublishedForm::kFloat32:
+      return load(reinterpret_cast<const float*>(at));
+    case PublishedForm::kBFloat16:
+      return widen_bfloat16(reinterpret_cast<const uint16_t*>(at));
+    case PublishedForm::kFloat16:
+      return widen_float16(reinterpret_cast<const uint16_t*>(at));
+    case PublishedForm::kPowerOfTwo:
+      return widen_power(load_bytes(at));
+    case PublishedForm::kSignedByte:
+      return widen_int8(at);
+    case PublishedForm::kFloat8:
+      return widen_float8(load_bytes(at));
+  }
+  __builtin_unreachable();
+}
+
+// What the columns of a group have: a weight is fma((number - zero) * level, scale, offset). Where nothing is exact
+// first, level is 1 and zero is in the offset.
+struct GroupNumbers {
+  Vec scale[kPanelVectors], offset[kPanelVectors], zero[kPanelVectors], level[kPanelVectors];
+};
+
+// The group of row k.
+inline GroupNumbers read_group(const PublishedForm& form, const char* panel, int64_t k) {
+  const char* at = panel + k / form.group * form.group_bytes;
+  const int64_t bytes = factor_bytes(form.factor) * kPanelColumns;
+  const auto first = form.factor == PublishedForm::kFloat8 ? PublishedForm::kFloat32 : PublishedForm::kFloat16;
+  const int64_t first_bytes = factor_bytes(first) * kPanelColumns;
+  const char* const super = panel + form.super_begin + k / kSuperRows * (form.offsets ? 2 : 1) * first_bytes;
+  const char* const offsets = at + bytes;
+  const char* const zeros = offsets + (form.offsets ? bytes : 0);
+  GroupNumbers numbers;
+  for (int v = 0; v < kPanelVectors; ++v) {
+    Vec &scale = numbers.scale[v], &offset = numbers.offset[v], &zero_of = numbers.zero[v];
+    scale = read_factor(form.factor, at, v) * broadcast(form.times);
+    numbers.level[v] = broadcast(1);
+    if (form.two_levels) {
+      const Vec of_super = read_factor(first, super, v);
+      if (form.exact_first) numbers.level[v] = scale;
+      scale = form.exact_first ? of_super : scale * of_super;
+    }
+    zero_of = form.zeros ? to_floats(load_bytes(zeros + v * kLanes)) : broadcast(form.zero);
+    offset = broadcast(-0.0f);
+    if (form.offsets) {
+      offset = read_factor(form.factor, offsets, v);
+      // Levels of offsets are negative: their product is subtracted, which zeros keep their sign by.
+      if (form.two_levels) offset = (zero() - offset) * read_factor(first, super + first_bytes, v) * broadcast(-1);
+    } else if (!form.exact_first && (form.zeros || form.zero != 0)) {
+      offset = zero() - zero_of * scale;
+    }
+  }
+  return numbers;
+}
+
+// Codes of some rows of a group as float32, [rows][NR].
+template <int Bits, Codes Kind>
+void widen_codes(const PublishedForm& form, const GroupNumbers& numbers, const char* codes, int64_t rows, float* out) {
+  constexpr int64_t kRows = published_rows(Bits), kQuads = kRows / kDotRows;
+  constexpr int64_t kBytes = published_words(Bits) * kDotRows * kPanelColumns;
+  constexpr bool kFromTable = Kind == Codes::kTable || Kind == Codes::kExactTable;
+  constexpr bool kExactly = Kind == Codes::kExact || Kind == Codes::kExactTable;
+  for (int64_t row = 0; row < rows; row += kRows, codes += kBytes, out += kRows * kPanelColumns) {
+    for (int64_t byte = 0; byte < kBytes; byte += 64) __builtin_prefetch(codes + kStreamAheadBytes + byte);
+#pragma GCC unroll 4
+    for (int v = 0; v < kPanelVectors; ++v) {
+      Words quads[kQuads];
+      read_codes<Bits>(codes + v * kLanes * kDotRows, quads);
+#pragma GCC unroll 8
+      for (int q = 0; q < kQuads; ++q) {
+        if constexpr (kFromTable) quads[q] = look_up(form.table, quads[q]);
+#pragma GCC unroll 4
+        for (int j = 0; j < kDotRows; ++j) {
+          const Words byte = (j == 0 ? quads[q] : quads[q] >> (8 * j)) & all_words(0xff);
+          Vec number = Kind == Codes::kFloat8 ? widen_float8(byte) : to_floats(byte);
+          if constexpr (kExactly) number = (number - numbers.zero[v]) * numbers.level[v];
+          store(out + (q * kDotRows + j) * kPanelColumns + v * kLanes,
+                fma(number, numbers.scale[v], numbers.offset[v]));
+        }
+      }
+    }
+  }
+}
+
+using WidenCodes = void (*)(const PublishedForm&, const GroupNumbers&, const char*, int64_t, float*);
+
+inline WidenCodes widen_codes_of(const PublishedForm& form) {
+  if (form.bits == 4 && form.from_table)
+    return form.exact_first ? widen_codes<4, Codes::kExactTable> : widen_codes<4, Codes::kTable>;
+  if (form.bits == 4) return form.exact_first ? widen_codes<4, Codes::kExact> : widen_codes<4, Codes::kPlain>;
+  if (form.bits == 5) return form.exact_first ? widen_codes<5, Codes::kExact> : widen_codes<5, Codes::kPlain>;
+  if (form.bits == 6) return form.exact_first ? widen_codes<6, Codes::kExact> : widen_codes<6, Codes::kPlain>;
+  if (form.floats) return widen_codes<8, Codes::kFloat8>;
+  return form.exact_first ? widen_codes<8, Codes::kExact> : widen_codes<8, Codes::kPlain>;
+}
+
+// Rows k to k + depth of a panel as float32, [depth][NR] and zeros or what stands in padding behind them; k is a
+// multiple of 32.
+inline void widen_published(const PublishedForm& form, WidenCodes widen_them, const char* panel, int64_t k,
+                            int64_t depth, float* out) {
+  for (const int64_t end = k + depth; k < end;) {
+    const int64_t within = k % form.group, rest = form.group - within;
+    const int64_t rows = rest < end - k ? rest : end - k;
+    const int64_t chunk = within / published_rows(form.bits) * published_words(form.bits);
+    const char* const codes =
+        panel + k / form.group * form.group_bytes + form.codes_begin + chunk * kDotRows * kPanelColumns;
+    widen_them(form, read_group(form, panel, k), codes, rows, out);
+    k += rows;
+    out += rows * kPanelColumns;
+  }
+}
+
+// All panels of the task for a single tile of R rows, some side by side.
+template <int R>
+void stream_published(const GemmTask& task, WidenCodes widen_them, int64_t row_begin, Finish finish) {
+  constexpr int kTogether = panels_at_once(R);
+  constexpr int64_t kRows = kWidenedRows / kTogether, kStride = kRows * kPanelColumns;
+  const auto* const panels = static_cast<const char*>(task.panels);
+  const float* const x = task.input + row_begin * task.depth;
+  float* const widened = task.scratch + kPanelsTogether * kPanelSums;
+  int64_t panel = 0;
+  for (; panel + kTogether <= task.num_panels; panel += kTogether) {
+    for (int64_t k = 0; k < task.depth; k += kRows) {
+      const int64_t depth = task.depth - k < kRows ? task.depth - k : kRows;
+      for (int64_t p = 0; p < kTogether; ++p)
+        widen_published(*task.form, widen_them, panels + (panel + p) * task.form->panel_bytes, k, depth,
+                        widened + p * kStride);
+      multiply<Float32Weights, R, kTogether, Fetch::kPanels>(x + k * R, reinterpret_cast<const char*>(widened),
+                                                             kStride * static_cast<int64_t>(sizeof(float)), depth, 0,
+                                                             task.scratch, k > 0, {});
+    }
+    for (int64_t p = 0; p < kTogether; ++p) finish(task, panel + p, row_begin, R, task.scratch + p * R * kPanelColumns);
+  }
+  for (; panel < task.num_panels; ++panel) {
+    for (int64_t k = 0; k < task.depth; k += kWidenedRows) {
+      const int64_t depth = task.depth - k < kWidenedRows ? task.depth - k : kWidenedRows;
+      widen_published(*task.form, widen_them, panels + panel * task.form->panel_bytes, k, depth, widened);
+      multiply<Float32Weights, R, 1, Fetch::kPanels>(x + k * R, reinterpret_cast<const char*>(widened), 0, depth, 0,
+                                                     task.scratch, k > 0, {});
+    }
+    finish(task, panel, row_begin, R, task.scratch);
+  }
+}
+
+using StreamPublished = void (*)(const GemmTask&, WidenCodes, int64_t, Finish);
+template <class, int... Below>
+struct PublishedByRows {
+  static constexpr StreamPublished kStream[] = {stream_published<Below + 1>...};
+};
+using PublishedTiles = CountRows<PublishedByRows, void, kTileRows>;
+
+// Bytes of `depth` rows from the begin of a group on, to fetch them.
+inline int64_t published_bytes(const PublishedForm& form, int64_t depth) {
+  return depth * form.group_bytes / form.group;
+}
+
+inline void published_gemm(const GemmTask& task) {
+  const PublishedForm& form = *task.form;
+  const Finish finish = task.epilogue.kind == Epilogue::kNone ? finish_rows : finish_tile;
+  const Tiling tiling(task.rows);
+  const int64_t rows_of_first = tiling.rows(task.first_tile);
+  const WidenCodes widen_them = widen_codes_of(form);
+  if (task.num_tiles == 1 && panels_at_once(rows_of_first) > 1)
+    return PublishedTiles::kStream[rows_of_first - 1](task, widen_them, tiling.begin(task.first_tile), finish);
+
+  float* const widened = task.scratch + kPanelsTogether * kPanelSums;
+  multiply_in_blocks<kWidenedRows, kAheadStreams>(
+      task, finish, 1, form.panel_bytes, [&](int64_t depth) { return published_bytes(form, depth); },
+      [&](const char* panel, int64_t, int64_t k, int64_t depth) {
+        widen_published(form, widen_them, panel, k, depth, widened);
+        return reinterpret_cast<const char*>(widened);
+      },
+      [&](int64_t tile_begin, int64_t rows, int64_t k, int64_t depth, const char* block, float* c, bool resume,
+          const Ahead& ahead) {
+        const float* const x = task.input + tile_begin * task.depth + k * rows;
+        Tiles<Float32Weights>::kMultiply[rows - 1](x, block, 0, depth, 0, c, resume, ahead);
+      });
+}

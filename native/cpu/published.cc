@@ -1,0 +1,130 @@
+#include "cpu/published.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "core/error.h"
+
+namespace moe::cpu {
+namespace {
+
+constexpr int64_t kWordBytes = 4;
+// With one scale for a whole output feature, so many rows stand behind a copy of it.
+constexpr int64_t kRowsPerFeatureScale = 128;
+
+// Numbers of four bits, in bytes that are not negative, and what is subtracted from them.
+struct Table {
+  uint8_t numbers[16];
+  float zero, times;
+};
+// Twice the numbers, which are integers then.
+constexpr Table kFloat4 = {{12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0}, 12, 0.5f};
+constexpr Table kIq4 = [] {
+  Table table{{}, 128, 1};
+  for (int i = 0; i < 16; ++i) table.numbers[i] = static_cast<uint8_t>(kIq4Numbers[i] + 128);
+  return table;
+}();
+
+// What a factor takes of a group, and of a superblock.
+struct FactorKind {
+  ScaleKind kind;
+  PublishedForm::Factor factor;
+  int64_t bytes, super_bytes;
+};
+constexpr FactorKind kFactors[] = {
+    {ScaleKind::kFloat32, PublishedForm::kFloat32, 4, 0},
+    {ScaleKind::kBFloat16, PublishedForm::kBFloat16, 2, 0},
+    {ScaleKind::kFloat16, PublishedForm::kFloat16, 2, 0},
+    {ScaleKind::kFloat8E8M0, PublishedForm::kPowerOfTwo, 1, 0},
+    {ScaleKind::kFloat16TimesInteger, PublishedForm::kSignedByte, 1, 2},
+    {ScaleKind::kFloat32TimesE4M3, PublishedForm::kFloat8, 1, 4},
+};
+
+const FactorKind& factor_of(ScaleKind kind) {
+  return *std::find_if(std::begin(kFactors), std::end(kFactors), [&](const FactorKind& each) {
+    return each.kind == kind;
+  });
+}
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+void put(std::byte* row, int64_t column, int64_t bytes, uint32_t bits) {
+  std::memcpy(row + column * bytes, &bits, static_cast<size_t>(bytes));
+}
+
+void put_code(const PublishedForm& held, int64_t columns, std::byte* codes, int64_t column, int64_t row, uint8_t code) {
+  const int64_t together = published_rows(held.bits), within = row % together;
+  const int64_t word_bytes = kWordBytes * columns;
+  std::byte* const chunk = codes + row / together * published_words(held.bits) * word_bytes + column * kWordBytes;
+  const auto add = [&](int64_t word, int value) { chunk[word * word_bytes + row % 4] |= static_cast<std::byte>(value); };
+  if (held.bits == 8) return add(0, code);
+  add(within / 8, (code & 0xf) << within % 8 / 4 * 4);
+  if (held.bits > 4) add(together / 8, code >> 4 << within / 4 * (held.bits - 4));
+}
+
+}  // namespace
+
+PublishedForm published_form(const GroupedForm& form, const Kernels& kernels, int64_t depth) {
+  const FactorKind& factor = factor_of(form.scale);
+  PublishedForm held{};
+  held.bits = form.bits;
+  held.floats = form.codes == CodeKind::kFloat8E4M3;
+  held.from_table = form.codes == CodeKind::kFloat4E2M1 || form.codes == CodeKind::kIq4;
+  held.wide = form.bits == 8 || form.codes == CodeKind::kIq4;
+  held.zero = static_cast<float>(form.zero);
+  held.times = 1;
+  if (held.from_table) {
+    const Table& table = form.codes == CodeKind::kIq4 ? kIq4 : kFloat4;
+    std::copy(std::begin(table.numbers), std::end(table.numbers), held.table);
+    held.zero = table.zero;
+    held.times = table.times;
+  }
+  held.factor = factor.factor;
+  held.two_levels = factor.super_bytes > 0;
+  held.offsets = form.offsets;
+  held.zeros = form.zeros;
+  held.exact_first = form.scale == ScaleKind::kFloat32TimesE4M3 ||
+                     (form.scale == ScaleKind::kFloat32 && (form.zeros || held.zero != 0));
+  held.group = form.group == 0 ? kRowsPerFeatureScale : form.group;
+  const int64_t together = published_rows(form.bits), columns = kernels.panel_columns;
+  if (held.group % together != 0 || kSuperRows % held.group != 0)
+    throw Error(ErrorCode::kConfig, "Expected weights of " + std::to_string(form.bits) + " bits in groups of a multiple of " +
+                                        std::to_string(together) + " inputs, got groups of " + std::to_string(held.group));
+  held.codes_begin = ((form.offsets ? 2 : 1) * factor.bytes + (form.zeros ? 1 : 0)) * columns;
+  const auto codes_of = [&](int64_t rows) {
+    return divide_up(rows, together) * published_words(form.bits) * kWordBytes * columns;
+  };
+  held.group_bytes = held.codes_begin + codes_of(held.group);
+  const int64_t rest = depth % held.group;
+  held.super_begin = depth / held.group * held.group_bytes + (rest > 0 ? held.codes_begin + codes_of(rest) : 0);
+  const int64_t supers = held.two_levels ? divide_up(depth, kSuperRows) : 0;
+  held.panel_bytes = held.super_begin + supers * (form.offsets ? 2 : 1) * factor.super_bytes * columns;
+  return held;
+}
+
+void put_published(const GroupedForm& form, const PublishedForm& held, int64_t panel_columns, int64_t depth,
+                   std::byte* panel, int64_t column, const uint8_t* codes, const GroupFactors* factors) {
+  const FactorKind& kind = factor_of(form.scale);
+  const int64_t row_bytes = kind.bytes * panel_columns, super_row = kind.super_bytes * panel_columns;
+  for (int64_t begin = 0, group = 0; begin < depth; begin += held.group, ++group) {
+    const GroupFactors& factor = factors[form.group == 0 ? 0 : group];
+    std::byte* const at = panel + group * held.group_bytes;
+    const auto level_of = [&](uint32_t bits, int32_t level) {
+      return held.two_levels ? static_cast<uint32_t>(level) : bits;
+    };
+    put(at, column, kind.bytes, level_of(factor.scale, factor.level));
+    if (form.offsets) put(at + row_bytes, column, kind.bytes, level_of(factor.offset, factor.offset_level));
+    if (form.zeros) put(at + (form.offsets ? 2 : 1) * row_bytes, column, 1, static_cast<uint32_t>(factor.zero));
+    if (held.two_levels && begin % kSuperRows == 0) {
+      std::byte* const super = panel + held.super_begin + begin / kSuperRows * (form.offsets ? 2 : 1) * super_row;
+      put(super, column, kind.super_bytes, factor.scale);
+      if (form.offsets) put(super + super_row, column, kind.super_bytes, factor.offset);
+    }
+    const int64_t end = std::min(depth, begin + held.group);
+    for (int64_t row = begin; row < end; ++row)
+      put_code(held, panel_columns, at + held.codes_begin, column, row - begin, codes[row]);
+  }
+}
+
+}  // namespace moe::cpu

@@ -1,0 +1,303 @@
+// Panels of weights as they were published: every code and factor, against float32 panels of the same numbers.
+#include "cpu/published.h"
+
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "core/weights/float16.h"
+#include "cpu/run_stages.h"
+
+namespace moe::test {
+namespace {
+
+struct NamedForm {
+  const char* name;
+  GroupedForm form;
+};
+
+constexpr auto kInteger = CodeKind::kInteger;
+
+const NamedForm kForms[] = {
+    {"q8_0", {.codes = kInteger, .bits = 8, .group = 32, .scale = ScaleKind::kFloat16, .zero = 128}},
+    {"q4_0", {.codes = kInteger, .bits = 4, .group = 32, .scale = ScaleKind::kFloat16, .zero = 8}},
+    {"q5_0", {.codes = kInteger, .bits = 5, .group = 32, .scale = ScaleKind::kFloat16, .zero = 16}},
+    {"q4_1", {.codes = kInteger, .bits = 4, .group = 32, .scale = ScaleKind::kFloat16, .offsets = true}},
+    {"q5_1", {.codes = kInteger, .bits = 5, .group = 32, .scale = ScaleKind::kFloat16, .offsets = true}},
+    {"q2_K", {.codes = kInteger, .bits = 4, .group = 16, .scale = ScaleKind::kFloat16TimesInteger, .offsets = true}},
+    {"q3_K", {.codes = kInteger, .bits = 4, .group = 16, .scale = ScaleKind::kFloat16TimesInteger, .zero = 4}},
+    {"q4_K", {.codes = kInteger, .bits = 4, .group = 32, .scale = ScaleKind::kFloat16TimesInteger, .offsets = true}},
+    {"q5_K", {.codes = kInteger, .bits = 5, .group = 32, .scale = ScaleKind::kFloat16TimesInteger, .offsets = true}},
+    {"q6_K", {.codes = kInteger, .bits = 6, .group = 16, .scale = ScaleKind::kFloat16TimesInteger, .zero = 32}},
+    {"iq4_nl", {.codes = CodeKind::kIq4, .bits = 4, .group = 32, .scale = ScaleKind::kFloat16}},
+    {"iq4_xs", {.codes = CodeKind::kIq4, .bits = 4, .group = 32, .scale = ScaleKind::kFloat16TimesInteger}},
+    {"mxfp4", {.codes = CodeKind::kFloat4E2M1, .bits = 4, .group = 32, .scale = ScaleKind::kFloat8E8M0}},
+    {"nvfp4", {.codes = CodeKind::kFloat4E2M1, .bits = 4, .group = 16, .scale = ScaleKind::kFloat32TimesE4M3}},
+    {"gptq4", {.codes = kInteger, .bits = 4, .group = 128, .scale = ScaleKind::kFloat16, .zeros = true}},
+    {"gptq8", {.codes = kInteger, .bits = 8, .group = 64, .scale = ScaleKind::kFloat16, .zeros = true}},
+    {"int4 of floats", {.codes = kInteger, .bits = 4, .group = 64, .scale = ScaleKind::kFloat32, .zero = 8}},
+    {"int8 by feature", {.codes = kInteger, .bits = 8, .group = 0, .scale = ScaleKind::kFloat32, .zero = 128}},
+    {"int4 by feature", {.codes = kInteger, .bits = 4, .group = 0, .scale = ScaleKind::kBFloat16, .zero = 8}},
+    {"mlx6", {.codes = kInteger, .bits = 6, .group = 64, .scale = ScaleKind::kBFloat16, .offsets = true}},
+    {"fp8 by block", {.codes = CodeKind::kFloat8E4M3, .bits = 8, .group = 128, .scale = ScaleKind::kFloat32}},
+    {"fp8 by feature", {.codes = CodeKind::kFloat8E4M3, .bits = 8, .group = 0, .scale = ScaleKind::kBFloat16}},
+};
+
+constexpr int kIq4Numbers[] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+float number_of(CodeKind kind, uint8_t code) {
+  switch (kind) {
+    case CodeKind::kFloat4E2M1:
+      return from_float4_e2m1(code);
+    case CodeKind::kIq4:
+      return static_cast<float>(kIq4Numbers[code]);
+    case CodeKind::kFloat8E4M3:
+      return from_float8_e4m3(code);
+    default:
+      return code;
+  }
+}
+
+float factor_of(ScaleKind kind, uint32_t bits, int32_t level) {
+  switch (kind) {
+    case ScaleKind::kFloat32:
+      return std::bit_cast<float>(bits);
+    case ScaleKind::kBFloat16:
+      return from_bfloat16(static_cast<uint16_t>(bits));
+    case ScaleKind::kFloat16:
+      return from_float16(static_cast<uint16_t>(bits));
+    case ScaleKind::kFloat8E8M0:
+      return from_float8_e8m0(static_cast<uint8_t>(bits));
+    case ScaleKind::kFloat16TimesInteger:
+      return from_float16(static_cast<uint16_t>(bits)) * static_cast<float>(level);
+    case ScaleKind::kFloat32TimesE4M3:
+      return 0;  // rounded, if at all, behind the product with the number
+  }
+  return 0;
+}
+
+float value_of(const GroupedForm& form, uint8_t code, const GroupFactors& factors) {
+  const auto zero = static_cast<float>(form.zeros ? factors.zero : form.zero);
+  const float number = number_of(form.codes, code) - zero;
+  if (form.scale == ScaleKind::kFloat32TimesE4M3)
+    return number * from_float8_e4m3(static_cast<uint8_t>(factors.level)) * std::bit_cast<float>(factors.scale);
+  const float scale = factor_of(form.scale, factors.scale, factors.level);
+  if (!form.offsets) return number * scale;
+  return form.scale == ScaleKind::kFloat16TimesInteger
+             ? std::fma(number, scale, -factor_of(form.scale, factors.offset, -factors.offset_level))
+             : std::fma(number, scale, factor_of(form.scale, factors.offset, 0));
+}
+
+// A column of random codes and factors, small and large ones, subnormal ones too.
+struct Column {
+  std::vector<uint8_t> codes;
+  std::vector<GroupFactors> factors;
+  std::vector<float> values;
+};
+
+uint32_t random_factor(ScaleKind kind, std::mt19937& random) {
+  const float value = std::ldexp(1.0f + static_cast<float>(random() % 1024) / 1024, -8 + static_cast<int>(random() % 6));
+  switch (kind) {
+    case ScaleKind::kFloat32:
+    case ScaleKind::kFloat32TimesE4M3:
+      return std::bit_cast<uint32_t>(value * 1.0001f);
+    case ScaleKind::kBFloat16:
+      return to_bfloat16(value);
+    case ScaleKind::kFloat8E8M0:
+      return random() % 16 == 0 ? 0 : 115 + random() % 12;
+    default:
+      return random() % 16 == 0 ? 1 + random() % 1023 : to_float16(value);  // subnormal float16
+  }
+}
+
+Column random_column(const GroupedForm& form, int64_t depth, std::mt19937& random) {
+  Column column{std::vector<uint8_t>(depth), {}, std::vector<float>(depth)};
+  const int64_t group = form.group == 0 ? depth : form.group, super = kSuperBlock / group;
+  const bool signed_levels = !form.offsets;
+  for (int64_t g = 0; g * group < depth; ++g) {
+    GroupFactors factors{.scale = random_factor(form.scale, random), .offset = random_factor(form.scale, random)};
+    if (form.scale == ScaleKind::kFloat16TimesInteger) {
+      factors.level = static_cast<int32_t>(random() % 64) - (signed_levels ? 32 : 0);
+      factors.offset_level = -static_cast<int32_t>(random() % 64);
+    }
+    if (form.scale == ScaleKind::kFloat32TimesE4M3) factors.level = static_cast<int32_t>(random() % 0x7f);
+    if (form.zeros) factors.zero = static_cast<int32_t>(random() % (1u << form.bits));
+    const bool two_levels =
+        form.scale == ScaleKind::kFloat16TimesInteger || form.scale == ScaleKind::kFloat32TimesE4M3;
+    if (two_levels && g % super != 0) {
+      factors.scale = column.factors.back().scale;
+      factors.offset = column.factors.back().offset;
+    }
+    column.factors.push_back(factors);
+  }
+  for (int64_t k = 0; k < depth; ++k) {
+    uint32_t code = random() % (1u << form.bits);
+    if (form.codes == CodeKind::kFloat8E4M3 && (code & 0x7f) == 0x7f) code = 0x7e;  // no NaN
+    column.codes[k] = static_cast<uint8_t>(code);
+    column.values[k] = value_of(form, column.codes[k], column.factors[k / group]);
+  }
+  return column;
+}
+
+// The same matrix in published panels and in panels of float32.
+struct Panels {
+  Panels(const cpu::Kernels& kernels, const GroupedForm& form, int64_t depth, int64_t panels)
+      : form(cpu::published_form(form, kernels, depth)),
+        published(panels * this->form.panel_bytes + 64),
+        floats(panels * depth * kernels.panel_columns),
+        bias(panels * kernels.panel_columns) {
+    std::mt19937 random(static_cast<uint32_t>(depth * 31 + panels));
+    for (int64_t p = 0; p < panels; ++p)
+      for (int64_t c = 0; c < kernels.panel_columns; ++c) {
+        const Column column = random_column(form, depth, random);
+        cpu::put_published(form, this->form, kernels.panel_columns, depth, published.data() + p * this->form.panel_bytes,
+                           c, column.codes.data(), column.factors.data());
+        for (int64_t k = 0; k < depth; ++k)
+          floats[(p * depth + k) * kernels.panel_columns + c] = column.values[k];
+      }
+    for (float& each : bias) each = static_cast<float>(random() % 100) / 10;
+  }
+
+  cpu::PublishedForm form;
+  std::vector<std::byte> published;
+  std::vector<float> floats, bias;
+};
+
+class PublishedPanels : public EachInstructionSet {
+ protected:
+  // Rows in tile form, as few tiles as they fit in.
+  std::vector<float> tiles(const std::vector<float>& rows, int64_t count, int64_t depth) const {
+    std::vector<float> tiled(rows.size());
+    for_each_tile(count, [&](int64_t first, int64_t in_tile) {
+      for (int64_t i = 0; i < in_tile; ++i)
+        for (int64_t k = 0; k < depth; ++k)
+          tiled[first * depth + k * in_tile + i] = rows[(first + i) * depth + k];
+    });
+    return tiled;
+  }
+
+  template <class Body>
+  void for_each_tile(int64_t count, const Body& body) const {
+    const int64_t tiles = (count + kernels().tile_rows - 1) / kernels().tile_rows;
+    for (int64_t tile = 0, first = 0; tile < tiles; ++tile) {
+      const int64_t in_tile = count / tiles + (tile < count % tiles);
+      body(first, in_tile);
+      first += in_tile;
+    }
+  }
+
+  cpu::GemmTask task(int64_t rows, int64_t depth, int64_t panels, const std::vector<float>& bias) {
+    cpu::GemmTask task{};
+    task.rows = rows;
+    task.depth = depth;
+    task.num_tiles = (rows + kernels().tile_rows - 1) / kernels().tile_rows;
+    task.bias = bias.data();
+    task.num_panels = panels;
+    task.columns = panels * kernels().panel_columns - 1;
+    output_.assign(rows * task.columns, -1);
+    scratch_.assign(kernels().scratch_floats, NAN);
+    task.output = output_.data();
+    task.scratch = scratch_.data();
+    return task;
+  }
+
+  const cpu::PanelKernels& panel_kernels(cpu::Panel panel) const { return kernels().panels[static_cast<size_t>(panel)]; }
+
+  std::vector<float> output_, scratch_;
+};
+INSTANTIATE_TEST_SUITE_P(Cpu, PublishedPanels, testing::ValuesIn(cpu::supported_kernels()), kernels_name);
+
+std::vector<float> random_rows(int64_t rows, int64_t depth) {
+  std::mt19937 random(7);
+  std::vector<float> values(rows * depth);
+  for (float& value : values) value = static_cast<float>(random() % 2001) / 1000 - 1;
+  return values;
+}
+
+constexpr int64_t kDepths[] = {1, 7, 31, 33, 96, 129, 256, 300, 515};
+constexpr int64_t kRows[] = {1, 2, 3, 4, 7, 13, 40};
+
+TEST_P(PublishedPanels, GiveTheBitsOfFloatsOfTheSameValues) {
+  for (const auto& [name, form] : kForms)
+    for (const int64_t depth : kDepths) {
+      const Panels panels(kernels(), form, depth, 5);
+      for (const int64_t rows : kRows) {
+        const std::vector<float> x = tiles(random_rows(rows, depth), rows, depth);
+        cpu::GemmTask floats = task(rows, depth, 5, panels.bias);
+        floats.input = x.data();
+        floats.panels = panels.floats.data();
+        panel_kernels(cpu::Panel::kFloat32).gemm(floats);
+        const std::vector<float> expected = output_;
+        cpu::GemmTask published = task(rows, depth, 5, panels.bias);
+        published.input = x.data();
+        published.panels = panels.published.data();
+        published.form = &panels.form;
+        panel_kernels(cpu::Panel::kPublished).gemm(published);
+        ASSERT_EQ(0, std::memcmp(expected.data(), output_.data(), expected.size() * sizeof(float)))
+            << name << ", depth " << depth << ", " << rows << " rows";
+      }
+    }
+}
+
+TEST_P(PublishedPanels, MultiplyRowsOfIntegers) {
+  for (const auto& [name, form] : kForms) {
+    if (!cpu::has_dots(form)) continue;
+    for (const int64_t depth : kDepths) {
+      const Panels panels(kernels(), form, depth, 5);
+      const int64_t group = panels.form.group, groups = (depth + group - 1) / group, padded = cpu::padded_depth(depth);
+      for (const int64_t rows : kRows) {
+        const std::vector<float> plain = random_rows(rows, depth), x = tiles(plain, rows, depth);
+        std::vector<int8_t> integers(rows * padded);
+        std::vector<float> scales(rows * groups);
+        std::vector<int32_t> starts(rows * groups);
+        const auto& dots = panel_kernels(cpu::Panel::kPublishedDots);
+        for_each_tile(rows, [&](int64_t first, int64_t in_tile) {
+          kernels().quantize_tile({.tile = x.data() + first * depth,
+                                   .rows = in_tile,
+                                   .depth = depth,
+                                   .group = group,
+                                   .offset = dots.offset,
+                                   .integers = integers.data() + first * padded,
+                                   .scales = scales.data() + first * groups,
+                                   .starts = starts.data() + first * groups});
+        });
+        cpu::GemmTask task = this->task(rows, depth, 5, panels.bias);
+        task.integers = integers.data();
+        task.row_scales = scales.data();
+        task.row_starts = starts.data();
+        task.group = group;
+        task.panels = panels.published.data();
+        task.form = &panels.form;
+        dots.gemm(task);
+        for_each_tile(rows, [&](int64_t first, int64_t in_tile) {
+          for (int64_t i = 0; i < in_tile; ++i)
+            for (int64_t column = 0; column < task.columns; ++column) {
+              double sum = panels.bias[column], most = std::abs(sum);
+              for (int64_t k = 0; k < depth; ++k) {
+                const double row =
+                    integers[first * padded + k / 4 * in_tile * 4 + i * 4 + k % 4] *
+                    static_cast<double>(scales[first * groups + k / group * in_tile + i]);
+                const double product = row * panels.floats[(column / kernels().panel_columns * depth + k) *
+                                                               kernels().panel_columns +
+                                                           column % kernels().panel_columns];
+                sum += product;
+                most += std::abs(product);
+              }
+              const double error = std::abs(output_[(first + i) * task.columns + column] - sum);
+              // Codes are multiplied before their offsets are taken back, which are sixteen times as large or less.
+              ASSERT_FALSE(!(error <= 1e-5 * most + 1e-5))
+                  << name << ", depth " << depth << ", " << rows << " rows: " << error << " of " << most;
+            }
+        });
+      }
+    }
+  }
+}
+
+TEST_P(PublishedPanels, RefuseGroupsThatWouldShareAWord) {
+  const GroupedForm form{.codes = kInteger, .bits = 5, .group = 16, .scale = ScaleKind::kFloat16};
+  EXPECT_THROW(cpu::published_form(form, kernels(), 64), Error);
+}
+
+}  // namespace
+}  // namespace moe::test
