@@ -88,6 +88,29 @@ test('gate and up that share a quantised matrix are its halves', async () => {
   }
 });
 
+test.each<[string, file: string, of: (description: object) => object]>([
+  [
+    'GPTQ, zeros',
+    'quantize_config.json',
+    ({ quant_method: _, ...rest }: { quant_method?: string }) => rest,
+  ],
+  ['AWQ', 'quant_config.json', ({ quant_method: _, ...rest }: { quant_method?: string }) => rest],
+  [
+    'ModelOpt NVFP4',
+    'hf_quant_config.json',
+    ({ quant_method: _, ...quantization }: { quant_method?: string }) => ({ quantization }),
+  ],
+])('%s may be described by %s', async (name, file, of) => {
+  const fixture = fixtureOf('mixtral, w1, w2, w3');
+  const format = quantisedFormats.find((each) => each.name === name) as QuantisedFormat;
+  const { stored, plain } = quantised(format, fixture.tensors, ofExperts);
+  const folder = await written(stored, fixture.config);
+  await writeFile(join(folder, file), JSON.stringify(of(format.config)));
+  expect((await outputOf(folder, 0)).output).toEqual(
+    (await outputOf(await written(plain, fixture.config), 0)).output,
+  );
+});
+
 /** The tensors of each module's copies, by `[E, ...]`. */
 function stackedTensors(matrices: readonly Tensors[]): Tensors {
   const [first = {}] = matrices;
