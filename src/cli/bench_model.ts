@@ -40,7 +40,12 @@ export function addBenchModel(program: Command): void {
     .option('--new-tokens <n>', 'tokens that each sequence generates', integer(2), 32)
     .option('--rounds <n>', 'of which the median counts', integer(1), 3)
     .addOption(
-      list('--weight-type <list>', weightFormatNames.join(', '), ['bfloat16'], oneOf(weightFormatNames)),
+      list(
+        '--weight-type <list>',
+        weightFormatNames.join(', '),
+        ['bfloat16'],
+        oneOf(weightFormatNames),
+      ),
     )
     .addOption(list('--kv-type <list>', kvTypes.join(', '), ['bfloat16'], oneOf(kvTypes)));
   addRowFlags(command, heldAlike)

@@ -3,8 +3,8 @@ import type { KvType } from '../binding/model.js';
 import {
   hasScales,
   type WeightFormat,
-  weightGroupsOf,
   weightFormatNames,
+  weightGroupsOf,
 } from '../binding/weight_formats.js';
 import { describeModel, type ModelDescription } from './describe.js';
 import { MadeUpWeights } from './made_up.js';
