@@ -79,7 +79,7 @@ export interface ScalesView {
   /** Where the offsets stand: of the scales' type, placed as they are. */
   offsets?: Place;
   /** An int32 for each input feature, which stands for `floor(i / inBlock)`; its name for messages. */
-  groupOfInput?: Place & { name: string };
+  groupOfInput?: NamedPlace;
   /** For messages. */
   name?: string;
 }
@@ -88,6 +88,11 @@ export interface ScalesView {
 export interface Place {
   source: WeightSource;
   byteOffset: number;
+}
+
+export interface NamedPlace extends Place {
+  /** For messages. */
+  name: string;
 }
 
 /** Zeros of a matrix's integers, of the same type: at (o, i) for block o of the scales' output features and i of the inputs. */

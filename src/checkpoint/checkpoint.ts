@@ -139,9 +139,7 @@ export class MoECheckpoint implements AsyncDisposable {
       const description = describePacked(packed);
       return new MoECheckpoint(inside, path, files, { layers }, () => description);
     }
-    const claims = files.gguf
-      ? ModelClaims.ofGguf(path, files.gguf.config)
-      : await ModelClaims.read(files.folder);
+    const claims = await ModelClaims.read(files.folder, files.gguf?.config);
     const found = claims.find(() => findClaimed(path, files.names, claims, options.stack));
     const first = await readable(path, files, found);
     claims.expectReadable(entriesOf(first.stored));

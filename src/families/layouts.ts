@@ -43,9 +43,14 @@ export const lfm2: Layout = {
 };
 
 export const llama4: Layout = {
-  name: '`feed_forward.experts.gate_up_proj`, `down_proj`, transposed',
+  name:
+    '`feed_forward.experts.gate_up_proj`, `down_proj`, transposed; or, quantised, `experts.{e}.gate_proj`, `up_proj`, ' +
+    '`down_proj`',
   router: matrix('feed_forward.router.weight'),
-  experts: [halves('feed_forward.experts.gate_up_proj', 'feed_forward.experts.down_proj', 'eio')],
+  experts: [
+    halves('feed_forward.experts.gate_up_proj', 'feed_forward.experts.down_proj', 'eio'),
+    three(expertsOf('feed_forward'), projected),
+  ],
   shared: [three('feed_forward.shared_expert', projected)],
 };
 

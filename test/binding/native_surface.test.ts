@@ -18,6 +18,7 @@ import type {
   LayerWeightViews,
   MatrixView,
   PackedView,
+  ScalesView,
   VectorView,
 } from '../../src/binding/views.js';
 import { weightGroupsOf, weightTypes } from '../../src/binding/weight_formats.js';
@@ -74,6 +75,7 @@ const spec: NativeLayerSpec = {
 };
 
 const memory = new Float32Array(64);
+const ones = new Float32Array(64).fill(1);
 const matrix = (outFeatures: number, inFeatures: number): MatrixView => ({
   source: memory,
   byteOffset: 0,
@@ -83,7 +85,7 @@ const matrix = (outFeatures: number, inFeatures: number): MatrixView => ({
   outStride: inFeatures,
   inStride: 1,
   scales: {
-    source: memory,
+    source: ones,
     byteOffset: 0,
     dtype: 'float32',
     outBlock: outFeatures,
@@ -92,6 +94,20 @@ const matrix = (outFeatures: number, inFeatures: number): MatrixView => ({
     inStride: 1,
   },
 });
+/** With all that integers may have. */
+const integers = (outFeatures: number, inFeatures: number): MatrixView => {
+  const place = { source: memory, byteOffset: 0 };
+  const { scales, ...view } = matrix(outFeatures, inFeatures);
+  return {
+    ...{ ...view, dtype: 'uint4', packing: 'inputs', firstOut: 1, zero: 8 },
+    zeros: { ...place, packing: 'outputs', outStride: 1, inStride: 1, added: 1 },
+    scales: {
+      ...(scales as ScalesView),
+      ...{ outBlock: 1, factor: 2, divisor: 1, offsets: place, name: 'scales' },
+      groupOfInput: { ...place, name: 'groups' },
+    },
+  };
+};
 const vector = (size: number): VectorView => ({
   source: memory,
   byteOffset: 0,
@@ -114,7 +130,7 @@ const weights: LayerWeightViews = {
   routerCorrectionBias: vector(experts),
   expertScale: vector(experts),
   experts: [expert, expert],
-  latentDown: matrix(width, hidden),
+  latentDown: integers(width, hidden),
   latentUp: matrix(hidden, width),
   shared,
   sharedRouter: matrix(1, hidden),
@@ -238,7 +254,7 @@ describe('the addon reads what is declared, and nothing else', () => {
     ...['NativeLayerSpec', 'NativeActivation', 'NativeMoEConfig', 'NativeCall'],
     ...['NativeGroupOptions'],
     ...['NativeParallel', 'LayerWeightViews', 'ExpertView', 'MatrixView', 'ScalesView'],
-    ...['VectorView', 'PackedView'],
+    ...['ZerosView', 'Place', 'NamedPlace', 'VectorView', 'PackedView'],
   ])('%s', (name) => {
     expect([...(surface.read.get(name) ?? [])].sort()).toEqual(surface.fieldsOf(name));
   });
@@ -315,7 +331,10 @@ test('every word that the addon knows is declared', () => {
   const declared = ['src/binding/native.ts', 'src/binding/views.ts']
     .map((file) => readFileSync(join(root, file), 'utf8'))
     .join('\n');
-  const source = ['arguments.cc', 'create_job.cc', 'group_object.cc', 'forward_job.cc']
+  const source = [
+    ...['arguments.cc', 'quantised_arguments.cc'],
+    ...['create_job.cc', 'group_object.cc', 'forward_job.cc'],
+  ]
     .map((file) => readFileSync(join(root, 'native/addon', file), 'utf8'))
     .join('\n');
   const known = [...source.matchAll(/\{"(\w+)",\s*(?:\w+::k\w+|true|false)\}/g)].map(

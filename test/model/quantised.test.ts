@@ -1,6 +1,10 @@
 // Whole models whose matrices are quantised: attention, dense layers, experts and the output head.
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { OutputFolder } from '../../src/base/output_folder.js';
+import { packModel } from '../../src/model/packed/write.js';
 import { quantised, quantisedFormats } from '../fixtures/quantised.js';
+import { temporaryFolder } from '../fixtures/temporary_folder.js';
 import { writtenModel } from './fixture.js';
 import { modelFixtures } from './fixtures.js';
 import { logitsOf, textOf, withModel } from './running.js';
@@ -14,25 +18,50 @@ const options = {
 } as const;
 const tokens = textOf(20);
 
-test.each([
-  ['qwen2_moe, biases', 'GPTQ, an order of inputs'],
-  ['qwen2_moe, biases', 'AWQ'],
-  ['deepseek_v3, halves, biases, yarn by two scales', 'compressed-tensors int4'],
-  ['deepseek_v3, halves, biases, yarn by two scales', 'ModelOpt NVFP4'],
-  ['mixtral, as published', 'compressed-tensors float-quantized by channel'],
-])('%s in %s has the logits of the values', async (model, format) => {
+const projections = /(proj|with_mqa|\.w\d|lm_head)\.weight$/;
+/** MLX leaves no matrix as it is. */
+const matrices = /(proj|\.w\d|gate|lm_head|embed_tokens)\.weight$/;
+
+/** Folders of the model in the format, and of the values that it has then. */
+async function writtenIn(model: string, format: string, isMeant: RegExp) {
   const fixture = modelFixtures.find(({ name }) => name === model);
   const chosen = quantisedFormats.find(({ name }) => name === format);
   if (fixture === undefined || chosen === undefined) throw new Error('no fixture');
-  const isMeant = (name: string) => /(proj|with_mqa|\.w\d|lm_head)\.weight$/.test(name);
-  const { stored, plain } = quantised(chosen, fixture.tensors, isMeant);
-  const config = {
-    ...fixture.config,
-    quantization_config: { ...chosen.config, ignore: [], modules_to_not_convert: [] },
+  const { stored, plain } = quantised(chosen, fixture.tensors, (name) => isMeant.test(name));
+  const key = 'quant_method' in chosen.config ? 'quantization_config' : 'quantization';
+  const description = { ...chosen.config, ignore: [], modules_to_not_convert: [] };
+  return {
+    folder: await writtenModel({
+      config: { ...fixture.config, [key]: description },
+      tensors: stored,
+    }),
+    plain: await writtenModel({ ...fixture, tensors: plain }),
   };
-  const logitsIn = (folder: string) =>
-    withModel(folder, options, (loaded) => logitsOf(loaded, tokens));
-  const logits = await logitsIn(await writtenModel({ config, tensors: stored }));
-  expect(logits).toEqual(await logitsIn(await writtenModel({ ...fixture, tensors: plain })));
+}
+
+test.each([
+  ['qwen2_moe, biases', 'GPTQ, an order of inputs', projections],
+  ['qwen2_moe, biases', 'AWQ', projections],
+  ['deepseek_v3, halves, biases, yarn by two scales', 'compressed-tensors int4', projections],
+  ['deepseek_v3, halves, biases, yarn by two scales', 'ModelOpt NVFP4', projections],
+  ['mixtral, as published', 'compressed-tensors float-quantized by channel', projections],
+  ['mixtral, as published', 'MLX of 4 bits', matrices],
+])('%s in %s has the logits of the values', async (model, format, isMeant) => {
+  const { folder, plain } = await writtenIn(model, format, isMeant);
+  const logitsIn = (path: string) => withModel(path, options, (loaded) => logitsOf(loaded, tokens));
+  const logits = await logitsIn(folder);
+  expect(logits).toEqual(await logitsIn(plain));
   expect(logits.every(Number.isFinite) && new Set(logits).size > tokens.length).toBe(true);
+});
+
+test('a quantised embedding is not packed', async () => {
+  const { folder } = await writtenIn('mixtral, as published', 'MLX of 4 bits', matrices);
+  await using out = await OutputFolder.open('--out', join(await temporaryFolder(), 'packed'));
+  const packing = packModel(folder, out, {
+    signal: new AbortController().signal,
+    weightType: 'int8',
+  });
+  await expect(packing).rejects.toThrow(
+    /Expected the embedding of .* to be of floats.*got one of uint4/,
+  );
 });

@@ -104,6 +104,8 @@ void read_grouped(const WeightMatrix& matrix, int64_t out, uint8_t* codes, Group
   const int64_t o = matrix.first_out + out;
   if (is_integer(matrix.dtype))
     read_codes(matrix, out, 0, matrix.in_features, codes);
+  else if (bits_of(matrix.dtype) == 8 && matrix.in_stride == 1)
+    std::memcpy(codes, static_cast<const uint8_t*>(matrix.data) + o * matrix.out_stride, matrix.in_features);
   else
     for (int64_t i = 0; i < matrix.in_features; ++i)
       codes[i] = static_cast<uint8_t>(bits_at(matrix.data, matrix.dtype, o * matrix.out_stride + i * matrix.in_stride));

@@ -12,7 +12,7 @@ constexpr std::array<int64_t, 8> kPlacesOfAwq = {0, 4, 1, 5, 2, 6, 3, 7};
 // The code at an index of elements that stand side by side; words are little-endian, so that elements in them do.
 uint8_t code_at(const void* data, DType dtype, int64_t index) {
   const auto* const bytes = static_cast<const uint8_t*>(data);
-  if (dtype == DType::kUInt4) return bytes[index / 2] >> index % 2 * 4 & 0xf;
+  if (dtype == DType::kUInt4) return bytes[index >> 1] >> (index & 1) * 4 & 0xf;
   return dtype == DType::kInt8 ? bytes[index] ^ 0x80 : bytes[index];
 }
 
@@ -24,12 +24,13 @@ void for_each_index(const WeightMatrix& matrix, int64_t out, int64_t in, int64_t
     case Packing::kNone:
       for (int64_t i = 0; i < ins; ++i) each(i, out * matrix.out_stride + (in + i) * step);
       return;
-    case Packing::kInputs:
-      for (int64_t i = 0; i < ins; ++i) {
-        const int64_t word = (in + i) / per_word;
-        each(i, (out * matrix.out_stride + word * step) * per_word + (in + i) % per_word);
-      }
+    case Packing::kInputs: {
+      // Both sizes are powers of two, and dividing by one that is not known would take longer than all else.
+      const int64_t shift = per_word == 8 ? 3 : 2, row = out * matrix.out_stride;
+      for (int64_t i = in; i < in + ins; ++i)
+        each(i - in, ((row + (i >> shift) * step) << shift) + (i & (per_word - 1)));
       return;
+    }
     case Packing::kOutputs:
     case Packing::kOutputsOfAwq: {
       const int64_t within = out % per_word, word = out / per_word * matrix.out_stride;

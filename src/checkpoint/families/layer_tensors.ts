@@ -21,8 +21,7 @@ export interface StoredTensor {
 }
 
 /** Scales of activations that were measured beforehand: of no use where activations stay floats. */
-const activationScale =
-  /\.(input|activation|output)_(global_)?(scale|zero_point)$|\.input_quantizer\.\w+$/;
+const activationScale = /\.(input|activation|output)_(global_)?(scale|zero_point)$/;
 
 /** Where the scales of fp8 weights stand, behind the weights' own name. */
 const scaleEndings = ['_scale_inv', '_scale'] as const;
@@ -267,7 +266,8 @@ export class LayerTensors {
         activationScale.test(name) && this.#read.has(name.replace(activationScale, '.weight')),
     );
     const biases = unread.filter((name) => this.#isBiasOfZeros(name));
-    const refused = unread.find((name) => !scales.includes(name) && !biases.includes(name));
+    const leftOut = new Set([...scales, ...biases]);
+    const refused = unread.find((name) => !leftOut.has(name));
     if (refused !== undefined)
       throw new CheckpointError(
         `Expected no tensor that this layer has no use for, got ${this.#describe(refused)}: it may change what ` +

@@ -1,18 +1,20 @@
 // Packs a whole model for this CPU into a folder.
 import { constants, copyFile, cp, readdir, readFile, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { ConfigError } from '../../base/errors.js';
+import { CheckpointError, ConfigError } from '../../base/errors.js';
 import { OutputFile } from '../../base/output_file.js';
 import type { OutputFolder } from '../../base/output_folder.js';
 import { resolveDevice } from '../../binding/devices.js';
 import { kvBlock, type NativeModel } from '../../binding/model.js';
 import { settled } from '../../binding/settled.js';
+import type { MatrixView } from '../../binding/views.js';
 import { MoECheckpoint } from '../../checkpoint/checkpoint.js';
 import { GrowingFile, type TensorBytes } from '../../checkpoint/containers/growing_file.js';
 import { packedDevice } from '../../checkpoint/description.js';
 import { configName } from '../../checkpoint/model_claims.js';
 import { packedMetadata, readPackedMetadata } from '../../checkpoint/packed/format.js';
 import { bytesOf, descriptionOf } from '../../checkpoint/packed/write.js';
+import { elementBytes } from '../../layer/weights.js';
 import { outerTensors } from '../families/tensors.js';
 import { readDescription } from '../load.js';
 import { WeightLoader } from '../load_weights.js';
@@ -80,6 +82,11 @@ export async function packModel(
   const options: ModelLoadOptions = { ...held, kvTokens: kvBlock, signal, onProgress };
   const loader = new WeightLoader(checkpoint, source, description, device, options);
   const spec = await loader.check();
+  const { dtype } = (await source.outer(false)).views.embedding as MatrixView;
+  if (!Object.hasOwn(elementBytes, dtype))
+    throw new CheckpointError(
+      `Expected the embedding of ${path} to be of floats, because it is not packed, got one of ${dtype}`,
+    );
   const moeLayers = description.layers.flatMap(({ dense }, layer) => (dense ? [] : [layer]));
   checkpoint.expectAlike(moeLayers);
   await copyBesides(tensors.folder, folder);

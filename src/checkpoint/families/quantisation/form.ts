@@ -1,4 +1,4 @@
-import type { MatrixView, Place } from '../../../binding/views.js';
+import type { MatrixView, NamedPlace } from '../../../binding/views.js';
 import type { Block, BlockElement } from '../block.js';
 
 /** The tensors of one module, by what stands behind its name: `.weight`. */
@@ -12,7 +12,7 @@ export interface ModuleTensors {
     ...columns: number[]
   ): Block;
   /** Where an int32 tensor of exactly this size stands, with its name for messages. */
-  ints(ending: string, size: number): Place & { name: string };
+  ints(ending: string, size: number): NamedPlace;
   /**
    * The numbers of a small tensor of exactly this size, whose type is one of those; undefined where nothing is read, as
    * weights are looked at only.

@@ -88,6 +88,29 @@ test('gate and up that share a quantised matrix are its halves', async () => {
   }
 });
 
+test.each<[string, file: string, of: (description: object) => object]>([
+  [
+    'GPTQ, zeros',
+    'quantize_config.json',
+    ({ quant_method: _, ...rest }: { quant_method?: string }) => rest,
+  ],
+  ['AWQ', 'quant_config.json', ({ quant_method: _, ...rest }: { quant_method?: string }) => rest],
+  [
+    'ModelOpt NVFP4',
+    'hf_quant_config.json',
+    ({ quant_method: _, ...quantization }: { quant_method?: string }) => ({ quantization }),
+  ],
+])('%s may be described by %s', async (name, file, of) => {
+  const fixture = fixtureOf('mixtral, w1, w2, w3');
+  const format = quantisedFormats.find((each) => each.name === name) as QuantisedFormat;
+  const { stored, plain } = quantised(format, fixture.tensors, ofExperts);
+  const folder = await written(stored, fixture.config);
+  await writeFile(join(folder, file), JSON.stringify(of(format.config)));
+  expect((await outputOf(folder, 0)).output).toEqual(
+    (await outputOf(await written(plain, fixture.config), 0)).output,
+  );
+});
+
 /** The tensors of each module's copies, by `[E, ...]`. */
 function stackedTensors(matrices: readonly Tensors[]): Tensors {
   const [first = {}] = matrices;
@@ -135,6 +158,48 @@ test.each(['MLX of 4 bits', 'MLX of 8 bits'])(
     const { config, stored, plain } = switched(format);
     const folder = await written(stored, configOf(config, format));
     const plainFolder = await written(plain, config);
+    for (const layer of await layersOf(plainFolder))
+      expect((await outputOf(folder, layer)).output).toEqual(
+        (await outputOf(plainFolder, layer)).output,
+      );
+  },
+);
+
+/** Of each expert's rows, or of its whole matrix. */
+test.each(['rows', 'matrices'] as const)(
+  'float8 of all experts in one tensor has scales of %s',
+  async (of) => {
+    const fixture = fixtureOf('qwen2_moe, fused, normalised');
+    const [stored, plain]: [Tensors, Tensors] = [{ ...fixture.tensors }, { ...fixture.tensors }];
+    const isStack = (name: string) => /experts\.(gate_up|down)_proj$/.test(name);
+    const names = Object.keys(stored).filter(isStack);
+    expect(names.length).toBeGreaterThan(1);
+    for (const name of names) {
+      const { shape, data } = stored[name] as TensorToWrite;
+      const [experts = 0, rows = 0, cols = 0] = shape;
+      const per = of === 'rows' ? cols : rows * cols;
+      const scales = Float32Array.from(
+        { length: (experts * rows * cols) / per },
+        (_, i) => 2 ** -(i % 5),
+      );
+      // 0x38 to 0x3f: 1 to 1.875.
+      const codes = Uint8Array.from(data as Float32Array, (_, i) => 0x38 + ((i * 5) % 8));
+      plain[name] = {
+        ...{ dtype: 'F32', shape },
+        data: Float32Array.from(
+          codes,
+          (code, i) => (1 + (code & 7) / 8) * (scales[Math.floor(i / per)] as number),
+        ),
+      };
+      stored[name] = { dtype: 'F8_E4M3', shape, data: codes };
+      stored[`${name}_scale_inv`] = {
+        ...{ dtype: 'F32', data: scales },
+        shape: of === 'rows' ? [experts, rows, 1] : [experts, 1, 1],
+      };
+    }
+    const description = { quantization_config: { quant_method: 'fp8', fmt: 'e4m3' } };
+    const folder = await written(stored, { ...fixture.config, ...description });
+    const plainFolder = await written(plain, fixture.config);
     for (const layer of await layersOf(plainFolder))
       expect((await outputOf(folder, layer)).output).toEqual(
         (await outputOf(plainFolder, layer)).output,

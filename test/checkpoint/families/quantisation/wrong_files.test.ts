@@ -36,7 +36,7 @@ async function load(
     JSON.stringify({ ...fixture?.config, [key]: description }),
   );
   await writeSafetensors(join(folder, 'model.safetensors'), tensors(stored));
-  return MoELayer.load(folder, { layer: 0, device: 'cpu' });
+  return MoELayer.load(folder, { layer: 0, device: 'cpu', weightType: 'float32' });
 }
 
 /** The tensor behind the module's name, changed; left out where there is none. */
@@ -149,6 +149,13 @@ describe('a tensor that is not as its description says is an error that names it
       '.weight_scale',
       withNumber(3, 0),
       /above 0, got 0 at element 3/,
+    ],
+    [
+      'a power that is none',
+      'compressed-tensors mxfp4',
+      '.weight_scale',
+      withNumber(2, 255),
+      /above 0, got nan at element 2/,
     ],
     ['no factor', 'ModelOpt NVFP4', '.weight_scale_2', without, /got none/],
     ['a factor of zero', 'ModelOpt NVFP4', '.weight_scale_2', withNumber(0, 0), /above 0, got 0/],

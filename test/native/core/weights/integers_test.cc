@@ -157,13 +157,12 @@ TEST_P(PackedIntegers, AreCodesLessZerosTimesScales) {
 
 INSTANTIATE_TEST_SUITE_P(
     Formats, PackedIntegers,
-    testing::Values(
-        Case{"compressed_tensors4", DType::kUInt4, Packing::kInputs, false, Packing::kOutputs, 0},
-        Case{"compressed_tensors8", DType::kUInt8, Packing::kInputs, false, Packing::kOutputs, 0},
-        Case{"gptq4", DType::kUInt4, Packing::kInputs, true, Packing::kOutputs, 1},
-        Case{"gptq8", DType::kUInt8, Packing::kInputs, true, Packing::kOutputs, 1},
-        Case{"gptq4_v2", DType::kUInt4, Packing::kInputs, true, Packing::kOutputs, 0},
-        Case{"awq", DType::kUInt4, Packing::kOutputsOfAwq, false, Packing::kOutputsOfAwq, 0}),
+    testing::Values(Case{"compressed_tensors4", DType::kUInt4, Packing::kInputs, false, Packing::kOutputs, 0},
+                    Case{"compressed_tensors8", DType::kUInt8, Packing::kInputs, false, Packing::kOutputs, 0},
+                    Case{"gptq4", DType::kUInt4, Packing::kInputs, true, Packing::kOutputs, 1},
+                    Case{"gptq8", DType::kUInt8, Packing::kInputs, true, Packing::kOutputs, 1},
+                    Case{"gptq4_v2", DType::kUInt4, Packing::kInputs, true, Packing::kOutputs, 0},
+                    Case{"awq", DType::kUInt4, Packing::kOutputsOfAwq, false, Packing::kOutputsOfAwq, 0}),
     [](const auto& info) { return info.param.name; });
 
 TEST(Integers, WithSignsHaveSignedZeros) {
@@ -220,8 +219,8 @@ TEST(SmallFloats, AreScaledInTwoSteps) {
     std::vector<float> values;
     for (int64_t o = 0; o < kOuts; ++o)
       for (int64_t i = 0; i < kIns; ++i)
-        values.push_back(step(from_float4_e2m1(codes[o * 38 + i / 2] >> i % 2 * 4) *
-                              from_float8_e4m3(scales[o * 5 + i / 16])));
+        values.push_back(
+            step(from_float4_e2m1(codes[o * 38 + i / 2] >> i % 2 * 4) * from_float8_e4m3(scales[o * 5 + i / 16])));
     return values;
   };
   expect_values(matrix, expected([](float value) { return value; }));
