@@ -1,4 +1,5 @@
 import { CheckpointError } from '../../base/errors.js';
+import { isBlockType } from '../../binding/block_types.js';
 import type {
   MatrixView,
   NativeFile,
@@ -191,6 +192,7 @@ export class LayerTensors {
         ...{ outFeatures: rows, inFeatures },
       }),
       ...(pairedRows !== undefined && { pairedRows }),
+      ...(isBlockType(this.#get(name).entry.dtype) && { name: this.#describe(name) }),
     };
     return view.dtype === 'float8_e4m3'
       ? { ...view, scales: this.#scales(name, stack, outFeatures, inFeatures) }
