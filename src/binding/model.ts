@@ -109,6 +109,8 @@ export interface NativeAttentionViews {
   latentNorm?: VectorView;
   /** `[heads * (nopeSize + valueSize), latentSize]` */
   latentUp?: MatrixView;
+  /** `[heads * latent, nope]`; `latentUp` has values only then. */
+  latentUpKeys?: MatrixView;
   output: MatrixView;
   outputBias?: VectorView;
 }

@@ -20,8 +20,8 @@ import { heldExperts } from '../layer/parallel.js';
 import type { LayerParts } from '../layer/parts.js';
 import { storedType } from '../layer/weights.js';
 import { identityAt } from './containers/disk.js';
-import type { SafetensorsFile } from './containers/file.js';
 import type { TensorEntry } from './containers/header.js';
+import type { TensorFile } from './containers/tensor_file.js';
 import { TensorFiles } from './containers/tensor_files.js';
 import {
   asPacked,
@@ -139,7 +139,7 @@ export class MoECheckpoint implements AsyncDisposable {
       const description = describePacked(packed);
       return new MoECheckpoint(inside, path, files, { layers }, () => description);
     }
-    const claims = await ModelClaims.read(files.folder);
+    const claims = await ModelClaims.read(files.folder, files.gguf?.config);
     const found = claims.find(() => findClaimed(path, files.names, claims, options.stack));
     const first = await readable(path, files, found);
     claims.expectReadable(entriesOf(first.stored));
@@ -295,7 +295,7 @@ export class MoECheckpoint implements AsyncDisposable {
   }
 
   /** @internal The file in memory, until the checkpoint is closed. */
-  map(stored: SafetensorsFile): NativeFile {
+  map(stored: TensorFile): NativeFile {
     this.#expectOpen();
     const known = this.#mapped.get(stored.path);
     if (known !== undefined) return known;

@@ -48,9 +48,13 @@ export class ModelClaims {
     this.#refusal = refusal;
   }
 
-  /** @throws `CheckpointError` for a file that is no JSON object, `ConfigError` for a model type that is not known */
-  static async read(folder: string): Promise<ModelClaims> {
+  /**
+   * @param said the config of a file that says what it is by itself
+   * @throws `CheckpointError` for a file that is no JSON object, `ConfigError` for a model type that is not known
+   */
+  static async read(folder: string, said?: object): Promise<ModelClaims> {
     const configPath = join(folder, configName);
+    if (said !== undefined) return new ModelClaims(configPath, said);
     const files = new Map<string, Json | undefined>();
     for (const [name] of descriptions)
       if (!files.has(name)) files.set(name, await readObject(join(folder, name)));

@@ -3,13 +3,11 @@ import { MoEError } from '../base/errors.js';
 import { resolveDevice } from '../binding/devices.js';
 import type { NativeAttention } from '../binding/model.js';
 import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
-import { TensorFiles } from '../checkpoint/containers/tensor_files.js';
 import type { ModelDescription } from '../model/describe.js';
 import { foretell } from '../model/foretell.js';
 import { checkModel, readDescription } from '../model/load.js';
+import { openText } from '../model/open_text.js';
 import { reasoningOf } from '../text/channels.js';
-import { ChatTemplate } from '../text/chat_template.js';
-import { CheckpointTokenizer } from '../text/tokenizer.js';
 import { toolCallsOf } from '../text/tool_calls.js';
 
 /** A checkpoint as a whole model. */
@@ -26,12 +24,13 @@ type Described = Awaited<ReturnType<typeof described>>;
 
 /** By the functions that load it, without its weights. */
 export async function modelFacts(checkpoint: MoECheckpoint): Promise<ModelFacts> {
-  const { folder } = await TensorFiles.open(checkpoint.path);
+  const { tensors } = checkpoint;
+  const { folder } = tensors;
   const device = resolveDevice('cpu');
   let facts: Described | null = null;
   try {
-    const { config, description } = await readDescription(folder);
-    facts = await described(config, description, folder);
+    const { config, description, text } = await readDescription(tensors);
+    facts = await described(config, description, { folder, ...(text && { text }) });
     await checkModel(checkpoint, folder, description, device);
     return { runs: true, reason: null, description: facts };
   } catch (error) {
@@ -43,7 +42,7 @@ export async function modelFacts(checkpoint: MoECheckpoint): Promise<ModelFacts>
 async function described(
   config: Readonly<Record<string, unknown>>,
   description: ModelDescription,
-  folder: string,
+  files: Parameters<typeof openText>[0],
 ) {
   const { modelType, layers, ropes, spec, tied, endTokens, sampling, notes } = description;
   const numbersOf = (isDense: boolean) =>
@@ -59,7 +58,7 @@ async function described(
     contextLength: spec.contextLength,
     vocabularySize: spec.vocabularySize,
     tiedHead: tied,
-    ...(await textOf(folder)),
+    ...(await textOf(files)),
     generation: { endTokens, ...sampling },
     ...(await foretell(config, description)),
     notes,
@@ -87,11 +86,10 @@ function attentionOf(all: readonly NativeAttention[]) {
 }
 
 /** What stands beside the weights and makes text of tokens. */
-async function textOf(folder: string) {
-  const tokenizer = await CheckpointTokenizer.open(folder).catch((error: Error) => error);
+async function textOf(files: Parameters<typeof openText>[0]) {
+  const { tokenizer, template } = await openText(files);
   if (tokenizer instanceof Error)
     return { tokenizer: null, noTokenizer: tokenizer.message, chat: null };
-  const template = await ChatTemplate.open(folder, tokenizer);
   const { kind, size, specialTexts } = tokenizer;
   return {
     tokenizer: { kind, size, special: specialTexts },

@@ -61,8 +61,10 @@ export const aria: Layout = {
   shared: [three('mlp.shared_experts', projected)],
 };
 
+/** GGUF files have the matrices by themselves. */
 const graniteShared = [
   halves('shared_mlp.input_linear.weight', 'shared_mlp.output_linear.weight', 'oi'),
+  three('shared_mlp', projected),
 ];
 
 /** A shared expert stands beside the block. Quantising tools write each expert by itself. */
@@ -123,6 +125,12 @@ export const gptOss: Layout = {
       up: inMxfp4(gptOssExperts.up),
       down: inMxfp4(gptOssExperts.down),
       ...gptOssBiases('even', 'odd'),
+    },
+    {
+      ...three(expertsOf('mlp'), projected),
+      gateBias: { name: 'mlp.experts.{e}.gate_proj.bias' },
+      upBias: { name: 'mlp.experts.{e}.up_proj.bias' },
+      downBias: { name: 'mlp.experts.{e}.down_proj.bias' },
     },
   ],
   activation: 'swiglu_oai',

@@ -10,11 +10,13 @@ import {
   type LayerWidths,
   latentTensors,
   outerTensors,
+  splitLatentUp,
+  type TensorRow,
 } from './families/tensors.js';
 import type { LayerOfModel } from './model_source.js';
 
 /** Where tensors are found by their names. */
-export type TensorViews = Pick<LayerTensors, 'matrix' | 'vector'>;
+export type TensorViews = Pick<LayerTensors, 'has' | 'matrix' | 'vector'>;
 
 /**
  * A layer but for a Mixture-of-Experts block.
@@ -59,7 +61,7 @@ function attentionViews(
   hidden: number,
 ): NativeAttentionViews {
   const widths = widthsOf(attention, hidden);
-  const table = attention.kind === 'grouped' ? groupedTensors : latentTensors;
+  const table = attention.kind === 'grouped' ? groupedTensors : latentTable(tensors);
   const views: Partial<Record<keyof NativeAttentionViews, MatrixView | VectorView>> = {};
   for (const row of table) {
     if (row.when !== undefined && !parts[row.when]) continue;
@@ -70,6 +72,14 @@ function attentionViews(
         : tensors.matrix(row.name, out, widths[row.in]);
   }
   return views as NativeAttentionViews;
+}
+
+/** GGUF files have what latent attention is absorbed into by itself. */
+function latentTable(tensors: TensorViews): readonly TensorRow[] {
+  const [keys] = splitLatentUp as [TensorRow];
+  return tensors.has(keys.name)
+    ? latentTensors.flatMap((row) => (row.view === 'latentUp' ? splitLatentUp : [row]))
+    : latentTensors;
 }
 
 /** A dense feed-forward part is a layer of nothing but an always-on expert. */
@@ -100,5 +110,7 @@ function widthsOf(attention: NativeAttention, hidden: number): LayerWidths {
     latent: latentSize,
     latentAndRotated: latentSize + rotatedSize,
     keysAndValues: heads * (nopeSize + valueSize),
+    latentOfHeads: heads * latentSize,
+    nope: nopeSize,
   };
 }

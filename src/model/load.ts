@@ -14,6 +14,7 @@ import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { TensorFiles } from '../checkpoint/containers/tensor_files.js';
 import { configName, inConfig, readObject } from '../checkpoint/model_claims.js';
 import { describeModel, type ModelDescription } from './describe.js';
+import type { TextFiles } from './gguf_text.js';
 import { WeightLoader } from './load_weights.js';
 import type { ModelSource } from './model_source.js';
 import { ModelTensors } from './model_tensors.js';
@@ -27,6 +28,8 @@ export interface LoadedModel {
   readonly config: Readonly<Record<string, unknown>>;
   /** The folder of the checkpoint, in which what tells of text stands. */
   readonly folder: string;
+  /** What tells of text, where the tensors' own file does. */
+  readonly text?: TextFiles;
   readonly device: DeviceName;
   readonly native: NativeModel;
   /** Sentences about what of the checkpoint has no effect. */
@@ -47,8 +50,9 @@ export async function loadModel(
 ): Promise<LoadedModel> {
   expectOptions('MoEModel.load', options, modelLoadRows);
   if (typeof path !== 'string' || path === '') throw unexpected('path', 'a path', path);
-  const { folder } = await TensorFiles.open(path);
-  const { config, description } = await readDescription(folder, options);
+  const tensors = await TensorFiles.open(path);
+  const { folder } = tensors;
+  const { config, description, text } = await readDescription(tensors, options);
   options.signal?.throwIfAborted();
   const checkpoint = await MoECheckpoint.open(path);
   try {
@@ -61,7 +65,8 @@ export async function loadModel(
       await settled(() => native.close());
       await checkpoint.close();
     };
-    return { description, config, folder, device: deviceText(device), native, notes, close };
+    const told = { description, config, folder, ...(text && { text }) };
+    return { ...told, device: deviceText(device), native, notes, close };
   } catch (error) {
     await checkpoint.close();
     throw error;
@@ -92,11 +97,23 @@ async function sourceOf(
   return packed ?? new ModelTensors(checkpoint, description);
 }
 
-/** What the files beside a model's tensors say of it. */
+/** What the files beside a model's tensors say of it, or their own metadata. */
 export async function readDescription(
-  folder: string,
+  { folder, gguf, paths }: TensorFiles,
   options: Pick<ModelLoadOptions, 'contextLength'> = {},
-): Promise<Pick<LoadedModel, 'config' | 'description'>> {
+): Promise<Pick<LoadedModel, 'config' | 'description' | 'text'>> {
+  if (gguf !== undefined) {
+    const [path] = paths as [string];
+    const { textOfGguf } = await import('./gguf_text.js');
+    const text = textOfGguf(path, gguf.metadata);
+    const { config } = gguf;
+    const generation = 'error' in text ? undefined : text.files.generationConfig;
+    return {
+      config,
+      text,
+      description: inConfig(path, () => describeModel(config, generation, options)),
+    };
+  }
   const path = join(folder, configName);
   const config = await readObject(path);
   if (config === undefined)

@@ -122,6 +122,10 @@ class Numbers implements TensorViews {
     this.#zeros = new Float32Array(this.#ones.length);
   }
 
+  has(): boolean {
+    return false;
+  }
+
   matrix(_name: string, outFeatures: number, inFeatures: number): MatrixView {
     this.#next = (this.#next + 40_503) % places;
     const fits = Math.floor((count - places - inFeatures) / outFeatures);

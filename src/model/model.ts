@@ -110,22 +110,16 @@ export class MoEModel implements TextModel, AsyncDisposable {
   }
 
   /**
-   * Loads a checkpoint folder: config, safetensors, and where there are ones tokenizer and chat template.
+   * Loads a checkpoint folder (config, safetensors, and where there are ones tokenizer and chat template), or a GGUF file,
+   * which has all of that in itself.
    *
    * @throws `ConfigError`, `CheckpointError`, `DeviceError`, and the signal's reason when aborted
    */
   static async load(path: string, options: ModelLoadOptions = {}): Promise<MoEModel> {
     const loaded = await loadModel(path, options);
     try {
-      const { CheckpointTokenizer } = await import('../text/tokenizer.js');
-      const { ChatTemplate } = await import('../text/chat_template.js');
-      const tokenizer = await CheckpointTokenizer.open(loaded.folder).catch(
-        (error: Error) => error,
-      );
-      const template =
-        tokenizer instanceof CheckpointTokenizer
-          ? await ChatTemplate.open(loaded.folder, tokenizer)
-          : undefined;
+      const { openText } = await import('./open_text.js');
+      const { tokenizer, template } = await openText(loaded);
       return new MoEModel(inside, loaded, tokenizer, template, options);
     } catch (error) {
       await loaded.close();

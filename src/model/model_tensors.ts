@@ -2,7 +2,7 @@
 import { CheckpointError } from '../base/errors.js';
 import type { NativeFile } from '../binding/views.js';
 import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
-import type { SafetensorsFile } from '../checkpoint/containers/file.js';
+import type { TensorFile } from '../checkpoint/containers/tensor_file.js';
 import { mayBeFeedForward } from '../checkpoint/families/layer_parts.js';
 import { LayerTensors } from '../checkpoint/families/layer_tensors.js';
 import { entriesOf, storedTensors } from '../checkpoint/stored.js';
@@ -81,7 +81,7 @@ export class ModelTensors implements ModelSource {
     const stored = await storedTensors(this.#checkpoint.tensors, { prefix, names });
     const { claims } = this.#checkpoint;
     claims?.expectReadable(entriesOf(stored));
-    const map = (file: SafetensorsFile): NativeFile => this.#checkpoint.map(file);
+    const map = (file: TensorFile): NativeFile => this.#checkpoint.map(file);
     return new LayerTensors(
       prefix,
       stored,

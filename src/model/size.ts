@@ -1,8 +1,10 @@
 // What a whole model weighs, by where its weights stand and how they would be held.
+
+import { blockTypes, isBlockType } from '../binding/block_types.js';
 import type { HeldWeights } from '../binding/devices.js';
 import { type KvType, kvBlock, type NativeAttention } from '../binding/model.js';
-import type { MatrixView, VectorView } from '../binding/views.js';
-import { featureBytes } from '../binding/weight_formats.js';
+import type { DType, MatrixView, VectorView } from '../binding/views.js';
+import { featureBytes, weightFormats } from '../binding/weight_formats.js';
 import type { LayerParts } from '../layer/parts.js';
 import type { ModelDescription } from './describe.js';
 import { projectionsOf } from './held.js';
@@ -25,6 +27,8 @@ interface Stock {
   readonly outFeatures: number;
   /** Undefined: a vector. */
   readonly inFeatures: number | undefined;
+  /** Bits of an element where it is held as it was published. */
+  readonly publishedBits: number;
   readonly count: number;
   /** How many of them a token meets. */
   readonly active: number;
@@ -100,12 +104,16 @@ export class ModelSize {
           ? { weightType: stored ?? 'float32', weightGroup: 0 }
           : projections,
     };
-    const bytesOf = ({ as, outFeatures, inFeatures }: Stock): number => {
+    const bytesOf = ({ as, outFeatures, inFeatures, publishedBits }: Stock): number => {
       if (as === 'embedding' || as === 'places') return 0;
       if (inFeatures === undefined) return 4 * outFeatures;
       const { weightType, weightGroup } = types[as];
       // A packed matrix has a place for a bias of each output feature.
-      return outFeatures * (featureBytes(weightType, inFeatures, weightGroup) + 4);
+      const bytes =
+        weightType === 'published'
+          ? (inFeatures * publishedBits) / 8
+          : featureBytes(weightType, inFeatures, weightGroup);
+      return outFeatures * (bytes + 4);
     };
     const sum = (some: readonly Stock[], number: (stock: Stock) => number) =>
       some.reduce((total, stock) => total + number(stock) * bytesOf(stock), 0);
@@ -128,7 +136,10 @@ export class ModelSize {
   /** Of the embedding, in its file. */
   get embeddingBytes(): number {
     const { dtype, outFeatures, inFeatures } = this.#outer.views.embedding;
-    return outFeatures * inFeatures * (dtype === 'float32' ? 4 : 2);
+    const bits = isBlockType(dtype)
+      ? (8 * blockTypes[dtype].bytes) / blockTypes[dtype].elements
+      : weightFormats[dtype as DType].bits;
+    return (outFeatures * inFeatures * bits) / 8;
   }
 
   #parameters(counted: (stock: Stock) => number): number {
@@ -143,6 +154,18 @@ export class ModelSize {
   }
 }
 
+/** Bits of an element of a matrix that the CPU holds as it was published. */
+function publishedBits({ dtype, scales, zeros, inFeatures }: MatrixView): number {
+  if (isBlockType(dtype)) return blockTypes[dtype].heldBits;
+  if (scales === undefined) return weightFormats[dtype as DType].bits;
+  const codes = dtype === 'uint4' || dtype === 'float4_e2m1' ? 4 : 8;
+  const scale = scales.dtype.startsWith('float8') ? 8 : weightFormats[scales.dtype as DType].bits;
+  const ofGroup = (scales.offsets ? 2 : 1) * scale + (zeros ? 8 : 0);
+  const superBlock = scales.dtype === 'float8_e4m3' ? 32 / 256 : 0;
+  const group = scales.inBlock >= inFeatures ? 128 : scales.inBlock;
+  return codes + ofGroup / group + superBlock;
+}
+
 const stockOf = (
   as: Stock['as'],
   view: MatrixView | VectorView,
@@ -152,9 +175,12 @@ const stockOf = (
   'size' in view
     ? {
         as: as === 'blocks' ? 'places' : 'floats',
-        ...{ outFeatures: view.size, inFeatures: undefined, count, active },
+        ...{ outFeatures: view.size, inFeatures: undefined, publishedBits: 32, count, active },
       }
-    : { as, outFeatures: view.outFeatures, inFeatures: view.inFeatures, count, active };
+    : {
+        ...{ as, outFeatures: view.outFeatures, inFeatures: view.inFeatures, count, active },
+        publishedBits: publishedBits(view),
+      };
 
 function stocksOf({ own, block }: SourceLayer): Stock[] {
   const all = (as: Stock['as'], views: object, count?: number, active?: number) =>

@@ -31,7 +31,18 @@ export class ChatTemplate {
     tokenizer: CheckpointTokenizer,
   ): Promise<ChatTemplate | undefined> {
     const inFiles = await templatesIn(folder);
-    const named = inFiles.size > 0 ? inFiles : templatesOf(tokenizer.config['chat_template']);
+    return inFiles.size > 0 ? ChatTemplate.#named(tokenizer, inFiles) : ChatTemplate.of(tokenizer);
+  }
+
+  /** The template of the tokenizer's config; undefined where there is none. */
+  static of(tokenizer: CheckpointTokenizer): ChatTemplate | undefined {
+    return ChatTemplate.#named(tokenizer, templatesOf(tokenizer.config['chat_template']));
+  }
+
+  static #named(
+    tokenizer: CheckpointTokenizer,
+    named: ReadonlyMap<string, string>,
+  ): ChatTemplate | undefined {
     const source = named.get('default');
     return source === undefined
       ? undefined

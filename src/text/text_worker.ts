@@ -21,10 +21,12 @@ export interface JobLimits {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Files of a checkpoint that tell of its text; undefined where there is none. */
-export interface TextFiles {
-  readonly tokenizer: string;
-  readonly config: string | undefined;
+/** What a checkpoint says of its text: paths of its files, or what would stand in them; undefined where there is none. */
+export interface TextSource {
+  /** Of where it comes from, for people. */
+  readonly name: string;
+  readonly tokenizer: string | object;
+  readonly config: string | object | undefined;
 }
 
 /**
@@ -32,14 +34,14 @@ export interface TextFiles {
  * time, so that one that never ends is the only one that fails.
  */
 export class TextWorker {
-  readonly #files: TextFiles;
+  readonly #source: TextSource;
   #worker: Worker | undefined;
   #running: { readonly job: Job; readonly timer: NodeJS.Timeout | undefined } | undefined;
   readonly #waiting: Job[] = [];
   #closed = false;
 
-  constructor(files: TextFiles) {
-    this.#files = files;
+  constructor(source: TextSource) {
+    this.#source = source;
   }
 
   /** Tokens of segments, one after another; only the first is given what begins a text. */
@@ -113,7 +115,7 @@ export class TextWorker {
       eval: true,
       execArgv: [], // flags of the process may make it read the source as a module
       workerData: {
-        ...this.#files,
+        ...this.#source,
         tokenizers: require.resolve('@huggingface/tokenizers'),
         jinja: require.resolve('@huggingface/jinja'),
       },
@@ -135,7 +137,7 @@ export class TextWorker {
   #worded(kind: string, error: string): string {
     return kind === 'render'
       ? `The chat template failed: ${error}`
-      : `The tokenizer of ${this.#files.tokenizer} failed: ${error}`;
+      : `The tokenizer of ${this.#source.name} failed: ${error}`;
   }
 
   #finish(): Job | undefined {

@@ -1,11 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CheckpointError } from '../base/errors.js';
+import type { TokenizerFiles } from './gguf_tokenizer.js';
 import { TextWorker } from './text_worker.js';
 import { type TokenTable, tokenTableOf } from './token_bytes.js';
 import type { TextTokenizer } from './types.js';
 
-/** The tokenizer of a checkpoint's `tokenizer.json`. Encoding runs in a thread of its own. */
+/** The tokenizer of a checkpoint, from its `tokenizer.json` or from what would stand there. Encoding runs in a thread of its own. */
 export class CheckpointTokenizer implements TextTokenizer {
   /** The parsed `tokenizer_config.json`; empty where there is none. */
   readonly config: Readonly<Record<string, unknown>>;
@@ -37,8 +38,22 @@ export class CheckpointTokenizer implements TextTokenizer {
       );
     const config = await readJson(configFile);
     const table = tokenTableOf(file, tokenizer);
-    const worker = new TextWorker({ tokenizer: file, config: config && configFile });
+    const worker = new TextWorker({ name: file, tokenizer: file, config: config && configFile });
     return new CheckpointTokenizer(worker, table, config ?? {});
+  }
+
+  /**
+   * What stands elsewhere than in files of its own.
+   *
+   * @param name of where it comes from, for messages
+   */
+  static of(
+    name: string,
+    { tokenizerJson, tokenizerConfig }: Omit<TokenizerFiles, 'generationConfig'>,
+  ): CheckpointTokenizer {
+    const table = tokenTableOf(name, tokenizerJson);
+    const worker = new TextWorker({ name, tokenizer: tokenizerJson, config: tokenizerConfig });
+    return new CheckpointTokenizer(worker, table, tokenizerConfig);
   }
 
   get stripsFirstSpace(): boolean {

@@ -6,7 +6,7 @@ export const workerSource = `
 const { parentPort, workerData } = require('node:worker_threads');
 const { readFileSync } = require('node:fs');
 const { Tokenizer } = require(workerData.tokenizers);
-const read = (file) => file === undefined ? {} : JSON.parse(readFileSync(file, 'utf8'));
+const read = (source) => typeof source === 'string' ? JSON.parse(readFileSync(source, 'utf8')) : source ?? {};
 let tokenizer;
 const templates = new Map();
 const work = {

@@ -74,7 +74,7 @@ const errorOf = (outputs: Float32Array, expected: Float32Array) =>
   Math.max(...expected.map(Math.abs));
 
 test('every type is declared with the sizes of its blocks', () => {
-  for (const type of types) expect(blockTypes[type], type).toEqual(sizesOfBlock(type));
+  for (const type of types) expect(blockTypes[type], type).toMatchObject(sizesOfBlock(type));
 });
 
 describe.each(types)('%s', (type) => {

@@ -16,9 +16,9 @@ async function folderOf(...names: string[]): Promise<string> {
 test.each<[string, () => Promise<string>, string | RegExp]>([
   ['nothing', async () => join(await folderOf(), 'none'), 'got nothing there'],
   ['an empty folder', () => folderOf(), /got a folder with none of them$/],
-  ['a folder of GGUF', () => folderOf('a.gguf'), 'its .gguf files are not read'],
+  ['a folder of a cut GGUF file', () => folderOf('a.gguf'), 'the file is cut'],
   ['a folder of PyTorch', () => folderOf('pytorch_model.bin'), '`save_pretrained` of Python'],
-  ['a GGUF file', async () => join(await folderOf('a.gguf'), 'a.gguf'), 'got a GGUF file'],
+  ['a cut GGUF file', async () => join(await folderOf('a.gguf'), 'a.gguf'), 'the file is cut'],
   [
     'a dense model',
     () => writtenModel({ config: { model_type: 'llama', hidden_size: 8 }, tensors: {} }),

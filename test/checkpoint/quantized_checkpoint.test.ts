@@ -79,7 +79,7 @@ async function writeFolder(tensors: Tensors, config: object): Promise<string> {
 /** The layer of a folder, and one made of the values that its tensors stand for, give the same bits. */
 async function expectSameLayer(folder: string, options: Omit<LayerOptions, 'config'>) {
   await using checkpoint = await MoECheckpoint.open(folder);
-  expect(checkpoint.weightType).toBe('bfloat16');
+  expect(checkpoint.weightType).toBe('published');
   const hidden = randomValues(5 * options.hiddenSize, 3);
   for (const weightType of ['float32', 'bfloat16', 'int8', 'int4'] as const) {
     await using loaded = await checkpoint.load(0, { weightType });
@@ -93,8 +93,12 @@ async function expectSameLayer(folder: string, options: Omit<LayerOptions, 'conf
     expect(result.output.some((value) => value !== 0)).toBe(true);
     expect(result.output.every(Number.isFinite)).toBe(true);
   }
+  // As it was published, without loss: the bits of float32.
   await using asStored = await checkpoint.load(0);
-  expect(asStored.weightType).toBe('bfloat16');
+  expect(asStored.weightType).toBe('published');
+  await using widened = await checkpoint.load(0, { weightType: 'float32' });
+  expect((await asStored.forward(hidden)).output).toEqual((await widened.forward(hidden)).output);
+  expect(asStored.weightBytes).toBeLessThan(0.5 * widened.weightBytes);
 }
 
 describe('fp8', () => {

@@ -94,7 +94,7 @@ describe('create', () => {
       'int8 rows for weights that are not int8',
       (o) => ({ ...o, activationType: 'int8' }),
       ConfigError,
-      /`activationType` 'int8' with weightType 'int8' or 'int4', got 'float32'/,
+      /`activationType` 'int8' with weightType 'int8' or 'int4' or 'published', got 'float32'/,
     ],
     ['an unknown device', (o) => ({ ...o, device: 'tpu' }), ConfigError, /`device`.*got `tpu`/],
     ['no threads', (o) => ({ ...o, threads: 0 }), ConfigError, /`threads`/],

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { hasScales, weightFormats, weightTypes } from '../../src/binding/weight_formats.js';
+import { hasScales, weightFormatNames, weightFormats } from '../../src/binding/weight_formats.js';
 import { ConfigError, type LayerOptions, MoELayer, type WeightType } from '../../src/index.js';
 import {
   nodeMoe,
@@ -80,7 +80,7 @@ describe('integer weights', () => {
     expect(await bytesOf({ weightType: 'int8', weightGroup: 128 })).toBeLessThan(int8);
   });
 
-  test.each(weightTypes)(
+  test.each(weightFormatNames)(
     '%s weighs its bits, and a bfloat16 for each scale',
     async (weightType) => {
       const [hiddenSize, intermediateSize] = [256, 128];
@@ -111,7 +111,7 @@ describe('integer weights', () => {
     ],
     [
       { activationType: 'int8' },
-      /`activationType` 'int8' with weightType 'int8' or 'int4', got 'float32'/,
+      /`activationType` 'int8' with weightType 'int8' or 'int4' or 'published', got 'float32'/,
     ],
     [{ weightType: 'int8', activationType: 'int4' }, /`activationType` to be 'float' or 'int8'/],
   ])('%o is refused', async (options, message) => {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { KvType } from '../../src/binding/model.js';
-import { type WeightType, weightTypes } from '../../src/binding/weight_formats.js';
+import { type WeightType, weightFormatNames } from '../../src/binding/weight_formats.js';
 import { type TensorToWrite, writeSafetensors } from '../../src/checkpoint/containers/write.js';
 import type { LoadOptions, ModelLoadOptions } from '../../src/index.js';
 import { root } from '../fixtures/command_line.js';
@@ -101,5 +101,5 @@ test('so does loading one layer', async () => {
 });
 
 test('every weight type is loaded here', () => {
-  expect(weightTypes).toEqual(['float32', 'bfloat16', 'float16', 'int8', 'int4']);
+  expect(weightFormatNames).toEqual(['float32', 'bfloat16', 'float16', 'int8', 'int4']);
 });

@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest';
 import { deviceAt, resolveDevice } from '../../src/binding/devices.js';
 import { MoECheckpoint } from '../../src/checkpoint/checkpoint.js';
+import { TensorFiles } from '../../src/checkpoint/containers/tensor_files.js';
 import { type KnownModelName, knownModels } from '../../src/cli/bench/known_models.js';
 import { readHuggingFace } from '../../src/config/hugging_face.js';
-import { weightTypes } from '../../src/layer/options.js';
+import { weightFormatNames } from '../../src/layer/options.js';
 import { describeModel } from '../../src/model/describe.js';
 import { madeUpSize } from '../../src/model/foretell.js';
 import { loadModel, readDescription } from '../../src/model/load.js';
@@ -21,7 +22,10 @@ test.each(modelFixtures)(
   'what a config says of the size of $name is what its files hold, and what is loaded',
   async (fixture) => {
     const folder = await writtenModel(fixture);
-    const { config, description } = await readDescription(folder, fixture.options);
+    const { config, description } = await readDescription(
+      await TensorFiles.open(folder),
+      fixture.options,
+    );
     const checkpoint = await MoECheckpoint.open(folder);
     const [stored, madeUp] = await Promise.all([
       ModelSize.of(checkpoint, new ModelTensors(checkpoint, description), description),
@@ -53,7 +57,7 @@ const models = {
 };
 test.each(
   Object.entries(models).flatMap(([name, config]) =>
-    weightTypes.map((weightType) => ({ name, config, weightType })),
+    weightFormatNames.map((weightType) => ({ name, config, weightType })),
   ),
 )('$name in $weightType weighs what was foretold', async ({ config, weightType }) => {
   const { description, native, close } = await loadMadeUp(config, { weightType, kvTokens: 16 });

@@ -41,7 +41,14 @@ void split_q8_0(const uint8_t* block, uint8_t* codes, GroupFactors* factors) {
 
 // 128 elements in 32 bytes: element 32 s + j is bits 2 s and 2 s + 1 of byte j.
 void read_pairs(const uint8_t* bytes, uint8_t* codes) {
-  for (int i = 0; i < 128; ++i) codes[i] = bytes[i % 32] >> i / 32 * 2 & 3;
+  for (int s = 0; s < 4; ++s)
+    for (int j = 0; j < 32; ++j) codes[32 * s + j] = bytes[j] >> 2 * s & 3;
+}
+
+// A further bit of 256 codes in 32 bytes: that of element 32 s + j is bit s of byte j.
+void add_bits(const uint8_t* bytes, int place, uint8_t* codes) {
+  for (int s = 0; s < 8; ++s)
+    for (int j = 0; j < 32; ++j) codes[32 * s + j] |= static_cast<uint8_t>((bytes[j] >> s & 1) << place);
 }
 
 void split_q2_k(const uint8_t* block, uint8_t* codes, GroupFactors* factors) {
@@ -57,7 +64,7 @@ void split_q2_k(const uint8_t* block, uint8_t* codes, GroupFactors* factors) {
 void split_q3_k(const uint8_t* block, uint8_t* codes, GroupFactors* factors) {
   const uint8_t *const high = block, *const levels = block + 96;
   for (int half = 0; half < 2; ++half) read_pairs(block + 32 + 32 * half, codes + 128 * half);
-  for (int i = 0; i < 256; ++i) codes[i] |= static_cast<uint8_t>((high[i % 32] >> i / 32 & 1) << 2);
+  add_bits(high, 2, codes);
   for (int g = 0; g < 16; ++g) {
     const int low = levels[g % 8] >> g / 8 * 4 & 0xf, two = levels[8 + g % 4] >> g / 4 * 2 & 3;
     factors[g] = {.scale = half_at(block + 108), .level = (low | two << 4) - 32};
@@ -70,8 +77,7 @@ void read_k_levels(const uint8_t* block, GroupFactors* factors) {
   for (int g = 0; g < 8; ++g) {
     const int scale = g < 4 ? sc[g] & 63 : (sc[g + 4] & 0xf) | sc[g - 4] >> 6 << 4;
     const int offset = g < 4 ? sc[g + 4] & 63 : sc[g + 4] >> 4 | sc[g] >> 6 << 4;
-    factors[g] = {
-        .scale = half_at(block), .level = scale, .offset = half_at(block + 2), .offset_level = -offset};
+    factors[g] = {.scale = half_at(block), .level = scale, .offset = half_at(block + 2), .offset_level = -offset};
   }
 }
 
@@ -83,15 +89,15 @@ void split_q4_k(const uint8_t* block, uint8_t* codes, GroupFactors* factors) {
 void split_q5_k(const uint8_t* block, uint8_t* codes, GroupFactors* factors) {
   read_k_levels(block, factors);
   for (int run = 0; run < 4; ++run) read_halves(block + 48 + 32 * run, 32, codes + 64 * run);
-  for (int i = 0; i < 256; ++i) codes[i] |= static_cast<uint8_t>((block[16 + i % 32] >> i / 32 & 1) << 4);
+  add_bits(block + 16, 4, codes);
 }
 
 void split_q6_k(const uint8_t* block, uint8_t* codes, GroupFactors* factors) {
   for (int half = 0; half < 2; ++half) {
     const uint8_t *const low = block + 64 * half, *const high = block + 128 + 32 * half;
-    for (int i = 0; i < 128; ++i)
-      codes[128 * half + i] =
-          static_cast<uint8_t>((low[i % 64] >> i / 64 * 4 & 0xf) | (high[i % 32] >> i / 32 * 2 & 3) << 4);
+    read_halves(low, 64, codes + 128 * half);
+    for (int s = 0; s < 4; ++s)
+      for (int j = 0; j < 32; ++j) codes[128 * half + 32 * s + j] |= static_cast<uint8_t>((high[j] >> 2 * s & 3) << 4);
   }
   for (int g = 0; g < 16; ++g)
     factors[g] = {.scale = half_at(block + 208), .level = static_cast<int8_t>(block[192 + g])};
@@ -183,7 +189,11 @@ void read_blocks(const WeightMatrix& matrix, int64_t out, int64_t outs, int64_t 
     for (int64_t i = in; i < in + ins;) {
       split_block(matrix, row + i / type.elements * type.bytes, codes.data(), factors.data());
       const int64_t begin = i / type.elements * type.elements, end = std::min(in + ins, begin + type.elements);
-      for (; i < end; ++i) *to++ = grouped_value(type.form, codes[i - begin], factors[(i - begin) / type.form.group]);
+      for (int64_t next; i < end; to += next - i, i = next) {
+        const int64_t group = (i - begin) / type.form.group;
+        next = std::min(end, begin + (group + 1) * type.form.group);
+        grouped_values(type.form, factors[group], codes.data() + (i - begin), next - i, to);
+      }
     }
   }
 }

@@ -45,12 +45,6 @@ float from_float8_e4m3(uint8_t bits) {
   return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude << 20) * 0x1p120f));
 }
 
-float from_float4_e2m1(uint8_t bits) {
-  constexpr float kMagnitudes[] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
-  const float magnitude = kMagnitudes[bits & 7];
-  return bits & 8 ? -magnitude : magnitude;
-}
-
 float from_float8_e8m0(uint8_t bits) {
   if (bits == 0xff) return std::numeric_limits<float>::quiet_NaN();
   return std::ldexp(1.0f, static_cast<int>(bits) - 127);

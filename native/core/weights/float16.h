@@ -16,7 +16,12 @@ float from_float16(uint16_t bits);
 uint16_t to_float16(float value);
 
 float from_float8_e4m3(uint8_t bits);  // no infinities; 0x7f and 0xff are NaN
-float from_float4_e2m1(uint8_t bits);  // of the low half
+// Of the low half.
+inline float from_float4_e2m1(uint8_t bits) {
+  constexpr float kNumbers[] = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
+                                -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
+  return kNumbers[bits & 15];
+}
 float from_float8_e8m0(uint8_t bits);  // 2^(bits - 127); 0xff is NaN
 
 // Elements first, first + step, ... of an array of any floats, `count` of them, into to[0], to[to_step], ...

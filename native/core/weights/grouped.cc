@@ -71,6 +71,24 @@ std::optional<float> factor_of(const WeightScales& scales) {
   return reciprocal;
 }
 
+// Of float8 as the second level only the first.
+float factor_of(ScaleKind kind, uint32_t bits, int32_t level) {
+  switch (kind) {
+    case ScaleKind::kFloat32:
+    case ScaleKind::kFloat32TimesE4M3:
+      return std::bit_cast<float>(bits);
+    case ScaleKind::kBFloat16:
+      return from_bfloat16(static_cast<uint16_t>(bits));
+    case ScaleKind::kFloat16:
+      return from_float16(static_cast<uint16_t>(bits));
+    case ScaleKind::kFloat8E8M0:
+      return from_float8_e8m0(static_cast<uint8_t>(bits));
+    case ScaleKind::kFloat16TimesInteger:
+      return from_float16(static_cast<uint16_t>(bits)) * static_cast<float>(level);
+  }
+  throw Error(ErrorCode::kInternal, "Expected a kind of scales");
+}
+
 }  // namespace
 
 std::optional<GroupedForm> grouped_form(const WeightMatrix& matrix) {
@@ -122,35 +140,37 @@ void read_grouped(const WeightMatrix& matrix, int64_t out, uint8_t* codes, Group
   }
 }
 
-float grouped_value(const GroupedForm& form, uint8_t code, const GroupFactors& factors) {
-  const float number =
-      form.codes == CodeKind::kInteger      ? static_cast<float>(code - (form.zeros ? factors.zero : form.zero))
-      : form.codes == CodeKind::kIq4        ? static_cast<float>(kIq4Numbers[code])
-      : form.codes == CodeKind::kFloat4E2M1 ? from_float4_e2m1(code)
-                                            : from_float8_e4m3(code);
-  const auto factor = [&](uint32_t bits, int32_t level) {
-    switch (form.scale) {
-      case ScaleKind::kFloat32:
-      case ScaleKind::kFloat32TimesE4M3:
-        return std::bit_cast<float>(bits);
-      case ScaleKind::kBFloat16:
-        return from_bfloat16(static_cast<uint16_t>(bits));
-      case ScaleKind::kFloat16:
-        return from_float16(static_cast<uint16_t>(bits));
-      case ScaleKind::kFloat8E8M0:
-        return from_float8_e8m0(static_cast<uint8_t>(bits));
-      case ScaleKind::kFloat16TimesInteger:
-        return from_float16(static_cast<uint16_t>(bits)) * static_cast<float>(level);
-    }
-    throw Error(ErrorCode::kInternal, "Expected a kind of scales");
+void grouped_values(const GroupedForm& form, const GroupFactors& factors, const uint8_t* codes, int64_t count,
+                    float* to) {
+  const auto with_numbers = [&](const auto& number) {
+    for (int64_t i = 0; i < count; ++i) to[i] = number(codes[i]);
   };
-  const float scale = factor(factors.scale, factors.level);
-  if (form.scale == ScaleKind::kFloat32TimesE4M3)
-    return number * from_float8_e4m3(static_cast<uint8_t>(factors.level)) * scale;
-  if (!form.offsets) return number * scale;
+  switch (form.codes) {
+    case CodeKind::kInteger:
+      with_numbers(
+          [zero = form.zeros ? factors.zero : form.zero](int code) { return static_cast<float>(code - zero); });
+      break;
+    case CodeKind::kIq4:
+      with_numbers([](uint8_t code) { return static_cast<float>(kIq4Numbers[code]); });
+      break;
+    case CodeKind::kFloat4E2M1:
+      with_numbers(from_float4_e2m1);
+      break;
+    case CodeKind::kFloat8E4M3:
+      with_numbers(from_float8_e4m3);
+  }
+  if (form.scale == ScaleKind::kFloat32TimesE4M3) {
+    const float level = from_float8_e4m3(static_cast<uint8_t>(factors.level));
+    for (int64_t i = 0; i < count; ++i) to[i] *= level;
+  }
+  const float scale = factor_of(form.scale, factors.scale, factors.level);
+  for (int64_t i = 0; i < count; ++i) to[i] *= scale;
+  if (!form.offsets) return;
   // Levels of offsets are negative: their product is subtracted, which zeros keep their sign by.
-  return form.scale == ScaleKind::kFloat16TimesInteger ? number * scale - factor(factors.offset, -factors.offset_level)
-                                                       : number * scale + factor(factors.offset, 0);
+  const float offset = form.scale == ScaleKind::kFloat16TimesInteger
+                           ? -factor_of(form.scale, factors.offset, -factors.offset_level)
+                           : factor_of(form.scale, factors.offset, 0);
+  for (int64_t i = 0; i < count; ++i) to[i] += offset;
 }
 
 }  // namespace moe

@@ -53,16 +53,17 @@ struct GroupFactors {
   int32_t zero = 0;          // where groups have zeros: 0 to 255
 };
 
-// How a matrix is quantised; absent for floats, and where groups are not what GroupedForm can say (an order of inputs of
-// their own, other sizes): such matrices are held as another type or not at all.
+// How a matrix is quantised; absent for floats, and where groups are not what GroupedForm can say (an order of inputs
+// of their own, other sizes): such matrices are held as another type or not at all.
 std::optional<GroupedForm> grouped_form(const WeightMatrix& matrix);
 
 // One output feature of a matrix with a grouped form, as unsigned codes. codes: [in_features]; factors: one for each
 // group, the last of which may be shorter.
 void read_grouped(const WeightMatrix& matrix, int64_t out, uint8_t* codes, GroupFactors* factors);
 
-// The weight that a code stands for, in the arithmetic of the file's format: levels are multiplied first, offsets added
-// last.
-float grouped_value(const GroupedForm& form, uint8_t code, const GroupFactors& factors);
+// The weights that codes of a group stand for, in the arithmetic of the file's format: levels are multiplied first,
+// offsets added last.
+void grouped_values(const GroupedForm& form, const GroupFactors& factors, const uint8_t* codes, int64_t count,
+                    float* to);
 
 }  // namespace moe

@@ -1,4 +1,5 @@
-import type { DType, ElementType } from '../../binding/views.js';
+import { isBlockType } from '../../binding/block_types.js';
+import type { DType, StoredType } from '../../binding/views.js';
 
 /** Bits of one element, by the name the file format gives its type. */
 const elementBits = new Map([
@@ -50,6 +51,7 @@ export function floatType(dtype: string): DType | undefined {
 }
 
 /** The element type of weights that a stored type is, or undefined where a layer cannot be made of it. */
-export function storedTypeOf(dtype: string): ElementType | undefined {
+export function storedTypeOf(dtype: string): StoredType | undefined {
+  if (isBlockType(dtype)) return dtype;
   return dtype === 'F8_E4M3' ? 'float8_e4m3' : floats.get(dtype);
 }

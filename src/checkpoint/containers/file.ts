@@ -10,6 +10,7 @@ import {
   type TensorEntry,
   tensorIn,
 } from './header.js';
+import { expectSameFile, type TensorFile } from './tensor_file.js';
 
 /**
  * One safetensors file. Opening it reads and checks the header; tensors are read when asked for.
@@ -19,7 +20,7 @@ import {
  * const hidden = await file.readTensor('layers.0.input');
  * ```
  */
-export class SafetensorsFile {
+export class SafetensorsFile implements TensorFile {
   readonly path: string;
   /** Which file it is, to tell whether it is still the one whose header was checked. */
   readonly identity: string;
@@ -64,10 +65,7 @@ export class SafetensorsFile {
 
   /** Throws `CheckpointError` when a file of this identity is not the one whose header was checked. */
   expectSame(identity: string): void {
-    if (identity !== this.identity)
-      throw new CheckpointError(
-        `Expected ${this.path} to be as it was when it was opened, got another file or other contents: open it again`,
-      );
+    expectSameFile(this, identity);
   }
 
   /** A tensor of 32-bit or 16-bit floats. Throws `CheckpointError` for other types. */

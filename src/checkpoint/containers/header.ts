@@ -17,6 +17,8 @@ export interface TensorEntry {
   /** Counted from the start of the file. */
   readonly byteOffset: number;
   readonly byteLength: number;
+  /** As `MatrixView.pairedRows`. */
+  readonly pairedRows?: number;
 }
 
 export interface SafetensorsHeader {
@@ -28,10 +30,6 @@ export interface SafetensorsHeader {
 
 /** Reads the header's length from a file's first bytes. Throws `CheckpointError` when the header cannot be inside. */
 export function parseHeaderLength(path: string, start: Uint8Array, fileBytes: number): number {
-  if (String.fromCharCode(...start.subarray(0, 4)) === 'GGUF')
-    throw new CheckpointError(
-      `Expected ${path} to be a safetensors file, got a GGUF file, which is not read`,
-    );
   if (start.byteLength < lengthBytes)
     throw new CheckpointError(
       `Expected ${path} to be a safetensors file of at least 8 bytes, got ${fileBytes} bytes`,

@@ -1,17 +1,19 @@
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { CheckpointError } from '../../base/errors.js';
-import { kindOf } from './disk.js';
+import { kindOf, readAt, withFile } from './disk.js';
 import { SafetensorsFile } from './file.js';
+import { type OpenedGguf, openGguf } from './gguf/model.js';
 import { tensorIn } from './header.js';
 import { readIndex } from './index_file.js';
+import type { TensorFile } from './tensor_file.js';
 
 const singleName = 'model.safetensors';
 const indexNames = ['model.safetensors.index.json', 'param_name_map.json'];
 
 /**
- * The tensors of a checkpoint, in one safetensors file or in several with an index. A file is opened when one of its
- * tensors is first asked for.
+ * The tensors of a checkpoint, in one safetensors file, in several with an index, or in GGUF files. A safetensors file is
+ * opened when one of its tensors is first asked for.
  */
 export class TensorFiles {
   /** Where the files are. */
@@ -20,20 +22,27 @@ export class TensorFiles {
   readonly #list: string;
   readonly #fileOf: ReadonlyMap<string, string>;
   readonly #metadata: ReadonlyMap<string, string>;
-  readonly #opened = new Map<string, Promise<SafetensorsFile>>();
+  readonly #opened = new Map<string, Promise<TensorFile>>();
+  /** Present where the files are GGUF. */
+  readonly gguf: Pick<OpenedGguf, 'metadata' | 'config'> | undefined;
 
   private constructor(
     list: string,
     fileOf: ReadonlyMap<string, string>,
     metadata: ReadonlyMap<string, string> = new Map(),
+    gguf?: OpenedGguf,
   ) {
+    this.gguf = gguf;
     this.#metadata = metadata;
     this.folder = dirname(list);
     this.#list = list;
     this.#fileOf = fileOf;
   }
 
-  /** `path`: a folder with `model.safetensors` or an index, a `.safetensors` file, or an index file. */
+  /**
+   * `path`: a folder with `model.safetensors`, an index or one GGUF model, a `.safetensors` file, an index file, or a
+   * `.gguf` file, the first one of a model in several.
+   */
   static async open(path: string): Promise<TensorFiles> {
     const absolute = resolve(path);
     const kind = await kindOf(absolute);
@@ -43,14 +52,26 @@ export class TensorFiles {
       );
     const list = kind === 'folder' ? await findList(absolute) : absolute;
     if (list.endsWith('.json')) return new TensorFiles(list, await readIndex(list));
+    if (await isGguf(list)) return TensorFiles.#ofFiles(list, await openGguf(list));
     const file = await SafetensorsFile.open(list);
-    const name = basename(list);
-    const files = new TensorFiles(
-      list,
-      new Map([...file.tensors.keys()].map((tensor) => [tensor, name])),
-      file.metadata,
+    return TensorFiles.#ofFiles(list, { files: [file] }, file.metadata);
+  }
+
+  static #ofFiles(
+    list: string,
+    opened: Pick<OpenedGguf, 'files'> & Partial<OpenedGguf>,
+    metadata?: ReadonlyMap<string, string>,
+  ): TensorFiles {
+    const { files: all, config, metadata: ofGguf } = opened;
+    const fileOf = new Map(
+      all.flatMap(({ path, tensors }) =>
+        [...tensors.keys()].map((tensor) => [tensor, basename(path)] as const),
+      ),
     );
-    files.#opened.set(join(files.folder, name), Promise.resolve(file));
+    const gguf = config && ofGguf && { files: all, config, metadata: ofGguf };
+    const files = new TensorFiles(list, fileOf, metadata, gguf);
+    for (const file of all)
+      files.#opened.set(join(files.folder, basename(file.path)), Promise.resolve(file));
     return files;
   }
 
@@ -78,7 +99,7 @@ export class TensorFiles {
   }
 
   /** The opened file that holds a tensor. Throws `CheckpointError` when it is missing or does not hold the tensor. */
-  async fileOf(name: string): Promise<SafetensorsFile> {
+  async fileOf(name: string): Promise<TensorFile> {
     const path = this.#pathOf(name);
     const opening = this.#opened.get(path) ?? this.#open(path, name);
     this.#opened.set(path, opening);
@@ -92,7 +113,7 @@ export class TensorFiles {
     }
   }
 
-  async #open(path: string, name: string): Promise<SafetensorsFile> {
+  async #open(path: string, name: string): Promise<TensorFile> {
     if ((await kindOf(path)) === 'missing')
       throw new CheckpointError(
         `Expected ${tensorIn(path, name)}, as ${this.#list} says, got no such file`,
@@ -108,23 +129,41 @@ export class TensorFiles {
   }
 }
 
-/** The file of a checkpoint folder that lists its tensors. */
 /** Endings of files that hold models in other forms, and what helps. */
 const notRead: Readonly<Record<string, string>> = {
-  '.gguf': 'take the safetensors files that it was made of',
   '.bin': "`save_pretrained` of Python's transformers makes safetensors of them",
   '.pth': 'take its safetensors files',
 };
 
+/** Whether a file is one by its first bytes: ollama's have no ending. */
+async function isGguf(path: string): Promise<boolean> {
+  if (path.endsWith('.gguf')) return true;
+  return withFile(path, async (handle, { byteLength }) => {
+    const start = await readAt(handle, path, 0, Math.min(4, byteLength));
+    return String.fromCharCode(...start) === 'GGUF';
+  });
+}
+
+/** The file of a checkpoint folder that lists its tensors. */
 async function findList(folder: string): Promise<string> {
   const names = [singleName, ...indexNames];
   for (const name of names)
     if ((await kindOf(join(folder, name))) !== 'missing') return join(folder, name);
-  const others = (await readdir(folder)).map((name) => extname(name));
+  const inside = await readdir(folder);
+  const models = inside
+    .filter((name) => name.endsWith('.gguf') && !/-(?!00001)\d{5}-of-\d{5}\.gguf$/.test(name))
+    .sort();
+  const [model, other] = models;
+  if (model !== undefined && other === undefined) return join(folder, model);
+  if (model !== undefined)
+    throw new CheckpointError(
+      `Expected ${folder} to hold one GGUF model, got ${models.length}: give the path of one (${model}, ${other}${models.length > 2 ? ', …' : ''})`,
+    );
+  const others = inside.map((name) => extname(name));
   const [ending] = Object.keys(notRead).filter((each) => others.includes(each));
   const reason =
     ending === undefined ? '' : `: its ${ending} files are not read, ${notRead[ending]}`;
   throw new CheckpointError(
-    `Expected ${folder} to hold ${names.join(', ')}, got a folder with none of them${reason}`,
+    `Expected ${folder} to hold ${names.join(', ')} or a .gguf file, got a folder with none of them${reason}`,
   );
 }

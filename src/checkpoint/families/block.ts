@@ -1,4 +1,5 @@
 import { CheckpointError } from '../../base/errors.js';
+import { type BlockType, blockTypes } from '../../binding/block_types.js';
 import type {
   MatrixView,
   NativeFile,
@@ -8,8 +9,13 @@ import type {
   WeightSource,
 } from '../../binding/views.js';
 
-/** Bits of one element. */
+const ofBlocks = Object.fromEntries(
+  Object.entries(blockTypes).map(([type, { elements, bytes }]) => [type, (8 * bytes) / elements]),
+) as Record<BlockType, number>;
+
+/** Bits of one element; of blocks, of each of theirs. */
 const elementBits = {
+  ...ofBlocks,
   float32: 32,
   bfloat16: 16,
   float16: 16,
@@ -20,18 +26,22 @@ const elementBits = {
   uint8: 8,
   uint4: 4,
 } as const;
-export type BlockType = keyof typeof elementBits;
+export type BlockElement = keyof typeof elementBits;
 
 const floatTypes = ['float32', 'bfloat16', 'float16'] as const;
 const integerTypes = ['int8', 'uint8', 'uint4'] as const;
-const storedTypes = [...floatTypes, 'float8_e4m3', 'float4_e2m1', ...integerTypes] as const;
+const typesOfBlocks = Object.keys(blockTypes) as BlockType[];
+const storedTypes = [
+  ...[...floatTypes, 'float8_e4m3', 'float4_e2m1', ...integerTypes],
+  ...typesOfBlocks,
+] as const;
 const scaleTypes = [...floatTypes, 'float8_e8m0', 'float8_e4m3'] as const;
 
 /** Where one stored tensor's elements are: views are cut out of it. */
 export class Block {
   readonly #source: WeightSource;
   readonly #byteOffset: number;
-  readonly #dtype: BlockType;
+  readonly #dtype: BlockElement;
   readonly #name: string;
 
   /**
@@ -41,7 +51,7 @@ export class Block {
   constructor(
     file: NativeFile,
     { byteOffset, byteLength }: { byteOffset: number; byteLength: number },
-    dtype: BlockType,
+    dtype: BlockElement,
     name: string,
     used: boolean,
   ) {
@@ -109,7 +119,7 @@ export class Block {
     return { source: this.#source, byteOffset };
   }
 
-  #typeOf<T extends BlockType>(types: readonly T[]): T {
+  #typeOf<T extends BlockElement>(types: readonly T[]): T {
     const type = types.find((known) => known === this.#dtype);
     if (type !== undefined) return type;
     throw new CheckpointError(`Expected elements of type ${types.join(', ')}, got ${this.#dtype}`);

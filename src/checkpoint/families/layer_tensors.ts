@@ -1,23 +1,23 @@
 import { CheckpointError } from '../../base/errors.js';
 import type {
-  ElementType,
   MatrixView,
   NativeFile,
   ScalesView,
+  StoredType,
   VectorView,
 } from '../../binding/views.js';
 import { type DType, heldType } from '../../layer/weights.js';
 import { storedTypeOf } from '../containers/dtype.js';
-import type { SafetensorsFile } from '../containers/file.js';
 import { shapeText, type TensorEntry, tensorIn } from '../containers/header.js';
-import { Block, type BlockType } from './block.js';
+import type { TensorFile } from '../containers/tensor_file.js';
+import { Block, type BlockElement } from './block.js';
 import type { Form, ModuleTensors, Quantisation } from './quantisation/form.js';
 import { type QuantisedModule, quantisedModules, unreadForm } from './quantisation/modules.js';
 
 /** A tensor of a checkpoint: what its header says, and the file that holds it. */
 export interface StoredTensor {
   readonly entry: TensorEntry;
-  readonly file: SafetensorsFile;
+  readonly file: TensorFile;
 }
 
 /** Scales of activations that were measured beforehand: of no use where activations stay floats. */
@@ -41,7 +41,7 @@ const nowhere: NativeFile = {
 export class LayerTensors {
   readonly #prefix: string;
   readonly #tensors: ReadonlyMap<string, StoredTensor>;
-  readonly #map: ((file: SafetensorsFile) => NativeFile) | undefined;
+  readonly #map: ((file: TensorFile) => NativeFile) | undefined;
   readonly #held: ReadonlySet<number> | undefined;
   /** By the names that their weights would have as floats. */
   readonly #modules: ReadonlyMap<string, QuantisedModule>;
@@ -60,7 +60,7 @@ export class LayerTensors {
   constructor(
     prefix: string,
     tensors: ReadonlyMap<string, StoredTensor>,
-    map: ((file: SafetensorsFile) => NativeFile) | undefined,
+    map: ((file: TensorFile) => NativeFile) | undefined,
     held?: ReadonlySet<number>,
     quantisation?: Quantisation,
   ) {
@@ -129,7 +129,7 @@ export class LayerTensors {
   /** A tensor of exactly this shape, whose elements are those that its type stands for here. */
   typed(
     name: string,
-    types: Readonly<Record<string, BlockType>>,
+    types: Readonly<Record<string, BlockElement>>,
     ...shape: readonly number[]
   ): Block {
     const { dtype } = this.#get(name).entry;
@@ -154,7 +154,7 @@ export class LayerTensors {
     return { source: this.#source(file), byteOffset, byteLength };
   }
 
-  #source(file: SafetensorsFile): NativeFile {
+  #source(file: TensorFile): NativeFile {
     return this.#map === undefined ? nowhere : this.#map(file);
   }
 
@@ -165,7 +165,7 @@ export class LayerTensors {
     return this.#map !== undefined && isHeld;
   }
 
-  #block(name: string, shape: readonly number[], type: BlockType): Block {
+  #block(name: string, shape: readonly number[], type: BlockElement): Block {
     const { entry, file } = this.#get(name);
     if (!sameShape(entry.shape, shape))
       throw this.error(name, `shape ${shapeText(shape)}`, shapeText(entry.shape));
@@ -186,10 +186,14 @@ export class LayerTensors {
       this.#read.add(name);
       return module.form.read(this.#tensorsOf(module.name, experts), rows, inFeatures);
     }
+    const { pairedRows } = this.#get(name).entry;
     const stack = experts === undefined ? [] : [experts];
-    const view = this.block(name, ...stack, outFeatures, inFeatures).matrix({
-      ...{ outFeatures: rows, inFeatures },
-    });
+    const view = {
+      ...this.block(name, ...stack, outFeatures, inFeatures).matrix({
+        ...{ outFeatures: rows, inFeatures },
+      }),
+      ...(pairedRows !== undefined && { pairedRows }),
+    };
     return view.dtype === 'float8_e4m3'
       ? { ...view, scales: this.#scales(name, stack, outFeatures, inFeatures) }
       : view;
@@ -307,7 +311,7 @@ export class LayerTensors {
     return new CheckpointError(`Expected ${this.#describe(name)} to have ${expected}, got ${got}`);
   }
 
-  #storedType(name: string): ElementType {
+  #storedType(name: string): StoredType {
     const { dtype } = this.#get(name).entry;
     const type = storedTypeOf(dtype);
     if (type === undefined)

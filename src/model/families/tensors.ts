@@ -17,6 +17,9 @@ export interface LayerWidths {
   readonly latent: number;
   readonly latentAndRotated: number;
   readonly keysAndValues: number;
+  /** A latent row for each head; numbers of a head's query that meet it. */
+  readonly latentOfHeads: number;
+  readonly nope: number;
 }
 
 type Width = keyof LayerWidths;
@@ -74,6 +77,18 @@ export const latentTensors: readonly TensorRow[] = [
   {
     ...{ view: 'queryDownBias', name: 'self_attn.q_a_proj.bias' },
     ...{ out: 'queryLatent', when: 'queryLatentBias' },
+  },
+];
+
+/** In place of `latentUp`, where the tensor `keys` is there: of every head what brings queries into latent rows, and values. */
+export const splitLatentUp: readonly TensorRow[] = [
+  {
+    ...{ view: 'latentUpKeys', name: 'self_attn.k_b_proj.weight' },
+    ...{ out: 'latentOfHeads', in: 'nope' },
+  },
+  {
+    ...{ view: 'latentUp', name: 'self_attn.v_b_proj.weight' },
+    ...{ out: 'mixed', in: 'latent' },
   },
 ];
 

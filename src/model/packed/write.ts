@@ -71,8 +71,12 @@ export async function packModel(
   const { tensors } = checkpoint;
   if (readPackedMetadata(tensors.paths[0] as string, tensors.metadata) !== undefined)
     throw new ConfigError(`Expected a checkpoint that is not packed, got ${path}, which is`);
+  if (tensors.gguf !== undefined)
+    throw new ConfigError(
+      `Expected a checkpoint of safetensors to pack as a whole, got the GGUF file ${path}: it is loaded as it is, and its MoE layers can be packed`,
+    );
   // How long sequences may be is said when the model is loaded.
-  const { description } = await readDescription(tensors.folder, { contextLength: 1 });
+  const { description } = await readDescription(tensors, { contextLength: 1 });
   const source = new ModelTensors(checkpoint, description);
   const device = resolveDevice(packedDevice);
   const options: ModelLoadOptions = { ...held, kvTokens: kvBlock, signal, onProgress };

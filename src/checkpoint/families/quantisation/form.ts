@@ -1,5 +1,5 @@
 import type { MatrixView, NamedPlace } from '../../../binding/views.js';
-import type { Block, BlockType } from '../block.js';
+import type { Block, BlockElement } from '../block.js';
 
 /** The tensors of one module, by what stands behind its name: `.weight`. */
 export interface ModuleTensors {
@@ -7,7 +7,7 @@ export interface ModuleTensors {
   /** A tensor of exactly this shape, whose type is one of those; dimensions of size 1 do not count. */
   block(
     ending: string,
-    types: Readonly<Record<string, BlockType>>,
+    types: Readonly<Record<string, BlockElement>>,
     rows: number,
     ...columns: number[]
   ): Block;
