@@ -8,8 +8,8 @@ constexpr int64_t kDotBlockBytes = kDotBlockRows * kPanelColumns;
 constexpr int64_t kDotBlockFactors = kDotBlockRows / kLeastPublishedGroup * 2 * kPanelColumns;
 constexpr int64_t kDotBlockFloats = kDotBlockBytes / static_cast<int64_t>(sizeof(float)) + kDotBlockFactors;
 
-// What `dot` multiplies: bytes that are not negative where it wants them so, else signed ones, to which numbers of eight
-// bits are brought by what is taken from them.
+// What `dot` multiplies: bytes that are not negative where it wants them so, else signed ones, to which numbers of
+// eight bits are brought by what is taken from them.
 struct PublishedBytes {
   static constexpr int64_t kRows = kDotRows;
   static constexpr int64_t kRowsBytes = kDotRows * kPanelColumns;
@@ -51,58 +51,7 @@ inline ExpandCodes expand_codes_of(const PublishedForm& form) {
   return form.bits == 5 ? expand_codes<5, false> : form.bits == 6 ? expand_codes<6, false> : expand_codes<8, false>;
 }
 
-// Writes what the columns of the group of row k are multiplied by, and what is added for each unit of a row's sum:
-// [2][NR].
-using ReadFactors = void (*)(const PublishedForm&, const char* panel, int64_t k, float* factors);
-
-inline bool made_signed(const PublishedForm& form) { return !PublishedBytes::kNonNegative && form.wide; }
-
-inline void put_factors(Vec scale, Vec offset, Vec zero_left, int v, float* factors) {
-  store(factors + v * kLanes, scale);
-  store(factors + kPanelColumns + v * kLanes, offset - zero_left * scale);
-}
-
-inline void read_any_factors(const PublishedForm& form, const char* panel, int64_t k, float* factors) {
-  const GroupNumbers numbers = read_group(form, panel, k);
-  for (int v = 0; v < kPanelVectors; ++v) {
-    // A group that is exact first has its zero beside the offset.
-    const Vec zero_left = (form.exact_first ? numbers.zero[v] : zero()) - broadcast(made_signed(form) ? 128 : 0);
-    put_factors(numbers.scale[v] * numbers.level[v], numbers.offset[v], zero_left, v, factors);
-  }
-}
-
-// float16, of one or of two levels, with one zero for all groups: the same numbers, without looking at the form again.
-template <bool TwoLevels, bool Offsets>
-void read_half_factors(const PublishedForm& form, const char* panel, int64_t k, float* factors) {
-  constexpr auto kFactor = TwoLevels ? PublishedForm::kSignedByte : PublishedForm::kFloat16;
-  constexpr int64_t kBytes = factor_bytes(kFactor) * kPanelColumns;
-  constexpr int64_t kSuperBytes = factor_bytes(PublishedForm::kFloat16) * kPanelColumns;
-  const char* const at = panel + k / form.group * form.group_bytes;
-  const char* const super = panel + form.super_begin + k / kSuperRows * (Offsets ? 2 : 1) * kSuperBytes;
-  const Vec zero_left = broadcast(made_signed(form) ? -128 : 0);
-  for (int v = 0; v < kPanelVectors; ++v) {
-    Vec scale = read_factor(kFactor, at, v), offset = broadcast(-0.0f);
-    if (TwoLevels) scale = scale * read_factor(PublishedForm::kFloat16, super, v);
-    if (Offsets) {
-      offset = read_factor(kFactor, at + kBytes, v);
-      if (TwoLevels)
-        offset =
-            (zero() - offset) * read_factor(PublishedForm::kFloat16, super + kSuperBytes, v) * broadcast(-1);
-    } else if (form.zero != 0) {
-      offset = zero() - broadcast(form.zero) * scale;
-    }
-    put_factors(scale, offset, zero_left, v, factors);
-  }
-}
-
-inline ReadFactors read_factors_of(const PublishedForm& form) {
-  if (form.zeros || form.times != 1 || form.exact_first) return read_any_factors;
-  if (form.factor == PublishedForm::kFloat16)
-    return form.offsets ? read_half_factors<false, true> : read_half_factors<false, false>;
-  if (form.factor == PublishedForm::kSignedByte)
-    return form.offsets ? read_half_factors<true, true> : read_half_factors<true, false>;
-  return read_any_factors;
-}
+inline float dot_shift(const PublishedForm& form) { return !PublishedBytes::kNonNegative && form.wide ? 128 : 0; }
 
 // Rows k to k + depth of a panel, k the begin of a group.
 inline void expand_published(const PublishedForm& form, ExpandCodes expand_them, ReadFactors read_factors,
@@ -113,12 +62,12 @@ inline void expand_published(const PublishedForm& form, ExpandCodes expand_them,
     const int64_t rows = form.group < end - k ? form.group : end - k;
     expand_them(form, panel + k / form.group * form.group_bytes + form.codes_begin, rows, out);
     out += rows * kPanelColumns;
-    read_factors(form, panel, k, factors);
+    read_factors(form, panel, k, dot_shift(form), factors);
   }
 }
 
-// c[p][i][v] = fma(sum of products, scale of the weights * scale of the row, c), then fma(offset, scale of the row * its
-// sum, c): how a group joins those before it.
+// c[p][i][v] = fma(sum of products, scale of the weights * scale of the row, c), then fma(offset, scale of the row *
+// its sum, c): how a group joins those before it.
 template <int R>
 [[gnu::always_inline]] inline void add_group(const Words (&acc)[R][kPanelVectors], const DotRows& rows,
                                              const float* factors, bool first, float* c) {
@@ -221,7 +170,7 @@ void dot_codes(const PublishedForm& form, ReadFactors read_factors, DotRows rows
     float factors[2 * kPanelColumns];
 #pragma GCC unroll 64
     for (int p = 0; p < P; ++p) {
-      read_factors(form, panels + p * stride, k, factors);
+      read_factors(form, panels + p * stride, k, dot_shift(form), factors);
       add_group<R>(acc[p], rows, factors, k == 0, c + p * R * kPanelColumns);
     }
     rows.scales += R;
@@ -248,19 +197,16 @@ void stream_codes(const GemmTask& task, int64_t tile_begin, Finish finish) {
   for (; panel < task.num_panels; ++panel) multiply_some(panel, 1, dot_codes<Bits, FromTable, R, 1>);
 }
 
-using StreamCodes = void (*)(const GemmTask&, int64_t, Finish);
-// Most rows that are multiplied straight from panels.
-constexpr int kStreamedRows = kStreamAccumulators / (2 * kPanelVectors);
 template <int Bits, bool FromTable>
 struct Streams {
   template <class, int... Below>
   struct ByRows {
-    static constexpr StreamCodes kStream[] = {stream_codes<Bits, FromTable, Below + 1>...};
+    static constexpr StreamPanelsOf kStream[] = {stream_codes<Bits, FromTable, Below + 1>...};
   };
   using All = CountRows<ByRows, void, kStreamedRows>;
 };
 
-inline StreamCodes stream_codes_of(const PublishedForm& form, int64_t rows) {
+inline StreamPanelsOf stream_codes_of(const PublishedForm& form, int64_t rows) {
   if (form.bits == 4)
     return form.from_table ? Streams<4, true>::All::kStream[rows - 1] : Streams<4, false>::All::kStream[rows - 1];
   if (form.bits == 5) return Streams<5, false>::All::kStream[rows - 1];
