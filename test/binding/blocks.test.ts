@@ -104,12 +104,18 @@ describe.each(types)('%s', (type) => {
           Uint8Array.from({ length: blocks * sizesOfBlock(type).bytes }, () => 256 * random()),
         );
         const weights = { experts: [{ up: view, down: view }] };
-        const outputs = await outputsOf(
+        const outputs = outputsOf(
           specOf(size, weightType),
           weights,
           randomValues(tokens * size, 3),
         );
-        expect(outputs.length).toBe(tokens * size);
+        // What is held as it was published has scales that are numbers, or is refused.
+        const said = await outputs.then(
+          ({ length }) => length,
+          (error: Error) => error.message,
+        );
+        if (typeof said === 'string') expect(said).toContain('to be finite numbers');
+        else expect(said).toBe(tokens * size);
       }
   });
 
