@@ -17,8 +17,8 @@ std::string shape_text(int64_t rows, int64_t cols) {
   return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
 }
 
-// A scale of 0 is of weights that were lost. It may have a sign, as tools give it that use the code without an opposite.
-// Where there are offsets, scales only have to be numbers.
+// A scale of 0 is of weights that were lost. It may have a sign, as tools give it that use the code without an
+// opposite. Where there are offsets, scales only have to be numbers.
 void expect_scales(const std::string& matrix, const WeightScales& scales, int64_t first_out, int64_t outs,
                    int64_t ins) {
   const int64_t groups = (ins + scales.in_block - 1) / scales.in_block;
