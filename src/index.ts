@@ -58,6 +58,7 @@ export type {
   ActivationType,
   LayerOptions,
   LoadOptions,
+  WeightFormat,
   WeightGroup,
   WeightType,
 } from './layer/options.js';

@@ -267,7 +267,13 @@ void PackedMatrices::pack_published(int64_t matrix, int64_t panel, const WeightM
   for (int64_t column = 0; column < panel_columns_; ++column) {
     const Source source = source_of(panel, column);
     if (source.feature >= columns_) continue;
-    read_grouped(source.gate ? gate : up, source.feature, codes.data(), factors.data());
+    const WeightMatrix& from = source.gate ? gate : up;
+    read_grouped(from, source.feature, codes.data(), factors.data());
+    if (!std::ranges::all_of(factors, [&](const GroupFactors& each) { return is_finite(*held_as_.form, each); }))
+      throw Error(ErrorCode::kCheckpoint, "Expected the scales of " +
+                                              (from.scales.name ? *from.scales.name : "quantised weights") +
+                                              " to be finite numbers, got another in output feature " +
+                                              std::to_string(source.feature));
     put_published(*held_as_.form, published_, panel_columns_, depth_, out, column, codes.data(), factors.data());
   }
 }

@@ -41,6 +41,8 @@ export interface MatrixView {
    * order.
    */
   pairedRows?: number;
+  /** Of blocks, for messages. */
+  name?: string;
   /** Integers that stand side by side in words of 32 bits, which strides count then. */
   packing?: Packing;
   scales?: ScalesView;

@@ -66,4 +66,7 @@ void read_grouped(const WeightMatrix& matrix, int64_t out, uint8_t* codes, Group
 void grouped_values(const GroupedForm& form, const GroupFactors& factors, const uint8_t* codes, int64_t count,
                     float* to);
 
+// Whether scale and offset are finite numbers.
+bool is_finite(const GroupedForm& form, const GroupFactors& factors);
+
 }  // namespace moe

@@ -1,4 +1,5 @@
 import { CheckpointError } from '../../base/errors.js';
+import { isBlockType } from '../../binding/block_types.js';
 import type {
   MatrixView,
   NativeFile,
@@ -45,6 +46,7 @@ export class LayerTensors {
   readonly #held: ReadonlySet<number> | undefined;
   /** By the names that their weights would have as floats. */
   readonly #modules: ReadonlyMap<string, QuantisedModule>;
+  readonly #formOf: (module: string) => Form | undefined;
   readonly #read = new Set<string>();
 
   /**
@@ -67,9 +69,10 @@ export class LayerTensors {
     this.#tensors = tensors;
     this.#map = map;
     this.#held = held;
+    this.#formOf = (module) => quantisation?.formOf(prefix + module);
     this.#modules = quantisedModules(
       [...tensors].map(([name, { entry }]) => [name, entry] as const),
-      (module) => quantisation?.formOf(prefix + module),
+      this.#formOf,
     );
     for (const name of tensors.keys()) {
       const wrong = unreadForm(name, this.#modules);
@@ -178,7 +181,7 @@ export class LayerTensors {
    *   behind the other's
    */
   matrix(name: string, outFeatures: number, inFeatures: number, experts?: number): MatrixView {
-    const module = this.#modules.get(name);
+    const module = this.#modules.get(name) ?? this.#missing(name);
     const rows = (experts ?? 1) * outFeatures;
     if (module !== undefined) {
       this.#read.add(name);
@@ -191,10 +194,19 @@ export class LayerTensors {
         ...{ outFeatures: rows, inFeatures },
       }),
       ...(pairedRows !== undefined && { pairedRows }),
+      ...(isBlockType(this.#get(name).entry.dtype) && { name: this.#describe(name) }),
     };
     return view.dtype === 'float8_e4m3'
       ? { ...view, scales: this.#scales(name, stack, outFeatures, inFeatures) }
       : view;
+  }
+
+  /** A module that is described and has no weights at all: what is missing is what it is described to have. */
+  #missing(name: string): QuantisedModule | undefined {
+    if (this.#tensors.has(name)) return undefined;
+    const module = name.replace(/\.weight$/, '');
+    const form = this.#formOf(module);
+    return form && { name: module, form };
   }
 
   /** Scales of blocks of 128 x 128, of output features, or one of each whole matrix. */

@@ -227,6 +227,20 @@ describe('a model in several files', () => {
   });
 });
 
+test('a scale that is no number is an error that names the tensor', async () => {
+  const whole = await written();
+  const file = await GgufFile.open(whole);
+  const up = file.tensors.find(({ name }) => name === 'blk.0.ffn_up_exps.weight');
+  const path = await changed(whole, (bytes) => {
+    // Of the last of eight experts.
+    const at = file.dataStart + (up?.offset ?? 0) + ((up?.byteLength ?? 0) / 8) * 7;
+    bytes.writeUInt16LE(0x7e00, at);
+  });
+  const message = await messageOf(MoELayer.load(path, { layer: 0, device: 'cpu' }));
+  expect(message).toContain('block_sparse_moe.experts.7.w3.weight');
+  expect(message).toContain('to be finite numbers');
+});
+
 test('a layer says what it is held as', async () => {
   await using checkpoint = await MoECheckpoint.open(await written());
   expect(checkpoint.weightType).toBe('published');

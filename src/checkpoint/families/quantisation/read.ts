@@ -1,12 +1,12 @@
 import { compressedTensors } from './compressed_tensors.js';
 import type { Quantisation } from './form.js';
 import { Keys, UnknownForm } from './keys.js';
-import { awqTool, gptqTool, mlxTool, modelOpt } from './tools.js';
+import { autoRoundTool, awqTool, gptqTool, mlxTool, modelOpt } from './tools.js';
 
 /** For messages. */
 export const supportedQuantisations =
   'fp8 (e4m3; a scale for blocks of 128 x 128, a row or the matrix), fbgemm_fp8, mxfp4, modelopt FP8 and NVFP4, gptq and ' +
-  'MLX of 4 and 8 bits, awq (gemm), compressed-tensors pack-quantized, int-quantized, float-quantized and ' +
+  'MLX of 4 and 8 bits, awq (gemm), auto-round in the layouts of both, compressed-tensors pack-quantized, int-quantized, float-quantized and ' +
   'nvfp4-pack-quantized';
 
 /** Where the tensors say it all: scales of float8 by their shape, MXFP4 by the names that a layout has for it. */
@@ -28,6 +28,7 @@ const readers: Readonly<Record<string, (description: unknown) => Quantisation>> 
   'compressed-tensors': compressedTensors,
   gptq: gptqTool,
   awq: awqTool,
+  'auto-round': autoRoundTool,
   MLX: mlxTool,
 };
 

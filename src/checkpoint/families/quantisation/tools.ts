@@ -48,6 +48,29 @@ export function awqTool(description: unknown): Quantisation {
   };
 }
 
+/** AutoRound, in GPTQ's or AWQ's layout; modules of 16 bits are left as they are. */
+export function autoRoundTool(description: unknown): Quantisation {
+  const method = 'auto-round';
+  const keys = new Keys(method, description);
+  const layouts = ['auto_round:auto_gptq', 'auto_round:gptq', 'auto_round:auto_awq'] as const;
+  const layout = keys.given('packing_format', ...layouts);
+  const formIn = (of: Keys, byDefault?: IntegerForm) => {
+    if (of.get('bits') === 16) return undefined;
+    of.oneOf('data_type', 'int');
+    const form = gptqForm(of, byDefault);
+    if (layout !== 'auto_round:auto_awq') return gptq(form, 1);
+    if (form.bits !== 4) throw of.unknown('bits', form.bits);
+    return awq(form.group);
+  };
+  const whole = formIn(keys);
+  const others = new Map(
+    keys
+      .entries('extra_config')
+      .map(([module, how]) => [module, formIn(new Keys(method, how, module), gptqForm(keys))]),
+  );
+  return { formOf: (module) => (others.has(module) ? others.get(module) : whole) };
+}
+
 /** By ModelOpt's names. NVFP4 has a factor of all scales, which it multiplies. */
 const modelOptForms: Readonly<Record<string, Form>> = {
   FP8: float8(0, 0),

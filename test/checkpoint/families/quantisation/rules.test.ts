@@ -84,6 +84,17 @@ test('AWQ leaves modules out by a part of their names', () => {
   ]);
 });
 
+test.each([
+  ['auto_round:auto_gptq', '.qweight 8,32'],
+  ['auto_round:auto_awq', '.qweight 64,4'],
+])('AutoRound has the layout %s, and modules of 16 bits', (packing_format, form) => {
+  const description = {
+    ...{ quant_method: 'auto-round', bits: 4, group_size: 128, sym: true, packing_format },
+    extra_config: { [gate]: { bits: 16, data_type: 'float' }, [attention]: { group_size: 32 } },
+  };
+  expect(forms(description, [experts, gate, attention])).toEqual([form, undefined, form]);
+});
+
 describe('ModelOpt', () => {
   test('leaves modules out by globs', () => {
     const description = {

@@ -79,6 +79,8 @@ describe('a tensor that is not as its description says is an error that names it
   >([
     ['codes of another size', int4, '.weight_packed', shorter, /shape \[12, 2\], got \[11, 2\]/],
     ['codes of another type', int4, '.weight_packed', ofType('U32'), /type I32, got U32/],
+    ['no codes', int4, '.weight_packed', without, /got none/],
+    ['no codes', 'GPTQ', '.qweight', without, /got none/],
     ['fewer scales', int4, '.weight_scale', shorter, /shape \[12, 2\], got \[11, 2\]/],
     ['no scales', int4, '.weight_scale', without, /got none/],
     [
