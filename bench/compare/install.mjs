@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 /** The peers and the types of weights they can hold. */
 export const peerTypes = {
   'onnxruntime-node': ['f32', 'q8', 'q4'],
-  ggml: ['f32', 'f16', 'bf16', 'q8_0', 'q4_0', 'q4_K'],
+  ggml: ['f32', 'f16', 'bf16', 'q8_0', 'q4_0', 'q4_K', 'q6_K', 'iq4_xs', 'mxfp4'],
   torch: ['f32', 'f16', 'bf16'],
 };
 

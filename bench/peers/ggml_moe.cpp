@@ -1,7 +1,8 @@
 // One MoE layer in ggml, as the npm package @node-llama-cpp/* ships it, behind a line protocol (see bench/README.md).
 // ggml's headers are not in that package: the few functions used are declared here and looked up at run time.
 //
-// usage: ggml_moe LIBRARY_FOLDER hidden intermediate experts top_k f32|f16|bf16|q8_0|q4_0|q4_K threads
+// usage: ggml_moe LIBRARY_FOLDER hidden intermediate experts top_k f32|f16|bf16|q8_0|q4_0|q4_K|q6_K|iq4_xs|mxfp4
+// threads
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -39,8 +40,9 @@ struct Type {
   int id;
   bool repacked;
 };
-const std::map<std::string, Type> kTypes = {{"f32", {0, false}},  {"f16", {1, false}}, {"bf16", {30, false}},
-                                            {"q8_0", {8, false}}, {"q4_0", {2, true}}, {"q4_K", {12, true}}};
+const std::map<std::string, Type> kTypes = {{"f32", {0, false}},   {"f16", {1, false}},     {"bf16", {30, false}},
+                                            {"q8_0", {8, false}},  {"q4_0", {2, true}},     {"q4_K", {12, true}},
+                                            {"q6_K", {14, false}}, {"iq4_xs", {23, false}}, {"mxfp4", {39, false}}};
 constexpr int kFloat32 = 0;
 
 class Ggml {
@@ -135,8 +137,8 @@ class Layer {
     return ggml_.call("ggml_backend_reg_get_proc_address", registry, name);
   }
 
-  // Threads that stay, as llama.cpp keeps them. Without them ggml starts new ones in each call, and a kernel that starts
-  // them on the core of the thread that waits for them, spinning, makes a call take a whole time slice.
+  // Threads that stay, as llama.cpp keeps them. Without them ggml starts new ones in each call, and a kernel that
+  // starts them on the core of the thread that waits for them, spinning, makes a call take a whole time slice.
   void keep_threads(Handle registry, int threads) const {
     Ggml::as<void(Handle, int)>(address(registry, "ggml_backend_set_n_threads"))(backend_, threads);
     auto params = ggml_.call<ThreadpoolParams>("ggml_threadpool_params_default", threads);

@@ -11,8 +11,9 @@ namespace moe {
 
 struct BlockType;
 
-// How numbers are stored. Batches, vectors and the router are of the first three; experts may be of all but kFloat8E8M0,
-// which is for scales: a power of two. Integers have scales beside them; kBlocks is any of core/weights/blocks.h.
+// How numbers are stored. Batches, vectors and the router are of the first three; experts may be of all but
+// kFloat8E8M0, which is for scales: a power of two. Integers have scales beside them; kBlocks is any of
+// core/weights/blocks.h.
 enum class DType : uint8_t {
   kFloat32,
   kBFloat16,
@@ -100,8 +101,8 @@ struct WeightZeros {
   explicit operator bool() const { return data != nullptr; }
 };
 
-// Which rows of a stored matrix are output features, where they are not all in order: of every `step` rows `count`, from
-// `first` on. Paired ones stand as rotation pairs them in some files: feature j and j + count / 2 side by side.
+// Which rows of a stored matrix are output features, where they are not all in order: of every `step` rows `count`,
+// from `first` on. Paired ones stand as rotation pairs them in some files: feature j and j + count / 2 side by side.
 struct RowOrder {
   int64_t count = 0;  // 0: all, in order
   int64_t step = 0;
@@ -131,8 +132,8 @@ struct WeightMatrix {
   Packing packing = Packing::kNone;
   WeightZeros zeros{};                // of integers, with their type
   const BlockType* blocks = nullptr;  // of kBlocks: rows are runs of them, out_stride is a multiple of one
-  int64_t first_out = 0;  // output features before those of the matrix, where it is a part of a larger one
-  RowOrder order{};       // counts from first_out on
+  int64_t first_out = 0;              // output features before those of the matrix, where it is a part of a larger one
+  RowOrder order{};                   // counts from first_out on
 
   explicit operator bool() const { return data != nullptr; }
 };

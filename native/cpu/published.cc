@@ -42,9 +42,8 @@ constexpr FactorKind kFactors[] = {
 };
 
 const FactorKind& factor_of(ScaleKind kind) {
-  return *std::find_if(std::begin(kFactors), std::end(kFactors), [&](const FactorKind& each) {
-    return each.kind == kind;
-  });
+  return *std::find_if(std::begin(kFactors), std::end(kFactors),
+                       [&](const FactorKind& each) { return each.kind == kind; });
 }
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -57,7 +56,9 @@ void put_code(const PublishedForm& held, int64_t columns, std::byte* codes, int6
   const int64_t together = published_rows(held.bits), within = row % together;
   const int64_t word_bytes = kWordBytes * columns;
   std::byte* const chunk = codes + row / together * published_words(held.bits) * word_bytes + column * kWordBytes;
-  const auto add = [&](int64_t word, int value) { chunk[word * word_bytes + row % 4] |= static_cast<std::byte>(value); };
+  const auto add = [&](int64_t word, int value) {
+    chunk[word * word_bytes + row % 4] |= static_cast<std::byte>(value);
+  };
   if (held.bits == 8) return add(0, code);
   add(within / 8, (code & 0xf) << within % 8 / 4 * 4);
   if (held.bits > 4) add(together / 8, code >> 4 << within / 4 * (held.bits - 4));
@@ -89,8 +90,9 @@ PublishedForm published_form(const GroupedForm& form, const Kernels& kernels, in
   held.group = form.group == 0 ? kRowsPerFeatureScale : form.group;
   const int64_t together = published_rows(form.bits), columns = kernels.panel_columns;
   if (held.group % together != 0 || kSuperRows % held.group != 0)
-    throw Error(ErrorCode::kConfig, "Expected weights of " + std::to_string(form.bits) + " bits in groups of a multiple of " +
-                                        std::to_string(together) + " inputs, got groups of " + std::to_string(held.group));
+    throw Error(ErrorCode::kConfig, "Expected weights of " + std::to_string(form.bits) +
+                                        " bits in groups of a multiple of " + std::to_string(together) +
+                                        " inputs, got groups of " + std::to_string(held.group));
   held.codes_begin = ((form.offsets ? 2 : 1) * factor.bytes + (form.zeros ? 1 : 0)) * columns;
   const auto codes_of = [&](int64_t rows) {
     return divide_up(rows, together) * published_words(form.bits) * kWordBytes * columns;

@@ -106,15 +106,17 @@ HeldAs held_as(HeldAs asked, std::span<const WeightMatrix* const> matrices) {
     if (!one.form) {
       const auto floats = float_type(*matrix);
       if (!floats)
-        throw Error(ErrorCode::kConfig,
-                    "Expected quantised weights that can be held as they were published, got others: `weightType` has to "
-                    "say how they are held");
+        throw Error(
+            ErrorCode::kConfig,
+            "Expected quantised weights that can be held as they were published, got others: `weightType` has to "
+            "say how they are held");
       one.type = *floats;
     }
     if (common && !(*common == one))
-      throw Error(ErrorCode::kConfig,
-                  "Expected the experts of a layer, their gates and their ups to be published in one type, got several: "
-                  "`weightType` has to say how they are held");
+      throw Error(
+          ErrorCode::kConfig,
+          "Expected the experts of a layer, their gates and their ups to be published in one type, got several: "
+          "`weightType` has to say how they are held");
     common = one;
   }
   return common.value_or(HeldAs{});
@@ -171,8 +173,8 @@ PackedMatrices::PackedMatrices(const Kernels& kernels, HeldAs held, bool gated, 
       depth_(depth),
       num_panels_(panels_for(columns, gated, kernels.panel_columns)),
       panel_bytes_(held.form ? published_.panel_bytes
-                             : bytes_of_rows(depth_) + format_->num_groups(depth_, group_) * panel_columns_ *
-                                                           format_->scale_bytes),
+                             : bytes_of_rows(depth_) +
+                                   format_->num_groups(depth_, group_) * panel_columns_ * format_->scale_bytes),
       bias_begin_(round_up(matrices_ * num_panels_ * panel_bytes_)),
       bytes_(bias_begin_ + round_up(matrices_ * num_panels_ * panel_columns_ * sizeof(float)) +
              (held.published ? sizeof(FormRecord) : 0)),
@@ -270,10 +272,9 @@ void PackedMatrices::pack_published(int64_t matrix, int64_t panel, const WeightM
     const WeightMatrix& from = source.gate ? gate : up;
     read_grouped(from, source.feature, codes.data(), factors.data());
     if (!std::ranges::all_of(factors, [&](const GroupFactors& each) { return is_finite(*held_as_.form, each); }))
-      throw Error(ErrorCode::kCheckpoint, "Expected the scales of " +
-                                              (from.scales.name ? *from.scales.name : "quantised weights") +
-                                              " to be finite numbers, got another in output feature " +
-                                              std::to_string(source.feature));
+      throw Error(ErrorCode::kCheckpoint,
+                  "Expected the scales of " + (from.scales.name ? *from.scales.name : "quantised weights") +
+                      " to be finite numbers, got another in output feature " + std::to_string(source.feature));
     put_published(*held_as_.form, published_, panel_columns_, depth_, out, column, codes.data(), factors.data());
   }
 }

@@ -141,9 +141,8 @@ void read_grouped(const WeightMatrix& matrix, int64_t out, uint8_t* codes, Group
 }
 
 bool is_finite(const GroupedForm& form, const GroupFactors& factors) {
-  const float level = form.scale == ScaleKind::kFloat32TimesE4M3
-                          ? from_float8_e4m3(static_cast<uint8_t>(factors.level))
-                          : 1.0f;
+  const float level =
+      form.scale == ScaleKind::kFloat32TimesE4M3 ? from_float8_e4m3(static_cast<uint8_t>(factors.level)) : 1.0f;
   return std::isfinite(level * factor_of(form.scale, factors.scale, factors.level)) &&
          (!form.offsets || std::isfinite(factor_of(form.scale, factors.offset, factors.offset_level)));
 }

@@ -160,9 +160,9 @@ struct ReadAs<Int4Weights, true> {
 
 // The loops around products in blocks: of some panels that stand side by side with every tile of a task, so that a
 // block is read from memory once. The tiles ask for the panels' next blocks between them. stride: from a panel to the
-// next. bytes_of_rows(depth): of a block from the begin of a group on. open(panel, at, k, depth): where to read a block,
-// which stands `at` bytes behind the panel's begin. multiply(tile_begin, rows, k, depth, block, c, resume, ahead): one
-// tile times one block, RowsPerTurn rows of depth between two steps of `ahead`.
+// next. bytes_of_rows(depth): of a block from the begin of a group on. open(panel, at, k, depth): where to read a
+// block, which stands `at` bytes behind the panel's begin. multiply(tile_begin, rows, k, depth, block, c, resume,
+// ahead): one tile times one block, RowsPerTurn rows of depth between two steps of `ahead`.
 template <int64_t DepthBlock, int64_t RowsPerTurn, class BytesOfRows, class Open, class Multiply>
 [[gnu::always_inline]] inline void multiply_in_blocks(const GemmTask& task, Finish finish, int64_t together,
                                                       int64_t stride, BytesOfRows bytes_of_rows, Open open,

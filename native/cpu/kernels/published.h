@@ -46,7 +46,7 @@ inline Vec widen_power(Words bytes) {
 }
 
 constexpr int64_t factor_bytes(PublishedForm::Factor factor) {
-  return factor == PublishedForm::kFloat32                                        ? 4
+  return factor == PublishedForm::kFloat32                                         ? 4
          : factor == PublishedForm::kBFloat16 || factor == PublishedForm::kFloat16 ? 2
                                                                                    : 1;
 }
@@ -109,6 +109,54 @@ inline GroupNumbers read_group(const PublishedForm& form, const char* panel, int
   return numbers;
 }
 
+// Writes scales and offsets of the group of row k: a weight is fma(number - shift, scale, offset). [2][NR].
+using ReadFactors = void (*)(const PublishedForm&, const char* panel, int64_t k, float shift, float* factors);
+
+inline void put_factors(Vec scale, Vec offset, Vec added, int v, float* factors) {
+  store(factors + v * kLanes, scale);
+  store(factors + kPanelColumns + v * kLanes, fma(added, scale, offset));
+}
+
+inline void read_any_factors(const PublishedForm& form, const char* panel, int64_t k, float shift, float* factors) {
+  const GroupNumbers numbers = read_group(form, panel, k);
+  for (int v = 0; v < kPanelVectors; ++v) {
+    // A group that is exact first has its zero beside the offset.
+    const Vec added = broadcast(shift) - (form.exact_first ? numbers.zero[v] : zero());
+    put_factors(numbers.scale[v] * numbers.level[v], numbers.offset[v], added, v, factors);
+  }
+}
+
+// float16, of one or of two levels, with one zero for all groups: the same numbers, without looking at the form again.
+template <bool TwoLevels, bool Offsets>
+void read_half_factors(const PublishedForm& form, const char* panel, int64_t k, float shift, float* factors) {
+  constexpr auto kFactor = TwoLevels ? PublishedForm::kSignedByte : PublishedForm::kFloat16;
+  constexpr int64_t kBytes = factor_bytes(kFactor) * kPanelColumns;
+  constexpr int64_t kSuperBytes = factor_bytes(PublishedForm::kFloat16) * kPanelColumns;
+  const char* const at = panel + k / form.group * form.group_bytes;
+  const char* const super = panel + form.super_begin + k / kSuperRows * (Offsets ? 2 : 1) * kSuperBytes;
+  for (int v = 0; v < kPanelVectors; ++v) {
+    Vec scale = read_factor(kFactor, at, v), offset = broadcast(-0.0f);
+    if (TwoLevels) scale = scale * read_factor(PublishedForm::kFloat16, super, v);
+    if (Offsets) {
+      offset = read_factor(kFactor, at + kBytes, v);
+      if (TwoLevels)
+        offset = (zero() - offset) * read_factor(PublishedForm::kFloat16, super + kSuperBytes, v) * broadcast(-1);
+    } else if (form.zero != 0) {
+      offset = zero() - broadcast(form.zero) * scale;
+    }
+    put_factors(scale, offset, broadcast(shift), v, factors);
+  }
+}
+
+inline ReadFactors read_factors_of(const PublishedForm& form) {
+  if (form.zeros || form.times != 1 || form.exact_first) return read_any_factors;
+  if (form.factor == PublishedForm::kFloat16)
+    return form.offsets ? read_half_factors<false, true> : read_half_factors<false, false>;
+  if (form.factor == PublishedForm::kSignedByte)
+    return form.offsets ? read_half_factors<true, true> : read_half_factors<true, false>;
+  return read_any_factors;
+}
+
 // Codes of some rows of a group as float32, [rows][NR].
 template <int Bits, Codes Kind>
 void widen_codes(const PublishedForm& form, const GroupNumbers& numbers, const char* codes, int64_t rows, float* out) {
@@ -166,44 +214,106 @@ inline void widen_published(const PublishedForm& form, WidenCodes widen_them, co
   }
 }
 
-// All panels of the task for a single tile of R rows, some side by side.
-template <int R>
-void stream_published(const GemmTask& task, WidenCodes widen_them, int64_t row_begin, Finish finish) {
-  constexpr int kTogether = panels_at_once(R);
-  constexpr int64_t kRows = kWidenedRows / kTogether, kStride = kRows * kPanelColumns;
-  const auto* const panels = static_cast<const char*>(task.panels);
-  const float* const x = task.input + row_begin * task.depth;
-  float* const widened = task.scratch + kPanelsTogether * kPanelSums;
-  int64_t panel = 0;
-  for (; panel + kTogether <= task.num_panels; panel += kTogether) {
-    for (int64_t k = 0; k < task.depth; k += kRows) {
-      const int64_t depth = task.depth - k < kRows ? task.depth - k : kRows;
-      for (int64_t p = 0; p < kTogether; ++p)
-        widen_published(*task.form, widen_them, panels + (panel + p) * task.form->panel_bytes, k, depth,
-                        widened + p * kStride);
-      multiply<Float32Weights, R, kTogether, Fetch::kPanels>(x + k * R, reinterpret_cast<const char*>(widened),
-                                                             kStride * static_cast<int64_t>(sizeof(float)), depth, 0,
-                                                             task.scratch, k > 0, {});
+// Few rows straight from P panels, `stride` bytes apart, whose numbers need nothing to be exact first: c[p][i][NR] with
+// the bits of widened ones.
+template <int Bits, Codes Kind, int R, int P>
+void multiply_codes(const PublishedForm& form, ReadFactors read_factors, const float* x, const char* panels,
+                    int64_t stride, int64_t depth, float* c) {
+  constexpr int64_t kRows = published_rows(Bits), kQuads = kRows / kDotRows;
+  constexpr int64_t kBytes = published_words(Bits) * kDotRows * kPanelColumns;
+  Vec acc[P][R][kPanelVectors];
+#pragma GCC unroll 64
+  for (int p = 0; p < P; ++p)
+#pragma GCC unroll 64
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 64
+      for (int v = 0; v < kPanelVectors; ++v) acc[p][i][v] = zero();
+  const char* group_begin = panels;
+  for (int64_t k = 0; k < depth; k += form.group, group_begin += form.group_bytes) {
+    float factors[P][2 * kPanelColumns];
+    for (int p = 0; p < P; ++p) read_factors(form, panels + p * stride, k, 0, factors[p]);
+    const int64_t rows_here = depth - k < form.group ? depth - k : form.group;
+    const char* codes = group_begin + form.codes_begin;
+    for (int64_t row = 0; row < rows_here; row += kRows, codes += kBytes) {
+      const int64_t left = rows_here - row;
+      const float* const x_here = x + (k + row) * R;
+#pragma GCC unroll 64
+      for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 8
+        for (int64_t byte = 0; byte < kBytes; byte += 64)
+          __builtin_prefetch(codes + p * stride + kStreamAheadBytes + byte);
+#pragma GCC unroll 4
+        for (int v = 0; v < kPanelVectors; ++v) {
+          const Vec scale = load(factors[p] + v * kLanes), offset = load(factors[p] + kPanelColumns + v * kLanes);
+          Words quads[kQuads];
+          read_codes<Bits>(codes + p * stride + v * kLanes * kDotRows, quads);
+#pragma GCC unroll 8
+          for (int q = 0; q < kQuads; ++q) {
+            if constexpr (Kind == Codes::kTable) quads[q] = look_up(form.table, quads[q]);
+#pragma GCC unroll 4
+            for (int j = 0; j < kDotRows; ++j) {
+              const int64_t at = q * kDotRows + j;
+              if (at >= left) break;
+              const Words byte = (j == 0 ? quads[q] : quads[q] >> (8 * j)) & all_words(0xff);
+              const Vec number = Kind == Codes::kFloat8 ? widen_float8(byte) : to_floats(byte);
+              const Vec weight = fma(number, scale, offset);
+#pragma GCC unroll 64
+              for (int i = 0; i < R; ++i) acc[p][i][v] = fma(broadcast(x_here[at * R + i]), weight, acc[p][i][v]);
+            }
+          }
+        }
+      }
     }
-    for (int64_t p = 0; p < kTogether; ++p) finish(task, panel + p, row_begin, R, task.scratch + p * R * kPanelColumns);
   }
-  for (; panel < task.num_panels; ++panel) {
-    for (int64_t k = 0; k < task.depth; k += kWidenedRows) {
-      const int64_t depth = task.depth - k < kWidenedRows ? task.depth - k : kWidenedRows;
-      widen_published(*task.form, widen_them, panels + panel * task.form->panel_bytes, k, depth, widened);
-      multiply<Float32Weights, R, 1, Fetch::kPanels>(x + k * R, reinterpret_cast<const char*>(widened), 0, depth, 0,
-                                                     task.scratch, k > 0, {});
-    }
-    finish(task, panel, row_begin, R, task.scratch);
-  }
+#pragma GCC unroll 64
+  for (int p = 0; p < P; ++p)
+#pragma GCC unroll 64
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 64
+      for (int v = 0; v < kPanelVectors; ++v) store(c + (p * R + i) * kPanelColumns + v * kLanes, acc[p][i][v]);
 }
 
-using StreamPublished = void (*)(const GemmTask&, WidenCodes, int64_t, Finish);
-template <class, int... Below>
-struct PublishedByRows {
-  static constexpr StreamPublished kStream[] = {stream_published<Below + 1>...};
+// All panels of the task for a single tile of R rows, some side by side.
+template <int Bits, Codes Kind, int R>
+void stream_values(const GemmTask& task, int64_t row_begin, Finish finish) {
+  constexpr int kTogether = panels_at_once(R);
+  const PublishedForm& form = *task.form;
+  const ReadFactors read_factors = read_factors_of(form);
+  const auto* const panels = static_cast<const char*>(task.panels);
+  const float* const x = task.input + row_begin * task.depth;
+  const auto multiply_some = [&](int64_t panel, int together, auto multiply_them) {
+    multiply_them(form, read_factors, x, panels + panel * form.panel_bytes, form.panel_bytes, task.depth, task.scratch);
+    for (int64_t p = 0; p < together; ++p) finish(task, panel + p, row_begin, R, task.scratch + p * R * kPanelColumns);
+  };
+  int64_t panel = 0;
+  for (; panel + kTogether <= task.num_panels; panel += kTogether)
+    multiply_some(panel, kTogether, multiply_codes<Bits, Kind, R, kTogether>);
+  for (; panel < task.num_panels; ++panel) multiply_some(panel, 1, multiply_codes<Bits, Kind, R, 1>);
+}
+
+// Most rows that are multiplied straight from panels.
+constexpr int kStreamedRows = kStreamAccumulators / (2 * kPanelVectors);
+using StreamPanelsOf = void (*)(const GemmTask&, int64_t, Finish);
+template <int Bits, Codes Kind>
+struct ValueStreams {
+  template <class, int... Below>
+  struct ByRows {
+    static constexpr StreamPanelsOf kStream[] = {stream_values<Bits, Kind, Below + 1>...};
+  };
+  using All = CountRows<ByRows, void, kStreamedRows>;
 };
-using PublishedTiles = CountRows<PublishedByRows, void, kTileRows>;
+
+// Null where something has to be exact first.
+inline StreamPanelsOf stream_values_of(const PublishedForm& form, int64_t rows) {
+  if (form.exact_first) return nullptr;
+  if (form.bits == 4)
+    return form.from_table ? ValueStreams<4, Codes::kTable>::All::kStream[rows - 1]
+                           : ValueStreams<4, Codes::kPlain>::All::kStream[rows - 1];
+  if (form.bits == 5) return ValueStreams<5, Codes::kPlain>::All::kStream[rows - 1];
+  if (form.bits == 6) return ValueStreams<6, Codes::kPlain>::All::kStream[rows - 1];
+  return form.floats ? ValueStreams<8, Codes::kFloat8>::All::kStream[rows - 1]
+                     : ValueStreams<8, Codes::kPlain>::All::kStream[rows - 1];
+}
 
 // Bytes of `depth` rows from the begin of a group on, to fetch them.
 inline int64_t published_bytes(const PublishedForm& form, int64_t depth) {
@@ -216,8 +326,9 @@ inline void published_gemm(const GemmTask& task) {
   const Tiling tiling(task.rows);
   const int64_t rows_of_first = tiling.rows(task.first_tile);
   const WidenCodes widen_them = widen_codes_of(form);
-  if (task.num_tiles == 1 && panels_at_once(rows_of_first) > 1)
-    return PublishedTiles::kStream[rows_of_first - 1](task, widen_them, tiling.begin(task.first_tile), finish);
+  if (task.num_tiles == 1 && rows_of_first <= kStreamedRows)
+    if (const StreamPanelsOf stream = stream_values_of(form, rows_of_first))
+      return stream(task, tiling.begin(task.first_tile), finish);
 
   float* const widened = task.scratch + kPanelsTogether * kPanelSums;
   multiply_in_blocks<kWidenedRows, kAheadStreams>(

@@ -8,8 +8,8 @@ constexpr int64_t kDotBlockBytes = kDotBlockRows * kPanelColumns;
 constexpr int64_t kDotBlockFactors = kDotBlockRows / kLeastPublishedGroup * 2 * kPanelColumns;
 constexpr int64_t kDotBlockFloats = kDotBlockBytes / static_cast<int64_t>(sizeof(float)) + kDotBlockFactors;
 
-// What `dot` multiplies: bytes that are not negative where it wants them so, else signed ones, to which numbers of eight
-// bits are brought by what is taken from them.
+// What `dot` multiplies: bytes that are not negative where it wants them so, else signed ones, to which numbers of
+// eight bits are brought by what is taken from them.
 struct PublishedBytes {
   static constexpr int64_t kRows = kDotRows;
   static constexpr int64_t kRowsBytes = kDotRows * kPanelColumns;
@@ -51,30 +51,48 @@ inline ExpandCodes expand_codes_of(const PublishedForm& form) {
   return form.bits == 5 ? expand_codes<5, false> : form.bits == 6 ? expand_codes<6, false> : expand_codes<8, false>;
 }
 
+inline float dot_shift(const PublishedForm& form) { return !PublishedBytes::kNonNegative && form.wide ? 128 : 0; }
+
 // Rows k to k + depth of a panel, k the begin of a group.
-inline void expand_published(const PublishedForm& form, ExpandCodes expand_them, const char* panel, int64_t k,
-                             int64_t depth, float* block) {
+inline void expand_published(const PublishedForm& form, ExpandCodes expand_them, ReadFactors read_factors,
+                             const char* panel, int64_t k, int64_t depth, float* block) {
   auto* out = reinterpret_cast<int8_t*>(block);
   float* factors = block + kDotBlockBytes / static_cast<int64_t>(sizeof(float));
-  const bool made_signed = !PublishedBytes::kNonNegative && form.wide;
-  for (const int64_t end = k + depth; k < end; k += form.group) {
+  for (const int64_t end = k + depth; k < end; k += form.group, factors += 2 * kPanelColumns) {
     const int64_t rows = form.group < end - k ? form.group : end - k;
     expand_them(form, panel + k / form.group * form.group_bytes + form.codes_begin, rows, out);
     out += rows * kPanelColumns;
-    const GroupNumbers numbers = read_group(form, panel, k);
-    for (int v = 0; v < kPanelVectors; ++v) {
-      // A group that is exact first has its zero beside the offset.
-      const Vec scale = numbers.scale[v] * numbers.level[v];
-      const Vec zero_left = (form.exact_first ? numbers.zero[v] : zero()) - broadcast(made_signed ? 128 : 0);
-      store(factors + v * kLanes, scale);
-      store(factors + kPanelColumns + v * kLanes, numbers.offset[v] - zero_left * scale);
-    }
-    factors += 2 * kPanelColumns;
+    read_factors(form, panel, k, dot_shift(form), factors);
   }
 }
 
-// c[p][i][NR] of a tile of R rows and P panels, whose blocks stand side by side: for each group in order, c = fma(sum of
-// products, scale of the weights * scale of the row, c), then fma(offset, scale of the row * its sum, c). `depth` is a
+// c[p][i][v] = fma(sum of products, scale of the weights * scale of the row, c), then fma(offset, scale of the row *
+// its sum, c): how a group joins those before it.
+template <int R>
+[[gnu::always_inline]] inline void add_group(const Words (&acc)[R][kPanelVectors], const DotRows& rows,
+                                             const float* factors, bool first, float* c) {
+#pragma GCC unroll 64
+  for (int i = 0; i < R; ++i) {
+    const Vec row_scale = broadcast(rows.scales[i]);
+    const Vec row_sum = broadcast(rows.scales[i] * static_cast<float>(rows.starts[i]));
+#pragma GCC unroll 64
+    for (int v = 0; v < kPanelVectors; ++v) {
+      float* const at = c + i * kPanelColumns + v * kLanes;
+      const Vec sum = fma(to_floats(acc[i][v]), load(factors + v * kLanes) * row_scale, first ? zero() : load(at));
+      store(at, fma(load(factors + kPanelColumns + v * kLanes), row_sum, sum));
+    }
+  }
+}
+
+// Quad q of the rows that stand together joins the sums of a panel.
+template <int R>
+[[gnu::always_inline]] inline void dot_quad(const int8_t* x, Words codes, int v, Words (&acc)[R][kPanelVectors]) {
+#pragma GCC unroll 64
+  for (int i = 0; i < R; ++i)
+    acc[i][v] = dot<PublishedBytes::kNonNegative>(acc[i][v], codes, broadcast_word(x + i * kDotRows));
+}
+
+// c[p][i][NR] of a tile of R rows and P panels, whose blocks stand side by side, group after group. `depth` is a
 // multiple of four.
 template <int R, int P, Fetch F>
 void dot_published(DotRows rows, const float* blocks, int64_t depth, int64_t group, float* c, bool resume,
@@ -101,20 +119,59 @@ void dot_published(DotRows rows, const float* blocks, int64_t depth, int64_t gro
     }
     const bool first = k == 0 && !resume;
 #pragma GCC unroll 64
-    for (int p = 0; p < P; ++p) {
-      const float* const of_panel = factors + p * kDotBlockFloats;
+    for (int p = 0; p < P; ++p)
+      add_group<R>(acc[p], rows, factors + p * kDotBlockFloats, first, c + p * R * kPanelColumns);
+    rows.scales += R;
+    rows.starts += R;
+  }
+}
+
+// The same straight from P panels, `stride` bytes apart: few rows leave no time to write codes down.
+template <int Bits, bool FromTable, int R, int P>
+void dot_codes(const PublishedForm& form, ReadFactors read_factors, DotRows rows, const char* panels, int64_t stride,
+               int64_t depth, float* c) {
+  constexpr int64_t kRows = published_rows(Bits), kQuads = kRows / kDotRows;
+  constexpr int64_t kBytes = published_words(Bits) * kDotRows * kPanelColumns;
+  constexpr bool kMadeSigned = !PublishedBytes::kNonNegative && (Bits == 8 || FromTable);
+  const Words half_range = all_words(form.wide ? static_cast<int32_t>(0x80808080) : 0);
+  const char* group_begin = panels;
+  for (int64_t k = 0; k < depth; k += form.group, group_begin += form.group_bytes) {
+    const int64_t rows_here = depth - k < form.group ? depth - k : form.group;
+    const char* codes = group_begin + form.codes_begin;
+    Words acc[P][R][kPanelVectors];
 #pragma GCC unroll 64
-      for (int i = 0; i < R; ++i) {
-        const Vec row_scale = broadcast(rows.scales[i]);
-        const Vec row_sum = broadcast(rows.scales[i] * static_cast<float>(rows.starts[i]));
+    for (int p = 0; p < P; ++p)
 #pragma GCC unroll 64
+      for (int i = 0; i < R; ++i)
+#pragma GCC unroll 64
+        for (int v = 0; v < kPanelVectors; ++v) acc[p][i][v] = all_words(0);
+    for (int64_t row = 0; row < rows_here; row += kRows, codes += kBytes, rows.x += R * kRows) {
+      const int64_t quads_here = (rows_here - row) / kDotRows;
+#pragma GCC unroll 64
+      for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 8
+        for (int64_t byte = 0; byte < kBytes; byte += 64)
+          __builtin_prefetch(codes + p * stride + kStreamAheadBytes + byte);
+#pragma GCC unroll 4
         for (int v = 0; v < kPanelVectors; ++v) {
-          float* const at = c + (p * R + i) * kPanelColumns + v * kLanes;
-          const Vec sum =
-              fma(to_floats(acc[p][i][v]), load(of_panel + v * kLanes) * row_scale, first ? zero() : load(at));
-          store(at, fma(load(of_panel + kPanelColumns + v * kLanes), row_sum, sum));
+          Words quads[kQuads];
+          read_codes<Bits>(codes + p * stride + v * kLanes * kDotRows, quads);
+#pragma GCC unroll 8
+          for (int q = 0; q < kQuads; ++q) {
+            if (kQuads > 1 && q >= quads_here) break;
+            if constexpr (FromTable) quads[q] = look_up(form.table, quads[q]);
+            if constexpr (kMadeSigned) quads[q] = quads[q] ^ half_range;
+            dot_quad<R>(rows.x + q * R * kDotRows, quads[q], v, acc[p]);
+          }
         }
       }
+    }
+    if (rows_here % kRows != 0) rows.x -= R * (kRows - rows_here % kRows);
+    float factors[2 * kPanelColumns];
+#pragma GCC unroll 64
+    for (int p = 0; p < P; ++p) {
+      read_factors(form, panels + p * stride, k, dot_shift(form), factors);
+      add_group<R>(acc[p], rows, factors, k == 0, c + p * R * kPanelColumns);
     }
     rows.scales += R;
     rows.starts += R;
@@ -122,33 +179,43 @@ void dot_published(DotRows rows, const float* blocks, int64_t depth, int64_t gro
 }
 
 // All panels of the task for a single tile of R rows, some side by side.
-template <int R>
-void stream_published_dots(const GemmTask& task, ExpandCodes expand_them, int64_t tile_begin, Finish finish) {
+template <int Bits, bool FromTable, int R>
+void stream_codes(const GemmTask& task, int64_t tile_begin, Finish finish) {
   constexpr int kTogether = panels_at_once(R);
+  const PublishedForm& form = *task.form;
+  const ReadFactors read_factors = read_factors_of(form);
   const auto* const panels = static_cast<const char*>(task.panels);
   const int64_t padded = (task.depth + kDotRows - 1) / kDotRows * kDotRows;
-  float* const blocks = task.scratch + kPanelsTogether * kPanelSums;
-  const auto multiply_some = [&](int64_t panel, int64_t together, auto dot) {
-    for (int64_t k = 0; k < padded; k += kDotBlockRows) {
-      const int64_t depth = padded - k < kDotBlockRows ? padded - k : kDotBlockRows;
-      for (int64_t p = 0; p < together; ++p)
-        expand_published(*task.form, expand_them, panels + (panel + p) * task.form->panel_bytes, k, depth,
-                         blocks + p * kDotBlockFloats);
-      dot(dot_rows_at(task, tile_begin, R, k), blocks, depth, task.group, task.scratch, k > 0, Ahead{});
-    }
+  const DotRows rows = dot_rows_at(task, tile_begin, R, 0);
+  const auto multiply_some = [&](int64_t panel, int together, auto dot) {
+    dot(form, read_factors, rows, panels + panel * form.panel_bytes, form.panel_bytes, padded, task.scratch);
     for (int64_t p = 0; p < together; ++p) finish(task, panel + p, tile_begin, R, task.scratch + p * R * kPanelColumns);
   };
   int64_t panel = 0;
   for (; panel + kTogether <= task.num_panels; panel += kTogether)
-    multiply_some(panel, kTogether, dot_published<R, kTogether, Fetch::kPanels>);
-  for (; panel < task.num_panels; ++panel) multiply_some(panel, 1, dot_published<R, 1, Fetch::kPanels>);
+    multiply_some(panel, kTogether, dot_codes<Bits, FromTable, R, kTogether>);
+  for (; panel < task.num_panels; ++panel) multiply_some(panel, 1, dot_codes<Bits, FromTable, R, 1>);
 }
 
-using StreamPublishedDots = void (*)(const GemmTask&, ExpandCodes, int64_t, Finish);
+template <int Bits, bool FromTable>
+struct Streams {
+  template <class, int... Below>
+  struct ByRows {
+    static constexpr StreamPanelsOf kStream[] = {stream_codes<Bits, FromTable, Below + 1>...};
+  };
+  using All = CountRows<ByRows, void, kStreamedRows>;
+};
+
+inline StreamPanelsOf stream_codes_of(const PublishedForm& form, int64_t rows) {
+  if (form.bits == 4)
+    return form.from_table ? Streams<4, true>::All::kStream[rows - 1] : Streams<4, false>::All::kStream[rows - 1];
+  if (form.bits == 5) return Streams<5, false>::All::kStream[rows - 1];
+  return form.bits == 6 ? Streams<6, false>::All::kStream[rows - 1] : Streams<8, false>::All::kStream[rows - 1];
+}
+
 using DotPublished = void (*)(DotRows, const float*, int64_t, int64_t, float*, bool, const Ahead&);
 template <class, int... Below>
 struct PublishedDotsByRows {
-  static constexpr StreamPublishedDots kStream[] = {stream_published_dots<Below + 1>...};
   static constexpr DotPublished kDots[] = {dot_published<Below + 1, 1, Fetch::kAhead>...};
 };
 using PublishedDotTiles = CountRows<PublishedDotsByRows, void, kTileRows>;
@@ -159,14 +226,15 @@ inline void published_dots_gemm(const GemmTask& task) {
   const Tiling tiling(task.rows);
   const int64_t rows_of_first = tiling.rows(task.first_tile);
   const ExpandCodes expand_them = expand_codes_of(form);
-  if (task.num_tiles == 1 && panels_at_once(rows_of_first) > 1)
-    return PublishedDotTiles::kStream[rows_of_first - 1](task, expand_them, tiling.begin(task.first_tile), finish);
+  if (task.num_tiles == 1 && rows_of_first <= kStreamedRows)
+    return stream_codes_of(form, rows_of_first)(task, tiling.begin(task.first_tile), finish);
+  const ReadFactors read_factors = read_factors_of(form);
 
   float* const block = task.scratch + kPanelsTogether * kPanelSums;
   multiply_in_blocks<kDotBlockRows, kDotRows>(
       task, finish, 1, form.panel_bytes, [&](int64_t depth) { return published_bytes(form, depth); },
       [&](const char* panel, int64_t, int64_t k, int64_t depth) {
-        expand_published(form, expand_them, panel, k, depth, block);
+        expand_published(form, expand_them, read_factors, panel, k, depth, block);
         return reinterpret_cast<const char*>(block);
       },
       [&](int64_t tile_begin, int64_t rows, int64_t k, int64_t depth, const char* numbers, float* c, bool resume,

@@ -33,9 +33,9 @@ enum class Panel : uint8_t {
   kPublishedDots
 };
 
-// Codes and factors of published panels. A panel has groups of rows, each of which has a factor of every column, offsets
-// and zeros where there are some, then codes; behind them, in panels of two levels, the first levels of every kSuperRows
-// rows. A weight is fma(number - zero, scale, offset), the number being what a code stands for.
+// Codes and factors of published panels. A panel has groups of rows, each of which has a factor of every column,
+// offsets and zeros where there are some, then codes; behind them, in panels of two levels, the first levels of every
+// kSuperRows rows. A weight is fma(number - zero, scale, offset), the number being what a code stands for.
 struct PublishedForm {
   enum Factor : uint8_t { kFloat32, kBFloat16, kFloat16, kPowerOfTwo, kSignedByte, kFloat8 };
   int32_t bits;         // of a code: 4, 5, 6 or 8
@@ -78,8 +78,8 @@ struct GemmTask {
   int64_t depth;              // K
   int64_t first_tile;         // the tiles to work on, at most max_tiles
   int64_t num_tiles;
-  int64_t group;       // integer weights: rows of a panel that share scales; a multiple of 32 that divides 256
-  const void* panels;  // [num_panels][depth][panel_columns], as the kernel has them; readable 3 bytes further
+  int64_t group;              // integer weights: rows of a panel that share scales; a multiple of 32 that divides 256
+  const void* panels;         // [num_panels][depth][panel_columns], as the kernel has them; readable 3 bytes further
   const PublishedForm* form;  // of published panels
   const float* bias;          // [num_panels][panel_columns]
   int64_t num_panels;

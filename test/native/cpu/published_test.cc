@@ -96,7 +96,8 @@ struct Column {
 };
 
 uint32_t random_factor(ScaleKind kind, std::mt19937& random) {
-  const float value = std::ldexp(1.0f + static_cast<float>(random() % 1024) / 1024, -8 + static_cast<int>(random() % 6));
+  const float value =
+      std::ldexp(1.0f + static_cast<float>(random() % 1024) / 1024, -8 + static_cast<int>(random() % 6));
   switch (kind) {
     case ScaleKind::kFloat32:
     case ScaleKind::kFloat32TimesE4M3:
@@ -122,8 +123,7 @@ Column random_column(const GroupedForm& form, int64_t depth, std::mt19937& rando
     }
     if (form.scale == ScaleKind::kFloat32TimesE4M3) factors.level = static_cast<int32_t>(random() % 0x7f);
     if (form.zeros) factors.zero = static_cast<int32_t>(random() % (1u << form.bits));
-    const bool two_levels =
-        form.scale == ScaleKind::kFloat16TimesInteger || form.scale == ScaleKind::kFloat32TimesE4M3;
+    const bool two_levels = form.scale == ScaleKind::kFloat16TimesInteger || form.scale == ScaleKind::kFloat32TimesE4M3;
     if (two_levels && g % super != 0) {
       factors.scale = column.factors.back().scale;
       factors.offset = column.factors.back().offset;
@@ -150,10 +150,10 @@ struct Panels {
     for (int64_t p = 0; p < panels; ++p)
       for (int64_t c = 0; c < kernels.panel_columns; ++c) {
         const Column column = random_column(form, depth, random);
-        cpu::put_published(form, this->form, kernels.panel_columns, depth, published.data() + p * this->form.panel_bytes,
-                           c, column.codes.data(), column.factors.data());
-        for (int64_t k = 0; k < depth; ++k)
-          floats[(p * depth + k) * kernels.panel_columns + c] = column.values[k];
+        cpu::put_published(form, this->form, kernels.panel_columns, depth,
+                           published.data() + p * this->form.panel_bytes, c, column.codes.data(),
+                           column.factors.data());
+        for (int64_t k = 0; k < depth; ++k) floats[(p * depth + k) * kernels.panel_columns + c] = column.values[k];
       }
     for (float& each : bias) each = static_cast<float>(random() % 100) / 10;
   }
@@ -170,8 +170,7 @@ class PublishedPanels : public EachInstructionSet {
     std::vector<float> tiled(rows.size());
     for_each_tile(count, [&](int64_t first, int64_t in_tile) {
       for (int64_t i = 0; i < in_tile; ++i)
-        for (int64_t k = 0; k < depth; ++k)
-          tiled[first * depth + k * in_tile + i] = rows[(first + i) * depth + k];
+        for (int64_t k = 0; k < depth; ++k) tiled[first * depth + k * in_tile + i] = rows[(first + i) * depth + k];
     });
     return tiled;
   }
@@ -201,7 +200,9 @@ class PublishedPanels : public EachInstructionSet {
     return task;
   }
 
-  const cpu::PanelKernels& panel_kernels(cpu::Panel panel) const { return kernels().panels[static_cast<size_t>(panel)]; }
+  const cpu::PanelKernels& panel_kernels(cpu::Panel panel) const {
+    return kernels().panels[static_cast<size_t>(panel)];
+  }
 
   std::vector<float> output_, scratch_;
 };
@@ -274,12 +275,11 @@ TEST_P(PublishedPanels, MultiplyRowsOfIntegers) {
             for (int64_t column = 0; column < task.columns; ++column) {
               double sum = panels.bias[column], most = std::abs(sum);
               for (int64_t k = 0; k < depth; ++k) {
-                const double row =
-                    integers[first * padded + k / 4 * in_tile * 4 + i * 4 + k % 4] *
-                    static_cast<double>(scales[first * groups + k / group * in_tile + i]);
-                const double product = row * panels.floats[(column / kernels().panel_columns * depth + k) *
-                                                               kernels().panel_columns +
-                                                           column % kernels().panel_columns];
+                const double row = integers[first * padded + k / 4 * in_tile * 4 + i * 4 + k % 4] *
+                                   static_cast<double>(scales[first * groups + k / group * in_tile + i]);
+                const double product =
+                    row * panels.floats[(column / kernels().panel_columns * depth + k) * kernels().panel_columns +
+                                        column % kernels().panel_columns];
                 sum += product;
                 most += std::abs(product);
               }
