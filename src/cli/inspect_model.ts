@@ -1,12 +1,13 @@
 // What a checkpoint is as a whole model.
 import { MoEError } from '../base/errors.js';
-import { resolveDevice } from '../binding/devices.js';
+import { deviceAt, resolveDevice } from '../binding/devices.js';
 import type { NativeAttention } from '../binding/model.js';
 import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import type { ModelDescription } from '../model/describe.js';
 import { foretell } from '../model/foretell.js';
 import { checkModel, readDescription } from '../model/load.js';
 import { openText } from '../model/open_text.js';
+import { ModelSize } from '../model/size.js';
 import { reasoningOf } from '../text/channels.js';
 import { toolCallsOf } from '../text/tool_calls.js';
 
@@ -16,6 +17,8 @@ export interface ModelFacts {
   runs: boolean;
   /** Why not. */
   reason: string | null;
+  /** What it takes where it is held as it is stored. Null where it cannot be run, or is packed. */
+  asStored: { weightBytes: number; embeddingBytes: number } | null;
   /** Null where the config is not that of a model that is known. */
   description: Described | null;
 }
@@ -31,11 +34,16 @@ export async function modelFacts(checkpoint: MoECheckpoint): Promise<ModelFacts>
   try {
     const { config, description, text } = await readDescription(tensors);
     facts = await described(config, description, { folder, ...(text && { text }) });
-    await checkModel(checkpoint, folder, description, device);
-    return { runs: true, reason: null, description: facts };
+    const source = await checkModel(checkpoint, folder, description, device);
+    const size = source.inPlace ? undefined : await ModelSize.of(checkpoint, source, description);
+    const asStored = size && {
+      weightBytes: size.weightBytes({}, deviceAt(device)?.weights).held,
+      embeddingBytes: size.embeddingBytes,
+    };
+    return { runs: true, reason: null, asStored: asStored ?? null, description: facts };
   } catch (error) {
     if (!(error instanceof MoEError)) throw error;
-    return { runs: false, reason: error.message, description: facts };
+    return { runs: false, reason: error.message, asStored: null, description: facts };
   }
 }
 

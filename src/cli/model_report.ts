@@ -6,7 +6,7 @@ import { bold, bytes, counted, facts, inWords, ranges, table, wrap } from './tex
 type Described = NonNullable<ModelFacts['description']>;
 
 /** What `inspect` tells a person of a whole model. */
-export function modelReport({ runs, reason, description }: ModelFacts): string {
+export function modelReport({ runs, reason, asStored, description }: ModelFacts): string {
   const first = ['can be run', runs ? 'yes' : `no: ${reason}`] as const;
   const title = bold('As a whole model');
   if (description === null) return [title, facts([first])].join('\n');
@@ -35,7 +35,7 @@ export function modelReport({ runs, reason, description }: ModelFacts): string {
     ]),
     '',
     bold('Memory'),
-    memoryTable(description),
+    memoryTable(description, asStored),
     '',
     bold(wrap(`Cache for ${cacheTokens.toLocaleString('en')} tokens`)),
     table(
@@ -91,10 +91,16 @@ function generationText({ generation: { endTokens, ...sampling } }: Described): 
   return [...said, ends].join(', ');
 }
 
-function memoryTable({ weightBytes, embeddingBytes }: Described): string {
+function memoryTable(
+  { weightBytes, embeddingBytes }: Described,
+  asStored: ModelFacts['asStored'],
+): string {
   const rows = weightFormatNames.map((type) => [type, bytes(weightBytes[type])]);
+  if (asStored !== null) rows.unshift(['as stored', bytes(asStored.weightBytes)]);
   return [
     table([{ title: 'weights', align: 'left' }, { title: 'held' }], rows),
-    wrap(`  The embedding is read from its file, ${bytes(embeddingBytes)}.`),
+    wrap(
+      `  The embedding is read from its file, ${bytes((asStored ?? { embeddingBytes }).embeddingBytes)}.`,
+    ),
   ].join('\n');
 }

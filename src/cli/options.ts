@@ -10,7 +10,7 @@ import { setting } from './config_overrides.js';
 /** What several commands take: names, help, and how it is read. */
 export const checkpointArgument = [
   '<checkpoint>',
-  'a folder with config.json, or a .safetensors file',
+  'a folder with config.json, a .safetensors file, or a .gguf file',
 ] as const;
 export const inputFlag = [
   '--input <file>',

@@ -12,6 +12,7 @@ import {
 } from '../base/rows.js';
 import { type DeviceName, expectDevice } from '../binding/devices.js';
 import {
+  hasIntegers,
   hasScales,
   type WeightFormat,
   type WeightGroup,
@@ -59,7 +60,8 @@ export interface HeldOptions extends ParallelOptions {
   weightGroup?: WeightGroup | undefined;
   /**
    * `'int8'` rounds the rows of a batch to int8 before each product, which is then one of integers: faster and less exact
-   * (docs/weight-types.md). On the CPU with `int8` and `int4` weights, a scale for each row and group of inputs; on Ascend
+   * (docs/weight-types.md). On the CPU with `int8`, `int4` and published weights, a scale for each row and group of inputs; published floats,
+   * float8 among them, are multiplied by rows of floats all the same. On Ascend
    * A2 and A3 with `int8` weights of experts without biases, a scale for each row. Defaults to `'float'`.
    */
   activationType?: ActivationType | undefined;
@@ -124,7 +126,7 @@ export const heldRows: Rows<HeldOptions> = {
     kind: choice(activationTypes),
     flag: {
       value: 'type',
-      help: `what rows are multiplied as, int8 with ${typesWithScales} experts (default: float)`,
+      help: `what rows are multiplied as, int8 with ${weightTypes.filter(hasIntegers).join(', ')} experts (default: float)`,
     },
   },
   threads: {

@@ -125,7 +125,9 @@ export function checkParts(
 
 function expectWeightGroup(weightType: WeightType, weightGroup: WeightGroup): void {
   if (!hasScales(weightType))
-    throw new ConfigError(`Expected no \`weightGroup\`: ${weightType} weights have no scales`);
+    throw new ConfigError(
+      `Expected no \`weightGroup\`: ${weightType} weights have ${weightType === 'published' ? 'the groups that they were published with' : 'no scales'}`,
+    );
   expectOneOf('weightGroup', weightGroup, weightGroupsOf(weightType));
 }
 

@@ -2,7 +2,7 @@
 import { expectMultiple, unexpected } from '../base/checks.js';
 import type { NativeAttention, NativeHeadNorm } from '../binding/model.js';
 import type { GroupedRow, LatentRow } from './families/row.js';
-import type { ModelKeys } from './model_keys.js';
+import { type ModelKeys, mostHeadSize } from './model_keys.js';
 
 /** Which tensors a layer's attention has beside those that all of its kind have. */
 export interface AttentionParts {
@@ -75,10 +75,10 @@ function groupedOf(keys: ModelKeys, row: GroupedRow, part: number): AttentionFac
 
 /** The heads of one vector need not be as wide together as a token. */
 function headSizeOf(keys: ModelKeys, heads: number): number {
-  if (keys.get('head_dim') !== undefined) return keys.integer('head_dim');
   const hiddenSize = keys.integer('hidden_size');
-  expectMultiple('hidden_size', hiddenSize, 'num_attention_heads', heads);
-  return hiddenSize / heads;
+  const said = keys.get('head_dim') !== undefined;
+  if (!said) expectMultiple('hidden_size', hiddenSize, 'num_attention_heads', heads);
+  return keys.integer('head_dim', hiddenSize / heads, mostHeadSize);
 }
 
 function normOf(keys: ModelKeys, { norm = 'none' }: GroupedRow): NativeHeadNorm {
@@ -101,7 +101,7 @@ function rotatedOf(headSize: number, part: number): number {
 function latentOf(keys: ModelKeys, row: LatentRow): AttentionFacts {
   const heads = keys.integer('num_attention_heads');
   const nopeSize = keys.integer('qk_nope_head_dim');
-  const rotatedSize = keys.integer('qk_rope_head_dim');
+  const rotatedSize = keys.integer('qk_rope_head_dim', undefined, mostHeadSize);
   const queryLatent = !keys.isNull('q_lora_rank');
   if (rotatedSize % 2 === 1) throw unexpected('qk_rope_head_dim', 'even', rotatedSize);
   // Sizes of heads follow from others; the number of key heads means nothing here.

@@ -5,7 +5,7 @@ import type { Activation } from '../layer/experts.js';
 import { type AttentionFacts, type AttentionParts, attentionOf } from './attention.js';
 import { decoderRows, decoderTypes } from './families/rows.js';
 import { generationOf, type SamplingDefaults } from './generation.js';
-import { ModelKeys } from './model_keys.js';
+import { ModelKeys, mostLayers } from './model_keys.js';
 import { type Rope, type RopeKind, ropeOf } from './rope.js';
 import { RopeConfig } from './rope_config.js';
 import { type LayerKind, windowsOf } from './windows.js';
@@ -73,7 +73,7 @@ export function describeModel(
   if (row === undefined)
     throw unexpected('model_type', `one of ${decoderTypes.join(', ')}`, modelType);
   const keys = new ModelKeys(config);
-  const count = keys.integer('num_hidden_layers');
+  const count = keys.integer('num_hidden_layers', undefined, mostLayers);
   const vocabularySize = keys.integer('vocab_size');
   const rope = new RopeConfig(keys, row);
   const facts = attentionOf(keys, row.attention, rope.part);

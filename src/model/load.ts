@@ -83,9 +83,10 @@ export async function checkModel(
   folder: string,
   description: ModelDescription,
   device: ResolvedDevice,
-): Promise<void> {
+): Promise<ModelSource> {
   const source = await sourceOf(checkpoint, folder, description);
   await new WeightLoader(checkpoint, source, description, device, {}).check();
+  return source;
 }
 
 async function sourceOf(

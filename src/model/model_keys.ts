@@ -13,6 +13,10 @@ import type { Said } from './families/row.js';
 
 type Json = Readonly<Record<string, unknown>>;
 
+/** Of each layer, and of each pair of a head, something is in memory before any tensor says that there are fewer. */
+export const mostLayers = 2 ** 16;
+export const mostHeadSize = 2 ** 16;
+
 /** Reads what a `config.json` says of a decoder, and notes which keys were read. Null is what an absent key is. */
 export class ModelKeys {
   readonly #config: Json;
@@ -41,10 +45,10 @@ export class ModelKeys {
   }
 
   /** Needed where it has no default. */
-  integer(key: DecoderKey, byDefault?: number): number {
+  integer(key: DecoderKey, byDefault?: number, most = maxInt32): number {
     const value = this.get(key) ?? byDefault;
     if (value === undefined) throw missing(key);
-    expectInteger(key, value, 1, maxInt32);
+    expectInteger(key, value, 1, most);
     return value;
   }
 

@@ -4,7 +4,7 @@ import { blockTypes, isBlockType } from '../binding/block_types.js';
 import type { HeldWeights } from '../binding/devices.js';
 import { type KvType, kvBlock, type NativeAttention } from '../binding/model.js';
 import type { DType, MatrixView, VectorView } from '../binding/views.js';
-import { featureBytes, weightFormats } from '../binding/weight_formats.js';
+import { featureBytes, type WeightType, weightFormats } from '../binding/weight_formats.js';
 import type { LayerParts } from '../layer/parts.js';
 import type { ModelDescription } from './describe.js';
 import { projectionsOf } from './held.js';
@@ -29,6 +29,8 @@ interface Stock {
   readonly inFeatures: number | undefined;
   /** Bits of an element where it is held as it was published. */
   readonly publishedBits: number;
+  /** Of a block: what it is held as where nothing else is asked for. */
+  readonly stored?: WeightType | undefined;
   readonly count: number;
   /** How many of them a token meets. */
   readonly active: number;
@@ -95,19 +97,17 @@ export class ModelSize {
   weightBytes(options: HeldModelOptions, held: readonly HeldWeights[] | undefined): WeightBytes {
     const own = this.#layers.map((layer) => layer.own);
     const { projections, head } = projectionsOf(options, held, own, this.#outer);
-    const stored = this.#layers.find(({ block }) => block !== undefined)?.block?.weightType;
     const types = {
       ...{ projections, head, floats: { weightType: 'float32', weightGroup: 0 } as const },
-      // Of floats, as experts are stored in.
-      blocks:
-        options.weightType === undefined
-          ? { weightType: stored ?? 'float32', weightGroup: 0 }
-          : projections,
+      blocks: projections,
     };
-    const bytesOf = ({ as, outFeatures, inFeatures, publishedBits }: Stock): number => {
+    const bytesOf = ({ as, outFeatures, inFeatures, publishedBits, stored }: Stock): number => {
       if (as === 'embedding' || as === 'places') return 0;
       if (inFeatures === undefined) return 4 * outFeatures;
-      const { weightType, weightGroup } = types[as];
+      const { weightType, weightGroup } =
+        stored === undefined || options.weightType !== undefined
+          ? types[as]
+          : { weightType: stored, weightGroup: 0 };
       // A packed matrix has a place for a bias of each output feature.
       const bytes =
         weightType === 'published'
@@ -194,8 +194,10 @@ function stocksOf({ own, block }: SourceLayer): Stock[] {
     ...all('floats', { norm: own.views.feedForwardNorm }),
     ...all('projections', own.dense?.shared ?? {}),
     ...all('floats', router),
-    ...all('blocks', experts[0] ?? {}, config?.expertNum, config?.numExpertsChosen),
-    ...all('blocks', shared),
+    ...[
+      ...all('blocks', experts[0] ?? {}, config?.expertNum, config?.numExpertsChosen),
+      ...all('blocks', shared),
+    ].map((stock) => ({ ...stock, stored: block?.weightType })),
   ];
 }
 

@@ -1,6 +1,7 @@
 import { copyFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { writeGguf } from '../../bench/gguf/write.mjs';
 import { MoECheckpoint } from '../../src/checkpoint/checkpoint.js';
 import { type ModelFacts, modelFacts } from '../../src/cli/inspect_model.js';
 import { modelReport } from '../../src/cli/model_report.js';
@@ -9,6 +10,8 @@ import { tinyMixtral } from '../fixtures/command_line.js';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';
 import { writtenModel } from '../model/fixture.js';
 import { modelFixtures } from '../model/fixtures.js';
+import { ggufOf } from '../witness/llama.js';
+import { type WitnessModel, witnessModels } from '../witness/models.js';
 
 async function factsOf(folder: string): Promise<ModelFacts> {
   await using checkpoint = await MoECheckpoint.open(folder);
@@ -38,6 +41,23 @@ test('a whole model is told with its sizes, its text and its memory', async () =
   const { weightBytes, kvBytesPerToken } = description as NonNullable<typeof description>;
   expect(model.weightBytes / weightBytes.int4).toBeCloseTo(1, 1);
   expect(model.cacheBytes).toBe(model.inUse().kvTokens * kvBytesPerToken.int8);
+});
+
+test('a model of quantised weights is told as it is held', async () => {
+  const qwen = witnessModels.find(({ name }) => name === 'qwen3_moe') as WitnessModel;
+  const { metadata, tensors } = ggufOf(qwen, 'Q4_0');
+  const path = join(await temporaryFolder(), 'model.gguf');
+  await writeGguf(path, metadata, tensors);
+  const told = await factsOf(path);
+  await using model = await MoEModel.load(path, { device: 'cpu' });
+  const { weightBytes, embeddingBytes } = told.asStored as NonNullable<typeof told.asStored>;
+  // Panels and vectors are padded, much in so small a model.
+  expect(weightBytes / model.weightBytes).toBeGreaterThan(0.8);
+  expect(weightBytes / model.weightBytes).toBeLessThan(1);
+  const embedding = tensors.find(({ name }) => name === 'token_embd.weight');
+  const [rows = 0, width = 0] = embedding?.shape ?? [];
+  expect(embeddingBytes).toBe((rows * width * 18) / 32);
+  expect(modelReport(told)).toMatch(/as stored +\d/);
 });
 
 test('kinds of attention come with their layers', async () => {

@@ -104,6 +104,10 @@ describe('integer weights', () => {
   test.each([
     [{ weightGroup: 32 }, /no `weightGroup`: float32 weights have no scales/],
     [{ weightType: 'bfloat16', weightGroup: 32 }, /no `weightGroup`: bfloat16/],
+    [
+      { weightType: 'published', weightGroup: 32 },
+      /no `weightGroup`: published weights have the groups that they were published with/,
+    ],
     [{ weightType: 'int4', weightGroup: 'all' }, /`weightGroup` to be 32 or 64 or 128, got `all`/],
     [
       { weightType: 'int8', weightGroup: 16 },

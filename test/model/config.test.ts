@@ -84,6 +84,18 @@ describe('errors say what is wrong', () => {
       { ...glm, head_dim: 100, partial_rotary_factor: 0.25 },
       'head_dim',
     ],
+    ['layers without end', { ...mixtral, num_hidden_layers: 2e9 }, 'from 1 to 65536'],
+    ['heads without end', { ...mixtral, head_dim: 1.5e9 }, '`head_dim` to be an integer from 1'],
+    [
+      'heads without end that follow from others',
+      { ...mixtral, hidden_size: 2 ** 30, num_attention_heads: 8 },
+      '`head_dim` to be an integer from 1',
+    ],
+    [
+      'rotated parts without end',
+      { ...v2, qk_rope_head_dim: 2 ** 30 },
+      '`qk_rope_head_dim` to be an integer from 1',
+    ],
     ["another family's factor", { ...mixtral, residual_multiplier: 0.5 }, 'residual_multiplier'],
     ["another family's bias", { ...mixtral, attention_bias: true }, 'attention_bias'],
     ["another family's clamp", { ...qwen3, clip_qkv: 8 }, 'clip_qkv'],

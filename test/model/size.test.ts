@@ -1,4 +1,6 @@
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { writeGguf } from '../../bench/gguf/write.mjs';
 import { deviceAt, resolveDevice } from '../../src/binding/devices.js';
 import { MoECheckpoint } from '../../src/checkpoint/checkpoint.js';
 import { TensorFiles } from '../../src/checkpoint/containers/tensor_files.js';
@@ -13,6 +15,9 @@ import { ModelTensors } from '../../src/model/model_tensors.js';
 import { kvTypes } from '../../src/model/options.js';
 import { kvBytesPerToken, ModelSize } from '../../src/model/size.js';
 import * as published from '../config/model_configs.js';
+import { temporaryFolder } from '../fixtures/temporary_folder.js';
+import { ggufOf } from '../witness/llama.js';
+import { type WitnessModel, witnessModels } from '../witness/models.js';
 import { writtenModel } from './fixture.js';
 import { modelFixtures } from './fixtures.js';
 
@@ -65,6 +70,25 @@ test.each(
   const { held: bytes } = size.weightBytes({ weightType }, held);
   expect(bytes / native.weightBytes).toBeGreaterThan(0.99);
   expect(bytes / native.weightBytes).toBeLessThan(1.01);
+  await close();
+});
+
+test('layers that are published in several types weigh what each of them is', async () => {
+  const qwen = witnessModels.find(({ name }) => name === 'qwen3_moe') as WitnessModel;
+  const { metadata, tensors } = ggufOf(qwen, 'Q4_0');
+  const path = join(await temporaryFolder(), 'model.gguf');
+  const first = ggufOf(qwen, 'F32').tensors.filter(({ name }) => name.startsWith('blk.0.ffn'));
+  const names = new Set(first.map(({ name }) => name));
+  await writeGguf(path, metadata, [...first, ...tensors.filter(({ name }) => !names.has(name))]);
+  await using checkpoint = await MoECheckpoint.open(path);
+  const { description } = await readDescription(checkpoint.tensors);
+  const source = new ModelTensors(checkpoint, description);
+  const size = await ModelSize.of(checkpoint, source, description);
+  const bytes = size.weightBytes({}, held).held;
+  const { native, close } = await loadModel(path, { device: 'cpu' });
+  // Vectors and biases are padded.
+  expect(bytes / native.weightBytes).toBeGreaterThan(0.9);
+  expect(bytes / native.weightBytes).toBeLessThan(1);
   await close();
 });
 

@@ -17,7 +17,8 @@ std::string shape_text(int64_t rows, int64_t cols) {
   return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
 }
 
-// Scales of what was rounded to the nearest code are above 0; where there are offsets, they only have to be numbers.
+// A scale of 0 is of weights that were lost. It may have a sign, as tools give it that use the code without an
+// opposite. Where there are offsets, scales only have to be numbers.
 void expect_scales(const std::string& matrix, const WeightScales& scales, int64_t first_out, int64_t outs,
                    int64_t ins) {
   const int64_t groups = (ins + scales.in_block - 1) / scales.in_block;
@@ -25,11 +26,11 @@ void expect_scales(const std::string& matrix, const WeightScales& scales, int64_
   const auto expect_numbers = [&](const void* data, int64_t first, bool is_scale) {
     read_floats(data, scales.dtype, first, scales.in_stride, groups, row.data());
     const auto wrong = std::ranges::find_if(
-        row, [&](float value) { return !(std::abs(value) <= FLT_MAX) || (is_scale && !(value > 0)); });
+        row, [&](float value) { return !(std::abs(value) <= FLT_MAX) || (is_scale && value == 0); });
     if (wrong == row.end()) return;
     std::ostringstream message;
     message << "Expected " << (scales.name ? *scales.name : "the scales of `" + matrix + "`") << " to have finite "
-            << (is_scale ? "numbers above 0" : "numbers") << ", got " << *wrong << " at element "
+            << (is_scale ? "numbers other than 0" : "numbers") << ", got " << *wrong << " at element "
             << first + (wrong - row.begin()) * scales.in_stride;
     throw Error(ErrorCode::kCheckpoint, message.str());
   };

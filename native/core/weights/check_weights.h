@@ -6,7 +6,7 @@
 namespace moe {
 
 // Throws kShape, naming the weight, the shape expected and the shape that came, when the weights do not fit the spec.
-// Of a matrix, nothing but its scales is read: a checkpoint's that are no numbers above 0 are kCheckpoint, with the
+// Of a matrix, nothing but its scales is read: a checkpoint's that are no numbers or 0 are kCheckpoint, with the
 // tensor's name.
 void check_weights(const LayerSpec& spec, const LayerWeights& weights);
 

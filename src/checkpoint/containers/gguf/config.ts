@@ -55,6 +55,7 @@ export interface GgufModel {
   readonly architecture: string;
   readonly family: GgufFamily;
   readonly config: Readonly<Config>;
+  readonly experts: number;
   /** Numbers of a head of queries and keys. */
   readonly headSize: number;
 }
@@ -126,7 +127,7 @@ export function ggufModel(
   if (architecture === 'glm4moe') config['use_qk_norm'] = facts.hasTensor('attn_q_norm.weight');
   const headSize = setHeads(config, get, number);
   setRotation(config, architecture, get, fail);
-  return { architecture, family, config, headSize };
+  return { architecture, family, config, experts: number('expert_count'), headSize };
 }
 
 /** Nothing that could change what a model computes is passed over. */

@@ -6,7 +6,7 @@ import { kindOf } from '../disk.js';
 import { type TensorEntry, tensorIn } from '../header.js';
 import { quote } from '../json_reader.js';
 import { expectSameFile, type TensorFile } from '../tensor_file.js';
-import { type GgufModel, ggufModel } from './config.js';
+import { ggufModel } from './config.js';
 import { GgufFile } from './file.js';
 import { namedTensors } from './names.js';
 import type { GgufValue } from './reader.js';
@@ -17,10 +17,10 @@ class GgufTensors implements TensorFile {
   readonly identity: string;
   readonly tensors: ReadonlyMap<string, TensorEntry>;
 
-  constructor(file: GgufFile, model: GgufModel) {
+  constructor(file: GgufFile, entries: readonly TensorEntry[]) {
     this.path = file.path;
     this.identity = file.identity;
-    this.tensors = new Map(namedTensors(file, model).map((entry) => [entry.name, entry]));
+    this.tensors = new Map(entries.map((entry) => [entry.name, entry]));
   }
 
   entry(name: string): TensorEntry {
@@ -50,20 +50,30 @@ export async function openGguf(path: string): Promise<OpenedGguf> {
   const [first] = files as [GgufFile];
   const all = files.flatMap(({ tensors }) => tensors);
   const names = new Set(all.map(({ name }) => name));
-  if (names.size !== all.length)
-    throw new CheckpointError(
-      `Expected each tensor once in the files of ${path}, got one in two of them`,
-    );
   const embedding = all.find(({ name }) => name === 'token_embd.weight');
   const model = ggufModel(path, first.metadata, names, embedding?.shape[0]);
+  const named = files.map((file) => ({ file, entries: namedTensors(file, model) }));
+  expectOnce(path, named);
   return {
-    files: files.map((file) => new GgufTensors(file, model)),
+    files: named.map(({ file, entries }) => new GgufTensors(file, entries)),
     metadata: first.metadata,
     config: model.config,
   };
 }
 
-const partName = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/;
+/** Tensors of several names may be the same one of a family's. */
+function expectOnce(path: string, named: readonly { entries: readonly TensorEntry[] }[]): void {
+  const seen = new Set<string>();
+  for (const { name } of named.flatMap(({ entries }) => entries)) {
+    if (seen.has(name))
+      throw new CheckpointError(
+        `Expected each tensor once in the files of ${path}, got several for ${quote(name)}`,
+      );
+    seen.add(name);
+  }
+}
+
+const partName = /^(.*)-(\d{5})-of-(?!00000)(\d{5})\.gguf$/;
 
 async function openParts(path: string): Promise<GgufFile[]> {
   const [, stem, , count] = partName.exec(basename(path)) ?? [];

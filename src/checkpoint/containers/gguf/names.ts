@@ -90,14 +90,18 @@ export function namedTensors(file: GgufFile, model: GgufModel): TensorEntry[] {
 function layerEntries(
   file: GgufFile,
   tensor: GgufTensor,
-  { family, headSize }: GgufModel,
+  { family, headSize, experts }: GgufModel,
   local: string,
 ): TensorEntry[] {
   const ofPart = (part: string | undefined) =>
     family.experts[parts.indexOf(part as (typeof parts)[number])] as string;
   const [, part, kind] = stacked.exec(local) ?? [];
   if (part !== undefined) {
-    const [experts = 0, ...shape] = tensor.shape;
+    const [stackedOnes, ...shape] = tensor.shape;
+    if (stackedOnes !== experts)
+      throw new CheckpointError(
+        `Expected tensor ${quote(tensor.name)} in ${file.path} to be of ${experts} experts, as the metadata says, got ${stackedOnes}`,
+      );
     return Array.from({ length: experts }, (_, expert) =>
       entryOf(file, tensor, `${ofPart(part).replace('{e}', String(expert))}.${kind}`, {
         ...{ shape, part: expert, of: experts },

@@ -237,6 +237,7 @@ class Reader {
     let elements = 1;
     for (let i = 0; i < dimensions; i++) {
       const size = this.#view64();
+      if (size === 0n) throw fail('sizes of at least 1, got 0');
       elements *= Number(size);
       if (!Number.isSafeInteger(elements)) throw fail('fewer than 2^53 elements, got more');
       sizes.push(Number(size));
