@@ -41,6 +41,10 @@ std::optional<WeightType> float_type(const WeightMatrix& matrix) {
   return std::nullopt;
 }
 
+std::string name_of(const WeightMatrix& matrix) {
+  return matrix.scales.name ? *matrix.scales.name : "a matrix of floats";
+}
+
 HeldAs with_form(HeldAs asked, const std::optional<GroupedForm>& form) {
   asked.form = form;
   asked.integer_products = form && asked.integer_products && has_dots(*form);
@@ -100,23 +104,24 @@ HeldAs held_as(HeldAs asked, std::span<const WeightMatrix* const> matrices) {
   if (asked.type != WeightType::kPublished) return asked;
   asked.published = true;
   std::optional<HeldAs> common;
+  const WeightMatrix* first = nullptr;
   for (const WeightMatrix* const matrix : matrices) {
     if (!*matrix) continue;
     HeldAs one = with_form(asked, grouped_form(*matrix));
     if (!one.form) {
       const auto floats = float_type(*matrix);
       if (!floats)
-        throw Error(
-            ErrorCode::kConfig,
-            "Expected quantised weights that can be held as they were published, got others: `weightType` has to "
-            "say how they are held");
+        throw Error(ErrorCode::kCheckpoint,
+                    "Expected " + name_of(*matrix) +
+                        " to be in a form that can be held as it was published, got an order of inputs, groups or a "
+                        "factor of another kind: `weightType` has to say how it is held");
       one.type = *floats;
     }
     if (common && !(*common == one))
-      throw Error(
-          ErrorCode::kConfig,
-          "Expected the experts of a layer, their gates and their ups to be published in one type, got several: "
-          "`weightType` has to say how they are held");
+      throw Error(ErrorCode::kCheckpoint, "Expected " + name_of(*matrix) + " to be of the type of " + name_of(*first) +
+                                              ", for both are in one product, got another: `weightType` has to say "
+                                              "how they are held");
+    if (!common) first = matrix;
     common = one;
   }
   return common.value_or(HeldAs{});

@@ -227,6 +227,19 @@ describe('a model in several files', () => {
   });
 });
 
+test('matrices of one product that are of several types are named, and held as what is asked for', async () => {
+  const tensors = model.tensors.map((tensor) =>
+    tensor.name === 'blk.1.ffn_gate_exps.weight' ? { ...tensor, type: 'Q4_0' as const } : tensor,
+  );
+  const path = await written(model.metadata, tensors);
+  const message = await messageOf(MoELayer.load(path, { layer: 1, device: 'cpu' }));
+  expect(message).toContain('Layer 1');
+  expect(message).toContain('experts.0.w3.weight');
+  expect(message).toContain('experts.0.w1.weight');
+  await using layer = await MoELayer.load(path, { layer: 1, device: 'cpu', weightType: 'int8' });
+  expect(layer.weightType).toBe('int8');
+});
+
 test('a scale that is no number is an error that names the tensor', async () => {
   const whole = await written();
   const file = await GgufFile.open(whole);
