@@ -73,7 +73,8 @@ function expectOnce(path: string, named: readonly { entries: readonly TensorEntr
   }
 }
 
-const partName = /^(.*)-(\d{5})-of-(?!00000)(\d{5})\.gguf$/;
+/** Of a model in several files: one of one is a file by itself. */
+const partName = /^(.*)-(\d{5})-of-(?!0000[01]\.)(\d{5})\.gguf$/;
 
 async function openParts(path: string): Promise<GgufFile[]> {
   const [, stem, , count] = partName.exec(basename(path)) ?? [];
