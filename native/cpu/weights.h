@@ -36,7 +36,7 @@ HeldAs asked_by(const Spec& spec) {
 }
 
 // How some matrices are held together. Published ones as they are stored: quantised ones without loss, floats in their
-// type, by rows of floats. Throws kConfig where that is not one form for all of them, or none that can be held.
+// type, by rows of floats. Throws kCheckpoint where that is not one form for all of them, or none that can be held.
 HeldAs held_as(HeldAs asked, std::span<const WeightMatrix* const> matrices);
 // As a part that was packed before holds them. Throws kCheckpoint where it does not say how.
 HeldAs held_as(HeldAs asked, const PackedPart& part);

@@ -1,10 +1,11 @@
 // Products with weights as they were published: panels of codes and factors that every kind of rows can read
 // (PublishedForm, table.h). A block of them is turned into plain numbers in L1, which the kernels of floats or of int8
-// rows multiply: so there are as many of these functions as there are codes, and no more kernels.
+// rows multiply: so there are as many of these functions as there are codes, and no more kernels. Few rows leave no time
+// for that: they meet the codes in registers.
 #pragma once
 
-// The numbers of codes are taken from a table, they are float8, or what is subtracted from them must be so before they
-// are multiplied.
+// Where the numbers of codes come from: codes themselves, a table, float8; exact ones are without their zero before
+// they are multiplied.
 enum class Codes : uint8_t { kPlain, kTable, kExact, kExactTable, kFloat8 };
 
 // The codes of the rows that stand together, of one register's columns: quads[q] has rows 4 q to 4 q + 3, in bytes.
