@@ -234,10 +234,10 @@ TEST(SmallFloats, AreScaledInTwoSteps) {
   EXPECT_FALSE(grouped_form(matrix));
 }
 
-TEST(CheckWeights, NamesTheScaleThatIsNoNumberAboveZero) {
+TEST(CheckWeights, NamesTheScaleThatIsZeroOrNoNumber) {
   const Codes codes = packed_codes(kOuts, kIns, 4, Packing::kInputs);
-  for (const float wrong : {0.0f, -1.0f, std::numeric_limits<float>::quiet_NaN(), INFINITY}) {
-    std::vector<float> scales(kOuts * kGroups, 1.5f);
+  for (const float wrong : {0.0f, -0.0f, std::numeric_limits<float>::quiet_NaN(), INFINITY}) {
+    std::vector<float> scales(kOuts * kGroups, -1.5f);  // the sign is free
     scales[7 * kGroups + 1] = wrong;
     WeightMatrix matrix{codes.words.data(), DType::kUInt4, kOuts, kIns, codes.out_stride, codes.in_stride};
     matrix.packing = Packing::kInputs;
@@ -256,7 +256,7 @@ TEST(CheckWeights, NamesTheScaleThatIsNoNumberAboveZero) {
     matrix.first_out = 8;
     matrix.out_features = 11;
     EXPECT_NO_THROW(expect_matrix("up", matrix, 11, kIns));
-    // Where there are offsets, a scale may be of either sign.
+    // Where there are offsets, a scale may be 0.
     const std::vector<float> offsets(scales.size());
     matrix.scales.offsets = offsets.data();
     matrix.first_out = 0;
