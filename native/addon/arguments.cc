@@ -192,11 +192,11 @@ WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::s
   matrix.order = read_order(view, matrix.out_features);
   matrix.blocks = blocks;
   matrix.scales.factor = read_block_factor(view, blocks);
+  const bool named = !view.Get("name").IsUndefined();
   if (blocks) {
     for (const char* const other : {"packing", "scales", "zeros", "zero"})
       if (!view.Get(other).IsUndefined()) refuse(other, "left out with blocks");
-    if (!view.Get("name").IsUndefined())
-      matrix.scales.name = std::make_shared<const std::string>(read_text(view, "name"));
+    if (named) matrix.scales.name = std::make_shared<const std::string>(read_text(view, "name"));
     expect_blocks_inside(name, memory, matrix);
     return matrix;
   }
