@@ -55,9 +55,15 @@ export async function expectRun(
  * Makes packages, as `npm run prebuild` does with these arguments, or takes those that are there with `MOE_PACKAGES=made`;
  * returns the path of each tarball by package name.
  */
-export async function makePackages(options: readonly string[]): Promise<Map<string, string>> {
+export async function makePackages(
+  options: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<Map<string, string>> {
   if (process.env['MOE_PACKAGES'] !== 'made')
-    await expectRun(process.execPath, ['scripts/prebuild.mjs', ...options], { cwd: root });
+    await expectRun(process.execPath, ['scripts/prebuild.mjs', ...options], {
+      cwd: root,
+      env: { ...process.env, ...env },
+    });
   const folder = join(root, 'build/packages');
   const tarballs = readdirSync(folder).filter((file) => file.endsWith('.tgz'));
   return new Map(
