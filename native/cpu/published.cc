@@ -5,13 +5,12 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "cpu/weight_formats.h"
 
 namespace moe::cpu {
 namespace {
 
 constexpr int64_t kWordBytes = 4;
-// With one scale for a whole output feature, so many rows stand behind a copy of it.
-constexpr int64_t kRowsPerFeatureScale = 128;
 
 // Numbers of four bits, in bytes that are not negative, and what is subtracted from them.
 struct Table {

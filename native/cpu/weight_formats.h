@@ -9,6 +9,9 @@
 
 namespace moe::cpu {
 
+// With one scale for a whole output feature, so many rows of a panel stand behind a copy of it.
+constexpr int64_t kRowsPerFeatureScale = 128;
+
 // How rows of weights stand in a panel, and so which kernels read them.
 struct PanelLayout {
   Panel panel;

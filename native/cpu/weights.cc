@@ -15,8 +15,6 @@ namespace {
 // 64 rows of a panel, and 64 values of each of its columns in the source.
 constexpr int64_t kDepthBlock = 64;
 constexpr size_t kCacheLine = 64;
-// With one scale for a whole output feature, so many rows stand behind a copy of it.
-constexpr int64_t kRowsPerFeatureScale = 128;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -42,7 +40,8 @@ std::optional<WeightType> float_type(const WeightMatrix& matrix) {
 }
 
 std::string name_of(const WeightMatrix& matrix) {
-  return matrix.scales.name ? *matrix.scales.name : "a matrix of floats";
+  if (matrix.scales.name) return *matrix.scales.name;
+  return grouped_form(matrix) ? "quantised weights" : "a matrix of floats";
 }
 
 HeldAs with_form(HeldAs asked, const std::optional<GroupedForm>& form) {
@@ -277,9 +276,9 @@ void PackedMatrices::pack_published(int64_t matrix, int64_t panel, const WeightM
     const WeightMatrix& from = source.gate ? gate : up;
     read_grouped(from, source.feature, codes.data(), factors.data());
     if (!std::ranges::all_of(factors, [&](const GroupFactors& each) { return is_finite(*held_as_.form, each); }))
-      throw Error(ErrorCode::kCheckpoint,
-                  "Expected the scales of " + (from.scales.name ? *from.scales.name : "quantised weights") +
-                      " to be finite numbers, got another in output feature " + std::to_string(source.feature));
+      throw Error(ErrorCode::kCheckpoint, "Expected the scales of " + name_of(from) +
+                                              " to be finite numbers, got another in output feature " +
+                                              std::to_string(source.feature));
     put_published(*held_as_.form, published_, panel_columns_, depth_, out, column, codes.data(), factors.data());
   }
 }
