@@ -84,12 +84,10 @@ export class MoECheckpoint implements AsyncDisposable {
   readonly weightType: WeightType;
   /** Numbers of the MoE layers, ascending. */
   readonly layers: readonly number[];
-
   /** Which stack of layers, where there are several. */
   readonly stack: string | undefined;
   /** Router, experts and shared expert of the first layer, for people. */
   readonly description: LayerWords;
-
   readonly #files: TensorFiles;
   readonly #found: Found;
   readonly #describe: (layer: number) => Description;
@@ -125,14 +123,17 @@ export class MoECheckpoint implements AsyncDisposable {
   }
 
   /**
-   * @param path a folder with `model.safetensors` or `model.safetensors.index.json`, or one of those files; `config.json`
-   *   is looked for beside them
+   * @param path a folder with safetensors and `config.json`, one of its files that list tensors, or a GGUF file
    * @throws `CheckpointError` naming file and tensor, `ConfigError` for a `config.json` that does not describe the model
    */
   static async open(path: string, options: OpenOptions = {}): Promise<MoECheckpoint> {
     expectOptions('MoECheckpoint.open', options, openRows);
     if (typeof path !== 'string' || path === '') throw unexpected('path', 'a path', path);
-    const files = await TensorFiles.open(path);
+    return MoECheckpoint.of(await TensorFiles.open(path), path, options.stack);
+  }
+
+  /** @internal What `open` gives, of files that are open. */
+  static async of(files: TensorFiles, path: string, stack?: string): Promise<MoECheckpoint> {
     const packed = readPackedMetadata(files.paths[0] as string, files.metadata);
     if (packed !== undefined) {
       const layers = findPacked(path, files.names);
@@ -140,7 +141,7 @@ export class MoECheckpoint implements AsyncDisposable {
       return new MoECheckpoint(inside, path, files, { layers }, () => description);
     }
     const claims = await ModelClaims.read(files.folder, files.gguf?.config);
-    const found = claims.find(() => findClaimed(path, files.names, claims, options.stack));
+    const found = claims.find(() => findClaimed(path, files.names, claims, stack));
     const first = await readable(path, files, found);
     claims.expectReadable(entriesOf(first.stored));
     const describe = describeModel(claims, found, first);

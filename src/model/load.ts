@@ -41,7 +41,7 @@ export interface LoadedModel {
 /**
  * Loads a whole model: describes it by its config, looks at every tensor, and then packs layer after layer onto the device.
  *
- * @param path a folder with `config.json` and safetensors
+ * @param path a folder with `config.json` and safetensors, or a GGUF file
  * @throws `ConfigError`, `CheckpointError`, `DeviceError`, and the signal's reason when aborted
  */
 export async function loadModel(
@@ -54,7 +54,7 @@ export async function loadModel(
   const { folder } = tensors;
   const { config, description, text } = await readDescription(tensors, options);
   options.signal?.throwIfAborted();
-  const checkpoint = await MoECheckpoint.open(path);
+  const checkpoint = await MoECheckpoint.of(tensors, path);
   try {
     const device = resolveDevice(options.device);
     const source = await sourceOf(checkpoint, folder, description);
