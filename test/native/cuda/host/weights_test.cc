@@ -42,6 +42,8 @@ float weight_at(WeightType type, const uint8_t* packet, int64_t row, int64_t k) 
       const int64_t nibble = half * 2 + within / 2 + within % 2 * 4;
       return static_cast<float>(static_cast<int>(word >> (4 * nibble) & 15) - 8) * scale(packet + 256);
     }
+    case WeightType::kPublished:
+      break;  // No packet holds it: a device with packets refuses the type.
   }
   return 0;
 }
