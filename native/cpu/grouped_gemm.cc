@@ -15,6 +15,8 @@ constexpr double kLeastTaskSeconds = 5e-6;
 constexpr double kFlopsPerSecond = 80e9;
 constexpr double kBytesPerSecond = 10e9;
 constexpr int64_t kTasksPerThread = 4;
+// Numbers that are worth a thread: to copy, and to quantise.
+constexpr int64_t kCopiedFloats = 16384, kQuantisedFloats = 4096;
 
 void check(const std::stop_token& stop) {
   if (stop.stop_requested()) throw Error(ErrorCode::kAborted, "The call was aborted");
@@ -59,12 +61,11 @@ void GroupedGemm::set_rows(const RowsByExpert& rows, int64_t experts) {
 }
 
 template <class Body>
-void GroupedGemm::for_each_tile(int64_t depth, ThreadPool::Team& team, const std::stop_token& stop,
+void GroupedGemm::for_each_tile(int64_t depth, int64_t floats, ThreadPool::Team& team, const std::stop_token& stop,
                                 const Body& body) const {
   if (chunks_.empty()) return;
-  constexpr int64_t kGrainFloats = 16384;
   const int64_t count = chunks_.back().tiles_before + chunks_.back().num_tiles;
-  const int64_t grain = std::max<int64_t>(1, kGrainFloats * count / (num_rows_ * depth));
+  const int64_t grain = std::max<int64_t>(1, floats * count / (num_rows_ * depth));
   team.parallel_for(count, grain, [&](int64_t begin, int64_t end) {
     check(stop);
     for (int64_t index = begin; index < end; ++index) {
@@ -81,7 +82,7 @@ void GroupedGemm::for_each_tile(int64_t depth, ThreadPool::Team& team, const std
 
 void GroupedGemm::gather(const float* input, int64_t depth, float* tiles, ThreadPool::Team& team,
                          const std::stop_token& stop) const {
-  for_each_tile(depth, team, stop, [&](int64_t row, int64_t rows) {
+  for_each_tile(depth, kCopiedFloats, team, stop, [&](int64_t row, int64_t rows) {
     kernels_.pack_rows({.hidden = input,
                         .slot_of_row = rows_.slot_of_row ? rows_.slot_of_row + row : nullptr,
                         .first_token = row,
@@ -116,7 +117,7 @@ void GroupedGemm::quantize(const float* tiles, const PackedMatrices& weights, Th
   auto* const integers = integers_.reserve<int8_t>(num_rows_ * padded);
   auto* const scales = row_scales_.reserve<float>(num_rows_ * groups);
   auto* const starts = row_starts_.reserve<int32_t>(num_rows_ * groups);
-  for_each_tile(depth, team, stop, [&](int64_t row, int64_t rows) {
+  for_each_tile(depth, kQuantisedFloats, team, stop, [&](int64_t row, int64_t rows) {
     kernels_.quantize_tile({.tile = tiles + row * depth,
                             .rows = rows,
                             .depth = depth,

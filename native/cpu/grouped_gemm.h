@@ -43,9 +43,10 @@ class GroupedGemm {
                 ThreadPool::Team& team, const std::stop_token& stop);
 
  private:
-  // Calls body(first row, rows) for every tile.
+  // Calls body(first row, rows) for every tile; tiles of so many `floats` are worth a thread.
   template <class Body>
-  void for_each_tile(int64_t depth, ThreadPool::Team& team, const std::stop_token& stop, const Body& body) const;
+  void for_each_tile(int64_t depth, int64_t floats, ThreadPool::Team& team, const std::stop_token& stop,
+                     const Body& body) const;
   // For products with `weights`.
   void quantize(const float* tiles, const PackedMatrices& weights, ThreadPool::Team& team, const std::stop_token& stop);
 
