@@ -225,7 +225,10 @@ TEST(Decoder, ReleasesASequenceWithTheStepThatRunsWithIt) {
                 other = engine.admit(random_tokens(9, 2), 3).sequence;
   bool released = false;
   device.interrupt = [&] {
-    if (std::exchange(released, true)) return EXPECT_THROW(sequences.release(one), Error);
+    if (std::exchange(released, true)) {
+      EXPECT_THROW(sequences.release(one), Error);
+      return;
+    }
     sequences.release(one);
     EXPECT_EQ(sequences.count(), 2);
   };
