@@ -45,12 +45,9 @@ async function nativeTests(name, preset, folder, options, log) {
     (await run('cmake', ['--build', folder, '-j', jobs], log));
   if (!built) return totals.fail(name, 'did not build');
   const report = `${process.cwd()}/${reports}/${name}.xml`;
-  const many = ['-j', jobs, '--timeout', '1500'];
-  await run(
-    'ctest',
-    ['--test-dir', folder, ...many, '--output-on-failure', '--output-junit', report],
-    log,
-  );
+  const limits = ['--timeout', '1500', '--test-output-size-passed', `${1 << 20}`];
+  const output = ['--output-on-failure', '--output-junit', report];
+  await run('ctest', ['--test-dir', folder, '-j', jobs, ...limits, ...output], log);
   if (!existsSync(report)) return totals.fail(name, 'wrote no report');
   countCtest(totals, name, readFileSync(report, 'utf8'));
 }
