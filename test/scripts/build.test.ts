@@ -31,7 +31,7 @@ const cached = (name: string) =>
 const gloo = '/usr/include/gloo/transport/tcp/device.h';
 test.skipIf(!existsSync(gloo))(
   `a build that was configured before gloo was there makes its plugin afterwards (skipped without ${gloo})`,
-  { timeout: 120_000 },
+  { timeout: 600_000 },
   () => {
     const hiding = join(folder, 'hiding.cmake');
     writeFileSync(hiding, 'set(CMAKE_IGNORE_PATH /usr/include /usr/local/include)\n');
