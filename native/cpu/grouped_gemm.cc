@@ -74,14 +74,14 @@ void GroupedGemm::for_each_tile(int64_t depth, ThreadPool::Team& team, const std
       const int64_t num_tiles = divide_up(rows, kernels_.tile_rows);
       const int64_t tile = chunk.first_tile + index - chunk.tiles_before;
       const int64_t row = first + row_begin(rows, num_tiles, tile);
-      body(row, first + row_begin(rows, num_tiles, tile + 1) - row);
+      body(chunk.expert, row, first + row_begin(rows, num_tiles, tile + 1) - row);
     }
   });
 }
 
 void GroupedGemm::gather(const float* input, int64_t depth, float* tiles, ThreadPool::Team& team,
                          const std::stop_token& stop) const {
-  for_each_tile(depth, team, stop, [&](int64_t row, int64_t rows) {
+  for_each_tile(depth, team, stop, [&](int64_t, int64_t row, int64_t rows) {
     kernels_.pack_rows({.hidden = input,
                         .slot_of_row = rows_.slot_of_row ? rows_.slot_of_row + row : nullptr,
                         .first_token = row,
@@ -89,6 +89,21 @@ void GroupedGemm::gather(const float* input, int64_t depth, float* tiles, Thread
                         .rows = rows,
                         .depth = depth,
                         .tile = tiles + row * depth});
+  });
+}
+
+void GroupedGemm::activate(const Epilogue& epilogue, float* gate, const float* up, int64_t columns, float* tiles,
+                           ThreadPool::Team& team, const std::stop_token& stop) const {
+  for_each_tile(columns, team, stop, [&](int64_t, int64_t row, int64_t rows) {
+    float* const at = gate + row * columns;
+    kernels_.activate(epilogue, at, up + row * columns, at, rows * columns);
+    kernels_.pack_rows({.hidden = gate,
+                        .slot_of_row = nullptr,
+                        .first_token = row,
+                        .fan_out = 1,
+                        .rows = rows,
+                        .depth = columns,
+                        .tile = tiles + row * columns});
   });
 }
 
@@ -111,17 +126,17 @@ void GroupedGemm::scatter(const float* tiles, int64_t depth, float* rows, Thread
 
 void GroupedGemm::quantize(const float* tiles, const PackedMatrices& weights, ThreadPool::Team& team,
                            const std::stop_token& stop) {
-  const int64_t depth = weights.depth(), group = weights.group();
-  const int64_t groups = divide_up(depth, group), padded = padded_depth(depth);
+  const int64_t depth = weights.depth(), groups = weights.most_groups(), padded = padded_depth(depth);
   auto* const integers = integers_.reserve<int8_t>(num_rows_ * padded);
   auto* const scales = row_scales_.reserve<float>(num_rows_ * groups);
   auto* const starts = row_starts_.reserve<int32_t>(num_rows_ * groups);
-  for_each_tile(depth, team, stop, [&](int64_t row, int64_t rows) {
+  for_each_tile(depth, team, stop, [&](int64_t expert, int64_t row, int64_t rows) {
+    if (!weights.integer_products(expert)) return;
     kernels_.quantize_tile({.tile = tiles + row * depth,
                             .rows = rows,
                             .depth = depth,
-                            .group = group,
-                            .offset = weights.kernels().offset,
+                            .group = weights.group(expert),
+                            .offset = weights.kernels(expert).offset,
                             .integers = integers + row * padded,
                             .scales = scales + row * groups,
                             .starts = starts + row * groups});
@@ -132,7 +147,7 @@ int64_t GroupedGemm::panels_per_task(const PackedMatrices& weights, int threads)
   const double rows = static_cast<double>(num_rows_) / static_cast<double>(chunks_.size());
   const double panel_flops = 2.0 * rows * static_cast<double>(weights.depth() * kernels_.panel_columns);
   const double panel_seconds =
-      std::max(panel_flops / kFlopsPerSecond, static_cast<double>(weights.panel_bytes()) / kBytesPerSecond);
+      std::max(panel_flops / kFlopsPerSecond, static_cast<double>(weights.most_panel_bytes()) / kBytesPerSecond);
   const auto panels_for = [&](double seconds) { return 1 + static_cast<int64_t>(seconds / panel_seconds); };
   int64_t panels = panels_for(kTaskSeconds);
   panels = divide_up(panels, kPanelsTogether) * kPanelsTogether;
@@ -145,12 +160,10 @@ void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, co
                            ThreadPool::Team& team, const std::stop_token& stop) {
   if (chunks_.empty()) return;
   float* const scratch = scratch_.reserve<float>(team.threads() * kernels_.scratch_floats);
-  if (weights.integer_products()) quantize(tiles, weights, team, stop);
+  if (weights.most_groups() > 0) quantize(tiles, weights, team, stop);
   const auto* const integers = static_cast<const int8_t*>(integers_.data());
   const auto* const row_scales = static_cast<const float*>(row_scales_.data());
   const auto* const row_starts = static_cast<const int32_t*>(row_starts_.data());
-  const int64_t row_groups = divide_up(weights.depth(), weights.group());
-  const auto gemm = weights.kernels().gemm;
   const int64_t group = panels_per_task(weights, team.threads());
   const int64_t groups = divide_up(weights.num_panels(), group);
 
@@ -160,17 +173,17 @@ void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, co
       const Chunk& chunk = chunks_[task / groups];
       const int64_t first = rows_.offsets[chunk.expert];
       const int64_t panel = task % groups * group;
-      gemm({.input = tiles + first * weights.depth(),
+      weights.kernels(chunk.expert).gemm({.input = tiles + first * weights.depth(),
             .integers = integers + first * padded_depth(weights.depth()),
-            .row_scales = row_scales + first * row_groups,
-            .row_starts = row_starts + first * row_groups,
+            .row_scales = row_scales + first * weights.most_groups(),
+            .row_starts = row_starts + first * weights.most_groups(),
             .rows = rows_.offsets[chunk.expert + 1] - first,
             .depth = weights.depth(),
             .first_tile = chunk.first_tile,
             .num_tiles = chunk.num_tiles,
-            .group = weights.group(),
+            .group = weights.group(chunk.expert),
             .panels = weights.panel(chunk.expert, panel),
-            .form = weights.form(),
+            .form = weights.form(chunk.expert),
             .bias = weights.bias(chunk.expert, panel),
             .num_panels = std::min(group, weights.num_panels() - panel),
             .first_panel = panel,
