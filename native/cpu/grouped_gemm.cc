@@ -173,24 +173,25 @@ void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, co
       const Chunk& chunk = chunks_[task / groups];
       const int64_t first = rows_.offsets[chunk.expert];
       const int64_t panel = task % groups * group;
-      weights.kernels(chunk.expert).gemm({.input = tiles + first * weights.depth(),
-            .integers = integers + first * padded_depth(weights.depth()),
-            .row_scales = row_scales + first * weights.most_groups(),
-            .row_starts = row_starts + first * weights.most_groups(),
-            .rows = rows_.offsets[chunk.expert + 1] - first,
-            .depth = weights.depth(),
-            .first_tile = chunk.first_tile,
-            .num_tiles = chunk.num_tiles,
-            .group = weights.group(chunk.expert),
-            .panels = weights.panel(chunk.expert, panel),
-            .form = weights.form(chunk.expert),
-            .bias = weights.bias(chunk.expert, panel),
-            .num_panels = std::min(group, weights.num_panels() - panel),
-            .first_panel = panel,
-            .columns = weights.columns(),
-            .output = output + first * weights.columns(),
-            .epilogue = epilogue,
-            .scratch = scratch + ThreadPool::worker() * kernels_.scratch_floats});
+      weights.kernels(chunk.expert)
+          .gemm({.input = tiles + first * weights.depth(),
+                 .integers = integers + first * padded_depth(weights.depth()),
+                 .row_scales = row_scales + first * weights.most_groups(),
+                 .row_starts = row_starts + first * weights.most_groups(),
+                 .rows = rows_.offsets[chunk.expert + 1] - first,
+                 .depth = weights.depth(),
+                 .first_tile = chunk.first_tile,
+                 .num_tiles = chunk.num_tiles,
+                 .group = weights.group(chunk.expert),
+                 .panels = weights.panel(chunk.expert, panel),
+                 .form = weights.form(chunk.expert),
+                 .bias = weights.bias(chunk.expert, panel),
+                 .num_panels = std::min(group, weights.num_panels() - panel),
+                 .first_panel = panel,
+                 .columns = weights.columns(),
+                 .output = output + first * weights.columns(),
+                 .epilogue = epilogue,
+                 .scratch = scratch + ThreadPool::worker() * kernels_.scratch_floats});
     }
   });
 }

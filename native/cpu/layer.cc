@@ -15,7 +15,7 @@ namespace {
 
 // How a matrix of every expert is held.
 std::vector<HeldAs> held_by(const LayerSpec& spec, std::span<const ExpertWeights> experts,
-                            WeightMatrix ExpertWeights::* member) {
+                            WeightMatrix ExpertWeights::*member) {
   std::vector<const WeightMatrix*> matrices;
   for (const ExpertWeights& expert : experts) matrices.push_back(&(expert.*member));
   return held_as(asked_by(spec), matrices);

@@ -117,7 +117,9 @@ PublishedForm published_form(const GroupedForm& form, const Kernels& kernels, in
   held.group_bytes = codes_of(held.group) + (held.scattered ? 0 : held.factor_bytes);
   const int64_t rest = depth % held.group;
   held.super_begin = depth / held.group * held.group_bytes + (rest > 0 ? codes_of(rest) : 0) +
-                     (held.scattered ? held.codes_begin : rest > 0 ? held.factor_bytes : 0);
+                     (held.scattered ? held.codes_begin
+                      : rest > 0     ? held.factor_bytes
+                                     : 0);
   const int64_t supers = held.two_levels ? divide_up(depth, kSuperRows) : 0;
   held.panel_bytes = held.super_begin + supers * (form.offsets ? 2 : 1) * factor.super_bytes * columns;
   return held;

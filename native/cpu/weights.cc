@@ -226,10 +226,10 @@ PackedMatrices::Place PackedMatrices::place(const HeldAs& held) const {
               .panel_bytes = 0,
               .begin = 0};
   place.group = held.form ? place.published.group : held.group == 0 ? kRowsPerFeatureScale : held.group;
-  place.panel_bytes = held.form ? place.published.panel_bytes
-                                : bytes_of_rows(kernels_of(place), depth_) +
-                                      place.format->num_groups(depth_, place.group) * panel_columns_ *
-                                          place.format->scale_bytes;
+  place.panel_bytes = held.form
+                          ? place.published.panel_bytes
+                          : bytes_of_rows(kernels_of(place), depth_) + place.format->num_groups(depth_, place.group) *
+                                                                           panel_columns_ * place.format->scale_bytes;
   return place;
 }
 

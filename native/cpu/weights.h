@@ -140,7 +140,7 @@ class PackedMatrices {
   // The biases stand behind the panels, whose end may be read past; behind them groups of scattered rows, and how
   // published matrices are held.
   size_t bias_begin_ = 0, groups_begin_ = 0, bytes_ = 0;
-  AlignedBuffer memory_;       // empty where the matrices were packed before
+  AlignedBuffer memory_;  // empty where the matrices were packed before
   const std::byte* base_;
   std::vector<int32_t> held_;  // empty: all
 };

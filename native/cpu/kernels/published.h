@@ -1,7 +1,7 @@
 // Products with weights as they were published: panels of codes and factors that every kind of rows can read
 // (PublishedForm, table.h). A block of them is turned into plain numbers in L1, which the kernels of floats or of int8
-// rows multiply: so there are as many of these functions as there are codes, and no more kernels. Few rows leave no time
-// for that: they meet the codes in registers.
+// rows multiply: so there are as many of these functions as there are codes, and no more kernels. Few rows leave no
+// time for that: they meet the codes in registers.
 #pragma once
 
 // Where the numbers of codes come from: codes themselves, a table, float8; exact ones are without their zero before
