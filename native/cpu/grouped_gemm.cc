@@ -132,14 +132,17 @@ void GroupedGemm::quantize(const float* tiles, const PackedMatrices& weights, Th
   auto* const starts = row_starts_.reserve<int32_t>(num_rows_ * groups);
   for_each_tile(depth, team, stop, [&](int64_t expert, int64_t row, int64_t rows) {
     if (!weights.integer_products(expert)) return;
+    // Experts have room for the most groups, their tiles stand one behind the other.
+    const int64_t first = rows_.offsets[expert], group = weights.group(expert);
+    const int64_t at = first * groups + (row - first) * divide_up(depth, group);
     kernels_.quantize_tile({.tile = tiles + row * depth,
                             .rows = rows,
                             .depth = depth,
-                            .group = weights.group(expert),
+                            .group = group,
                             .offset = weights.kernels(expert).offset,
                             .integers = integers + row * padded,
-                            .scales = scales + row * groups,
-                            .starts = starts + row * groups});
+                            .scales = scales + at,
+                            .starts = starts + at});
   });
 }
 
