@@ -2,7 +2,12 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { OutputFolder } from '../../src/base/output_folder.js';
+import { deviceAt, resolveDevice } from '../../src/binding/devices.js';
+import { MoECheckpoint } from '../../src/index.js';
+import { loadModel, readDescription } from '../../src/model/load.js';
+import { ModelTensors } from '../../src/model/model_tensors.js';
 import { packModel } from '../../src/model/packed/write.js';
+import { ModelSize } from '../../src/model/size.js';
 import { quantised, quantisedFormats } from '../fixtures/quantised.js';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';
 import { writtenModel } from './fixture.js';
@@ -23,13 +28,13 @@ const projections = /(proj|with_mqa|\.w\d|lm_head)\.weight$/;
 const matrices = /(proj|\.w\d|gate|lm_head|embed_tokens)\.weight$/;
 
 /** Folders of the model in the format, and of the values that it has then. */
-async function writtenIn(model: string, format: string, isMeant: RegExp) {
+async function writtenIn(model: string, format: string, isMeant: RegExp, more: object = {}) {
   const fixture = modelFixtures.find(({ name }) => name === model);
   const chosen = quantisedFormats.find(({ name }) => name === format);
   if (fixture === undefined || chosen === undefined) throw new Error('no fixture');
   const { stored, plain } = quantised(chosen, fixture.tensors, (name) => isMeant.test(name));
   const key = 'quant_method' in chosen.config ? 'quantization_config' : 'quantization';
-  const description = { ...chosen.config, ignore: [], modules_to_not_convert: [] };
+  const description = { ...chosen.config, ignore: [], modules_to_not_convert: [], ...more };
   return {
     folder: await writtenModel({
       config: { ...fixture.config, [key]: description },
@@ -52,6 +57,37 @@ test.each([
   const logits = await logitsIn(folder);
   expect(logits).toEqual(await logitsIn(plain));
   expect(logits.every(Number.isFinite) && new Set(logits).size > tokens.length).toBe(true);
+});
+
+test('of several types each matrix is held as it is stored, and weighs what was foretold', async () => {
+  // Some experts are left as floats, and of another the gate alone.
+  const isMeant = /experts\.([1-6]\.w[123]|7\.w[23])\.weight$|[qk]_proj\.weight$/;
+  const name = 'mixtral, as published';
+  const fixture = modelFixtures.find((each) => each.name === name) as (typeof modelFixtures)[0];
+  expect(Object.keys(fixture.tensors).some((tensor) => tensor.includes('experts.7.w1'))).toBe(true);
+  const format = 'compressed-tensors float-quantized by channel';
+  const { folder, plain } = await writtenIn(name, format, isMeant, {
+    ignore: Object.keys(fixture.tensors).flatMap((tensor) =>
+      isMeant.test(tensor) ? [] : [tensor.replace(/\.weight$/, '')],
+    ),
+  });
+  const stored = { kvType: 'float32', threads: 1, device: 'cpu' } as const;
+  await using checkpoint = await MoECheckpoint.open(folder);
+  const { description } = await readDescription(checkpoint.tensors);
+  const source = new ModelTensors(checkpoint, description);
+  const size = await ModelSize.of(checkpoint, source, description);
+  const bytes = size.weightBytes({}, deviceAt(resolveDevice('cpu'))?.weights).held;
+  const { native, close } = await loadModel(folder, stored);
+  // Panels and vectors are padded, and each matrix says how it is held.
+  expect(bytes / native.weightBytes).toBeGreaterThan(0.75);
+  expect(bytes / native.weightBytes).toBeLessThan(1);
+  await close();
+  const logits = await withModel(folder, stored, (loaded) => logitsOf(loaded, tokens));
+  expect(logits).toEqual(
+    await withModel(plain, { ...stored, weightType: 'float32' }, (loaded) =>
+      logitsOf(loaded, tokens),
+    ),
+  );
 });
 
 test('a quantised embedding is not packed', async () => {
