@@ -22,8 +22,7 @@ class CpuHeads final : public PreparedHeads {
   CpuHeads(const Kernels& kernels, const LinearSpec& spec, std::span<const WeightMatrix> host, ThreadPool::Team& team)
       : name(spec.name),
         threads(spec.threads),
-        matrices(kernels, held_as(asked_by(spec), pointers_to(host)), false, static_cast<int64_t>(host.size()),
-                 spec.out_features, spec.in_features) {
+        matrices(kernels, held_as(asked_by(spec), pointers_to(host)), false, spec.out_features, spec.in_features) {
     const int64_t panels = matrices.num_panels();
     team.parallel_for(matrices.matrices() * panels, 1, [&](int64_t begin, int64_t end) {
       for (int64_t index = begin; index < end; ++index)

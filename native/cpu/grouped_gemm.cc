@@ -29,6 +29,13 @@ int64_t row_begin(int64_t rows, int64_t tiles, int64_t tile) {
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Whether rows that were quantised for the one, or were not, are what the other multiplies.
+bool read_same_rows(const PackedMatrices& a, const PackedMatrices& b) {
+  if (&a == &b) return true;
+  if (a.matrices() != 1 || b.matrices() != 1 || a.integer_products(0) != b.integer_products(0)) return false;
+  return !a.integer_products(0) || (a.group(0) == b.group(0) && a.kernels(0).offset == b.kernels(0).offset);
+}
+
 }  // namespace
 
 void GroupedGemm::set_rows(const RowsByExpert& rows, int64_t experts) {
@@ -75,14 +82,14 @@ void GroupedGemm::for_each_tile(int64_t depth, int64_t floats, ThreadPool::Team&
       const int64_t num_tiles = divide_up(rows, kernels_.tile_rows);
       const int64_t tile = chunk.first_tile + index - chunk.tiles_before;
       const int64_t row = first + row_begin(rows, num_tiles, tile);
-      body(row, first + row_begin(rows, num_tiles, tile + 1) - row);
+      body(chunk.expert, row, first + row_begin(rows, num_tiles, tile + 1) - row);
     }
   });
 }
 
 void GroupedGemm::gather(const float* input, int64_t depth, float* tiles, ThreadPool::Team& team,
                          const std::stop_token& stop) const {
-  for_each_tile(depth, kCopiedFloats, team, stop, [&](int64_t row, int64_t rows) {
+  for_each_tile(depth, kCopiedFloats, team, stop, [&](int64_t, int64_t row, int64_t rows) {
     kernels_.pack_rows({.hidden = input,
                         .slot_of_row = rows_.slot_of_row ? rows_.slot_of_row + row : nullptr,
                         .first_token = row,
@@ -90,6 +97,21 @@ void GroupedGemm::gather(const float* input, int64_t depth, float* tiles, Thread
                         .rows = rows,
                         .depth = depth,
                         .tile = tiles + row * depth});
+  });
+}
+
+void GroupedGemm::activate(const Epilogue& epilogue, float* gate, const float* up, int64_t columns, float* tiles,
+                           ThreadPool::Team& team, const std::stop_token& stop) const {
+  for_each_tile(columns, kQuantisedFloats, team, stop, [&](int64_t, int64_t row, int64_t rows) {
+    float* const at = gate + row * columns;
+    kernels_.activate(epilogue, at, up + row * columns, at, rows * columns);
+    kernels_.pack_rows({.hidden = gate,
+                        .slot_of_row = nullptr,
+                        .first_token = row,
+                        .fan_out = 1,
+                        .rows = rows,
+                        .depth = columns,
+                        .tile = tiles + row * columns});
   });
 }
 
@@ -112,20 +134,23 @@ void GroupedGemm::scatter(const float* tiles, int64_t depth, float* rows, Thread
 
 void GroupedGemm::quantize(const float* tiles, const PackedMatrices& weights, ThreadPool::Team& team,
                            const std::stop_token& stop) {
-  const int64_t depth = weights.depth(), group = weights.group();
-  const int64_t groups = divide_up(depth, group), padded = padded_depth(depth);
+  const int64_t depth = weights.depth(), groups = weights.most_groups(), padded = padded_depth(depth);
   auto* const integers = integers_.reserve<int8_t>(num_rows_ * padded);
   auto* const scales = row_scales_.reserve<float>(num_rows_ * groups);
   auto* const starts = row_starts_.reserve<int32_t>(num_rows_ * groups);
-  for_each_tile(depth, kQuantisedFloats, team, stop, [&](int64_t row, int64_t rows) {
+  for_each_tile(depth, kQuantisedFloats, team, stop, [&](int64_t expert, int64_t row, int64_t rows) {
+    if (!weights.integer_products(expert)) return;
+    // Experts have room for the most groups, their tiles stand one behind the other.
+    const int64_t first = rows_.offsets[expert], group = weights.group(expert);
+    const int64_t at = first * groups + (row - first) * divide_up(depth, group);
     kernels_.quantize_tile({.tile = tiles + row * depth,
                             .rows = rows,
                             .depth = depth,
                             .group = group,
-                            .offset = weights.kernels().offset,
+                            .offset = weights.kernels(expert).offset,
                             .integers = integers + row * padded,
-                            .scales = scales + row * groups,
-                            .starts = starts + row * groups});
+                            .scales = scales + at,
+                            .starts = starts + at});
   });
 }
 
@@ -133,7 +158,7 @@ int64_t GroupedGemm::panels_per_task(const PackedMatrices& weights, int64_t pane
   const double rows = static_cast<double>(num_rows_) / static_cast<double>(chunks_.size());
   const double panel_flops = 2.0 * rows * static_cast<double>(weights.depth() * kernels_.panel_columns);
   const double panel_seconds =
-      std::max(panel_flops / kFlopsPerSecond, static_cast<double>(weights.panel_bytes()) / kBytesPerSecond);
+      std::max(panel_flops / kFlopsPerSecond, static_cast<double>(weights.most_panel_bytes()) / kBytesPerSecond);
   const auto panels_for = [&](double seconds) { return 1 + static_cast<int64_t>(seconds / panel_seconds); };
   int64_t panels = panels_for(kTaskSeconds);
   panels = divide_up(panels, kPanelsTogether) * kPanelsTogether;
@@ -147,12 +172,8 @@ void GroupedGemm::multiply(std::span<const Product> products, const float* tiles
   if (chunks_.empty()) return;
   while (!products.empty()) {
     const PackedMatrices& first = *products.front().weights;
-    const auto other = std::ranges::find_if(products, [&](const Product& each) {
-      const PackedMatrices& weights = *each.weights;
-      return weights.integer_products() != first.integer_products() ||
-             (first.integer_products() &&
-              (weights.group() != first.group() || weights.kernels().offset != first.kernels().offset));
-    });
+    const auto other =
+        std::ranges::find_if(products, [&](const Product& each) { return !read_same_rows(first, *each.weights); });
     const auto alike = static_cast<size_t>(other - products.begin());
     multiply_together(products.first(alike), tiles, epilogue, team, stop);
     products = products.subspan(alike);
@@ -163,7 +184,7 @@ void GroupedGemm::multiply_together(std::span<const Product> products, const flo
                                     ThreadPool::Team& team, const std::stop_token& stop) {
   float* const scratch = scratch_.reserve<float>(team.threads() * kernels_.scratch_floats);
   const PackedMatrices& first = *products.front().weights;
-  if (first.integer_products()) quantize(tiles, first, team, stop);
+  if (first.most_groups() > 0) quantize(tiles, first, team, stop);
   int64_t panels_of_all = 0;
   for (const Product& product : products) panels_of_all += product.weights->num_panels();
   tasks_.clear();
@@ -191,26 +212,26 @@ void GroupedGemm::run_task(const Product& product, int64_t chunk_index, int64_t 
                            const float* tiles, const Epilogue& epilogue, float* scratch) const {
   const PackedMatrices& weights = *product.weights;
   const Chunk& chunk = chunks_[chunk_index];
-  const int64_t first = rows_.offsets[chunk.expert], groups = divide_up(weights.depth(), weights.group());
-  weights.kernels().gemm(
-      {.input = tiles + first * weights.depth(),
-       .integers = static_cast<const int8_t*>(integers_.data()) + first * padded_depth(weights.depth()),
-       .row_scales = static_cast<const float*>(row_scales_.data()) + first * groups,
-       .row_starts = static_cast<const int32_t*>(row_starts_.data()) + first * groups,
-       .rows = rows_.offsets[chunk.expert + 1] - first,
-       .depth = weights.depth(),
-       .first_tile = chunk.first_tile,
-       .num_tiles = chunk.num_tiles,
-       .group = weights.group(),
-       .panels = weights.panel(chunk.expert, panel),
-       .form = weights.form(),
-       .bias = weights.bias(chunk.expert, panel),
-       .num_panels = std::min(panels, weights.num_panels() - panel),
-       .first_panel = panel,
-       .columns = weights.columns(),
-       .output = product.output + first * weights.columns(),
-       .epilogue = epilogue,
-       .scratch = scratch});
+  const int64_t first = rows_.offsets[chunk.expert], groups = weights.most_groups();
+  weights.kernels(chunk.expert)
+      .gemm({.input = tiles + first * weights.depth(),
+             .integers = static_cast<const int8_t*>(integers_.data()) + first * padded_depth(weights.depth()),
+             .row_scales = static_cast<const float*>(row_scales_.data()) + first * groups,
+             .row_starts = static_cast<const int32_t*>(row_starts_.data()) + first * groups,
+             .rows = rows_.offsets[chunk.expert + 1] - first,
+             .depth = weights.depth(),
+             .first_tile = chunk.first_tile,
+             .num_tiles = chunk.num_tiles,
+             .group = weights.group(chunk.expert),
+             .panels = weights.panel(chunk.expert, panel),
+             .form = weights.form(chunk.expert),
+             .bias = weights.bias(chunk.expert, panel),
+             .num_panels = std::min(panels, weights.num_panels() - panel),
+             .first_panel = panel,
+             .columns = weights.columns(),
+             .output = product.output + first * weights.columns(),
+             .epilogue = epilogue,
+             .scratch = scratch});
 }
 
 }  // namespace moe::cpu

@@ -42,6 +42,10 @@ class GroupedGemm {
   // The other way: `tiles` [rows, depth] in tile form, as an activation leaves them, to `rows`, row-major.
   void scatter(const float* tiles, int64_t depth, float* rows, ThreadPool::Team& team) const;
 
+  // tiles = activation(gate, up) [rows, columns] in tile form, of rows in row-major order; `gate` is overwritten.
+  void activate(const Epilogue& epilogue, float* gate, const float* up, int64_t columns, float* tiles,
+                ThreadPool::Team& team, const std::stop_token& stop) const;
+
   // output = epilogue(tiles * weights + bias): rows in row-major order without an activation, tile form with one.
   // tiles: [rows, depth] in tile form. output: [rows, columns]. Weights for integer products have the tiles quantised
   // first.
@@ -55,7 +59,7 @@ class GroupedGemm {
                 const std::stop_token& stop);
 
  private:
-  // Calls body(first row, rows) for every tile; tiles of so many `floats` are worth a thread.
+  // Calls body(expert, first row, rows) for every tile; tiles of so many `floats` are worth a thread.
   template <class Body>
   void for_each_tile(int64_t depth, int64_t floats, ThreadPool::Team& team, const std::stop_token& stop,
                      const Body& body) const;

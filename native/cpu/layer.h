@@ -30,11 +30,17 @@ class CpuExperts final : public PreparedExperts {
 
   Activation activation;
   int32_t threads;
-  std::shared_ptr<const void> memory;  // of what was packed before
-  PackedMatrices up, down;             // up with the gate projections
-  std::optional<PackedMatrices> gate;  // [1, H] float32
+  std::shared_ptr<const void> memory;             // of what was packed before
+  PackedMatrices up, down;                        // up with the gate projections, but where those stand apart
+  std::optional<PackedMatrices> gate_projection;  // that is held in another way than up
+  std::optional<PackedMatrices> gate;             // [1, H] float32
 
  private:
+  struct Held;  // how each expert's matrices are held
+  CpuExperts(const Kernels& kernels, const LayerSpec& spec, const Held& held, bool is_shared);
+  void pack(std::span<const ExpertWeights> experts, ThreadPool::Team& team, Progress progress,
+            const std::stop_token& stop);
+
   bool is_shared_;
 };
 

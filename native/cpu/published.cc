@@ -1,16 +1,13 @@
 #include "cpu/published.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
-
-#include "core/error.h"
-#include "cpu/weight_formats.h"
 
 namespace moe::cpu {
 namespace {
 
 constexpr int64_t kWordBytes = 4;
+constexpr int64_t kGroups[] = {128, 64, 32, 16};
 
 // Numbers of four bits, in bytes that are not negative, and what is subtracted from them.
 struct Table {
@@ -47,6 +44,19 @@ const FactorKind& factor_of(ScaleKind kind) {
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Rows that share factors side by side: a group, or the largest part of it that kernels know, which has a copy of
+// them. 0 where there is none.
+int64_t rows_together(const GroupedForm& form) {
+  if (form.ordered) return 0;
+  for (const int64_t rows : kGroups)
+    if (form.group % rows == 0 && rows % published_rows(form.bits) == 0) return rows;
+  return 0;
+}
+
+bool is_from_table(const GroupedForm& form) {
+  return form.codes == CodeKind::kFloat4E2M1 || form.codes == CodeKind::kIq4;
+}
+
 void put(std::byte* row, int64_t column, int64_t bytes, uint32_t bits) {
   std::memcpy(row + column * bytes, &bits, static_cast<size_t>(bytes));
 }
@@ -65,12 +75,21 @@ void put_code(const PublishedForm& held, int64_t columns, std::byte* codes, int6
 
 }  // namespace
 
+bool can_hold(const GroupedForm& form) {
+  if (form.codes == CodeKind::kFloat8E4M3 && (form.two_levels() || form.offsets)) return false;
+  if (form.divides && form.codes != CodeKind::kFloat4E2M1) return false;
+  const bool whole_words = form.bits == 4 || form.bits == 8;
+  return rows_together(form) > 0 || (whole_words && !is_from_table(form) && !form.two_levels());
+}
+
+bool has_dots(const GroupedForm& form) { return form.codes != CodeKind::kFloat8E4M3 && rows_together(form) > 0; }
+
 PublishedForm published_form(const GroupedForm& form, const Kernels& kernels, int64_t depth) {
   const FactorKind& factor = factor_of(form.scale);
   PublishedForm held{};
   held.bits = form.bits;
   held.floats = form.codes == CodeKind::kFloat8E4M3;
-  held.from_table = form.codes == CodeKind::kFloat4E2M1 || form.codes == CodeKind::kIq4;
+  held.from_table = is_from_table(form);
   held.wide = form.bits == 8 || form.codes == CodeKind::kIq4;
   held.zero = static_cast<float>(form.zero);
   held.times = 1;
@@ -84,21 +103,23 @@ PublishedForm published_form(const GroupedForm& form, const Kernels& kernels, in
   held.two_levels = factor.super_bytes > 0;
   held.offsets = form.offsets;
   held.zeros = form.zeros;
-  held.exact_first = form.scale == ScaleKind::kFloat32TimesE4M3 ||
-                     (form.scale == ScaleKind::kFloat32 && (form.zeros || held.zero != 0));
-  held.group = form.group == 0 ? kRowsPerFeatureScale : form.group;
+  held.divides = form.divides;
+  held.scattered = rows_together(form) == 0;
+  held.exact_first = held.scattered || form.scale == ScaleKind::kFloat32TimesE4M3 ||
+                     (form.scale == ScaleKind::kFloat32 && (form.zeros || held.zero != 0 || form.offsets));
+  held.group = held.scattered ? kSuperRows : rows_together(form);
   const int64_t together = published_rows(form.bits), columns = kernels.panel_columns;
-  if (held.group % together != 0 || kSuperRows % held.group != 0)
-    throw Error(ErrorCode::kConfig, "Expected weights of " + std::to_string(form.bits) +
-                                        " bits in groups of a multiple of " + std::to_string(together) +
-                                        " inputs, got groups of " + std::to_string(held.group));
-  held.codes_begin = ((form.offsets ? 2 : 1) * factor.bytes + (form.zeros ? 1 : 0)) * columns;
   const auto codes_of = [&](int64_t rows) {
     return divide_up(rows, together) * published_words(form.bits) * kWordBytes * columns;
   };
-  held.group_bytes = held.codes_begin + codes_of(held.group);
+  held.factor_bytes = ((form.offsets ? 2 : 1) * factor.bytes + (form.zeros ? 1 : 0)) * columns;
+  held.codes_begin = held.scattered ? form.groups(depth) * held.factor_bytes : held.factor_bytes;
+  held.group_bytes = codes_of(held.group) + (held.scattered ? 0 : held.factor_bytes);
   const int64_t rest = depth % held.group;
-  held.super_begin = depth / held.group * held.group_bytes + (rest > 0 ? held.codes_begin + codes_of(rest) : 0);
+  held.super_begin = depth / held.group * held.group_bytes + (rest > 0 ? codes_of(rest) : 0) +
+                     (held.scattered ? held.codes_begin
+                      : rest > 0     ? held.factor_bytes
+                                     : 0);
   const int64_t supers = held.two_levels ? divide_up(depth, kSuperRows) : 0;
   held.panel_bytes = held.super_begin + supers * (form.offsets ? 2 : 1) * factor.super_bytes * columns;
   return held;
@@ -108,15 +129,20 @@ void put_published(const GroupedForm& form, const PublishedForm& held, int64_t p
                    std::byte* panel, int64_t column, const uint8_t* codes, const GroupFactors* factors) {
   const FactorKind& kind = factor_of(form.scale);
   const int64_t row_bytes = kind.bytes * panel_columns, super_row = kind.super_bytes * panel_columns;
-  for (int64_t begin = 0, group = 0; begin < depth; begin += held.group, ++group) {
-    const GroupFactors& factor = factors[form.group == 0 ? 0 : group];
-    std::byte* const at = panel + group * held.group_bytes;
+  const auto put_factors = [&](std::byte* at, const GroupFactors& factor) {
     const auto level_of = [&](uint32_t bits, int32_t level) {
       return held.two_levels ? static_cast<uint32_t>(level) : bits;
     };
     put(at, column, kind.bytes, level_of(factor.scale, factor.level));
     if (form.offsets) put(at + row_bytes, column, kind.bytes, level_of(factor.offset, factor.offset_level));
     if (form.zeros) put(at + (form.offsets ? 2 : 1) * row_bytes, column, 1, static_cast<uint32_t>(factor.zero));
+  };
+  for (int64_t group = 0; held.scattered && group < form.groups(depth); ++group)
+    put_factors(panel + group * held.factor_bytes, factors[group]);
+  for (int64_t begin = 0, group = 0; begin < depth; begin += held.group, ++group) {
+    const GroupFactors& factor = factors[form.group == 0 ? 0 : begin / form.group];
+    std::byte* const at = panel + group * held.group_bytes;
+    if (!held.scattered) put_factors(at, factor);
     if (held.two_levels && begin % kSuperRows == 0) {
       std::byte* const super = panel + held.super_begin + begin / kSuperRows * (form.offsets ? 2 : 1) * super_row;
       put(super, column, kind.super_bytes, factor.scale);

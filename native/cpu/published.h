@@ -8,8 +8,11 @@
 
 namespace moe::cpu {
 
-// How panels of `depth` rows hold weights of a form, for rows of any type. Throws kConfig for a form that no published
-// format has: 5 or 6 bits in groups that would share a word.
+// Whether panels hold the form. They do not where no format has it: groups of an order or a size of their own whose
+// codes are of 5 or 6 bits or from a table, or whose scales have two levels; float8 with more than a scale.
+bool can_hold(const GroupedForm& form);
+
+// How panels of `depth` rows hold weights of a form that they hold, but for group_of_row.
 PublishedForm published_form(const GroupedForm& form, const Kernels& kernels, int64_t depth);
 
 // Puts a column into a panel that is zeros before. codes: [depth]; factors: one for each of the form's groups.
@@ -17,6 +20,6 @@ void put_published(const GroupedForm& form, const PublishedForm& held, int64_t p
                    std::byte* panel, int64_t column, const uint8_t* codes, const GroupFactors* factors);
 
 // Whether int8 rows can be multiplied by the codes.
-inline bool has_dots(const GroupedForm& form) { return form.codes != CodeKind::kFloat8E4M3; }
+bool has_dots(const GroupedForm& form);
 
 }  // namespace moe::cpu

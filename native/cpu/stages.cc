@@ -261,8 +261,18 @@ const float* CpuStages::gather_all(Matrix hidden, ThreadPool::Team& team, const 
 
 float* CpuStages::multiply_up(const CpuExperts& experts, const float* tiles, ThreadPool::Team& team,
                               const std::stop_token& stop) {
-  float* const intermediate = intermediate_.reserve<float>(gemm_.num_rows() * experts.up.columns());
-  gemm_.multiply(experts.up, tiles, epilogue_of(experts.activation), intermediate, team, stop);
+  const int64_t columns = experts.up.columns(), count = gemm_.num_rows() * columns;
+  float* const intermediate = intermediate_.reserve<float>(count);
+  const Epilogue epilogue = epilogue_of(experts.activation);
+  if (!experts.gate_projection) {
+    gemm_.multiply(experts.up, tiles, epilogue, intermediate, team, stop);
+    return intermediate;
+  }
+  float* const gate = projections_.reserve<float>(2 * count);
+  float* const up = gate + count;
+  gemm_.multiply(*experts.gate_projection, tiles, {}, gate, team, stop);
+  gemm_.multiply(experts.up, tiles, {}, up, team, stop);
+  gemm_.activate(epilogue, gate, up, columns, intermediate, team, stop);
   return intermediate;
 }
 

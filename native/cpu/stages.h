@@ -67,7 +67,7 @@ class CpuStages final : public MoeStages, public ColumnStages {
   const Kernels& kernels_;
   ThreadPool& pool_;
   GroupedGemm gemm_;
-  Scratch tiles_{aligned_memory}, intermediate_{aligned_memory}, logits_{aligned_memory};
+  Scratch tiles_{aligned_memory}, intermediate_{aligned_memory}, logits_{aligned_memory}, projections_{aligned_memory};
   std::vector<Product> products_;
   Pool<SortedSlots> plans_;
   int32_t all_tokens_[2] = {};  // offsets of one expert that takes every token

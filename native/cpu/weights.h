@@ -17,10 +17,11 @@ namespace moe::cpu {
 
 struct HeldAs {
   WeightType type = WeightType::kFloat32;
-  int64_t group = 0;                // as LayerSpec::weight_group
-  bool integer_products = false;    // with int8 rows
-  std::optional<GroupedForm> form;  // of kPublished
-  bool published = false;           // kPublished was asked for, whatever it came to: a packed part says what
+  int64_t group = 0;                    // as LayerSpec::weight_group
+  bool integer_products = false;        // with int8 rows
+  std::optional<GroupedForm> form;      // of kPublished
+  std::vector<int32_t> group_of_input;  // of a form that is ordered
+  bool published = false;               // kPublished was asked for, whatever it came to: a packed part says what
 
   bool operator==(const HeldAs&) const = default;
 };
@@ -35,24 +36,24 @@ HeldAs asked_by(const Spec& spec) {
   return asked;
 }
 
-// How some matrices are held together. Published ones as they are stored: quantised ones without loss, floats in their
-// type, by rows of floats. Throws kCheckpoint where that is not one form for all of them, or none that can be held.
-HeldAs held_as(HeldAs asked, std::span<const WeightMatrix* const> matrices);
-// As a part that was packed before holds them. Throws kCheckpoint where it does not say how.
-HeldAs held_as(HeldAs asked, const PackedPart& part);
+// How each of some matrices is held. Published ones as they are stored: quantised ones without loss, floats in their
+// type, by rows of floats; what no panel holds in float32.
+std::vector<HeldAs> held_as(const HeldAs& asked, std::span<const WeightMatrix* const> matrices);
 
 // Some matrices of one shape (one per expert), each cut into panels of `panel_columns` output features:
 // [matrices][panels][depth][panel_columns], the last panel padded with zeros. With a gate, the first half of a panel
 // are features of the gate matrix and the second half the same features of the up matrix. Of integers, each group of
-// rows of a panel stands behind its scales, [panel_columns] bfloat16; published panels are what cpu/published.h says.
+// rows of a panel stands behind its scales, [panel_columns] bfloat16; published panels are what cpu/published.h says,
+// and each matrix may be held in its own way.
 class PackedMatrices {
  public:
-  // columns: output features of one matrix. Panels are uninitialised, biases zero. Throws kOutOfMemory.
-  PackedMatrices(const Kernels& kernels, HeldAs held, bool gated, int64_t matrices, int64_t columns, int64_t depth);
+  // held: of each matrix. columns: output features of one. Panels are uninitialised, biases zero. Throws kOutOfMemory.
+  PackedMatrices(const Kernels& kernels, std::span<const HeldAs> held, bool gated, int64_t columns, int64_t depth);
 
-  // Matrices that were packed before, used where they are. Throws kCheckpoint when the part has another size.
-  PackedMatrices(const Kernels& kernels, HeldAs asked, bool gated, int64_t matrices, int64_t columns, int64_t depth,
-                 const PackedPart& part);
+  // Matrices that were packed before, used where they are. Throws kCheckpoint when the part has another size, or does
+  // not say how it holds them.
+  PackedMatrices(const Kernels& kernels, const HeldAs& asked, bool gated, int64_t matrices, int64_t columns,
+                 int64_t depth, const PackedPart& part);
 
   // From now on there are only these, numbered as they stand here. For matrices that were packed before.
   void hold(const std::vector<int32_t>& matrices);
@@ -62,28 +63,54 @@ class PackedMatrices {
   void pack_panel(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
   void pack_bias(int64_t matrix, const WeightVector& gate, const WeightVector& up);
 
-  const PanelKernels& kernels() const { return kernels_->panels[static_cast<size_t>(layout_->panel)]; }
-  bool integer_products() const { return held_as_.integer_products; }
-  const PublishedForm* form() const { return held_as_.form ? &published_ : nullptr; }
-  int64_t group() const { return group_; }  // rows of a panel that stand behind one row of scales
-  int64_t matrices() const { return held_.empty() ? matrices_ : static_cast<int64_t>(held_.size()); }
+  const PanelKernels& kernels(int64_t matrix) const { return kernels_of(place_of(matrix)); }
+  bool integer_products(int64_t matrix) const { return place_of(matrix).held.integer_products; }
+  const PublishedForm* form(int64_t matrix) const {
+    return place_of(matrix).held.form ? &place_of(matrix).published : nullptr;
+  }
+  // Rows of a panel that stand behind one row of scales.
+  int64_t group(int64_t matrix) const { return place_of(matrix).group; }
+  int64_t matrices() const { return static_cast<int64_t>(held_.empty() ? places_.size() : held_.size()); }
   int64_t columns() const { return columns_; }
   int64_t depth() const { return depth_; }
   int64_t num_panels() const { return num_panels_; }
-  size_t panel_bytes() const { return panel_bytes_; }
-  size_t bytes() const { return held_.empty() ? bytes_ : held_.size() * (bytes_ / matrices_); }
+  size_t most_panel_bytes() const { return most_panel_bytes_; }
+  // Of integer products; 0 where there are none.
+  int64_t most_groups() const { return most_groups_; }
+  size_t bytes() const;
   bool is_whole() const { return held_.empty(); }
   PackedPart part(std::string name) const { return {std::move(name), base_, bytes_}; }
 
-  const void* panel(int64_t matrix, int64_t panel) const { return base_ + panel_at(stored(matrix), panel); }
+  const void* panel(int64_t matrix, int64_t panel) const {
+    const Place& place = place_of(matrix);
+    return base_ + place.begin + panel * place.panel_bytes;
+  }
   const float* bias(int64_t matrix, int64_t panel) const {
     return reinterpret_cast<const float*>(base_ + bias_begin_) +
            (stored(matrix) * num_panels_ + panel) * panel_columns_;
   }
 
  private:
-  PackedMatrices(const Kernels& kernels, HeldAs held, bool gated, int64_t matrices, int64_t columns, int64_t depth,
+  // How a matrix stands, and where.
+  struct Place {
+    HeldAs held;
+    const WeightFormat* format;  // null: published
+    const PanelLayout* layout;
+    PublishedForm published;
+    int64_t group;
+    size_t panel_bytes, begin;
+  };
+
+  PackedMatrices(const Kernels& kernels, std::span<const HeldAs> held, bool gated, int64_t columns, int64_t depth,
                  const void* base);
+  Place place(const HeldAs& held) const;
+  const Place& place_of(int64_t matrix) const { return places_[stored(matrix)]; }
+  const PanelKernels& kernels_of(const Place& place) const {
+    return kernels_->panels[static_cast<size_t>(place.layout->panel)];
+  }
+  // Calls each(place, its groups of rows [depth], in bytes from the begin) where rows are scattered.
+  template <class Each>
+  void for_each_scattered(const Each& each);
 
   // Where a column of a panel comes from; `feature` is beyond columns_ in the padding.
   struct Source {
@@ -91,36 +118,29 @@ class PackedMatrices {
     int64_t feature;
   };
   Source source_of(int64_t panel, int64_t column) const;
-  // Where kernels/weights.h looks for a column in a row of the panel.
-  int64_t position_of(int64_t column) const;
+  // Where kernels/weights.h looks for a column in a row of a panel.
+  int64_t position_of(const PanelLayout& layout, int64_t column) const;
   int64_t stored(int64_t matrix) const { return held_.empty() ? matrix : held_[matrix]; }
-  size_t panel_at(int64_t matrix, int64_t panel) const { return (matrix * num_panels_ + panel) * panel_bytes_; }
-  std::byte* at(int64_t matrix, int64_t panel) { return memory_.data() + panel_at(matrix, panel); }
   template <class Code>
-  void pack_floats(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
-  void pack_groups(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
-  // Bytes of `rows` rows of a panel, without scales.
-  size_t bytes_of_rows(int64_t rows) const {
-    return (rows + kernels().rows - 1) / kernels().rows * kernels().rows_bytes;
-  }
+  void pack_floats(const Place& place, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up, std::byte* to);
+  void pack_groups(const Place& place, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up, std::byte* to);
+  void pack_published(const Place& place, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up,
+                      std::byte* to);
   // Puts a column's codes and scales into a panel.
-  void put_column(std::byte* panel, int64_t column, const int8_t* codes, const uint16_t* scales) const;
-
-  void pack_published(int64_t matrix, int64_t panel, const WeightMatrix& gate, const WeightMatrix& up);
+  void put_column(const Place& place, std::byte* panel, int64_t column, const int8_t* codes,
+                  const uint16_t* scales) const;
 
   const Kernels* kernels_;
-  HeldAs held_as_;
-  const WeightFormat* format_;  // null: published
-  const PanelLayout* layout_;
-  PublishedForm published_{};
   bool gated_;
-  bool scale_per_feature_;  // every group of an output feature has the same scale
-  int64_t group_;
   int64_t lanes_, panel_columns_;
-  int64_t matrices_, columns_, depth_, num_panels_;
-  size_t panel_bytes_;
-  size_t bias_begin_, bytes_;  // the biases stand behind the panels, whose end may be read past
-  AlignedBuffer memory_;       // empty where the matrices were packed before
+  int64_t columns_, depth_, num_panels_;
+  std::vector<Place> places_;  // of each matrix
+  size_t most_panel_bytes_ = 0;
+  int64_t most_groups_ = 0;
+  // The biases stand behind the panels, whose end may be read past; behind them groups of scattered rows, and how
+  // published matrices are held.
+  size_t bias_begin_ = 0, groups_begin_ = 0, bytes_ = 0;
+  AlignedBuffer memory_;  // empty where the matrices were packed before
   const std::byte* base_;
   std::vector<int32_t> held_;  // empty: all
 };

@@ -31,7 +31,7 @@ export function projectionsOf(
     activationType: hasIntegers(type) ? activation : 'float',
   });
   return {
-    projections: projection(weightType ?? storedTypeOf(layers), activationType),
+    projections: projection(weightType ?? storedTypeOf(layers, held), activationType),
     // Logits are what is compared: rows stay floats in their product.
     head: projection(ofHead, 'float'),
   };
@@ -67,8 +67,11 @@ export function denseSpec(
   return { ...spec, weightGroup, threads };
 }
 
-/** The type that all projections are stored in; float32 where they are floats of several types. */
-function storedTypeOf(layers: readonly LayerOfModel[]): WeightType {
+/** The type that all projections are stored in; of several, each its own where the device can have that, else float32. */
+function storedTypeOf(
+  layers: readonly LayerOfModel[],
+  held: readonly HeldWeights[] | undefined,
+): WeightType {
   const types = new Set(
     layers.flatMap(({ views, dense }) =>
       [...Object.values(views.attention ?? {}), ...Object.values(dense?.shared ?? {})].flatMap(
@@ -77,6 +80,7 @@ function storedTypeOf(layers: readonly LayerOfModel[]): WeightType {
     ),
   );
   const [type] = types;
-  if (types.has('published')) return 'published';
+  const several = held?.some(({ type }) => type === 'published') && types.size > 1;
+  if (types.has('published') || several) return 'published';
   return type !== undefined && types.size === 1 ? type : 'float32';
 }

@@ -154,50 +154,58 @@ export class ModelSize {
   }
 }
 
-/** Bits of an element of a matrix that the CPU holds as it was published. */
-function publishedBits({ dtype, scales, zeros, inFeatures }: MatrixView): number {
+/** Bits of an element of a matrix that the CPU holds as it was published (native/cpu/published.cc). */
+function publishedBits({ dtype, scales, zeros, inFeatures, outFeatures }: MatrixView): number {
   if (isBlockType(dtype)) return blockTypes[dtype].heldBits;
   if (scales === undefined) return weightFormats[dtype as DType].bits;
   const codes = dtype === 'uint4' || dtype === 'float4_e2m1' ? 4 : 8;
   const scale = scales.dtype.startsWith('float8') ? 8 : weightFormats[scales.dtype as DType].bits;
   const ofGroup = (scales.offsets ? 2 : 1) * scale + (zeros ? 8 : 0);
   const superBlock = scales.dtype === 'float8_e4m3' ? 32 / 256 : 0;
-  const group = scales.inBlock >= inFeatures ? 128 : scales.inBlock;
-  return codes + ofGroup / group + superBlock;
+  if (scales.inBlock >= inFeatures) return codes + ofGroup / 128 + superBlock;
+  const together = [128, 64, 32, 16].find((inputs) => scales.inBlock % inputs === 0);
+  // Where inputs of a group do not stand together, each says which it is of.
+  return together === undefined || scales.groupOfInput
+    ? codes + ofGroup / scales.inBlock + 32 / outFeatures
+    : codes + ofGroup / together + superBlock;
 }
 
-const stockOf = (
-  as: Stock['as'],
-  view: MatrixView | VectorView,
-  count = 1,
-  active = count,
-): Stock =>
+const one = { count: 1, active: 1 };
+const stockOf = (as: Stock['as'], view: MatrixView | VectorView): Stock =>
   'size' in view
     ? {
         as: as === 'blocks' ? 'places' : 'floats',
-        ...{ outFeatures: view.size, inFeatures: undefined, publishedBits: 32, count, active },
+        ...{ outFeatures: view.size, inFeatures: undefined, publishedBits: 32, ...one },
       }
     : {
-        ...{ as, outFeatures: view.outFeatures, inFeatures: view.inFeatures, count, active },
+        ...{ as, outFeatures: view.outFeatures, inFeatures: view.inFeatures, ...one },
         publishedBits: publishedBits(view),
       };
 
 function stocksOf({ own, block }: SourceLayer): Stock[] {
-  const all = (as: Stock['as'], views: object, count?: number, active?: number) =>
+  const all = (as: Stock['as'], views: object) =>
     Object.values(views as Record<string, MatrixView | VectorView>).map((view) =>
-      stockOf(as, view, count, active),
+      stockOf(as, view),
     );
   const { views, config } = block ?? {};
   const { experts = [], shared = {}, packed: _, ...router } = views ?? {};
+  // Those of one size and form are one stock.
+  const routed = new Map<string, Stock>();
+  const { numExpertsChosen = 0, expertNum = 1 } = config ?? {};
+  for (const stock of experts.flatMap((expert) => all('blocks', expert))) {
+    const key = JSON.stringify(stock);
+    const count = (routed.get(key)?.count ?? 0) + 1;
+    routed.set(key, { ...stock, count, active: (count * numExpertsChosen) / expertNum });
+  }
   return [
     ...all('projections', own.views.attention ?? {}),
     ...all('floats', { norm: own.views.feedForwardNorm }),
     ...all('projections', own.dense?.shared ?? {}),
     ...all('floats', router),
-    ...[
-      ...all('blocks', experts[0] ?? {}, config?.expertNum, config?.numExpertsChosen),
-      ...all('blocks', shared),
-    ].map((stock) => ({ ...stock, stored: block?.weightType })),
+    ...[...routed.values(), ...all('blocks', shared)].map((stock) => ({
+      ...stock,
+      stored: block?.weightType,
+    })),
   ];
 }
 

@@ -5,29 +5,11 @@ import { loadNative, type NativeLayer, type NativeLayerSpec } from '../../src/bi
 import type { LayerWeightViews, MatrixView } from '../../src/binding/views.js';
 import { decodedGguf, randomBlocks, sizesOfBlock } from '../support/gguf_types.js';
 import { generator, randomValues } from '../support/layers.js';
+import { specOf } from './layer_spec.js';
 
 const binding = loadNative();
 const types = Object.keys(blockTypes) as BlockType[];
 const tokens = 3;
-
-/** One expert of relu whose matrices are [width, hidden] and [hidden, width]. */
-const specOf = (size: number, weightType: 'float32' | 'published') =>
-  ({
-    moe: {
-      ...{ expertNum: 1, capacityFactor: -1, auxLossFactor: 0, numExpertsChosen: 1 },
-      ...{ tokensPerGroup: 0, expertCapacity: 0, routingPolicy: 'TopkRouterV2' },
-      ...{ scoreFunction: 'softmax', topkMethod: 'greedy', nGroup: 1, topkGroup: 1 },
-      ...{ excludeMaskedGroups: false, balanceViaTopkBias: false, normTopkProb: false },
-      ...{ normTopkEpsilon: 0, routedScalingFactor: 1, enableSdrop: false, capacityMultiple: 1 },
-      ...{ auxLosses: [], zLossFactor: 0, sparsemixerEpsilon: 0.01, logitSoftCap: 0 },
-      ...{ chooseByLogit: false, normTopkSingle: false, zeroExpertNum: 0 },
-      ...{ alwaysChosenExpertNum: 0, weightOnInput: false, sharedExpertScale: 1 },
-    },
-    ...{ hiddenSize: size, intermediateSize: size, sharedSize: 0, latentSize: 0 },
-    activation: { kind: 'relu', alpha: 1, limit: Infinity, clamp: 'before' },
-    sharedActivation: { kind: 'relu', alpha: 1, limit: Infinity, clamp: 'before' },
-    ...{ weightType, weightGroup: 0, activationType: 'float', threads: 1, maxQueue: 1 },
-  }) as NativeLayerSpec;
 
 /** Bytes as a source, behind `before` others. */
 function sourceOf(bytes: Uint8Array, before = 0): Uint16Array {
@@ -109,7 +91,7 @@ describe.each(types)('%s', (type) => {
           weights,
           randomValues(tokens * size, 3),
         );
-        // What is held as it was published has scales that are numbers, or is refused.
+        // Scales are numbers, or are refused.
         const said = await outputs.then(
           ({ length }) => length,
           (error: Error) => error.message,

@@ -2,7 +2,12 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { OutputFolder } from '../../src/base/output_folder.js';
+import { deviceAt, resolveDevice } from '../../src/binding/devices.js';
+import { MoECheckpoint } from '../../src/index.js';
+import { readDescription } from '../../src/model/load.js';
+import { ModelTensors } from '../../src/model/model_tensors.js';
 import { packModel } from '../../src/model/packed/write.js';
+import { ModelSize } from '../../src/model/size.js';
 import { quantised, quantisedFormats } from '../fixtures/quantised.js';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';
 import { writtenModel } from './fixture.js';
@@ -23,13 +28,13 @@ const projections = /(proj|with_mqa|\.w\d|lm_head)\.weight$/;
 const matrices = /(proj|\.w\d|gate|lm_head|embed_tokens)\.weight$/;
 
 /** Folders of the model in the format, and of the values that it has then. */
-async function writtenIn(model: string, format: string, isMeant: RegExp) {
+async function writtenIn(model: string, format: string, isMeant: RegExp, more: object = {}) {
   const fixture = modelFixtures.find(({ name }) => name === model);
   const chosen = quantisedFormats.find(({ name }) => name === format);
   if (fixture === undefined || chosen === undefined) throw new Error('no fixture');
   const { stored, plain } = quantised(chosen, fixture.tensors, (name) => isMeant.test(name));
   const key = 'quant_method' in chosen.config ? 'quantization_config' : 'quantization';
-  const description = { ...chosen.config, ignore: [], modules_to_not_convert: [] };
+  const description = { ...chosen.config, ignore: [], modules_to_not_convert: [], ...more };
   return {
     folder: await writtenModel({
       config: { ...fixture.config, [key]: description },
@@ -52,6 +57,41 @@ test.each([
   const logits = await logitsIn(folder);
   expect(logits).toEqual(await logitsIn(plain));
   expect(logits.every(Number.isFinite) && new Set(logits).size > tokens.length).toBe(true);
+});
+
+test('of several types each matrix is held as it is stored, and weighs what it does', async () => {
+  const name = 'mixtral, as published';
+  const { tensors } = modelFixtures.find((each) => each.name === name) as (typeof modelFixtures)[0];
+  const inFloats = async (isFloat: RegExp) => {
+    const isMeant = new RegExp(`^(?!.*${isFloat.source}).*(w[123]|[qk]_proj)\\.weight$`);
+    const ignore = Object.keys(tensors).filter((tensor) => !isMeant.test(tensor));
+    const format = 'compressed-tensors float-quantized by channel';
+    const written = await writtenIn(name, format, isMeant, {
+      ignore: ignore.map((tensor) => tensor.replace(/\.weight$/, '')),
+    });
+    await using checkpoint = await MoECheckpoint.open(written.folder);
+    const { description } = await readDescription(checkpoint.tensors);
+    const source = new ModelTensors(checkpoint, description);
+    const size = await ModelSize.of(checkpoint, source, description);
+    return { ...written, bytes: size.weightBytes({}, deviceAt(resolveDevice('cpu'))?.weights) };
+  };
+  // One expert, and of another the gate alone.
+  const isFloat = /experts\.(0\.w[123]|5\.w1)\./;
+  const { folder, plain, bytes } = await inFloats(isFloat);
+  const { bytes: alike } = await inFloats(/nothing/);
+  const elements = Object.entries(tensors).flatMap(([tensor, { shape }]) =>
+    isFloat.test(tensor) ? [shape.reduce((a, b) => a * b)] : [],
+  );
+  expect(elements.length).toBe(3 * 4);
+  // Codes of eight bits, a scale of 32 for 128 of them.
+  const more = elements.reduce((a, b) => a + b) * ((32 - 8.25) / 8);
+  expect(bytes.held - alike.held).toBeCloseTo(more);
+  expect(bytes.always).toBeCloseTo(alike.always);
+  const logitsIn = (path: string, held: object) =>
+    withModel(path, { ...options, outputType: undefined, ...held }, (loaded) =>
+      logitsOf(loaded, tokens),
+    );
+  expect(await logitsIn(folder, { weightType: undefined })).toEqual(await logitsIn(plain, {}));
 });
 
 test('a quantised embedding is not packed', async () => {

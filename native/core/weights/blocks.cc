@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <string>
 #include <vector>
+
+#include "core/error.h"
 
 namespace moe {
 namespace {
@@ -176,8 +179,14 @@ std::span<const BlockType> block_types() { return kTypes; }
 void split_block(const WeightMatrix& matrix, const uint8_t* block, uint8_t* codes, GroupFactors* factors) {
   const BlockType& type = *matrix.blocks;
   type.split(block, codes, factors);
-  if (!type.has_factor()) return;
-  for (int32_t g = 0; g < type.groups(); ++g) factors[g].scale = std::bit_cast<uint32_t>(matrix.scales.factor);
+  for (int32_t g = 0; g < type.groups(); ++g) {
+    if (type.has_factor()) factors[g].scale = std::bit_cast<uint32_t>(matrix.scales.factor);
+    if (is_finite(type.form, factors[g])) continue;
+    const auto* const begin = static_cast<const uint8_t*>(matrix.data);
+    throw Error(ErrorCode::kCheckpoint,
+                "Expected the scales of " + (matrix.scales.name ? *matrix.scales.name : "quantised weights") +
+                    " to be finite numbers, got another in block " + std::to_string((block - begin) / type.bytes));
+  }
 }
 
 void read_blocks(const WeightMatrix& matrix, int64_t out, int64_t outs, int64_t in, int64_t ins, float* to) {

@@ -22,7 +22,7 @@ struct BlockType {
 
 std::span<const BlockType> block_types();
 
-// The codes and factors of a block that stands in a matrix.
+// The codes and factors of a block that stands in a matrix. Throws kCheckpoint where one is not a finite number.
 void split_block(const WeightMatrix& matrix, const uint8_t* block, uint8_t* codes, GroupFactors* factors);
 
 // The first block of an output feature.

@@ -1,7 +1,5 @@
 #include "core/weights/grouped.h"
 
-#include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -14,8 +12,6 @@
 
 namespace moe {
 namespace {
-
-constexpr std::array<int64_t, 4> kGroups = {16, 32, 64, 128};
 
 // The bits of element `index`, which has at most 32 of them.
 uint32_t bits_at(const void* data, DType dtype, int64_t index) {
@@ -50,25 +46,25 @@ std::optional<ScaleKind> scales_of(DType dtype) {
   }
 }
 
-// Inputs that share a scale; absent for other sizes than GroupedForm has, and for groups that are not side by side.
-std::optional<int32_t> group_size_of(const WeightMatrix& matrix) {
-  const int64_t in_block = matrix.scales.in_block;
+// Groups may stand in order although each input says its own.
+bool is_ordered(const WeightMatrix& matrix) {
   for (int64_t i = 0; matrix.scales.group_of_input && i < matrix.in_features; ++i)
-    if (group_of(matrix.scales, i) != i / in_block) return std::nullopt;
-  if (in_block >= matrix.in_features) return 0;
-  if (std::find(kGroups.begin(), kGroups.end(), in_block) == kGroups.end()) return std::nullopt;
-  return static_cast<int32_t>(in_block);
+    if (group_of(matrix.scales, i) != i / matrix.scales.in_block) return true;
+  return false;
 }
 
-// What scales of float8 are multiplied by; absent where it can only be divided by. The reciprocal of a power of two is
-// exact, as is its product.
-std::optional<float> factor_of(const WeightScales& scales) {
-  if (scales.divisor == 1) return scales.factor;
+// What scales of float8 are multiplied by. The reciprocal of a power of two is exact, as is its product; other divisors
+// divide.
+struct FirstLevel {
+  float number;
+  bool divides;
+};
+FirstLevel first_level_of(const WeightScales& scales) {
+  if (scales.divisor == 1) return {scales.factor, false};
   int exponent;
   const float reciprocal = 1 / scales.divisor;
-  if (scales.factor != 1 || std::frexp(scales.divisor, &exponent) != 0.5f || !std::isnormal(reciprocal))
-    return std::nullopt;
-  return reciprocal;
+  if (std::frexp(scales.divisor, &exponent) == 0.5f && std::isnormal(reciprocal)) return {reciprocal, false};
+  return {scales.divisor, true};
 }
 
 // Of float8 as the second level only the first.
@@ -96,16 +92,18 @@ std::optional<GroupedForm> grouped_form(const WeightMatrix& matrix) {
   const auto codes = codes_of(matrix.dtype);
   if (!codes || !matrix.scales) return std::nullopt;
   const auto scale = scales_of(matrix.scales.dtype);
-  const auto group = group_size_of(matrix);
-  const auto factor = factor_of(matrix.scales);
-  if (!scale || !group || !factor) return std::nullopt;
+  const FirstLevel first = first_level_of(matrix.scales);
+  if (!scale) return std::nullopt;
   const bool two_levels = *scale == ScaleKind::kFloat32TimesE4M3;
-  if (!two_levels && *factor != 1) return std::nullopt;
-  if (two_levels && matrix.scales.offsets) return std::nullopt;
+  if (matrix.scales.factor != 1 && matrix.scales.divisor != 1) return std::nullopt;
+  if (two_levels ? matrix.scales.offsets != nullptr : first.divides || first.number != 1) return std::nullopt;
+  const bool in_one = matrix.scales.in_block >= matrix.in_features;
   return GroupedForm{.codes = *codes,
                      .bits = static_cast<int32_t>(bits_of(matrix.dtype)),
-                     .group = *group,
+                     .group = in_one ? 0 : static_cast<int32_t>(matrix.scales.in_block),
+                     .ordered = is_ordered(matrix),
                      .scale = *scale,
+                     .divides = first.divides,
                      .offsets = matrix.scales.offsets != nullptr,
                      .zeros = static_cast<bool>(matrix.zeros),
                      .zero = is_integer(matrix.dtype) && !matrix.zeros ? zero_of(matrix, 0, 0) : 0};
@@ -134,7 +132,7 @@ void read_grouped(const WeightMatrix& matrix, int64_t out, uint8_t* codes, Group
     const int64_t index = row + g * scales.in_stride;
     GroupFactors& to = factors[g] = {.scale = bits_at(scales.data, scales.dtype, index)};
     if (scales.dtype == DType::kFloat8E4M3)
-      to = {.scale = std::bit_cast<uint32_t>(*factor_of(scales)), .level = static_cast<int32_t>(to.scale)};
+      to = {.scale = std::bit_cast<uint32_t>(first_level_of(scales).number), .level = static_cast<int32_t>(to.scale)};
     if (scales.offsets) to.offset = bits_at(scales.offsets, scales.dtype, index);
     if (matrix.zeros) to.zero = zero_of(matrix, out, g);
   }
@@ -143,7 +141,7 @@ void read_grouped(const WeightMatrix& matrix, int64_t out, uint8_t* codes, Group
 bool is_finite(const GroupedForm& form, const GroupFactors& factors) {
   const float level =
       form.scale == ScaleKind::kFloat32TimesE4M3 ? from_float8_e4m3(static_cast<uint8_t>(factors.level)) : 1.0f;
-  return std::isfinite(level * factor_of(form.scale, factors.scale, factors.level)) &&
+  return std::isfinite(level) && std::isfinite(factor_of(form.scale, factors.scale, factors.level)) &&
          (!form.offsets || std::isfinite(factor_of(form.scale, factors.offset, factors.offset_level)));
 }
 
@@ -171,7 +169,7 @@ void grouped_values(const GroupedForm& form, const GroupFactors& factors, const 
     for (int64_t i = 0; i < count; ++i) to[i] *= level;
   }
   const float scale = factor_of(form.scale, factors.scale, factors.level);
-  for (int64_t i = 0; i < count; ++i) to[i] *= scale;
+  for (int64_t i = 0; i < count; ++i) to[i] = form.divides ? to[i] / scale : to[i] * scale;
   if (!form.offsets) return;
   // Levels of offsets are negative: their product is subtracted, which zeros keep their sign by.
   const float offset = form.scale == ScaleKind::kFloat16TimesInteger

@@ -31,16 +31,20 @@ constexpr int64_t kSuperBlock = 256;
 constexpr int8_t kIq4Numbers[] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 // How the weights of a matrix are quantised. An element is value(code) * scale, or value(code) * scale + offset where
-// there are offsets; every product but the last operation is exact in float32.
+// there are offsets, each operation rounded to float32.
 struct GroupedForm {
   CodeKind codes = CodeKind::kInteger;
-  int32_t bits = 8;   // of a code: 4, 5, 6 or 8
-  int32_t group = 0;  // inputs that share a scale: 16, 32, 64, 128; 0: all
+  int32_t bits = 8;      // of a code: 4, 5, 6 or 8
+  int32_t group = 0;     // inputs that share a scale; 0: all
+  bool ordered = false;  // they are not side by side: each input says which group it is of
   ScaleKind scale = ScaleKind::kFloat32;
+  bool divides = false;  // kFloat32TimesE4M3: the first level divides
   bool offsets = false;  // each group has an offset, of the scale's kind
   bool zeros = false;    // each group has a zero of its own; else that of all is `zero`
   int32_t zero = 0;
 
+  bool two_levels() const { return scale == ScaleKind::kFloat16TimesInteger || scale == ScaleKind::kFloat32TimesE4M3; }
+  int64_t groups(int64_t inputs) const { return group == 0 ? 1 : (inputs + group - 1) / group; }
   bool operator==(const GroupedForm&) const = default;
 };
 
@@ -53,8 +57,7 @@ struct GroupFactors {
   int32_t zero = 0;          // where groups have zeros: 0 to 255
 };
 
-// How a matrix is quantised; absent for floats, and where groups are not what GroupedForm can say (an order of inputs
-// of their own, other sizes): such matrices are held as another type or not at all.
+// How a matrix is quantised; absent for floats, and where scales are not what GroupedForm can say.
 std::optional<GroupedForm> grouped_form(const WeightMatrix& matrix);
 
 // One output feature of a matrix with a grouped form, as unsigned codes. codes: [in_features]; factors: one for each

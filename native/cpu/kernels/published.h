@@ -1,12 +1,12 @@
 // Products with weights as they were published: panels of codes and factors that every kind of rows can read
 // (PublishedForm, table.h). A block of them is turned into plain numbers in L1, which the kernels of floats or of int8
-// rows multiply: so there are as many of these functions as there are codes, and no more kernels. Few rows leave no time
-// for that: they meet the codes in registers.
+// rows multiply: so there are as many of these functions as there are codes, and no more kernels. Few rows leave no
+// time for that: they meet the codes in registers.
 #pragma once
 
 // Where the numbers of codes come from: codes themselves, a table, float8; exact ones are without their zero before
-// they are multiplied.
-enum class Codes : uint8_t { kPlain, kTable, kExact, kExactTable, kFloat8 };
+// they are multiplied, by the second level first, or divided then by the first.
+enum class Codes : uint8_t { kPlain, kTable, kExact, kExactTable, kDividedTable, kFloat8 };
 
 // The codes of the rows that stand together, of one register's columns: quads[q] has rows 4 q to 4 q + 3, in bytes.
 template <int Bits>
@@ -72,15 +72,16 @@ inline Vec read_factor(PublishedForm::Factor factor, const char* from, int v) {
   __builtin_unreachable();
 }
 
-// What the columns of a group have: a weight is fma((number - zero) * level, scale, offset). Where nothing is exact
-// first, level is 1 and zero is in the offset.
+// What the columns of a group have: a weight is fma((number - zero) * level, scale, offset), or what stands before the
+// scale divided by it. Where nothing is exact first, level is 1 and zero is in the offset.
 struct GroupNumbers {
   Vec scale[kPanelVectors], offset[kPanelVectors], zero[kPanelVectors], level[kPanelVectors];
 };
 
 // The group of row k.
 inline GroupNumbers read_group(const PublishedForm& form, const char* panel, int64_t k) {
-  const char* at = panel + k / form.group * form.group_bytes;
+  const char* const at =
+      panel + (form.scattered ? form.group_of_row[k] * form.factor_bytes : k / form.group * form.group_bytes);
   const int64_t bytes = factor_bytes(form.factor) * kPanelColumns;
   const auto first = form.factor == PublishedForm::kFloat8 ? PublishedForm::kFloat32 : PublishedForm::kFloat16;
   const int64_t first_bytes = factor_bytes(first) * kPanelColumns;
@@ -92,10 +93,12 @@ inline GroupNumbers read_group(const PublishedForm& form, const char* panel, int
     Vec &scale = numbers.scale[v], &offset = numbers.offset[v], &zero_of = numbers.zero[v];
     scale = read_factor(form.factor, at, v) * broadcast(form.times);
     numbers.level[v] = broadcast(1);
-    if (form.two_levels) {
-      const Vec of_super = read_factor(first, super, v);
-      if (form.exact_first) numbers.level[v] = scale;
-      scale = form.exact_first ? of_super : scale * of_super;
+    const Vec of_super = form.two_levels ? read_factor(first, super, v) : broadcast(1);
+    if (form.exact_first) {
+      numbers.level[v] = scale;
+      scale = of_super;
+    } else if (form.two_levels) {
+      scale = scale * of_super;
     }
     zero_of = form.zeros ? to_floats(load_bytes(zeros + v * kLanes)) : broadcast(form.zero);
     offset = broadcast(-0.0f);
@@ -123,7 +126,8 @@ inline void read_any_factors(const PublishedForm& form, const char* panel, int64
   for (int v = 0; v < kPanelVectors; ++v) {
     // A group that is exact first has its zero beside the offset.
     const Vec added = broadcast(shift) - (form.exact_first ? numbers.zero[v] : zero());
-    put_factors(numbers.scale[v] * numbers.level[v], numbers.offset[v], added, v, factors);
+    const Vec scale = form.divides ? numbers.level[v] / numbers.scale[v] : numbers.level[v] * numbers.scale[v];
+    put_factors(scale, numbers.offset[v], added, v, factors);
   }
 }
 
@@ -163,8 +167,9 @@ template <int Bits, Codes Kind>
 void widen_codes(const PublishedForm& form, const GroupNumbers& numbers, const char* codes, int64_t rows, float* out) {
   constexpr int64_t kRows = published_rows(Bits), kQuads = kRows / kDotRows;
   constexpr int64_t kBytes = published_words(Bits) * kDotRows * kPanelColumns;
-  constexpr bool kFromTable = Kind == Codes::kTable || Kind == Codes::kExactTable;
-  constexpr bool kExactly = Kind == Codes::kExact || Kind == Codes::kExactTable;
+  constexpr bool kDivided = Kind == Codes::kDividedTable;
+  constexpr bool kFromTable = Kind == Codes::kTable || Kind == Codes::kExactTable || kDivided;
+  constexpr bool kExactly = Kind == Codes::kExact || Kind == Codes::kExactTable || kDivided;
   for (int64_t row = 0; row < rows; row += kRows, codes += kBytes, out += kRows * kPanelColumns) {
     for (int64_t byte = 0; byte < kBytes; byte += 64) __builtin_prefetch(codes + kStreamAheadBytes + byte);
 #pragma GCC unroll 4
@@ -180,7 +185,7 @@ void widen_codes(const PublishedForm& form, const GroupNumbers& numbers, const c
           Vec number = Kind == Codes::kFloat8 ? widen_float8(byte) : to_floats(byte);
           if constexpr (kExactly) number = (number - numbers.zero[v]) * numbers.level[v];
           store(out + (q * kDotRows + j) * kPanelColumns + v * kLanes,
-                fma(number, numbers.scale[v], numbers.offset[v]));
+                kDivided ? number / numbers.scale[v] : fma(number, numbers.scale[v], numbers.offset[v]));
         }
       }
     }
@@ -190,6 +195,7 @@ void widen_codes(const PublishedForm& form, const GroupNumbers& numbers, const c
 using WidenCodes = void (*)(const PublishedForm&, const GroupNumbers&, const char*, int64_t, float*);
 
 inline WidenCodes widen_codes_of(const PublishedForm& form) {
+  if (form.divides) return widen_codes<4, Codes::kDividedTable>;
   if (form.bits == 4 && form.from_table)
     return form.exact_first ? widen_codes<4, Codes::kExactTable> : widen_codes<4, Codes::kTable>;
   if (form.bits == 4) return form.exact_first ? widen_codes<4, Codes::kExact> : widen_codes<4, Codes::kPlain>;
@@ -197,6 +203,26 @@ inline WidenCodes widen_codes_of(const PublishedForm& form) {
   if (form.bits == 6) return form.exact_first ? widen_codes<6, Codes::kExact> : widen_codes<6, Codes::kPlain>;
   if (form.floats) return widen_codes<8, Codes::kFloat8>;
   return form.exact_first ? widen_codes<8, Codes::kExact> : widen_codes<8, Codes::kPlain>;
+}
+
+// Rows k to k + rows of a panel, each of which has the factors of another group, as float32, [rows][NR].
+template <int Bits>
+void widen_scattered(const PublishedForm& form, const char* panel, const char* codes, int64_t k, int64_t rows,
+                     float* out) {
+  constexpr int64_t kRows = published_rows(Bits), kQuads = kRows / kDotRows;
+  constexpr int64_t kBytes = published_words(Bits) * kDotRows * kPanelColumns;
+  for (const int64_t end = k + rows; k < end; codes += kBytes) {
+    Words quads[kPanelVectors][kQuads];
+    for (int v = 0; v < kPanelVectors; ++v) read_codes<Bits>(codes + v * kLanes * kDotRows, quads[v]);
+    for (int64_t row = 0; row < kRows && k < end; ++row, ++k, out += kPanelColumns) {
+      const GroupNumbers numbers = read_group(form, panel, k);
+      for (int v = 0; v < kPanelVectors; ++v) {
+        const Words byte = (quads[v][row / kDotRows] >> static_cast<int>(row % kDotRows * 8)) & all_words(0xff);
+        const Vec number = ((form.floats ? widen_float8(byte) : to_floats(byte)) - numbers.zero[v]) * numbers.level[v];
+        store(out + v * kLanes, fma(number, numbers.scale[v], numbers.offset[v]));
+      }
+    }
+  }
 }
 
 // Rows k to k + depth of a panel as float32, [depth][NR] and zeros or what stands in padding behind them; k is a
@@ -209,7 +235,10 @@ inline void widen_published(const PublishedForm& form, WidenCodes widen_them, co
     const int64_t chunk = within / published_rows(form.bits) * published_words(form.bits);
     const char* const codes =
         panel + k / form.group * form.group_bytes + form.codes_begin + chunk * kDotRows * kPanelColumns;
-    widen_them(form, read_group(form, panel, k), codes, rows, out);
+    if (form.scattered)
+      (form.bits == 4 ? widen_scattered<4> : widen_scattered<8>)(form, panel, codes, k, rows, out);
+    else
+      widen_them(form, read_group(form, panel, k), codes, rows, out);
     k += rows;
     out += rows * kPanelColumns;
   }

@@ -35,26 +35,31 @@ enum class Panel : uint8_t {
 
 // Codes and factors of published panels. A panel has groups of rows, each of which has a factor of every column,
 // offsets and zeros where there are some, then codes; behind them, in panels of two levels, the first levels of every
-// kSuperRows rows. A weight is fma(number - zero, scale, offset), the number being what a code stands for.
+// kSuperRows rows. A weight is fma(number - zero, scale, offset), the number being what a code stands for. Where rows
+// of a group do not stand together, the factors of all groups stand in front of the panel.
 struct PublishedForm {
   enum Factor : uint8_t { kFloat32, kBFloat16, kFloat16, kPowerOfTwo, kSignedByte, kFloat8 };
-  int32_t bits;         // of a code: 4, 5, 6 or 8
-  bool from_table;      // 4 bits: the number is an entry of `table`
-  bool floats;          // 8 bits: the number is a float8
-  bool wide;            // numbers go beyond 127
-  Factor factor;        // of a scale; of two levels, of the second
-  bool two_levels;      // a scale is float16 * signed byte, or float32 * float8
-  bool offsets;         // of each group, as scales; of two levels, of bytes
-  bool zeros;           // of each group, a byte
-  bool exact_first;     // (number - zero) * scale is rounded: what is subtracted cannot be multiplied before
-  float zero;           // of all groups
-  float times;          // multiplies scales: a power of two
-  uint8_t table[16];    // numbers
-  int64_t group;        // rows
-  int64_t group_bytes;  // of a whole group
-  int64_t codes_begin;  // of a group
-  int64_t super_begin;  // of a panel
+  int32_t bits;          // of a code: 4, 5, 6 or 8
+  bool from_table;       // 4 bits: the number is an entry of `table`
+  bool floats;           // 8 bits: the number is a float8
+  bool wide;             // numbers go beyond 127
+  Factor factor;         // of a scale; of two levels, of the second
+  bool two_levels;       // a scale is float16 * signed byte, or float32 * float8
+  bool offsets;          // of each group, as scales; of two levels, of bytes
+  bool zeros;            // of each group, a byte
+  bool divides;          // of two levels: the first divides
+  bool exact_first;      // (number - zero) * scale is rounded: what is subtracted cannot be multiplied before
+  bool scattered;        // rows of a group do not stand together
+  float zero;            // of all groups
+  float times;           // multiplies scales: a power of two
+  uint8_t table[16];     // numbers
+  int64_t group;         // rows whose codes stand together
+  int64_t group_bytes;   // of a whole group; scattered: of its codes
+  int64_t factor_bytes;  // of a group
+  int64_t codes_begin;   // of a group; scattered: of the panel
+  int64_t super_begin;   // of a panel
   int64_t panel_bytes;
+  const int32_t* group_of_row;  // [depth], where rows are scattered
 };
 constexpr int64_t kSuperRows = 256;
 

@@ -54,7 +54,11 @@ export async function packCheckpoint(
         onProgress?.(index * expertNum + Math.min(done, expertNum), layers.length * expertNum),
     });
     const parts = partsOf(layer);
-    const described = JSON.stringify(parts.map(({ name, byteLength }) => ({ name, byteLength })));
+    // What was published may be of another type in each layer.
+    const described =
+      layer.weightType === 'published'
+        ? layer.weightType
+        : JSON.stringify(parts.map(({ name, byteLength }) => ({ name, byteLength })));
     first ??= {
       parts: described,
       description: descriptionOf(

@@ -3,9 +3,12 @@ import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type GgufTensor, type GgufValue, writeGguf } from '../../../bench/gguf/write.mjs';
+import { OutputFile } from '../../../src/base/output_file.js';
 import { GgufFile } from '../../../src/checkpoint/containers/gguf/file.js';
+import { packCheckpoint } from '../../../src/checkpoint/packed/write.js';
 import { MoECheckpoint, MoEError, MoELayer } from '../../../src/index.js';
 import { temporaryFolder } from '../../fixtures/temporary_folder.js';
+import { randomValues } from '../../support/layers.js';
 import { ggufOf } from '../../witness/llama.js';
 import { witnessModels } from '../../witness/models.js';
 
@@ -227,17 +230,29 @@ describe('a model in several files', () => {
   });
 });
 
-test('matrices of one product that are of several types are named, and held as what is asked for', async () => {
+test('matrices of one product may be of several types', async () => {
   const tensors = model.tensors.map((tensor) =>
     tensor.name === 'blk.1.ffn_gate_exps.weight' ? { ...tensor, type: 'Q4_0' as const } : tensor,
   );
-  const path = await written(model.metadata, tensors);
-  const message = await messageOf(MoELayer.load(path, { layer: 1, device: 'cpu' }));
-  expect(message).toContain('Layer 1');
-  expect(message).toContain('experts.0.w3.weight');
-  expect(message).toContain('experts.0.w1.weight');
-  await using layer = await MoELayer.load(path, { layer: 1, device: 'cpu', weightType: 'int8' });
-  expect(layer.weightType).toBe('int8');
+  await using checkpoint = await MoECheckpoint.open(await written(model.metadata, tensors));
+  const hidden = randomValues(5 * checkpoint.hiddenSize, 3);
+  await using published = await checkpoint.load(1, { device: 'cpu' });
+  await using widened = await checkpoint.load(1, { device: 'cpu', weightType: 'float32' });
+  await using alike = await checkpoint.load(0, { device: 'cpu' });
+  expect(published.weightType).toBe('published');
+  expect(published.weightBytes).toBeLessThan(alike.weightBytes);
+  const result = await widened.forward(hidden);
+  expect(await published.forward(hidden)).toEqual(result);
+  // Where it is used as it stands.
+  const path = join(await temporaryFolder(), 'packed.safetensors');
+  {
+    await using out = await OutputFile.open('--out', path, { outOfOrder: true });
+    const { signal } = new AbortController();
+    await packCheckpoint(checkpoint, out, { layers: [0, 1], signal });
+  }
+  await using packed = await MoELayer.load(path, { layer: 1 });
+  expect(packed.weightBytes).toBe(published.weightBytes);
+  expect(await packed.forward(hidden)).toEqual(result);
 });
 
 test('a scale that is no number is an error that names the tensor', async () => {
@@ -249,9 +264,13 @@ test('a scale that is no number is an error that names the tensor', async () => 
     const at = file.dataStart + (up?.offset ?? 0) + ((up?.byteLength ?? 0) / 8) * 7;
     bytes.writeUInt16LE(0x7e00, at);
   });
-  const message = await messageOf(MoELayer.load(path, { layer: 0, device: 'cpu' }));
-  expect(message).toContain('block_sparse_moe.experts.7.w3.weight');
-  expect(message).toContain('to be finite numbers');
+  for (const weightType of [undefined, 'int4', 'float32'] as const) {
+    const message = await messageOf(
+      MoELayer.load(path, { layer: 0, device: 'cpu', ...(weightType && { weightType }) }),
+    );
+    expect(message).toContain('block_sparse_moe.experts.7.w3.weight');
+    expect(message).toContain('to be finite numbers');
+  }
 });
 
 test('a layer says what it is held as', async () => {

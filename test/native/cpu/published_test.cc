@@ -41,6 +41,18 @@ const NamedForm kForms[] = {
     {"mlx6", {.codes = kInteger, .bits = 6, .group = 64, .scale = ScaleKind::kBFloat16, .offsets = true}},
     {"fp8 by block", {.codes = CodeKind::kFloat8E4M3, .bits = 8, .group = 128, .scale = ScaleKind::kFloat32}},
     {"fp8 by feature", {.codes = CodeKind::kFloat8E4M3, .bits = 8, .group = 0, .scale = ScaleKind::kBFloat16}},
+    {"nvfp4, divided",
+     {.codes = CodeKind::kFloat4E2M1, .bits = 4, .group = 16, .scale = ScaleKind::kFloat32TimesE4M3, .divides = true}},
+    {"offsets of floats", {.codes = kInteger, .bits = 4, .group = 32, .scale = ScaleKind::kFloat32, .offsets = true}},
+    {"int4 by 48", {.codes = kInteger, .bits = 4, .group = 48, .scale = ScaleKind::kBFloat16, .zero = 8}},
+    {"int8 by 256", {.codes = kInteger, .bits = 8, .group = 256, .scale = ScaleKind::kFloat16, .zeros = true}},
+    {"int4 by 40", {.codes = kInteger, .bits = 4, .group = 40, .scale = ScaleKind::kFloat32, .zeros = true}},
+    {"int8 by 20", {.codes = kInteger, .bits = 8, .group = 20, .scale = ScaleKind::kFloat16, .offsets = true}},
+    {"fp8 by 100", {.codes = CodeKind::kFloat8E4M3, .bits = 8, .group = 100, .scale = ScaleKind::kFloat32}},
+    {"gptq4, ordered",
+     {.codes = kInteger, .bits = 4, .group = 128, .ordered = true, .scale = ScaleKind::kFloat16, .zeros = true}},
+    {"gptq8, ordered",
+     {.codes = kInteger, .bits = 8, .group = 64, .ordered = true, .scale = ScaleKind::kFloat32, .zero = 128}},
 };
 
 constexpr int kIq4Numbers[] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
@@ -79,13 +91,17 @@ float factor_of(ScaleKind kind, uint32_t bits, int32_t level) {
 float value_of(const GroupedForm& form, uint8_t code, const GroupFactors& factors) {
   const auto zero = static_cast<float>(form.zeros ? factors.zero : form.zero);
   const float number = number_of(form.codes, code) - zero;
-  if (form.scale == ScaleKind::kFloat32TimesE4M3)
-    return number * from_float8_e4m3(static_cast<uint8_t>(factors.level)) * std::bit_cast<float>(factors.scale);
+  if (form.scale == ScaleKind::kFloat32TimesE4M3) {
+    const float scaled = number * from_float8_e4m3(static_cast<uint8_t>(factors.level));
+    const auto first = std::bit_cast<float>(factors.scale);
+    return form.divides ? scaled / first : scaled * first;
+  }
   const float scale = factor_of(form.scale, factors.scale, factors.level);
   if (!form.offsets) return number * scale;
+  const float product = number * scale;
   return form.scale == ScaleKind::kFloat16TimesInteger
-             ? std::fma(number, scale, -factor_of(form.scale, factors.offset, -factors.offset_level))
-             : std::fma(number, scale, factor_of(form.scale, factors.offset, 0));
+             ? product - factor_of(form.scale, factors.offset, -factors.offset_level)
+             : product + factor_of(form.scale, factors.offset, 0);
 }
 
 // A column of random codes and factors, small and large ones, subnormal ones too.
@@ -111,9 +127,21 @@ uint32_t random_factor(ScaleKind kind, std::mt19937& random) {
   }
 }
 
-Column random_column(const GroupedForm& form, int64_t depth, std::mt19937& random) {
+// The group of each input: any, where the form is ordered.
+std::vector<int32_t> random_groups(const GroupedForm& form, int64_t depth) {
+  std::mt19937 random(static_cast<uint32_t>(depth));
+  std::vector<int32_t> groups(depth);
+  for (int64_t k = 0; k < depth; ++k)
+    groups[k] = static_cast<int32_t>(form.ordered      ? random() % form.groups(depth)
+                                     : form.group == 0 ? 0
+                                                       : k / form.group);
+  return groups;
+}
+
+Column random_column(const GroupedForm& form, const std::vector<int32_t>& groups, std::mt19937& random) {
+  const auto depth = static_cast<int64_t>(groups.size());
   Column column{std::vector<uint8_t>(depth), {}, std::vector<float>(depth)};
-  const int64_t group = form.group == 0 ? depth : form.group, super = kSuperBlock / group;
+  const int64_t group = form.group == 0 ? depth : form.group, super = std::max<int64_t>(1, kSuperBlock / group);
   const bool signed_levels = !form.offsets;
   for (int64_t g = 0; g * group < depth; ++g) {
     GroupFactors factors{.scale = random_factor(form.scale, random), .offset = random_factor(form.scale, random)};
@@ -122,6 +150,7 @@ Column random_column(const GroupedForm& form, int64_t depth, std::mt19937& rando
       factors.offset_level = -static_cast<int32_t>(random() % 64);
     }
     if (form.scale == ScaleKind::kFloat32TimesE4M3) factors.level = static_cast<int32_t>(random() % 0x7f);
+    if (form.divides) factors.scale = std::bit_cast<uint32_t>(1 / std::bit_cast<float>(factors.scale));
     if (form.zeros) factors.zero = static_cast<int32_t>(random() % (1u << form.bits));
     const bool two_levels = form.scale == ScaleKind::kFloat16TimesInteger || form.scale == ScaleKind::kFloat32TimesE4M3;
     if (two_levels && g % super != 0) {
@@ -134,7 +163,7 @@ Column random_column(const GroupedForm& form, int64_t depth, std::mt19937& rando
     uint32_t code = random() % (1u << form.bits);
     if (form.codes == CodeKind::kFloat8E4M3 && (code & 0x7f) == 0x7f) code = 0x7e;  // no NaN
     column.codes[k] = static_cast<uint8_t>(code);
-    column.values[k] = value_of(form, column.codes[k], column.factors[k / group]);
+    column.values[k] = value_of(form, column.codes[k], column.factors[groups[k]]);
   }
   return column;
 }
@@ -143,13 +172,15 @@ Column random_column(const GroupedForm& form, int64_t depth, std::mt19937& rando
 struct Panels {
   Panels(const cpu::Kernels& kernels, const GroupedForm& form, int64_t depth, int64_t panels)
       : form(cpu::published_form(form, kernels, depth)),
+        groups(random_groups(form, depth)),
         published(panels * this->form.panel_bytes + 64),
         floats(panels * depth * kernels.panel_columns),
         bias(panels * kernels.panel_columns) {
+    this->form.group_of_row = groups.data();
     std::mt19937 random(static_cast<uint32_t>(depth * 31 + panels));
     for (int64_t p = 0; p < panels; ++p)
       for (int64_t c = 0; c < kernels.panel_columns; ++c) {
-        const Column column = random_column(form, depth, random);
+        const Column column = random_column(form, groups, random);
         cpu::put_published(form, this->form, kernels.panel_columns, depth,
                            published.data() + p * this->form.panel_bytes, c, column.codes.data(),
                            column.factors.data());
@@ -159,6 +190,7 @@ struct Panels {
   }
 
   cpu::PublishedForm form;
+  std::vector<int32_t> groups;
   std::vector<std::byte> published;
   std::vector<float> floats, bias;
 };
@@ -295,9 +327,13 @@ TEST_P(PublishedPanels, MultiplyRowsOfIntegers) {
   }
 }
 
-TEST_P(PublishedPanels, RefuseGroupsThatWouldShareAWord) {
-  const GroupedForm form{.codes = kInteger, .bits = 5, .group = 16, .scale = ScaleKind::kFloat16};
-  EXPECT_THROW(cpu::published_form(form, kernels(), 64), Error);
+TEST(PublishedForms, AreNotHeldWhereNoFormatHasThem) {
+  for (const auto& [name, form] : kForms) EXPECT_TRUE(cpu::can_hold(form)) << name;
+  // Groups that would share a word.
+  EXPECT_FALSE(cpu::can_hold({.codes = kInteger, .bits = 5, .group = 16, .scale = ScaleKind::kFloat16}));
+  EXPECT_FALSE(cpu::can_hold({.codes = CodeKind::kIq4, .bits = 4, .group = 40, .scale = ScaleKind::kFloat16}));
+  EXPECT_FALSE(
+      cpu::can_hold({.codes = CodeKind::kFloat8E4M3, .bits = 8, .group = 32, .scale = ScaleKind::kFloat32TimesE4M3}));
 }
 
 }  // namespace

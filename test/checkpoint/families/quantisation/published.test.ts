@@ -1,11 +1,13 @@
 // Layers that hold quantised weights as their files have them.
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { OutputFile } from '../../../../src/base/output_file.js';
 import { writeSafetensors } from '../../../../src/checkpoint/containers/write.js';
-import { MoELayer } from '../../../../src/index.js';
+import { packCheckpoint } from '../../../../src/checkpoint/packed/write.js';
+import { MoECheckpoint, MoELayer } from '../../../../src/index.js';
 import type { Tensors } from '../../../fixtures/families.js';
-import { formatsOf, quantised } from '../../../fixtures/quantised.js';
+import { formatsOf, type QuantisedFormat, quantised } from '../../../fixtures/quantised.js';
 import { temporaryFolder } from '../../../fixtures/temporary_folder.js';
 import { randomValues } from '../../../support/layers.js';
 
@@ -28,19 +30,21 @@ for (let e = 0; e < E; e++) {
   plain[`${block}.experts.${e}.down_proj.weight`] = floats(H, I, 30 + e);
 }
 
-/** Those that no group of inputs has a factor of, as the weights stand, and blocks of other sizes. */
-const others = /order of inputs|compressed-tensors nvfp4|by block/;
-
-test.each(
-  formatsOf(32)
-    .filter(({ name }) => !others.test(name))
-    .map((format) => [format.name, format] as const),
-)('%s', async (_, format) => {
+async function written(format: QuantisedFormat): Promise<string> {
   const { stored } = quantised(format, plain, (name) => name.includes('experts'));
   const folder = await temporaryFolder();
   const key = 'quant_method' in format.config ? 'quantization_config' : 'quantization';
   await writeFile(join(folder, 'config.json'), JSON.stringify({ ...config, [key]: format.config }));
   await writeSafetensors(join(folder, 'model.safetensors'), stored);
+  return folder;
+}
+
+test.each(
+  [32, 40].flatMap((group) =>
+    formatsOf(group).map((format) => [format.name, group, format] as const),
+  ),
+)('%s, groups of %i', async (_, __, format) => {
+  const folder = await written(format);
   const hidden = randomValues(9 * H, 3);
   await using published = await MoELayer.load(folder, { layer: 0, device: 'cpu' });
   await using widened = await MoELayer.load(folder, {
@@ -49,12 +53,42 @@ test.each(
     weightType: 'float32',
   });
   expect(published.weightType).toBe('published');
-  const [actual, expected] = [
-    (await published.forward(hidden)).output,
-    (await widened.forward(hidden)).output,
-  ];
+  const expected = (await widened.forward(hidden)).output;
   const most = Math.max(...expected.map(Math.abs));
   expect(most).toBeGreaterThan(0);
-  for (const [i, value] of expected.entries())
-    expect(Math.abs((actual[i] as number) - value)).toBeLessThan(1e-5 * most);
+  expect((await published.forward(hidden)).output).toEqual(expected);
+  // Codes of 4 and 8 bits, scales of at most 32 and zeros of a byte.
+  expect(published.weightBytes).toBeLessThan(0.6 * widened.weightBytes);
+  // Rows of int8 where groups stand side by side, else rows of floats.
+  await using integers = await MoELayer.load(folder, {
+    layer: 0,
+    device: 'cpu',
+    activationType: 'int8',
+  });
+  for (const [i, value] of (await integers.forward(hidden)).output.entries())
+    expect(Math.abs(value - (expected[i] as number))).toBeLessThan(0.05 * most);
+});
+
+test('inputs in an order of their own may be packed', async () => {
+  const format = formatsOf(32).find(({ name }) => name === 'GPTQ, an order of inputs');
+  const folder = await written(format as QuantisedFormat);
+  await using checkpoint = await MoECheckpoint.open(folder);
+  const path = join(await temporaryFolder(), 'packed.safetensors');
+  {
+    await using out = await OutputFile.open('--out', path, { outOfOrder: true });
+    await packCheckpoint(checkpoint, out, { layers: [0], signal: new AbortController().signal });
+  }
+  const hidden = randomValues(9 * H, 3);
+  await using stored = await checkpoint.load(0);
+  const expected = await stored.forward(hidden);
+  await using packed = await MoELayer.load(path);
+  expect(await packed.forward(hidden)).toEqual(expected);
+  expect(packed.weightBytes).toBe(stored.weightBytes);
+
+  // Groups that are not there: the numbers of an input stand before how each of three matrices is held.
+  const bytes = await readFile(path);
+  const record = bytes.lastIndexOf(Buffer.from('FORM'));
+  bytes.writeInt32LE(1000, record - 3 * 64 + 16);
+  await writeFile(path, bytes);
+  await expect(MoELayer.load(path)).rejects.toThrow(/to have inputs in groups from 0 to \d+/);
 });

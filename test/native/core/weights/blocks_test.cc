@@ -3,11 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <random>
 #include <string>
 
+#include "core/error.h"
 #include "core/weights/float16.h"
 #include "core/weights/read_weights.h"
 
@@ -118,7 +121,12 @@ struct Blocks {
   Blocks(const BlockType& type, int64_t outs, int64_t blocks, int64_t step, uint32_t seed)
       : bytes(outs * step * type.bytes) {
     std::mt19937 random(seed);
-    for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
+    std::vector<uint8_t> codes(type.elements);
+    std::vector<GroupFactors> factors(type.groups());
+    for (size_t at = 0; at < bytes.size(); at += type.bytes) do {
+        for (int32_t i = 0; i < type.bytes; ++i) bytes[at + i] = static_cast<uint8_t>(random());
+        type.split(&bytes[at], codes.data(), factors.data());
+      } while (!std::ranges::all_of(factors, [&](const GroupFactors& each) { return is_finite(type.form, each); }));
     matrix = {.data = bytes.data(),
               .dtype = DType::kBlocks,
               .out_features = outs,
@@ -149,7 +157,7 @@ TEST(BlockTypes, EachHasAPlainDecoder) {
   for (size_t i = 0; i < std::size(kPlain); ++i) EXPECT_STREQ(block_types()[i].name, kPlain[i].name);
 }
 
-// Random bytes: every code, subnormal scales, those that are not finite.
+// Random bytes: every code, subnormal scales.
 TEST_P(BlockTypes, AreReadAsThePlainDecoderReadsThem) {
   const Blocks random(type(), 40, 3, 5, 1);
   const int64_t ins = random.matrix.in_features;
@@ -203,6 +211,31 @@ TEST_P(BlockTypes, GiveCodesAndFactorsOfTheSameValues) {
       grouped_values(form, factors[i / form.group], &codes[i], 1, &value);
       ASSERT_TRUE(same(value, values[i])) << o << ", " << i;
     }
+  }
+}
+
+// All bits of a block are set, so its scales are NaN. Zeros are a block of zeros.
+TEST_P(BlockTypes, AreRefusedWithScalesThatAreNoNumbers) {
+  Blocks random(type(), 4, 2, 2, 4);
+  random.matrix.scales.name = std::make_shared<const std::string>("tensor \"a\" in b");
+  const auto read = [&] {
+    std::vector<float> values(4 * random.matrix.in_features);
+    read_block(random.matrix, 0, 4, 0, random.matrix.in_features, values.data());
+    return values;
+  };
+  const auto fill_block = [&](uint8_t byte) {
+    std::fill_n(random.bytes.begin() + 3 * type().bytes, type().bytes, byte);
+  };
+  fill_block(0);
+  EXPECT_EQ(read()[3 * type().elements], 0);
+  fill_block(0xff);
+  try {
+    read();
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kCheckpoint);
+    EXPECT_NE(std::string(error.what()).find("tensor \"a\" in b"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("block 3"), std::string::npos) << error.what();
   }
 }
 
