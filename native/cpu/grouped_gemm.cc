@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "cpu/subnormals.h"
 
 namespace moe::cpu {
 namespace {
@@ -128,6 +129,26 @@ void GroupedGemm::quantize(const float* tiles, const PackedMatrices& weights, Th
   });
 }
 
+const float* GroupedGemm::round(const float* tiles, int64_t depth, ThreadPool::Team& team,
+                                const std::stop_token& stop) {
+  auto* const rounded = rounded_.reserve<float>(num_rows_ * depth);
+  for_each_tile(depth, team, stop, [&](int64_t row, int64_t rows) {
+    kernels_.round_to_bfloat16(tiles + row * depth, rows * depth, rounded + row * depth);
+  });
+  return rounded;
+}
+
+const uint32_t* GroupedGemm::pair(const float* tiles, int64_t depth, ThreadPool::Team& team,
+                                  const std::stop_token& stop) {
+  const int64_t words = divide_up(depth, 2);
+  auto* const pairs = rounded_.reserve<uint32_t>(num_rows_ * words);
+  for_each_tile(depth, team, stop, [&](int64_t row, int64_t rows) {
+    pair_kernels_->pack_pairs(
+        {.tile = tiles + row * depth, .rows = rows, .depth = depth, .pairs = pairs + row * words});
+  });
+  return pairs;
+}
+
 int64_t GroupedGemm::panels_per_task(const PackedMatrices& weights, int threads) const {
   const double rows = static_cast<double>(num_rows_) / static_cast<double>(chunks_.size());
   const double panel_flops = 2.0 * rows * static_cast<double>(weights.depth() * kernels_.panel_columns);
@@ -144,28 +165,37 @@ int64_t GroupedGemm::panels_per_task(const PackedMatrices& weights, int threads)
 void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, const Epilogue& epilogue, float* output,
                            ThreadPool::Team& team, const std::stop_token& stop) {
   if (chunks_.empty()) return;
-  float* const scratch = scratch_.reserve<float>(team.threads() * kernels_.scratch_floats);
-  if (weights.integer_products()) quantize(tiles, weights, team, stop);
+  const int64_t depth = weights.depth();
+  const bool in_bfloat16 = weights.row_type() == RowType::kBFloat16;
+  const auto gemm_of_pairs =
+      in_bfloat16 && pair_kernels_ ? pair_kernels_->gemm[static_cast<size_t>(weights.panels())] : nullptr;
+  const auto gemm = gemm_of_pairs ? gemm_of_pairs : weights.kernels().gemm;
+  const int64_t scratch_floats = gemm_of_pairs ? pair_kernels_->scratch_floats : kernels_.scratch_floats;
+  float* const scratch = scratch_.reserve<float>(team.threads() * scratch_floats);
+  if (weights.row_type() == RowType::kInt8) quantize(tiles, weights, team, stop);
+  const uint32_t* const pairs = gemm_of_pairs ? pair(tiles, depth, team, stop) : nullptr;
+  if (in_bfloat16 && !pairs) tiles = round(tiles, depth, team, stop);
   const auto* const integers = static_cast<const int8_t*>(integers_.data());
   const auto* const row_scales = static_cast<const float*>(row_scales_.data());
   const auto* const row_starts = static_cast<const int32_t*>(row_starts_.data());
-  const int64_t row_groups = divide_up(weights.depth(), weights.group());
-  const auto gemm = weights.kernels().gemm;
+  const int64_t row_groups = divide_up(depth, weights.group());
   const int64_t group = panels_per_task(weights, team.threads());
   const int64_t groups = divide_up(weights.num_panels(), group);
 
   team.parallel_for(static_cast<int64_t>(chunks_.size()) * groups, 1, [&](int64_t begin, int64_t end) {
+    const WithoutSubnormals without(in_bfloat16);
     for (int64_t task = begin; task < end; ++task) {
       check(stop);
       const Chunk& chunk = chunks_[task / groups];
       const int64_t first = rows_.offsets[chunk.expert];
       const int64_t panel = task % groups * group;
-      gemm({.input = tiles + first * weights.depth(),
-            .integers = integers + first * padded_depth(weights.depth()),
+      gemm({.input = tiles + first * depth,
+            .integers = integers + first * padded_depth(depth),
             .row_scales = row_scales + first * row_groups,
             .row_starts = row_starts + first * row_groups,
+            .pairs = pairs ? pairs + first * divide_up(depth, 2) : nullptr,
             .rows = rows_.offsets[chunk.expert + 1] - first,
-            .depth = weights.depth(),
+            .depth = depth,
             .first_tile = chunk.first_tile,
             .num_tiles = chunk.num_tiles,
             .group = weights.group(),
@@ -177,7 +207,7 @@ void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, co
             .columns = weights.columns(),
             .output = output + first * weights.columns(),
             .epilogue = epilogue,
-            .scratch = scratch + ThreadPool::worker() * kernels_.scratch_floats});
+            .scratch = scratch + ThreadPool::worker() * scratch_floats});
     }
   });
 }

@@ -46,7 +46,7 @@ std::string name_of(const WeightMatrix& matrix) {
 
 HeldAs with_form(HeldAs asked, const std::optional<GroupedForm>& form) {
   asked.form = form;
-  asked.integer_products = form && asked.integer_products && has_dots(*form);
+  if (asked.row_type == RowType::kInt8 && !(form && has_dots(*form))) asked.row_type = RowType::kFloat32;
   return asked;
 }
 
@@ -163,7 +163,7 @@ PackedMatrices::PackedMatrices(const Kernels& kernels, HeldAs held, bool gated, 
     : kernels_(&kernels),
       held_as_(held),
       format_(held.form ? nullptr : &format_of(held.type)),
-      layout_(&layout_of(held.type, held.integer_products)),
+      layout_(&layout_of(held.type, held.row_type)),
       published_(held.form ? published_form(*held.form, kernels, depth) : PublishedForm{}),
       gated_(gated),
       scale_per_feature_(held.group == 0),

@@ -17,8 +17,8 @@ namespace moe::cpu {
 
 struct HeldAs {
   WeightType type = WeightType::kFloat32;
-  int64_t group = 0;                // as LayerSpec::weight_group
-  bool integer_products = false;    // with int8 rows
+  int64_t group = 0;  // as LayerSpec::weight_group
+  RowType row_type = RowType::kFloat32;
   std::optional<GroupedForm> form;  // of kPublished
   bool published = false;           // kPublished was asked for, whatever it came to: a packed part says what
 
@@ -31,7 +31,7 @@ HeldAs asked_by(const Spec& spec) {
   HeldAs asked;
   asked.type = spec.weight_type;
   asked.group = spec.weight_group;
-  asked.integer_products = spec.int8_activations;
+  asked.row_type = spec.row_type;
   return asked;
 }
 
@@ -63,7 +63,8 @@ class PackedMatrices {
   void pack_bias(int64_t matrix, const WeightVector& gate, const WeightVector& up);
 
   const PanelKernels& kernels() const { return kernels_->panels[static_cast<size_t>(layout_->panel)]; }
-  bool integer_products() const { return held_as_.integer_products; }
+  Panel panels() const { return layout_->panel; }
+  RowType row_type() const { return held_as_.row_type; }
   const PublishedForm* form() const { return held_as_.form ? &published_ : nullptr; }
   int64_t group() const { return group_; }  // rows of a panel that stand behind one row of scales
   int64_t matrices() const { return held_.empty() ? matrices_ : static_cast<int64_t>(held_.size()); }

@@ -69,11 +69,12 @@ constexpr int64_t published_words(int32_t bits) { return bits == 6 ? 3 : bits ==
 // In tile form a matrix [rows, columns] is stored [tile][column][row of the tile], so tile t starts at row_begin(t) *
 // columns.
 struct GemmTask {
-  const float* input;  // tile form, [rows, depth]; not read by integer products
+  const float* input;  // tile form, [rows, depth]; not read by products of integers or of pairs
   // Integer products: what QuantizeTask wrote, each tile behind the one before it.
   const int8_t* integers;     // [tile][ceil(depth / 8) * 2][row of the tile][4]
   const float* row_scales;    // [tile][groups][row of the tile]
   const int32_t* row_starts;  // likewise
+  const uint32_t* pairs;      // products of pairs: what PackPairsTask wrote, [tile][ceil(depth / 2)][row of the tile]
   int64_t rows;               // of the expert
   int64_t depth;              // K
   int64_t first_tile;         // the tiles to work on, at most max_tiles
@@ -111,6 +112,15 @@ struct QuantizeTask {
   int8_t* integers;
   float* scales;
   int32_t* starts;  // of sums of products: -offset * the sum of a row's integers
+};
+
+// A tile of rows to round to bfloat16, two numbers of a row in a word: rows k (the upper half) and k + 1 of depth.
+// Behind an odd depth stands -0, which leaves every sum as it is.
+struct PackPairsTask {
+  const float* tile;  // [depth][rows]
+  int64_t rows;
+  int64_t depth;
+  uint32_t* pairs;  // [ceil(depth / 2)][rows]
 };
 
 // Weighted sums of expert rows, for a run of tokens. Pointers are those of the first token.
@@ -196,6 +206,17 @@ struct FoldTask {
   int64_t size;
 };
 
+// Products of pairs of bfloat16, with instructions for them that only some CPUs of a set have. They read the set's own
+// panels and give the bits of its other kernels, where those compute without subnormal numbers (cpu/subnormals.h).
+struct PairKernels {
+  const char* name;
+  const char* beside;  // the set
+  bool (*supported)();
+  int64_t scratch_floats;
+  void (*pack_pairs)(const PackPairsTask&);
+  void (*gemm[9])(const GemmTask&);  // in the order of Panel; null where numbers are no bfloat16
+};
+
 struct Kernels {
   const char* name;
   bool (*supported)();
@@ -209,6 +230,8 @@ struct Kernels {
   PanelKernels panels[9];  // in the order of Panel
   void (*quantize_tile)(const QuantizeTask&);
   void (*pack_rows)(const PackTask&);
+  // To bfloat16, to nearest even; NaN stays NaN.
+  void (*round_to_bfloat16)(const float* values, int64_t count, float* rounded);
   void (*combine)(const CombineTask&);
   // rows[t] *= sigmoid(logits[t]); rows [tokens, columns].
   void (*scale_by_sigmoid)(float* rows, const float* logits, int64_t tokens, int64_t columns);
