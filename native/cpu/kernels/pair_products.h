@@ -69,32 +69,47 @@ template <class W, int R, int P, Fetch F, int Pair, bool Half>
   }
 }
 
+// The first `Pairs` pairs at x and panel, of rows of which the last may be alone.
+template <class W, int R, int P, Fetch F, int Pairs, bool Half>
+[[gnu::always_inline]] inline void multiply_some_pairs(const uint32_t* x, const char* panel, int64_t stride,
+                                                       Vec (&acc)[P][R][kPanelVectors]) {
+  constexpr int kTogether = W::kRows / 2;
+  multiply_pair<W, R, P, F, 0, Half && Pairs == 1>(x, panel, stride, acc);
+  if constexpr (Pairs > 1)
+    multiply_pair<W, R, P, F, kTogether - 1, Half>(x + R, panel + (2 - kTogether) * W::kRowsBytes, stride, acc);
+}
+
+// Rows of depth between two steps of Ahead, and lines that are fetched of each of its streams meanwhile: a task of two
+// tiles fetches every line once.
+constexpr int kRowsOfTurn = 2 * kAheadStreams;
+
 // acc += the `depth` rows at `panel`, which x and panel are moved past.
 template <class W, int R, int P, Fetch F>
 [[gnu::always_inline]] inline void multiply_pairs_of_rows(const uint32_t*& x, const char*& panel, int64_t stride,
                                                           int64_t depth, Ahead& ahead,
                                                           Vec (&acc)[P][R][kPanelVectors]) {
+  constexpr int kRows = 4;
   int64_t k = 0;
-  for (; k + kAheadStreams <= depth; k += kAheadStreams) {
+  const auto multiply_four = [&](int stream) __attribute__((always_inline)) {
     if constexpr (F != Fetch::kPanels) {
-#pragma GCC unroll 4
-      for (int stream = 0; stream < kAheadStreams; ++stream) __builtin_prefetch(ahead.at + stream * ahead.stride, 0, 2);
-      ahead.at += ahead.step;
+      __builtin_prefetch(ahead.at + stream * ahead.stride, 0, 2);
+      __builtin_prefetch(ahead.at + (stream + 1) * ahead.stride, 0, 2);
     }
-    multiply_pair<W, R, P, F, 0, false>(x, panel, stride, acc);
-    multiply_pair<W, R, P, F, W::kRows / 2 - 1, false>(x + R, panel + (W::kRows == 2) * W::kRowsBytes, stride, acc);
-    x += 2 * R;
-    panel += kAheadStreams / W::kRows * W::kRowsBytes;
+    multiply_some_pairs<W, R, P, F, 2, false>(x, panel, stride, acc);
+    x += kRows / 2 * R;
+    panel += kRows / W::kRows * W::kRowsBytes;
+    k += kRows;
+  };
+  while (k + kRowsOfTurn <= depth) {
+    multiply_four(0);
+    multiply_four(2);
+    ahead.at += ahead.step;
   }
+  if (k + kRows <= depth) multiply_four(0);
   const int64_t rest = depth - k;
-  if (rest == 0) return;
-  if (rest == 1) {
-    multiply_pair<W, R, P, F, 0, true>(x, panel, stride, acc);
-  } else {
-    multiply_pair<W, R, P, F, 0, false>(x, panel, stride, acc);
-    if (rest == 3)
-      multiply_pair<W, R, P, F, W::kRows / 2 - 1, true>(x + R, panel + (W::kRows == 2) * W::kRowsBytes, stride, acc);
-  }
+  if (rest == 1) multiply_some_pairs<W, R, P, F, 1, true>(x, panel, stride, acc);
+  if (rest == 2) multiply_some_pairs<W, R, P, F, 1, false>(x, panel, stride, acc);
+  if (rest == 3) multiply_some_pairs<W, R, P, F, 2, true>(x, panel, stride, acc);
   x += (rest + 1) / 2 * R;
   panel += (rest + W::kRows - 1) / W::kRows * W::kRowsBytes;
 }
@@ -135,7 +150,8 @@ void multiply_pairs(const uint32_t* x, const char* panel, int64_t stride, int64_
 
 constexpr int64_t pairs_of(int64_t depth) { return (depth + 1) / 2; }
 
-// All panels of the task for a single tile of R rows, read straight from memory.
+// All panels of the task for a single tile of R rows, read straight from memory: what a block would save is less than
+// widening it takes.
 template <class W, int R>
 void stream_pairs(const GemmTask& task, const uint32_t* x, int64_t row_begin, Finish finish) {
   const auto* const panels = static_cast<const char*>(task.panels);
@@ -157,10 +173,6 @@ void stream_pairs(const GemmTask& task, const uint32_t* x, int64_t row_begin, Fi
 using StreamPairs = void (*)(const GemmTask&, const uint32_t*, int64_t, Finish);
 using MultiplyPairs = void (*)(const uint32_t*, const char*, int64_t, int64_t, int64_t, float*, bool, const Ahead&);
 
-// Rows that are so few that several panels are multiplied at once: more are worth a block that is widened.
-constexpr int kStreamRows = 4;
-static_assert(panels_at_once(kStreamRows) > 1 && panels_at_once(kStreamRows + 1) == 1);
-
 template <class W, int... Below>
 struct StreamsByRows {
   static constexpr StreamPairs kStream[] = {stream_pairs<W, Below + 1>...};
@@ -170,7 +182,7 @@ struct PairsByRows {
   static constexpr MultiplyPairs kMultiply[] = {multiply_pairs<W, Below + 1, 1, Fetch::kAhead>...};
 };
 template <class W>
-using PairStreams = CountRows<StreamsByRows, W, kStreamRows>;
+using PairStreams = CountRows<StreamsByRows, W, kTileRows>;
 template <class W>
 using PairTiles = CountRows<PairsByRows, W, kTileRows>;
 
@@ -183,7 +195,7 @@ void pair_gemm(const GemmTask& task) {
   const Finish finish = task.epilogue.kind == Epilogue::kNone ? finish_rows : finish_tile;
   const Tiling tiling(task.rows);
   const int64_t rows_of_first = tiling.rows(task.first_tile), pairs = pairs_of(task.depth);
-  if (task.num_tiles == 1 && rows_of_first <= kStreamRows) {
+  if (task.num_tiles == 1) {
     const int64_t begin = tiling.begin(task.first_tile);
     return PairStreams<W>::kStream[rows_of_first - 1](task, task.pairs + begin * pairs, begin, finish);
   }
@@ -194,7 +206,7 @@ void pair_gemm(const GemmTask& task) {
   };
   const auto bytes_of_rows = [&](int64_t depth) { return bytes_of<typename W::Panels>(depth, task.group); };
   constexpr int64_t kTogether = W::kScaled ? 1 : kPanelsTogether;  // as in multiply_blocked
-  multiply_in_blocks<kPairBlockRows, kAheadStreams>(
+  multiply_in_blocks<kPairBlockRows, kRowsOfTurn>(
       task, finish, kTogether, bytes_of_rows(task.depth), bytes_of_rows, open,
       [&](int64_t tile_begin, int64_t rows, int64_t k, int64_t depth, const char* block, float* c, bool resume,
           const Ahead& ahead) {
