@@ -167,8 +167,9 @@ void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, co
   if (chunks_.empty()) return;
   const int64_t depth = weights.depth();
   const bool in_bfloat16 = weights.row_type() == RowType::kBFloat16;
+  const bool by_pairs = in_bfloat16 && are_bfloat16(weights.panels());
   const auto gemm_of_pairs =
-      in_bfloat16 && pair_kernels_ ? pair_kernels_->gemm[static_cast<size_t>(weights.panels())] : nullptr;
+      by_pairs && pair_kernels_ ? pair_kernels_->gemm[static_cast<size_t>(weights.panels())] : nullptr;
   const auto gemm = gemm_of_pairs ? gemm_of_pairs : weights.kernels().gemm;
   const int64_t scratch_floats = gemm_of_pairs ? pair_kernels_->scratch_floats : kernels_.scratch_floats;
   float* const scratch = scratch_.reserve<float>(team.threads() * scratch_floats);
@@ -183,7 +184,7 @@ void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, co
   const int64_t groups = divide_up(weights.num_panels(), group);
 
   team.parallel_for(static_cast<int64_t>(chunks_.size()) * groups, 1, [&](int64_t begin, int64_t end) {
-    const WithoutSubnormals without(in_bfloat16);
+    const WithoutSubnormals without(by_pairs);
     for (int64_t task = begin; task < end; ++task) {
       check(stop);
       const Chunk& chunk = chunks_[task / groups];

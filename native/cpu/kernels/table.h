@@ -33,6 +33,12 @@ enum class Panel : uint8_t {
   kPublishedDots
 };
 
+// Whether numbers of these panels are bfloat16 without loss. By rows of bfloat16 they are multiplied without subnormal
+// numbers (cpu/subnormals.h), as instructions for pairs do it.
+constexpr bool are_bfloat16(Panel panel) {
+  return panel == Panel::kBFloat16 || panel == Panel::kInt8 || panel == Panel::kInt4;
+}
+
 // Codes and factors of published panels. A panel has groups of rows, each of which has a factor of every column,
 // offsets and zeros where there are some, then codes; behind them, in panels of two levels, the first levels of every
 // kSuperRows rows. A weight is fma(number - zero, scale, offset), the number being what a code stands for.
@@ -207,14 +213,14 @@ struct FoldTask {
 };
 
 // Products of pairs of bfloat16, with instructions for them that only some CPUs of a set have. They read the set's own
-// panels and give the bits of its other kernels, where those compute without subnormal numbers (cpu/subnormals.h).
+// panels and give the bits of its other kernels.
 struct PairKernels {
   const char* name;
   const char* beside;  // the set
   bool (*supported)();
   int64_t scratch_floats;
   void (*pack_pairs)(const PackPairsTask&);
-  void (*gemm[9])(const GemmTask&);  // in the order of Panel; null where numbers are no bfloat16
+  void (*gemm[9])(const GemmTask&);  // in the order of Panel; null where not are_bfloat16
 };
 
 struct Kernels {

@@ -20,9 +20,10 @@ struct HeldModel {
   ProjectionSpec held;
   double tolerance;  // of logits, in root mean square; fewer bits make a token choose other experts now and then
 };
-constexpr HeldModel kHeldModels[] = {{"float32", KvType::kFloat32, {}, 1e-4},
-                                     {"bfloat16", KvType::kBFloat16, {WeightType::kBFloat16, 0, false}, 0.02},
-                                     {"int8", KvType::kInt8, {WeightType::kInt8, 0, RowType::kInt8}, 0.15}};
+constexpr HeldModel kHeldModels[] = {
+    {"float32", KvType::kFloat32, {}, 1e-4},
+    {"bfloat16", KvType::kBFloat16, {WeightType::kBFloat16, 0, RowType::kBFloat16}, 0.02},
+    {"int8", KvType::kInt8, {WeightType::kInt8, 0, RowType::kInt8}, 0.15}};
 
 class WholeModel : public testing::TestWithParam<std::tuple<const cpu::Kernels*, TinyOptions, HeldModel>> {
  protected:
