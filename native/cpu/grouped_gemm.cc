@@ -168,8 +168,9 @@ void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, co
   const int64_t depth = weights.depth();
   const bool in_bfloat16 = weights.row_type() == RowType::kBFloat16;
   const bool by_pairs = in_bfloat16 && are_bfloat16(weights.panels());
-  const auto gemm_of_pairs =
-      by_pairs && pair_kernels_ ? pair_kernels_->gemm[static_cast<size_t>(weights.panels())] : nullptr;
+  // Experts with a row each wait for their weights, and making pairs of integers takes longer than floats.
+  const bool has_pairs = by_pairs && pair_kernels_ && chunks_.front().rows > 1;
+  const auto gemm_of_pairs = has_pairs ? pair_kernels_->gemm[static_cast<size_t>(weights.panels())] : nullptr;
   const auto gemm = gemm_of_pairs ? gemm_of_pairs : weights.kernels().gemm;
   const int64_t scratch_floats = gemm_of_pairs ? pair_kernels_->scratch_floats : kernels_.scratch_floats;
   float* const scratch = scratch_.reserve<float>(team.threads() * scratch_floats);

@@ -22,7 +22,7 @@ struct HeldModel {
 };
 constexpr HeldModel kHeldModels[] = {
     {"float32", KvType::kFloat32, {}, 1e-4},
-    {"bfloat16", KvType::kBFloat16, {WeightType::kBFloat16, 0, RowType::kBFloat16}, 0.02},
+    {"bfloat16", KvType::kBFloat16, {WeightType::kBFloat16, 0, RowType::kBFloat16}, 0.03},
     {"int8", KvType::kInt8, {WeightType::kInt8, 0, RowType::kInt8}, 0.15}};
 
 class WholeModel : public testing::TestWithParam<std::tuple<const cpu::Kernels*, TinyOptions, HeldModel>> {
