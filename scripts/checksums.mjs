@@ -42,6 +42,8 @@ const held = [
     ...{ weightType: 'int8', weightGroup: group, activationType: 'int8' },
   })),
   { weightType: 'int4', weightGroup: 64, activationType: 'int8' },
+  { weightType: 'bfloat16', activationType: 'bfloat16' },
+  { weightType: 'int8', weightGroup: 32, activationType: 'bfloat16' },
 ];
 
 /** test/cases.ts and what it imports, as JavaScript: Node runs no TypeScript in the versions that are supported. */

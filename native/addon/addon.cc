@@ -19,7 +19,8 @@ Napi::Object describe(Napi::Env env, const HeldWeights& held) {
   object.Set("groups", list_of(env, held.groups, [env](int32_t group) {
                return group > 0 ? Napi::Value::From(env, group) : Napi::Value::From(env, "all");
              }));
-  object.Set("int8Rows", held.int8_rows);
+  object.Set("activationTypes",
+             list_of(env, held.row_types, [env](RowType type) { return Napi::Value::From(env, name_of(type)); }));
   return object;
 }
 

@@ -164,6 +164,13 @@ WeightType read_weight_type(Napi::Object from) {
   refuse("weightType", "one of the known words, got `" + text + "`");
 }
 
+RowType read_row_type(Napi::Object from) {
+  const std::string text = read_text(from, "activationType");
+  for (size_t type = 0; type < std::size(kRowTypeNames); ++type)
+    if (text == kRowTypeNames[type]) return static_cast<RowType>(type);
+  refuse("activationType", "one of the known words, got `" + text + "`");
+}
+
 namespace {
 
 RowOrder read_order(Napi::Object view, int64_t out_features) {
@@ -320,7 +327,7 @@ LayerSpec read_spec(Napi::Object from) {
   spec.shared_activation = read_activation(from, "sharedActivation");
   spec.weight_type = read_weight_type(from);
   spec.weight_group = static_cast<int32_t>(read_integer(from, "weightGroup", 0, kMaxSize));
-  spec.int8_activations = read_word<bool>(from, "activationType", {{"float", false}, {"int8", true}});
+  spec.row_type = read_row_type(from);
   spec.threads = static_cast<int32_t>(read_integer(from, "threads", 0, 4096));
   return spec;
 }

@@ -65,6 +65,7 @@ void expect_inside(const char* name, const Borrowed& memory, DType dtype, int64_
 
 // Of native objects' fields; `name` is in messages. Files that a view stands in are added to `files`.
 WeightType read_weight_type(Napi::Object from);
+RowType read_row_type(Napi::Object from);
 WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::shared_ptr<MappedFile>>& files);
 // What stands at `packed`; nothing where it is undefined.
 std::optional<PackedWeights> read_packed(Napi::Object from, std::vector<std::shared_ptr<MappedFile>>& files);

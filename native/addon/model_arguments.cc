@@ -20,7 +20,7 @@ float read_float(Napi::Object from, const char* name) { return static_cast<float
 
 ProjectionSpec read_projection(Napi::Object from) {
   return {read_weight_type(from), read_size(from, "weightGroup", 0, kMaxSize),
-          read_word<bool>(from, "activationType", {{"float", false}, {"int8", true}})};
+          read_row_type(from)};
 }
 
 std::vector<RotationSpec> read_rotations(Napi::Object from) {

@@ -49,11 +49,11 @@ void pack_experts(Npu& npu, AscendExperts& experts, std::span<const ExpertWeight
 }
 
 ExpertTypes types_for(const LayerSpec& spec, std::span<const ExpertWeights> host, const SocProfile& profile) {
-  if (spec.int8_activations && (has_up_bias(host) || has_down_bias(host)))
+  if (spec.row_type == RowType::kInt8 && (has_up_bias(host) || has_down_bias(host)))
     throw Error(ErrorCode::kConfig,
                 "Expected experts without biases: `activationType` is 'int8', and products of "
                 "int8 rows add none");
-  return ExpertTypes::of(spec.weight_type, spec.int8_activations, profile);
+  return ExpertTypes::of(spec.weight_type, spec.row_type == RowType::kInt8, profile);
 }
 
 // Copies the router to the device where products of float32 are to be had there.
@@ -94,7 +94,7 @@ AscendExperts::AscendExperts(Npu& npu, const LayerSpec& layer_spec, std::span<co
 }
 
 AscendLinear::AscendLinear(Npu& npu, const LinearSpec& spec, const WeightMatrix& host)
-    : types(ExpertTypes::of(spec.weight_type, spec.int8_activations, npu.profile())),
+    : types(ExpertTypes::of(spec.weight_type, spec.row_type == RowType::kInt8, npu.profile())),
       product(npu, types, 1, spec.in_features, spec.out_features, false, false),
       in(npu, spec.in_features, product.in()),
       out(npu, spec.out_features, product.columns()) {

@@ -29,31 +29,32 @@ int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1
 struct AscendFormat {
   WeightType type;
   std::span<const int32_t> groups;
-  bool int8_rows;
+  std::span<const RowType> row_types;
   DataType weight, compute, bias;
 };
 
 // How operators pack int4 is not documented, and of int8 weights they take one scale per output feature.
 constexpr int32_t kWholeFeatures[] = {0};
+constexpr RowType kInt8Rows[] = {RowType::kFloat32, RowType::kInt8};
 constexpr AscendFormat kFormats[] = {
-    {WeightType::kFloat32, {}, false, DataType::kFloat32, DataType::kFloat32, DataType::kFloat32},
-    {WeightType::kBFloat16, {}, false, DataType::kBFloat16, DataType::kBFloat16, DataType::kFloat32},
-    {WeightType::kFloat16, {}, false, DataType::kFloat16, DataType::kFloat16, DataType::kFloat16},
-    {WeightType::kInt8, kWholeFeatures, true, DataType::kInt8, DataType::kBFloat16, DataType::kFloat32},
+    {WeightType::kFloat32, {}, kFloatRows, DataType::kFloat32, DataType::kFloat32, DataType::kFloat32},
+    {WeightType::kBFloat16, {}, kFloatRows, DataType::kBFloat16, DataType::kBFloat16, DataType::kFloat32},
+    {WeightType::kFloat16, {}, kFloatRows, DataType::kFloat16, DataType::kFloat16, DataType::kFloat16},
+    {WeightType::kInt8, kWholeFeatures, kInt8Rows, DataType::kInt8, DataType::kBFloat16, DataType::kFloat32},
 };
 
 }  // namespace
 
-ExpertTypes ExpertTypes::of(WeightType held, bool int8_activations, const SocProfile& profile) {
-  const auto& [type, groups, int8_rows, weight, compute, bias] = find_format(kFormats, held);
-  return {type, weight, compute, bias, int8_activations, profile.blocked_weights, profile.column_multiple};
+ExpertTypes ExpertTypes::of(WeightType held, bool int8_rows, const SocProfile& profile) {
+  const auto& [type, groups, row_types, weight, compute, bias] = find_format(kFormats, held);
+  return {type, weight, compute, bias, int8_rows, profile.blocked_weights, profile.column_multiple};
 }
 
 std::vector<HeldWeights> held_weights(const SocProfile& profile) {
   std::vector<HeldWeights> held;
   for (const AscendFormat& format : kFormats)
     if (profile.bfloat16 || format.compute == DataType::kFloat16)
-      held.push_back({format.type, format.groups, format.int8_rows});
+      held.push_back({format.type, format.groups, format.row_types});
   return held;
 }
 

@@ -25,7 +25,7 @@ struct ExpertTypes {
   int64_t column_multiple;
 
   // The weights are of a type that `held_weights` has.
-  static ExpertTypes of(WeightType held, bool int8_activations, const SocProfile& profile);
+  static ExpertTypes of(WeightType held, bool int8_rows, const SocProfile& profile);
 };
 
 // The weight formats that Ascend holds.

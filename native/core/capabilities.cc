@@ -27,10 +27,16 @@ void expect_capable(const Capabilities& capabilities, const LayerSpec& spec) {
                                         "' on this device, got " +
                                         (spec.weight_group > 0 ? std::to_string(spec.weight_group) : "'all'"));
   }
-  if (spec.int8_activations && std::ranges::none_of(capabilities.weights, &HeldWeights::int8_rows))
-    throw Error(ErrorCode::kConfig, "Expected `activationType` 'float': this device has no other");
-  if (spec.int8_activations && !held->int8_rows)
-    throw Error(ErrorCode::kConfig, "Expected `weightType` to be of integers where `activationType` is 'int8', " + got);
+  const auto takes_rows = [&](const HeldWeights& each) {
+    return std::ranges::find(each.row_types, spec.row_type) != each.row_types.end();
+  };
+  if (std::ranges::none_of(capabilities.weights, takes_rows))
+    throw Error(ErrorCode::kConfig, std::string("Expected `activationType` to be one that this device has, got '") +
+                                        name_of(spec.row_type) + "'");
+  if (!takes_rows(*held))
+    throw Error(ErrorCode::kConfig,
+                std::string("Expected `weightType` to be one that this device multiplies by rows ") + "of '" +
+                    name_of(spec.row_type) + "', " + got);
   if (capabilities.max_experts > 0 && spec.moe.router_rows() > capabilities.max_experts)
     throw Error(ErrorCode::kConfig, "Expected at most " + std::to_string(capabilities.max_experts) +
                                         " experts on this device, got " + std::to_string(spec.moe.router_rows()));

@@ -8,11 +8,14 @@
 
 namespace moe {
 
+// What most devices have.
+inline constexpr RowType kFloatRows[] = {RowType::kFloat32};
+
 // A way to hold experts' weights.
 struct HeldWeights {
   WeightType type;
-  std::span<const int32_t> groups;  // that LayerSpec::weight_group may be, the default first; none for floats
-  bool int8_rows;                   // whether LayerSpec::int8_activations may be set beside it
+  std::span<const int32_t> groups;     // that LayerSpec::weight_group may be, the default first; none for floats
+  std::span<const RowType> row_types;  // that LayerSpec::row_type may be beside it, kFloat32 first
 };
 
 struct Capabilities {

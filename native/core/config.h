@@ -65,6 +65,8 @@ struct MoEConfig {
 // (core/weights/grouped.h).
 enum class WeightType : uint8_t { kFloat32, kBFloat16, kFloat16, kInt8, kInt4, kPublished };
 
+// What rows are rounded to before each product: `activationType`. Those of int8 make it a product of integers.
+enum class RowType : uint8_t { kFloat32, kBFloat16, kInt8 };
 
 struct LayerSpec {
   MoEConfig moe;
@@ -79,8 +81,8 @@ struct LayerSpec {
   int32_t local_experts = 0;      // how many of the experts
   int32_t intermediate_part = 0;  // how many of I, in gate and up
   int32_t hidden_part = 0;        // how many of H, in down
-  bool int8_activations = false;  // rows are rounded to int8 before each product, which is then one of integers
-  int32_t threads = 0;            // at most this many of the device's threads work on the layer; 0: all of them
+  RowType row_type = RowType::kFloat32;
+  int32_t threads = 0;  // at most this many of the device's threads work on the layer; 0: all of them
 
   int32_t held_experts() const { return local_experts > 0 ? local_experts : moe.expert_num; }
   int32_t held_intermediate() const { return intermediate_part > 0 ? intermediate_part : intermediate_size; }

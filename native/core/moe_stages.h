@@ -94,7 +94,7 @@ struct LinearSpec {
   int64_t in_features, out_features;
   WeightType weight_type = WeightType::kFloat32;
   int32_t weight_group = 0;
-  bool int8_activations = false;
+  RowType row_type = RowType::kFloat32;
   int32_t threads = 0;
 };
 

@@ -59,4 +59,8 @@ inline const char* name_of(WeightType type) {
   return type == WeightType::kPublished ? kPublishedName : format_of(type).name;
 }
 
+// In the order of RowType.
+inline constexpr const char* kRowTypeNames[] = {"float", "bfloat16", "int8"};
+inline const char* name_of(RowType type) { return kRowTypeNames[static_cast<size_t>(type)]; }
+
 }  // namespace moe

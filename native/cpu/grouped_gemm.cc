@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "cpu/subnormals.h"
 
 namespace moe::cpu {
 namespace {
@@ -29,11 +30,12 @@ int64_t row_begin(int64_t rows, int64_t tiles, int64_t tile) {
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Whether rows that were quantised for the one, or were not, are what the other multiplies.
+// Whether rows that were made for the one are what the other multiplies.
 bool read_same_rows(const PackedMatrices& a, const PackedMatrices& b) {
   if (&a == &b) return true;
-  if (a.matrices() != 1 || b.matrices() != 1 || a.integer_products(0) != b.integer_products(0)) return false;
-  return !a.integer_products(0) || (a.group(0) == b.group(0) && a.kernels(0).offset == b.kernels(0).offset);
+  if (a.matrices() != 1 || b.matrices() != 1 || a.row_type(0) != b.row_type(0)) return false;
+  if (a.row_type(0) == RowType::kBFloat16) return a.panels(0) == b.panels(0);
+  return a.row_type(0) == RowType::kFloat32 || (a.group(0) == b.group(0) && a.kernels(0).offset == b.kernels(0).offset);
 }
 
 }  // namespace
@@ -139,7 +141,7 @@ void GroupedGemm::quantize(const float* tiles, const PackedMatrices& weights, Th
   auto* const scales = row_scales_.reserve<float>(num_rows_ * groups);
   auto* const starts = row_starts_.reserve<int32_t>(num_rows_ * groups);
   for_each_tile(depth, kQuantisedFloats, team, stop, [&](int64_t expert, int64_t row, int64_t rows) {
-    if (!weights.integer_products(expert)) return;
+    if (weights.row_type(expert) != RowType::kInt8) return;
     // Experts have room for the most groups, their tiles stand one behind the other.
     const int64_t first = rows_.offsets[expert], group = weights.group(expert);
     const int64_t at = first * groups + (row - first) * divide_up(depth, group);
@@ -152,6 +154,26 @@ void GroupedGemm::quantize(const float* tiles, const PackedMatrices& weights, Th
                             .scales = scales + at,
                             .starts = starts + at});
   });
+}
+
+const float* GroupedGemm::round(const float* tiles, int64_t depth, ThreadPool::Team& team,
+                                const std::stop_token& stop) {
+  auto* const rounded = rounded_.reserve<float>(num_rows_ * depth);
+  for_each_tile(depth, kCopiedFloats, team, stop, [&](int64_t, int64_t row, int64_t rows) {
+    kernels_.round_to_bfloat16(tiles + row * depth, rows * depth, rounded + row * depth);
+  });
+  return rounded;
+}
+
+const uint32_t* GroupedGemm::pair(const float* tiles, int64_t depth, ThreadPool::Team& team,
+                                  const std::stop_token& stop) {
+  const int64_t words = divide_up(depth, 2);
+  auto* const pairs = rounded_.reserve<uint32_t>(num_rows_ * words);
+  for_each_tile(depth, kCopiedFloats, team, stop, [&](int64_t, int64_t row, int64_t rows) {
+    pair_kernels_->pack_pairs(
+        {.tile = tiles + row * depth, .rows = rows, .depth = depth, .pairs = pairs + row * words});
+  });
+  return pairs;
 }
 
 int64_t GroupedGemm::panels_per_task(const PackedMatrices& weights, int64_t panels_of_all, int threads) const {
@@ -180,11 +202,23 @@ void GroupedGemm::multiply(std::span<const Product> products, const float* tiles
   }
 }
 
+GroupedGemm::MadeRows GroupedGemm::make_rows(const float* tiles, const PackedMatrices& weights, ThreadPool::Team& team,
+                                             const std::stop_token& stop) {
+  if (weights.most_groups() > 0) quantize(tiles, weights, team, stop);
+  if (weights.row_type(0) != RowType::kBFloat16) return {tiles, nullptr, nullptr};
+  // Experts with a row each wait for their weights, and making pairs of integers takes longer than floats.
+  const bool has_pairs = pair_kernels_ && chunks_.front().rows > 1 && weights.have_panels(weights.panels(0));
+  const auto gemm = has_pairs ? pair_kernels_->gemm[static_cast<size_t>(weights.panels(0))] : nullptr;
+  if (gemm) return {tiles, pair(tiles, weights.depth(), team, stop), gemm};
+  return {round(tiles, weights.depth(), team, stop), nullptr, nullptr};
+}
+
 void GroupedGemm::multiply_together(std::span<const Product> products, const float* tiles, const Epilogue& epilogue,
                                     ThreadPool::Team& team, const std::stop_token& stop) {
-  float* const scratch = scratch_.reserve<float>(team.threads() * kernels_.scratch_floats);
   const PackedMatrices& first = *products.front().weights;
-  if (first.most_groups() > 0) quantize(tiles, first, team, stop);
+  const MadeRows rows = make_rows(tiles, first, team, stop);
+  const int64_t scratch_floats = rows.gemm_of_pairs ? pair_kernels_->scratch_floats : kernels_.scratch_floats;
+  float* const scratch = scratch_.reserve<float>(team.threads() * scratch_floats);
   int64_t panels_of_all = 0;
   for (const Product& product : products) panels_of_all += product.weights->num_panels();
   tasks_.clear();
@@ -202,36 +236,40 @@ void GroupedGemm::multiply_together(std::span<const Product> products, const flo
       const PackedMatrices& weights = *products[which].weights;
       const int64_t panels = tasks_[2 * which], before = which > 0 ? tasks_[2 * which - 1] : 0;
       const int64_t groups = divide_up(weights.num_panels(), panels);
-      run_task(products[which], (task - before) / groups, (task - before) % groups * panels, panels, tiles, epilogue,
-               scratch + ThreadPool::worker() * kernels_.scratch_floats);
+      run_task(products[which], (task - before) / groups, (task - before) % groups * panels, panels, rows, epilogue,
+               scratch + ThreadPool::worker() * scratch_floats);
     }
   });
 }
 
 void GroupedGemm::run_task(const Product& product, int64_t chunk_index, int64_t panel, int64_t panels,
-                           const float* tiles, const Epilogue& epilogue, float* scratch) const {
+                           const MadeRows& rows, const Epilogue& epilogue, float* scratch) const {
   const PackedMatrices& weights = *product.weights;
   const Chunk& chunk = chunks_[chunk_index];
-  const int64_t first = rows_.offsets[chunk.expert], groups = weights.most_groups();
-  weights.kernels(chunk.expert)
-      .gemm({.input = tiles + first * weights.depth(),
-             .integers = static_cast<const int8_t*>(integers_.data()) + first * padded_depth(weights.depth()),
-             .row_scales = static_cast<const float*>(row_scales_.data()) + first * groups,
-             .row_starts = static_cast<const int32_t*>(row_starts_.data()) + first * groups,
-             .rows = rows_.offsets[chunk.expert + 1] - first,
-             .depth = weights.depth(),
-             .first_tile = chunk.first_tile,
-             .num_tiles = chunk.num_tiles,
-             .group = weights.group(chunk.expert),
-             .panels = weights.panel(chunk.expert, panel),
-             .form = weights.form(chunk.expert),
-             .bias = weights.bias(chunk.expert, panel),
-             .num_panels = std::min(panels, weights.num_panels() - panel),
-             .first_panel = panel,
-             .columns = weights.columns(),
-             .output = product.output + first * weights.columns(),
-             .epilogue = epilogue,
-             .scratch = scratch});
+  const int64_t expert = chunk.expert, first = rows_.offsets[expert], depth = weights.depth();
+  const int64_t groups = weights.most_groups();
+  const bool in_bfloat16 = weights.row_type(expert) == RowType::kBFloat16;
+  const WithoutSubnormals without(in_bfloat16 && are_bfloat16(weights.panels(expert)));
+  const auto gemm = rows.gemm_of_pairs ? rows.gemm_of_pairs : weights.kernels(expert).gemm;
+  gemm({.input = rows.tiles + first * depth,
+        .integers = static_cast<const int8_t*>(integers_.data()) + first * padded_depth(depth),
+        .row_scales = static_cast<const float*>(row_scales_.data()) + first * groups,
+        .row_starts = static_cast<const int32_t*>(row_starts_.data()) + first * groups,
+        .pairs = rows.pairs ? rows.pairs + first * divide_up(depth, 2) : nullptr,
+        .rows = rows_.offsets[expert + 1] - first,
+        .depth = depth,
+        .first_tile = chunk.first_tile,
+        .num_tiles = chunk.num_tiles,
+        .group = weights.group(expert),
+        .panels = weights.panel(expert, panel),
+        .form = weights.form(expert),
+        .bias = weights.bias(expert, panel),
+        .num_panels = std::min(panels, weights.num_panels() - panel),
+        .first_panel = panel,
+        .columns = weights.columns(),
+        .output = product.output + first * weights.columns(),
+        .epilogue = epilogue,
+        .scratch = scratch});
 }
 
 }  // namespace moe::cpu

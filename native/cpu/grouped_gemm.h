@@ -7,7 +7,7 @@
 #include "core/host/thread_pool.h"
 #include "core/tensor.h"
 #include "cpu/aligned_buffer.h"
-#include "cpu/kernels/table.h"
+#include "cpu/kernels.h"
 #include "cpu/weights.h"
 
 namespace moe::cpu {
@@ -29,7 +29,7 @@ struct Product {
 // state allocates nothing. Every loop checks `stop` at each task and throws kAborted.
 class GroupedGemm {
  public:
-  explicit GroupedGemm(const Kernels& kernels) : kernels_(kernels) {}
+  explicit GroupedGemm(const Kernels& kernels) : kernels_(kernels), pair_kernels_(pair_kernels(kernels)) {}
 
   // Sets the rows for the calls that follow. `rows` is borrowed until then.
   void set_rows(const RowsByExpert& rows, int64_t experts);
@@ -47,8 +47,8 @@ class GroupedGemm {
                 ThreadPool::Team& team, const std::stop_token& stop) const;
 
   // output = epilogue(tiles * weights + bias): rows in row-major order without an activation, tile form with one.
-  // tiles: [rows, depth] in tile form. output: [rows, columns]. Weights for integer products have the tiles quantised
-  // first.
+  // tiles: [rows, depth] in tile form. output: [rows, columns]. The tiles are first rounded to
+  // the type of rows that the weights are for.
   void multiply(const PackedMatrices& weights, const float* tiles, const Epilogue& epilogue, float* output,
                 ThreadPool::Team& team, const std::stop_token& stop) {
     const Product product{&weights, output};
@@ -63,8 +63,19 @@ class GroupedGemm {
   template <class Body>
   void for_each_tile(int64_t depth, int64_t floats, ThreadPool::Team& team, const std::stop_token& stop,
                      const Body& body) const;
-  // For products with `weights`.
+  // For products with `weights`: to int8, or to bfloat16 as floats or as pairs.
   void quantize(const float* tiles, const PackedMatrices& weights, ThreadPool::Team& team, const std::stop_token& stop);
+  const float* round(const float* tiles, int64_t depth, ThreadPool::Team& team, const std::stop_token& stop);
+  const uint32_t* pair(const float* tiles, int64_t depth, ThreadPool::Team& team, const std::stop_token& stop);
+
+  // What products read: tiles, or pairs of their numbers, which have a kernel of their own.
+  struct MadeRows {
+    const float* tiles;
+    const uint32_t* pairs;
+    void (*gemm_of_pairs)(const GemmTask&);
+  };
+  MadeRows make_rows(const float* tiles, const PackedMatrices& weights, ThreadPool::Team& team,
+                     const std::stop_token& stop);
 
   // Some consecutive tiles of one expert.
   struct Chunk {
@@ -78,16 +89,17 @@ class GroupedGemm {
   // Where there are so many panels in all.
   int64_t panels_per_task(const PackedMatrices& weights, int64_t panels_of_all, int threads) const;
   // `panels` of a product from one on, for a chunk.
-  void run_task(const Product& product, int64_t chunk, int64_t panel, int64_t panels, const float* tiles,
+  void run_task(const Product& product, int64_t chunk, int64_t panel, int64_t panels, const MadeRows& rows,
                 const Epilogue& epilogue, float* scratch) const;
 
   const Kernels& kernels_;
+  const PairKernels* pair_kernels_;  // null where there are none
   RowsByExpert rows_{};
   int64_t num_rows_ = 0;
   std::vector<Chunk> chunks_;        // the most rows first
   std::vector<int64_t> tasks_;       // of products that run together: panels of a task, tasks up to the product's end
   Scratch scratch_{aligned_memory};  // [threads, scratch_floats]
-  Scratch integers_{aligned_memory}, row_scales_{aligned_memory}, row_starts_{aligned_memory};
+  Scratch integers_{aligned_memory}, row_scales_{aligned_memory}, row_starts_{aligned_memory}, rounded_{aligned_memory};
 };
 
 }  // namespace moe::cpu

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 #include <vector>
 
 #include "core/error.h"
@@ -15,12 +16,21 @@ namespace moe::cpu {
   }
 MOE_CPU_ISAS(MOE_DECLARE)
 
+#define MOE_DECLARE_PAIRS(set)         \
+  namespace set {                      \
+  extern const PairKernels pair_table; \
+  }
+MOE_CPU_PAIR_ISAS(MOE_DECLARE_PAIRS)
+
 namespace {
 
 constexpr const char* kVariable = "MOE_CPU_ISA";
 
 #define MOE_ADDRESS(set) &set::table,
 constexpr const Kernels* kBestFirst[] = {MOE_CPU_ISAS(MOE_ADDRESS)};
+
+#define MOE_PAIRS_ADDRESS(set) &set::pair_table,
+constexpr std::initializer_list<const PairKernels*> kPairs = {MOE_CPU_PAIR_ISAS(MOE_PAIRS_ADDRESS)};
 
 std::string names_of_supported() {
   std::string names;
@@ -49,11 +59,19 @@ const Kernels& choose_kernels(const char* forced) {
                                                  "), got `" + forced + "`");
 }
 
+const PairKernels* pair_kernels(const Kernels& kernels) {
+  for (const PairKernels* pairs : kPairs)
+    if (std::strcmp(pairs->beside, kernels.name) == 0 && pairs->supported()) return pairs;
+  return nullptr;
+}
+
 const Kernels& choose_kernels() { return choose_kernels(std::getenv(kVariable)); }
 
 std::string describe_choice() {
   const char* const forced = std::getenv(kVariable);
-  const std::string name = choose_kernels(forced).name;
+  const Kernels& kernels = choose_kernels(forced);
+  const PairKernels* const pairs = pair_kernels(kernels);
+  const std::string name = kernels.name + (pairs ? std::string(" with ") + pairs->name : "");
   return forced && *forced ? name + " (forced by " + kVariable + ")" : name + " (best of " + names_of_supported() + ")";
 }
 

@@ -72,7 +72,7 @@ Epilogue epilogue_of(const Activation& activation) {
 // The number at its begin is to be raised whenever a panel changes.
 std::string CpuStages::packed_layout(const LayerSpec& spec) const {
   return "1: panels of " + std::to_string(kernels_.panel_columns) + " columns, " + std::to_string(kernels_.lanes) +
-         " lanes" + (spec.int8_activations ? ", for integer products" : "");
+         " lanes" + (spec.row_type == RowType::kInt8 ? ", for integer products" : "");
 }
 
 std::unique_ptr<PreparedRouter> CpuStages::prepare_router(const LayerSpec& spec, const LayerWeights& host) {

@@ -59,11 +59,13 @@ constexpr CpuFormat kFormats[] = {
     {WeightType::kPublished, {Panel::kPublished, false, nullptr}, {{Panel::kPublishedDots, false, nullptr}}},
 };
 
+constexpr RowType kEveryRowType[] = {RowType::kFloat32, RowType::kBFloat16, RowType::kInt8};
+
 }  // namespace
 
-const PanelLayout& layout_of(WeightType type, bool integer_products) {
+const PanelLayout& layout_of(WeightType type, RowType rows) {
   const CpuFormat& format = find_format(kFormats, type);
-  return integer_products ? format.dots.value() : format.panels;
+  return rows == RowType::kInt8 ? format.dots.value() : format.panels;
 }
 
 std::vector<HeldWeights> held_weights() {
@@ -71,7 +73,7 @@ std::vector<HeldWeights> held_weights() {
   for (const CpuFormat& format : kFormats)
     held.push_back({format.type,
                     format.type == WeightType::kPublished ? std::span<const int32_t>{} : format_of(format.type).groups,
-                    format.dots.has_value()});
+                    std::span(kEveryRowType).first(format.dots ? 3 : 2)});
   return held;
 }
 

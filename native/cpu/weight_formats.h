@@ -20,8 +20,8 @@ struct PanelLayout {
   void (*put)(const Kernels& kernels, std::byte* rows, int64_t column, const int8_t* codes, int64_t count);
 };
 
-// Of a format that capabilities have. integer_products: rows are multiplied as int8.
-const PanelLayout& layout_of(WeightType type, bool integer_products);
+// Of a format that capabilities have.
+const PanelLayout& layout_of(WeightType type, RowType rows);
 
 std::vector<HeldWeights> held_weights();
 

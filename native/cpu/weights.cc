@@ -50,7 +50,7 @@ std::optional<WeightType> float_type(const WeightMatrix& matrix) {
 
 HeldAs with_form(HeldAs asked, const std::optional<GroupedForm>& form) {
   asked.form = form;
-  asked.integer_products = form && asked.integer_products && has_dots(*form);
+  if (asked.row_type == RowType::kInt8 && !(form && has_dots(*form))) asked.row_type = RowType::kFloat32;
   return asked;
 }
 
@@ -210,7 +210,7 @@ PackedMatrices::PackedMatrices(const Kernels& kernels, std::span<const HeldAs> h
     if (published) end = round_up(end);
     if (place.published.scattered) groups_bytes += groups_bytes_of(depth_);
     most_panel_bytes_ = std::max(most_panel_bytes_, place.panel_bytes);
-    if (each.integer_products) most_groups_ = std::max(most_groups_, divide_up(depth_, place.group));
+    if (each.row_type == RowType::kInt8) most_groups_ = std::max(most_groups_, divide_up(depth_, place.group));
   }
   bias_begin_ = round_up(end);
   groups_begin_ = bias_begin_ + round_up(held.size() * num_panels_ * panel_columns_ * sizeof(float));
@@ -220,7 +220,7 @@ PackedMatrices::PackedMatrices(const Kernels& kernels, std::span<const HeldAs> h
 PackedMatrices::Place PackedMatrices::place(const HeldAs& held) const {
   Place place{.held = held,
               .format = held.form ? nullptr : &format_of(held.type),
-              .layout = &layout_of(held.type, held.integer_products),
+              .layout = &layout_of(held.type, held.row_type),
               .published = held.form ? published_form(*held.form, *kernels_, depth_) : PublishedForm{},
               .group = 0,
               .panel_bytes = 0,

@@ -1,5 +1,6 @@
 // Weights in the order the kernels read them.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -17,8 +18,8 @@ namespace moe::cpu {
 
 struct HeldAs {
   WeightType type = WeightType::kFloat32;
-  int64_t group = 0;                    // as LayerSpec::weight_group
-  bool integer_products = false;        // with int8 rows
+  int64_t group = 0;  // as LayerSpec::weight_group
+  RowType row_type = RowType::kFloat32;
   std::optional<GroupedForm> form;      // of kPublished
   std::vector<int32_t> group_of_input;  // of a form that is ordered
   bool published = false;               // kPublished was asked for, whatever it came to: a packed part says what
@@ -32,7 +33,7 @@ HeldAs asked_by(const Spec& spec) {
   HeldAs asked;
   asked.type = spec.weight_type;
   asked.group = spec.weight_group;
-  asked.integer_products = spec.int8_activations;
+  asked.row_type = spec.row_type;
   return asked;
 }
 
@@ -64,7 +65,12 @@ class PackedMatrices {
   void pack_bias(int64_t matrix, const WeightVector& gate, const WeightVector& up);
 
   const PanelKernels& kernels(int64_t matrix) const { return kernels_of(place_of(matrix)); }
-  bool integer_products(int64_t matrix) const { return place_of(matrix).held.integer_products; }
+  // Of one matrix, which all have where there is one.
+  Panel panels(int64_t matrix) const { return place_of(matrix).layout->panel; }
+  bool have_panels(Panel panel) const {
+    return std::ranges::all_of(places_, [panel](const Place& place) { return place.layout->panel == panel; });
+  }
+  RowType row_type(int64_t matrix) const { return place_of(matrix).held.row_type; }
   const PublishedForm* form(int64_t matrix) const {
     return place_of(matrix).held.form ? &place_of(matrix).published : nullptr;
   }

@@ -76,7 +76,7 @@ std::span<const CudaFormat> formats() {
 
 std::vector<HeldWeights> held_weights() {
   std::vector<HeldWeights> held;
-  for (const CudaFormat& format : formats()) held.push_back({format.type, format_of(format.type).groups, false});
+  for (const CudaFormat& format : formats()) held.push_back({format.type, format_of(format.type).groups, kFloatRows});
   return held;
 }
 

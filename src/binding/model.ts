@@ -1,6 +1,6 @@
 import type { NativeCancellation, NativeLayerSpec, NativePacked } from './native.js';
 import type { LayerWeightViews, MatrixView, PackedView, VectorView } from './views.js';
-import type { WeightType } from './weight_formats.js';
+import type { ActivationType, WeightType } from './weight_formats.js';
 
 /** Tokens whose keys and values stand together in a cache (native/core/decoder_stages.h). */
 export const kvBlock = 16;
@@ -13,7 +13,7 @@ export interface NativeProjection {
   weightType: WeightType;
   /** Inputs that share a scale; 0: all of an output's, and for floats. */
   weightGroup: number;
-  activationType: 'float' | 'int8';
+  activationType: ActivationType;
 }
 
 /** A whole model but for its layers, as native/core/decoder/spec.h declares it. */

@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { NativeModel, NativeModelSpec } from './model.js';
 import type { LayerWeightViews, NativeFile } from './views.js';
-import type { WeightType } from './weight_formats.js';
+import type { ActivationType, WeightType } from './weight_formats.js';
 
 /** Withdraws a waiting call, or stops a running one at the next block of an expert. */
 export interface NativeCancellation {
@@ -77,8 +77,7 @@ export interface NativeLayerSpec {
   weightType: WeightType;
   /** Inputs that share a scale; 0: all of an output's, and for floats. */
   weightGroup: number;
-  /** `int8`: rows are rounded to int8 before each product. */
-  activationType: 'float' | 'int8';
+  activationType: ActivationType;
   /** 0: all of the device's. */
   threads: number;
   /** Calls that may wait on the device before a further one fails with ERR_MOE_QUEUE_FULL. */
@@ -189,8 +188,8 @@ export interface NativeHeldWeights {
   type: WeightType;
   /** What `weightGroup` may be, its default first. None for floats. */
   groups: (number | 'all')[];
-  /** Whether rows may be rounded to int8 before each product. */
-  int8Rows: boolean;
+  /** What `activationType` may be, `'float'` first. */
+  activationTypes: ActivationType[];
 }
 
 /** One piece of hardware. */

@@ -27,6 +27,15 @@ export const weightGroups = [...new Set(weightTypes.flatMap(weightGroupsOf))];
 /** Whether weights of this type have scales that `weightGroup` is about. */
 export const hasScales = (type: WeightType): boolean => weightGroupsOf(type).length > 0;
 
+/** What rows are multiplied as. */
+export const activationTypes = ['float', 'bfloat16', 'int8'] as const;
+/** What rows are rounded to before each product: nothing, bfloat16, or int8, which makes it a product of integers. */
+export type ActivationType = (typeof activationTypes)[number];
+
+/** What rows are multiplied as beside weights of this type, where `asked` was said of weights of any. */
+export const rowsBeside = (type: WeightType, asked: ActivationType): ActivationType =>
+  asked === 'int8' && !hasIntegers(type) ? 'float' : asked;
+
 /** Whether products with weights of this type may be of integers. */
 export const hasIntegers = (type: WeightType): boolean => type === 'published' || hasScales(type);
 

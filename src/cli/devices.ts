@@ -75,10 +75,11 @@ function describe(info: DeviceInfo): string {
   return [bold(info.name), ...blocks].join('\n');
 }
 
-/** `int8 in groups of 32, 64, 128, all, rows in int8` */
-function heldText({ type, groups, int8Rows }: HeldWeights): string {
+/** `int8 in groups of 32, 64, 128, all, rows in bfloat16, int8` */
+function heldText({ type, groups, activationTypes }: HeldWeights): string {
   const scales = groups.join(', ');
-  return `${type}${scales && ` in groups of ${scales}`}${int8Rows ? ', rows in int8' : ''}`;
+  const rows = activationTypes.filter((rows) => rows !== 'float').join(', ');
+  return `${type}${scales && ` in groups of ${scales}`}${rows && `, rows in ${rows}`}`;
 }
 
 function describeHost(): string {

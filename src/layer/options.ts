@@ -12,6 +12,8 @@ import {
 } from '../base/rows.js';
 import { type DeviceName, expectDevice } from '../binding/devices.js';
 import {
+  type ActivationType,
+  activationTypes,
   hasIntegers,
   hasScales,
   type WeightFormat,
@@ -29,6 +31,8 @@ import { expectGroup, type ParallelOptions } from './parallel.js';
 import type { LayerWeights, SharedWeights } from './weights.js';
 
 export {
+  type ActivationType,
+  activationTypes,
   type WeightFormat,
   type WeightGroup,
   type WeightType,
@@ -38,11 +42,6 @@ export {
 };
 
 const typesWithScales = weightTypes.filter(hasScales).join(' and ');
-
-/** What rows are multiplied as. */
-export const activationTypes = ['float', 'int8'] as const;
-/** How rows enter the products of `int8` and `int4` weights. */
-export type ActivationType = (typeof activationTypes)[number];
 
 /** How a layer is held and run, wherever its weights come from. */
 export interface HeldOptions extends ParallelOptions {
@@ -59,8 +58,9 @@ export interface HeldOptions extends ParallelOptions {
    */
   weightGroup?: WeightGroup | undefined;
   /**
-   * `'int8'` rounds the rows of a batch to int8 before each product, which is then one of integers: faster and less exact
-   * (docs/weight-types.md). On the CPU with `int8`, `int4` and published weights, a scale for each row and group of inputs; published floats,
+   * `'bfloat16'` rounds the rows of a batch to bfloat16 before each product, on the CPU with weights of every type: faster
+   * with instructions for pairs of bfloat16 and `bfloat16`, `int8` or `int4` weights. `'int8'` rounds them to int8 before each
+   * product, which is then one of integers: faster and less exact (docs/weight-types.md for both). On the CPU with `int8`, `int4` and published weights, a scale for each row and group of inputs; published floats,
    * float8 among them, are multiplied by rows of floats all the same. On Ascend
    * A2 and A3 with `int8` weights of experts without biases, a scale for each row. Defaults to `'float'`.
    */
@@ -126,7 +126,7 @@ export const heldRows: Rows<HeldOptions> = {
     kind: choice(activationTypes),
     flag: {
       value: 'type',
-      help: `what rows are multiplied as, int8 with ${weightTypes.filter(hasIntegers).join(', ')} experts (default: float)`,
+      help: `what rows are multiplied as: ${activationTypes.join(', ')}; int8 with ${weightTypes.filter(hasIntegers).join(', ')} experts (default: float)`,
     },
   },
   threads: {

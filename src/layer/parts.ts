@@ -16,6 +16,7 @@ import {
   nativeActivations,
 } from './experts.js';
 import {
+  type ActivationType,
   type HeldOptions,
   heldRows,
   type LayerOptions,
@@ -80,7 +81,10 @@ function sharedSizeOf(config: MoEConfig, intermediateSize: number, weights: Laye
 
 /** Whether a device is to be asked how it holds weights: floats are held by themselves. */
 export const dependsOnDevice = ({ weightType, activationType }: LayerParts): boolean =>
-  hasScales(weightType) || activationType === 'int8';
+  hasScales(weightType) || isRounded(activationType);
+
+const isRounded = (type: ActivationType | undefined): type is ActivationType =>
+  type !== undefined && type !== 'float';
 
 /**
  * Refuses parts that do not mean one layer together, wherever they come from.
@@ -94,7 +98,7 @@ export function checkParts(
   held: readonly HeldWeights[] | undefined,
 ): void {
   if (weightGroup !== undefined) expectWeightGroup(weightType, weightGroup);
-  if (activationType === 'int8' && held) expectInt8Rows(weightType, backend, held);
+  if (isRounded(activationType) && held) expectRows(activationType, weightType, backend, held);
   if (views.expertTable !== undefined) {
     expectGivenChoices('weights.expertTable', config);
     checkChoices('weights.expertTable', views.expertTable, config);
@@ -131,17 +135,24 @@ function expectWeightGroup(weightType: WeightType, weightGroup: WeightGroup): vo
   expectOneOf('weightGroup', weightGroup, weightGroupsOf(weightType));
 }
 
-function expectInt8Rows(
+function expectRows(
+  activationType: ActivationType,
   weightType: WeightType,
   backend: BackendName,
   held: readonly HeldWeights[],
 ): void {
-  const weightTypes = held.filter(({ int8Rows }) => int8Rows).map(({ type }) => type);
-  if (weightTypes.length === 0)
-    throw new ConfigError(`Expected \`activationType\` 'float': '${backend}' has no other`);
+  const weightTypes = held
+    .filter(({ activationTypes }) => activationTypes.includes(activationType))
+    .map(({ type }) => type);
+  if (weightTypes.length === 0) {
+    const known = [...new Set(held.flatMap(({ activationTypes }) => activationTypes))];
+    throw new ConfigError(
+      `Expected \`activationType\` '${known.join("' or '")}': '${backend}' has no other, got '${activationType}'`,
+    );
+  }
   if (!weightTypes.includes(weightType))
     throw new ConfigError(
-      `Expected \`activationType\` 'int8' with weightType '${weightTypes.join("' or '")}', got '${weightType}'`,
+      `Expected \`activationType\` '${activationType}' with weightType '${weightTypes.join("' or '")}', got '${weightType}'`,
     );
 }
 

@@ -1,7 +1,8 @@
 import type { HeldWeights } from '../binding/devices.js';
 import type { KvType } from '../binding/model.js';
 import {
-  hasScales,
+  activationTypes,
+  rowsBeside,
   type WeightFormat,
   weightFormatNames,
   weightGroupsOf,
@@ -28,7 +29,7 @@ export interface Foretold {
 const held: readonly HeldWeights[] = weightFormatNames.map((type) => ({
   type,
   groups: [...weightGroupsOf(type)],
-  int8Rows: hasScales(type),
+  activationTypes: activationTypes.filter((rows) => rowsBeside(type, rows) === rows),
 }));
 
 /** All weights of a model, by its config alone. */

@@ -3,7 +3,12 @@ import type { HeldWeights } from '../binding/devices.js';
 import { kvBlock, type NativeModelSpec, type NativeProjection } from '../binding/model.js';
 import type { NativeLayerSpec } from '../binding/native.js';
 import type { MatrixView } from '../binding/views.js';
-import { hasIntegers, hasScales, type WeightType } from '../binding/weight_formats.js';
+import {
+  type ActivationType,
+  hasScales,
+  rowsBeside,
+  type WeightType,
+} from '../binding/weight_formats.js';
 import { MoEConfig } from '../config/config.js';
 import { toNativeConfig } from '../config/native.js';
 import { nativeSpec, nativeWeightGroup } from '../layer/parts.js';
@@ -25,10 +30,10 @@ export function projectionsOf(
   const stored = heldType((views.head as MatrixView).dtype);
   const asExperts = weightType === undefined || hasScales(weightType) ? undefined : weightType;
   const ofHead = options.outputType ?? asExperts ?? (weightType === undefined ? stored : 'int8');
-  const projection = (type: WeightType, activation: 'float' | 'int8'): NativeProjection => ({
+  const projection = (type: WeightType, activation: ActivationType): NativeProjection => ({
     weightType: type,
     weightGroup: nativeWeightGroup({ weightType: type, weightGroup: options.weightGroup }, held),
-    activationType: hasIntegers(type) ? activation : 'float',
+    activationType: rowsBeside(type, activation),
   });
   return {
     projections: projection(weightType ?? storedTypeOf(layers, held), activationType),

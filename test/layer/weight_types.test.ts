@@ -39,6 +39,19 @@ async function outputOf(options: Partial<LayerOptions>): Promise<Float32Array> {
   return (await layer.forward(hidden)).output;
 }
 
+describe('rows of bfloat16', () => {
+  test.each(weightFormatNames)(
+    'beside %s weights are those that were rounded',
+    async (weightType) => {
+      const float = await outputOf({ weightType });
+      const rounded = await outputOf({ weightType, activationType: 'bfloat16' });
+      const error = relativeError(rounded, [...float]);
+      expect(error).toBeLessThan(5e-3);
+      expect(error).toBeGreaterThan(5e-4);
+    },
+  );
+});
+
 describe('integer weights', () => {
   test.each([
     ['int8', 'all', 0.02],
@@ -117,7 +130,10 @@ describe('integer weights', () => {
       { activationType: 'int8' },
       /`activationType` 'int8' with weightType 'int8' or 'int4' or 'published', got 'float32'/,
     ],
-    [{ weightType: 'int8', activationType: 'int4' }, /`activationType` to be 'float' or 'int8'/],
+    [
+      { weightType: 'int8', activationType: 'int4' },
+      /`activationType` to be 'float' or 'bfloat16' or 'int8'/,
+    ],
   ])('%o is refused', async (options, message) => {
     await expect(create(options as never)).rejects.toThrow(message);
     await expect(create(options as never)).rejects.toBeInstanceOf(ConfigError);

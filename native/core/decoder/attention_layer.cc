@@ -11,7 +11,7 @@ LinearSpec AttentionMaker::projection_spec(const char* name, int64_t out_feature
           .out_features = out_features,
           .weight_type = decoder.projections.weight_type,
           .weight_group = decoder.projections.weight_group,
-          .int8_activations = decoder.projections.int8_activations,
+          .row_type = decoder.projections.row_type,
           .threads = decoder.threads};
 }
 

@@ -24,7 +24,7 @@ LayerSpec layout_spec(const ProjectionSpec& held) {
   LayerSpec spec;
   spec.weight_type = held.weight_type;
   spec.weight_group = held.weight_group;
-  spec.int8_activations = held.int8_activations;
+  spec.row_type = held.row_type;
   return spec;
 }
 

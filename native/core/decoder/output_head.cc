@@ -34,7 +34,7 @@ OutputHead::OutputHead(Device& device, const DecoderSpec& spec, const OuterWeigh
                           .out_features = spec.vocabulary_size,
                           .weight_type = spec.head.weight_type,
                           .weight_group = spec.head.weight_group,
-                          .int8_activations = spec.head.int8_activations,
+                          .row_type = spec.head.row_type,
                           .threads = spec.threads};
   head_ = device.moe().prepare_linear(linear, weights.head, weights.packed);
 }

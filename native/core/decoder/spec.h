@@ -14,7 +14,7 @@ namespace moe {
 struct ProjectionSpec {
   WeightType weight_type = WeightType::kFloat32;
   int32_t weight_group = 0;
-  bool int8_activations = false;
+  RowType row_type = RowType::kFloat32;
 };
 
 // Pair i of position p is turned by p * frequencies[i]; cosine and sine are multiplied by `factor`.

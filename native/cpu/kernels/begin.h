@@ -29,5 +29,6 @@ MOE_PRAGMA(GCC target(MOE_TARGET))
 #endif
 namespace moe::cpu::MOE_ISA {
 extern const Kernels table;
+extern const PairKernels pair_table;
 namespace {
 constexpr int64_t kNever = INT64_MAX;

@@ -38,6 +38,7 @@ const Kernels table = {
                dots_of<Int4Dots, Int4>(), {.gemm = published_gemm}, {.gemm = published_dots_gemm, .offset = -1}},
     .quantize_tile = quantize_tile,
     .pack_rows = pack_rows,
+    .round_to_bfloat16 = round_to_bfloat16,
     .combine = combine,
     .scale_by_sigmoid = scale_by_sigmoid,
     .activate = activate,

@@ -54,6 +54,20 @@ inline void pack_rows(const PackTask& task) {
     store_tile([&](int64_t i) { return row[i] + k; }, task.rows, task.depth - k, task.tile + k * task.rows);
 }
 
+// Tiles are rounded while numbers are read as they stand: a subnormal one is rounded as any other.
+inline Vec rounded_to_bfloat16(Vec x) {
+  using Bits = uint32_t __attribute__((vector_size(sizeof(Vec))));
+  const Bits bits = reinterpret_cast<Bits>(x);
+  const Bits nan = reinterpret_cast<Bits>((bits & 0x7fffffff) > 0x7f800000);
+  const Bits rounded = bits + 0x7fff + (bits >> 16 & 1);
+  return reinterpret_cast<Vec>(((rounded & ~nan) | ((bits | 0x400000) & nan)) & 0xffff0000);
+}
+
+inline void round_to_bfloat16(const float* values, int64_t count, float* rounded) {
+  for (int64_t i = 0; i < count; i += kLanes)
+    store_part(rounded + i, rounded_to_bfloat16(load_part(values + i, count - i)), count - i);
+}
+
 inline void combine(const CombineTask& task) {
   for (int64_t t = 0; t < task.tokens; ++t) {
     const int32_t* const row_of_slot = task.row_of_slot + t * task.fan_out;

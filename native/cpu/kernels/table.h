@@ -33,6 +33,12 @@ enum class Panel : uint8_t {
   kPublishedDots
 };
 
+// Whether numbers of these panels are bfloat16 without loss. By rows of bfloat16 they are multiplied without subnormal
+// numbers (cpu/subnormals.h), as instructions for pairs do it.
+constexpr bool are_bfloat16(Panel panel) {
+  return panel == Panel::kBFloat16 || panel == Panel::kInt8 || panel == Panel::kInt4;
+}
+
 // Codes and factors of published panels. A panel has groups of rows, each of which has a factor of every column,
 // offsets and zeros where there are some, then codes; behind them, in panels of two levels, the first levels of every
 // kSuperRows rows. A weight is fma(number - zero, scale, offset), the number being what a code stands for. Where rows
@@ -74,11 +80,12 @@ constexpr int64_t published_words(int32_t bits) { return bits == 6 ? 3 : bits ==
 // In tile form a matrix [rows, columns] is stored [tile][column][row of the tile], so tile t starts at row_begin(t) *
 // columns.
 struct GemmTask {
-  const float* input;  // tile form, [rows, depth]; not read by integer products
+  const float* input;  // tile form, [rows, depth]; not read by products of integers or of pairs
   // Integer products: what QuantizeTask wrote, each tile behind the one before it.
   const int8_t* integers;     // [tile][ceil(depth / 8) * 2][row of the tile][4]
   const float* row_scales;    // [tile][groups][row of the tile]
   const int32_t* row_starts;  // likewise
+  const uint32_t* pairs;      // products of pairs: what PackPairsTask wrote, [tile][ceil(depth / 2)][row of the tile]
   int64_t rows;               // of the expert
   int64_t depth;              // K
   int64_t first_tile;         // the tiles to work on, at most max_tiles
@@ -116,6 +123,15 @@ struct QuantizeTask {
   int8_t* integers;
   float* scales;
   int32_t* starts;  // of sums of products: -offset * the sum of a row's integers
+};
+
+// A tile of rows to round to bfloat16, two numbers of a row in a word: rows k (the upper half) and k + 1 of depth.
+// Behind an odd depth stands -0, which leaves every sum as it is.
+struct PackPairsTask {
+  const float* tile;  // [depth][rows]
+  int64_t rows;
+  int64_t depth;
+  uint32_t* pairs;  // [ceil(depth / 2)][rows]
 };
 
 // Weighted sums of expert rows, for a run of tokens. Pointers are those of the first token.
@@ -201,6 +217,17 @@ struct FoldTask {
   int64_t size;
 };
 
+// Products of pairs of bfloat16, with instructions for them that only some CPUs of a set have. They read the set's own
+// panels and give the bits of its other kernels.
+struct PairKernels {
+  const char* name;
+  const char* beside;  // the set
+  bool (*supported)();
+  int64_t scratch_floats;
+  void (*pack_pairs)(const PackPairsTask&);
+  void (*gemm[9])(const GemmTask&);  // in the order of Panel; null where not are_bfloat16
+};
+
 struct Kernels {
   const char* name;
   bool (*supported)();
@@ -214,6 +241,8 @@ struct Kernels {
   PanelKernels panels[9];  // in the order of Panel
   void (*quantize_tile)(const QuantizeTask&);
   void (*pack_rows)(const PackTask&);
+  // To bfloat16, to nearest even; NaN stays NaN.
+  void (*round_to_bfloat16)(const float* values, int64_t count, float* rounded);
   void (*combine)(const CombineTask&);
   // rows[t] *= sigmoid(logits[t]); rows [tokens, columns].
   void (*scale_by_sigmoid)(float* rows, const float* logits, int64_t tokens, int64_t columns);

@@ -3,7 +3,7 @@ import { given } from '../../base/rows.js';
 import { addon } from '../../binding/addon.js';
 import { type Device, type DeviceName, deviceAt, resolveDevice } from '../../binding/devices.js';
 import type { NativeMachinePeak } from '../../binding/native.js';
-import { hasScales } from '../../binding/weight_formats.js';
+import { hasScales, rowsBeside } from '../../binding/weight_formats.js';
 import type { MoEConfigOptions } from '../../config/config.js';
 import type { MoELayer } from '../../layer/layer.js';
 import { type HeldOptions, heldRows, type WeightFormat } from '../../layer/options.js';
@@ -124,12 +124,12 @@ export async function withLayer(
   }
 }
 
-/** How a layer of this type is held: what only integers have is left out for floats. */
+/** How a layer of this type is held: what is only for integers is left out for floats. */
 function heldAs(settings: BenchSettings, weightType: WeightFormat): HeldOptions {
   const held = given(heldRows, { ...settings, weightType });
   if (hasScales(weightType)) return held;
-  const { weightGroup, activationType, ...ofFloats } = held;
-  return ofFloats;
+  const { weightGroup, activationType = 'float', ...ofFloats } = held;
+  return { ...ofFloats, activationType: rowsBeside(weightType, activationType) };
 }
 
 /** Weights are held twice while a layer is made: as given in bfloat16, and packed. A batch has rows of every width. */

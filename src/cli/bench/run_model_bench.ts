@@ -5,7 +5,7 @@ import { addon } from '../../binding/addon.js';
 import { deviceAt, resolveDevice } from '../../binding/devices.js';
 import { type KvType, kvBlock } from '../../binding/model.js';
 import type { NativeMachinePeak } from '../../binding/native.js';
-import { hasScales } from '../../binding/weight_formats.js';
+import { hasScales, rowsBeside } from '../../binding/weight_formats.js';
 import type { WeightType } from '../../layer/options.js';
 import { describeModel, type ModelDescription } from '../../model/describe.js';
 import { madeUpSize } from '../../model/foretell.js';
@@ -181,14 +181,19 @@ function ratesOf(runs: readonly Round[], sequences: number, bytesPerStep: number
   };
 }
 
-/** What only integers have is left out for floats. */
+/** What is only for integers is left out for floats. */
 function heldAs(settings: ModelBenchSettings, weightType: WeightType): HeldModelOptions {
-  const { weightGroup, activationType, ...alike } = given(heldModelRows, {
+  const {
+    weightGroup,
+    activationType = 'float',
+    ...alike
+  } = given(heldModelRows, {
     ...settings,
     weightType,
     kvType: undefined,
   }) as HeldModelOptions;
-  return hasScales(weightType) ? { ...alike, weightGroup, activationType } : alike;
+  const held = { ...alike, activationType: rowsBeside(weightType, activationType) };
+  return hasScales(weightType) ? { ...held, weightGroup } : held;
 }
 
 /** The model with room for the largest case. */

@@ -143,7 +143,7 @@ TEST_P(DecoderStagesTest, MultipliesHeadsInEveryType) {
                                                  .out_features = kOut,
                                                  .weight_type = held.type,
                                                  .weight_group = held.group,
-                                                 .int8_activations = held.int8_activations},
+                                                 .row_type = held.row_type},
                                                 static_cast<int32_t>(heads), matrices, {});
     std::vector<float> in = randoms(tokens * heads * kIn), out(tokens * heads * kOut);
     stages_.multiply_heads(*prepared, float_matrix(in.data(), tokens, heads * kIn),

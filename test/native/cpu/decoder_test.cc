@@ -20,9 +20,10 @@ struct HeldModel {
   ProjectionSpec held;
   double tolerance;  // of logits, in root mean square; fewer bits make a token choose other experts now and then
 };
-constexpr HeldModel kHeldModels[] = {{"float32", KvType::kFloat32, {}, 1e-4},
-                                     {"bfloat16", KvType::kBFloat16, {WeightType::kBFloat16, 0, false}, 0.02},
-                                     {"int8", KvType::kInt8, {WeightType::kInt8, 0, true}, 0.15}};
+constexpr HeldModel kHeldModels[] = {
+    {"float32", KvType::kFloat32, {}, 1e-4},
+    {"bfloat16", KvType::kBFloat16, {WeightType::kBFloat16, 0, RowType::kBFloat16}, 0.03},
+    {"int8", KvType::kInt8, {WeightType::kInt8, 0, RowType::kInt8}, 0.15}};
 
 class WholeModel : public testing::TestWithParam<std::tuple<const cpu::Kernels*, TinyOptions, HeldModel>> {
  protected:
@@ -61,7 +62,7 @@ TEST_P(WholeModel, GivesWhatPlainLoopsGive) {
   HostDecoder plain;
   TinyOptions exact = options();
   exact.kv_type = KvType::kFloat32;
-  exact.held.int8_activations = false;
+  exact.held.row_type = RowType::kFloat32;
   const std::vector<int32_t> tokens = random_tokens(70, 6);
   TinyEngine expected(plain, exact), engine(device, options());
   const std::vector<float> one = expected.logits_in_pieces(tokens, {70}), other = engine.logits_in_pieces(tokens, {9});

@@ -57,7 +57,7 @@ TEST_P(IntegerProducts, AreThoseOfQuantizedRows) {
 
 TEST_P(IntegerProducts, StayNearTheUnroundedLayer) {
   for (const auto& [held, most] :
-       {std::pair{Held{WeightType::kInt8, 32, true}, 0.015}, {{WeightType::kInt4, 32, true}, 0.15}}) {
+       {std::pair{Held{WeightType::kInt8, 32, RowType::kInt8}, 0.015}, {{WeightType::kInt4, 32, RowType::kInt8}, 0.15}}) {
     RandomLayer exact({.hidden = 200, .intermediate = 120}),
         rounded({.hidden = 200, .intermediate = 120, .held = held});
     const std::vector<float> hidden = exact.hidden(20);
@@ -77,7 +77,7 @@ TEST_P(IntegerProducts, AreExactAtTheExtremes) {
                         .experts = 1,
                         .top_k = 1,
                         .activation = Activation::kReLU,
-                        .held = {type, 32, true}});
+                        .held = {type, 32, RowType::kInt8}});
     const float most = type == WeightType::kInt8 ? -127.0f : -8.0f;
     std::vector<float> weights(kWidth * kWidth, most), down(kWidth * kWidth);
     for (int32_t i = 0; i < kWidth; ++i) down[i * kWidth + i] = most;

@@ -68,7 +68,7 @@ TEST_P(Invariance, OfATokenToTheRestOfTheBatch) {
 }
 
 TEST_P(Invariance, OfATokenToTheRestOfTheBatchWithALatentSize) {
-  for (const Held held : {Held{WeightType::kFloat32}, {WeightType::kInt8, 32, true}})
+  for (const Held held : {Held{WeightType::kFloat32}, {WeightType::kInt8, 32, RowType::kInt8}})
     expect_the_batch_without_effect(kernels(), held, Activation::kReLU2, 131);
 }
 
@@ -79,6 +79,10 @@ TEST_P(Invariance, OfATokenToTheRestOfTheBatchInIntegers) {
 
 TEST_P(Invariance, OfATokenToTheRestOfTheBatchInIntegerProducts) {
   for (const Held held : kEveryIntegerProduct) expect_the_batch_without_effect(kernels(), held, Activation::kSwiGLU);
+}
+
+TEST_P(Invariance, OfATokenToTheRestOfTheBatchInBFloat16) {
+  for (const Held held : kEveryBFloat16Rows) expect_the_batch_without_effect(kernels(), held, Activation::kSwiGLU);
 }
 
 TEST_P(Invariance, OfTheOutputToTheNumberOfThreads) {

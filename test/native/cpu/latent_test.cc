@@ -98,7 +98,7 @@ TEST_P(Linear, MultipliesInEveryTypeAndAdds) {
                           .out_features = 83,
                           .weight_type = held.type,
                           .weight_group = held.group,
-                          .int8_activations = held.int8_activations};
+                          .row_type = held.row_type};
     const std::unique_ptr<PreparedLinear> prepared = backend.moe().prepare_linear(spec, matrix, {});
     std::vector<float> in = random.hidden(rows), added = random.hidden(rows), out(rows * 83);
     in.resize(rows * 71);

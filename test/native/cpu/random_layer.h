@@ -20,13 +20,18 @@ enum class Layout { kRows, kTransposed, kStrided };
 struct Held {
   WeightType type = WeightType::kFloat32;
   int32_t group = 0;
-  bool int8_activations = false;
+  RowType row_type = RowType::kFloat32;
 };
-constexpr Held kEveryIntegerProduct[] = {{WeightType::kInt8, 0, true},
-                                         {WeightType::kInt8, 32, true},
-                                         {WeightType::kInt8, 128, true},
-                                         {WeightType::kInt4, 32, true},
-                                         {WeightType::kInt4, 64, true}};
+constexpr Held kEveryIntegerProduct[] = {{WeightType::kInt8, 0, RowType::kInt8},
+                                         {WeightType::kInt8, 32, RowType::kInt8},
+                                         {WeightType::kInt8, 128, RowType::kInt8},
+                                         {WeightType::kInt4, 32, RowType::kInt8},
+                                         {WeightType::kInt4, 64, RowType::kInt8}};
+constexpr Held kEveryBFloat16Rows[] = {{WeightType::kBFloat16, 0, RowType::kBFloat16},
+                                       {WeightType::kFloat16, 0, RowType::kBFloat16},
+                                       {WeightType::kInt8, 0, RowType::kBFloat16},
+                                       {WeightType::kInt8, 32, RowType::kBFloat16},
+                                       {WeightType::kInt4, 64, RowType::kBFloat16}};
 constexpr Held kEveryHeld[] = {{WeightType::kFloat32},   {WeightType::kBFloat16}, {WeightType::kFloat16},
                                {WeightType::kInt8},      {WeightType::kInt8, 32}, {WeightType::kInt8, 64},
                                {WeightType::kInt8, 128}, {WeightType::kInt4, 32}, {WeightType::kInt4, 64},
@@ -66,7 +71,7 @@ class RandomLayer {
     spec.shared_activation = options.shared_activation.value_or(options.activation);
     spec.weight_type = options.held.type;
     spec.weight_group = options.held.group;
-    spec.int8_activations = options.held.int8_activations;
+    spec.row_type = options.held.row_type;
     spec.threads = options.threads;
 
     host.router = matrix(options.experts, options.hidden, DType::kFloat32, Held{}, dense_router);

@@ -94,7 +94,7 @@ TEST(Layer, RoundsRowsToInt8WhereAsked) {
   const Result expected = forward(*cpu, make_layer(*cpu, random), hidden);
   ascend::AscendDevice npu(0);
   const Result exact = forward(npu, make_layer(npu, random), hidden);
-  random.spec.int8_activations = true;
+  random.spec.row_type = RowType::kInt8;
   const Result rounded = forward(npu, make_layer(npu, random), hidden);
   EXPECT_EQ(rounded.experts, expected.experts);
   EXPECT_NE(rounded.output, exact.output);
@@ -106,7 +106,7 @@ TEST(Layer, RoundsRowsToInt8WhereAsked) {
   EXPECT_TRUE(std::sqrt(difference / norm) <= 0.03) << std::sqrt(difference / norm);
 
   RandomLayer biased({.held = {WeightType::kInt8}, .biases = true});
-  biased.spec.int8_activations = true;
+  biased.spec.row_type = RowType::kInt8;
   EXPECT_THROW(make_layer(npu, biased), Error);
 }
 

@@ -19,7 +19,7 @@ void expect_rounded(const Held& held) {
     rounding.value = held.type == WeightType::kFloat16 ? as_float16 : as_bfloat16;
     rounding.results = true;
   }
-  if (held.int8_activations)
+  if (held.row_type == RowType::kInt8)
     rounding.row = quantize;
   else if (format_of(held.type).has_groups())
     rounding.weight = as_bfloat16;
@@ -36,7 +36,7 @@ TEST(Roundings, AreThoseOfTheWeightType) {
 
 TEST(Roundings, AreThoseOfInt8Rows) {
   if (!profile().bfloat16) GTEST_SKIP() << "the 310P has no such product";
-  expect_rounded({WeightType::kInt8, 0, true});
+  expect_rounded({WeightType::kInt8, 0, RowType::kInt8});
 }
 
 }  // namespace
