@@ -255,10 +255,15 @@ void PackedMatrices::pack_groups(int64_t matrix, int64_t panel, const WeightMatr
   for (int64_t column = 0; column < panel_columns_; column += lanes_) {
     const Source source = source_of(panel, column);
     const int64_t valid = std::clamp<int64_t>(columns_ - source.feature, 0, lanes_);
-    read_block(source.gate ? gate : up, source.feature, valid, 0, depth_, widened.data());
+    const WeightMatrix& from = source.gate ? gate : up;
+    const int64_t group = scale_per_feature_ ? 0 : group_;
+    read_block(from, source.feature, valid, 0, depth_, widened.data());
     for (int64_t l = 0; l < valid; ++l) {
-      kernels().encode(widened.data() + l * depth_, depth_, scale_per_feature_ ? 0 : group_, codes.data(),
-                       scales.data());
+      const float* const weights = widened.data() + l * depth_;
+      if (from.importance && format_->encode_weighted)
+        format_->encode_weighted(weights, from.importance, depth_, group, codes.data(), scales.data());
+      else
+        kernels().encode(weights, depth_, group, codes.data(), scales.data());
       if (scale_per_feature_) std::fill(scales.begin(), scales.end(), scales.front());
       put_column(out, column + l, codes.data(), scales.data());
     }
