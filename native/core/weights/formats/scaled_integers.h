@@ -169,18 +169,15 @@ void put_together(const Group& group, int64_t i, float inverse, int8_t* to) {
   }
 }
 
-// Whether weights up to this are anything but zeros.
-inline bool is_held(float extreme) { return __builtin_fabsf(extreme) >= kLeastScale * 127.0f; }
-// The scale of a group whose weights are not: NaN where one is not finite.
-inline uint16_t scale_of_none(float extreme) { return extreme == extreme ? 0 : kNotFinite; }
-
-// q of a group with this scale: 0 where it is 0 or NaN.
+// A group with a weight that is not finite gets the scale NaN and q = 0.
 template <class Integers>
-void encode_by(const Group& group, uint16_t scale, int8_t* q) {
-  if (scale == 0 || scale == kNotFinite) {
+uint16_t encode_group(const Group& group, int8_t* q) {
+  const float extreme = find_extreme(group);
+  if (!(__builtin_fabsf(extreme) >= kLeastScale * 127.0f)) {
     __builtin_memset(q, 0, group.count);
-    return;
+    return extreme == extreme ? 0 : kNotFinite;
   }
+  const uint16_t scale = Integers::scale(group, extreme);
   const float inverse = 1.0f / from_upper_half(scale);
   for (int64_t i = 0; i < group.whole; i += kTogether) put_together<Integers>(group, i, inverse, q + i);
   if (group.whole < group.count) {
@@ -188,6 +185,7 @@ void encode_by(const Group& group, uint16_t scale, int8_t* q) {
     put_together<Integers>(group, group.whole, inverse, rest);
     __builtin_memcpy(q + group.whole, rest, group.count - group.whole);
   }
+  return scale;
 }
 
 // WeightFormat::Encode.
@@ -198,10 +196,8 @@ void encode(const float* weights, int64_t count, int64_t group, void* codes, voi
   auto* to = static_cast<uint16_t*>(scales);
   for (int64_t begin = 0; begin < count; begin += size) {
     const Group in_group(weights + begin, count - begin < size ? count - begin : size);
-    const float extreme = find_extreme(in_group);
-    const uint16_t scale = is_held(extreme) ? Integers::scale(in_group, extreme) : scale_of_none(extreme);
+    const uint16_t scale = encode_group<Integers>(in_group, q + begin);
     __builtin_memcpy(to++, &scale, sizeof scale);
-    encode_by<Integers>(in_group, scale, q + begin);
   }
 }
 

@@ -12,7 +12,7 @@ using namespace scaled_integers;
 
 // What the extreme weight is rounded from, on both sides. The more the tries cut off, the less the extreme weight has
 // to count for them to be the best.
-constexpr float kMostTarget = 40.0f, kLeastTarget = 6.5f, kTargetRatio = 1.07f;
+constexpr float kMostTarget = 40.0f, kLeastTarget = 5.0f, kTargetRatio = 1.07f;
 constexpr int kRefits = 3;
 // Rounding is exact up to here.
 constexpr float kMostRounded = 16384.0f;
@@ -29,8 +29,7 @@ struct Weighed {
 struct Fit {
   double weight_q, q_q;
 
-  // How much less than with all weights 0 the error is, with the best scale and with another.
-  double gain() const { return q_q > 0 ? weight_q * weight_q / q_q : 0; }
+  // How much less than with all weights 0 the error is.
   double gain(double scale) const { return scale * (2 * weight_q - scale * q_q); }
   double scale() const { return weight_q / q_q; }
 };
@@ -68,28 +67,39 @@ struct Held {
   }
 };
 
-Held best_try(const Weighed& group) {
-  Fit best{};
-  for (float target = kLeastTarget; target < kMostTarget; target *= kTargetRatio)
-    for (const float signed_target : {-target, target})
-      if (const Fit tried = fit(group, group.unit * signed_target); tried.gain() > best.gain()) best = tried;
-  return {group, best.q_q > 0 ? to_nearest(best.scale() * group.extreme) : uint16_t{0}};
+// A scale as it is rounded may make other codes than those that it was fitted to: that is why each is tried as it is
+// held.
+Held refitted(const Weighed& group, const Fit& fit) {
+  return {group, fit.q_q > 0 ? to_nearest(fit.scale() * group.extreme) : uint16_t{0}};
 }
 
-// The scale of a group; 0 where its weights are so small that they are held as zeros, NaN where one is not finite.
-uint16_t scale_of(const Group& weights, const Group& importance) {
+// The best scale of a group that has one without importance, which is `plain`.
+uint16_t scale_of(const Group& weights, const Group& importance, uint16_t plain) {
   const float extreme = find_extreme(weights), most = find_extreme(importance);
-  if (!is_held(extreme)) return scale_of_none(extreme);
-  const uint16_t plain = Int4::scale(weights, extreme);
   if (!(most >= kLeastScale)) return plain;  // no input counts
   const Weighed group{weights, importance, extreme, 1.0f / extreme, 1.0f / most};
   Held best(group, plain);
-  Held next = best_try(group);
-  for (int i = 0; i < kRefits && next.gain > best.gain; ++i) {
+  for (float target = kLeastTarget; target < kMostTarget; target *= kTargetRatio)
+    for (const float signed_target : {-target, target}) {
+      const Held tried = refitted(group, fit(group, group.unit * signed_target));
+      if (tried.gain > best.gain) best = tried;
+    }
+  for (int i = 0; i < kRefits; ++i) {
+    const Held next = refitted(group, best.fit);
+    if (!(next.gain > best.gain)) break;
     best = next;
-    next = Held(group, to_nearest(best.fit.scale() * extreme));
   }
   return best.scale;
+}
+
+// q of a group with this scale.
+void round_by(uint16_t scale, const Group& group, int8_t* q) {
+  const float inverse = 1.0f / from_upper_half(scale);
+  for (int64_t i = 0; i < group.count; i += kTogether) {
+    int8_t sixteen[kTogether];
+    put_together<Int4>(group, i, inverse, sixteen);
+    __builtin_memcpy(q + i, sixteen, i < group.whole ? kTogether : group.count - group.whole);
+  }
 }
 
 }  // namespace
@@ -102,9 +112,12 @@ void encode_int4_weighted(const float* weights, const float* importance, int64_t
   for (int64_t begin = 0; begin < count; begin += size, ++to) {
     const int64_t part = count - begin < size ? count - begin : size;
     const Group in_group(weights + begin, part), counted(importance + begin, part);
-    const uint16_t scale = scale_of(in_group, counted);
+    uint16_t scale = encode_group<Int4>(in_group, q + begin);
+    if (scale != 0 && scale != kNotFinite) {
+      scale = scale_of(in_group, counted, scale);
+      round_by(scale, in_group, q + begin);
+    }
     __builtin_memcpy(to, &scale, sizeof scale);
-    encode_by<Int4>(in_group, scale, q + begin);
   }
 }
 
