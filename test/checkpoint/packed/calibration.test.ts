@@ -2,9 +2,12 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { OutputFile } from '../../../src/base/output_file.js';
 import { SafetensorsFile } from '../../../src/checkpoint/containers/file.js';
 import { encodeSafetensors, type TensorToWrite } from '../../../src/checkpoint/containers/write.js';
-import { MoELayer, MoEModel } from '../../../src/index.js';
+import { packCheckpoint } from '../../../src/checkpoint/packed/write.js';
+import { Recording } from '../../../src/cli/activations.js';
+import { MoECheckpoint, MoELayer, MoEModel, type WeightType } from '../../../src/index.js';
 import { activations, nodeMoe, nodeMoeJson, tinyMixtral } from '../../fixtures/command_line.js';
 import { modelFixtures } from '../../fixtures/families.js';
 import { temporaryFolder } from '../../fixtures/temporary_folder.js';
@@ -39,9 +42,21 @@ async function written(rows: Recorded, width = hidden): Promise<string> {
 const half = (rows: Float32Array, which: 0 | 1): Float32Array =>
   rows.filter((_, i) => Math.floor(i / hidden / 16) % 2 === which);
 
-async function packed(checkpoint: string, ...options: string[]): Promise<string> {
+interface PackedBy {
+  layers?: number[];
+  calibrate?: string;
+  weightType?: WeightType | undefined;
+}
+
+async function packed(path: string, { calibrate, ...by }: PackedBy = {}): Promise<string> {
   const out = join(await temporaryFolder(), 'packed.safetensors');
-  await nodeMoeJson(['pack', checkpoint, '--out', out, '--weight-type', 'int4', ...options]);
+  await using checkpoint = await MoECheckpoint.open(path);
+  await using file = await OutputFile.open('--out', out, { outOfOrder: true });
+  await packCheckpoint(checkpoint, file, {
+    ...{ layers: checkpoint.layers, weightType: 'int4', ...by },
+    ...(calibrate !== undefined && { calibration: await Recording.open(calibrate) }),
+    signal: new AbortController().signal,
+  });
   return out;
 }
 
@@ -64,7 +79,7 @@ test('rows that were not calibrated by come out with a smaller error', async () 
   const calibrating = Object.entries(rows).map(([name, all]) => [name, half(all, 0)]);
   const file = await written(Object.fromEntries(calibrating));
   const plain = await packed(tinyMixtral);
-  const calibrated = await packed(tinyMixtral, '--calibrate', file);
+  const calibrated = await packed(tinyMixtral, { calibrate: file });
   let [sum, sumWithout] = [0, 0];
   for (const layer of layers) {
     const others = half(rows[`layers.${layer}.input`] as Float32Array, 1);
@@ -92,9 +107,8 @@ test.each(families.map((model) => [model.name, model] as const))(
     // A few inputs are a hundred times as large as the others: all that counts is how exact their weights are.
     const rows = randomValues(96 * H, 4).map((value, i) => (i % 7 === 0 ? 100 : 1) * value);
     const file = await written({ [`layers.${layer}.input`]: rows }, H);
-    const options = ['--layer', String(layer)];
-    const plain = await packed(folder, ...options);
-    const calibrated = await packed(folder, ...options, '--calibrate', file);
+    const plain = await packed(folder, { layers: [layer] });
+    const calibrated = await packed(folder, { layers: [layer], calibrate: file });
     const exact = await outputOf(folder, layer, rows, 'float32');
     const without = errorOf(await outputOf(plain, layer, rows), exact);
     expect(errorOf(await outputOf(calibrated, layer, rows), exact)).toBeLessThan(0.98 * without);
@@ -157,13 +171,13 @@ describe('a file that cannot be calibrated by is refused before anything is pack
     [
       'a layer is missing',
       ({ 'layers.3.input': _, ...rows }) => rows,
-      'tensor "layers.3.input" in recorded.safetensors to be there',
+      'recorded.safetensors to be there, got a file with layers.0.input',
     ],
     ['rows are narrower', (rows) => rows, 'to have the shape [tokens, 128], got [384, 64]', 64],
     [
       'there is no token',
       (rows) => ({ ...rows, 'layers.2.input': new Float32Array() }),
-      '"layers.2.input"',
+      '"layers.2.input" in',
     ],
     [
       'a number is none',
@@ -171,34 +185,27 @@ describe('a file that cannot be calibrated by is refused before anything is pack
         (rows['layers.1.input'] as Float32Array)[130] = Number.NaN;
         return rows;
       },
-      '"layers.1.input" in recorded.safetensors to hold numbers, got NaN in token 1',
+      'recorded.safetensors to hold numbers, got NaN in token 1',
     ],
   ];
   test.each(cases)('%s', async (_, changed, message, width) => {
-    const file = await written(changed(await recordedRows()), width);
-    for (const name of ['packed.safetensors', 'packed']) {
-      const out = join(await temporaryFolder(), name);
-      const { code, stderr } = await nodeMoe(['pack', tinyMixtral, '--out', out, ...flags, file]);
-      expect(code).toBe(1);
-      expect(stderr.replaceAll(/\S*\/(?=recorded)/g, '')).toContain(message);
-    }
+    const calibrate = await written(changed(await recordedRows()), width);
+    await expect(packed(tinyMixtral, { calibrate })).rejects.toThrow(message);
   });
 
-  test.each(['int8', 'float32', undefined])('with weights in %s', async (type) => {
-    const out = join(await temporaryFolder(), 'packed.safetensors');
-    const held = type === undefined ? [] : ['--weight-type', type];
-    const finished = await nodeMoe([
-      'pack',
-      tinyMixtral,
-      '--out',
-      out,
-      ...held,
-      '--calibrate',
-      activations,
-    ]);
-    expect(finished.code).toBe(1);
-    expect(finished.stderr).toContain(
-      `Expected \`weightType\` to be one that is calibrated, as 'int4', got '${type ?? 'bfloat16'}'`,
+  test('of a whole model, too', async () => {
+    const { 'layers.3.input': _, ...rows } = await recordedRows();
+    const flags = ['--weight-type', 'int4', '--calibrate', await written(rows)];
+    const out = join(await temporaryFolder(), 'packed');
+    const finished = await nodeMoe(['pack', tinyMixtral, '--out', out, ...flags]);
+    expect(finished).toMatchObject({ code: 1, stdout: '' });
+    expect(finished.stderr).toContain('recorded.safetensors to be there');
+  });
+
+  test.each(['int8', 'float32', undefined] as const)('with weights in %s', async (weightType) => {
+    const packing = packed(tinyMixtral, { weightType, calibrate: activations });
+    await expect(packing).rejects.toThrow(
+      `Expected \`weightType\` to be one that is calibrated, as 'int4', got '${weightType ?? 'bfloat16'}'`,
     );
   });
 });
