@@ -199,6 +199,9 @@ WeightMatrix read_matrix(Napi::Object from, const char* name, std::vector<std::s
   matrix.order = read_order(view, matrix.out_features);
   matrix.blocks = blocks;
   matrix.scales.factor = read_block_factor(view, blocks);
+  if (const auto importance =
+          read_array(view, "importance", napi_float32_array, static_cast<size_t>(matrix.in_features)))
+    matrix.importance = static_cast<const float*>(importance->data);
   const bool named = !view.Get("name").IsUndefined();
   if (blocks) {
     for (const char* const other : {"packing", "scales", "zeros", "zero"})

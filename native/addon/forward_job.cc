@@ -50,14 +50,23 @@ std::shared_ptr<EnvironmentJob> forward_job(std::shared_ptr<LiveLayer> live, Nap
   out.expert_load =
       array_or_null<uint32_t>(call, "expertLoad", napi_uint32_array, static_cast<size_t>(spec.moe.expert_num));
   double* const totals = array_or_null<double>(call, "totals", napi_float64_array, kNumTotals);
+  const auto experts = static_cast<size_t>(spec.moe.expert_num);
+  InputSquares squares;
+  squares.routed = array_or_null<double>(call, "routedSquares", napi_float64_array, experts * spec.routed_size());
+  squares.intermediate =
+      array_or_null<double>(call, "intermediateSquares", napi_float64_array, experts * spec.intermediate_size);
+  squares.shared = array_or_null<double>(call, "sharedSquares", napi_float64_array, spec.shared_size);
+  if (squares && !squares.intermediate) refuse("intermediateSquares", "given with `routedSquares`");
   const auto device = live->device;
   return make_job(
       owner.Env(), device,
       [live = std::move(live), keep = std::pair(Napi::Persistent(owner), Napi::Persistent(call)), data = hidden->data,
-       dtype, tokens, chosen = std::move(chosen), out, totals](EnvironmentJob& job) mutable {
+       dtype, tokens, chosen = std::move(chosen), out, totals, squares](EnvironmentJob& job) mutable {
         RoutingTotals of_batch{};
         if (totals) out.totals = &of_batch;
         const HostBatch batch{data, dtype, tokens, chosen ? chosen->data() : nullptr};
+        if (squares)
+          return live->layer->add_input_squares(job.device().workspace(), batch, squares, job.stop().get_token());
         live->layer->forward(job.device().workspace(), batch, out, job.stop().get_token());
         if (!totals) return;
         totals[0] = of_batch.aux_loss;

@@ -196,7 +196,7 @@ SamplingOptions read_sampling(Napi::Object from, int32_t vocabulary_size) {
   return options;
 }
 
-StepArguments read_step(Napi::Object from, int32_t vocabulary_size) {
+StepArguments read_step(Napi::Object from, const DecoderSpec& spec) {
   StepArguments read{
       {read_integers(from, "sequences"), read_integers(from, "counts")}, {}, Napi::Array::New(from.Env())};
   const size_t sequences = read.step.sequences.size();
@@ -218,8 +218,10 @@ StepArguments read_step(Napi::Object from, int32_t vocabulary_size) {
   borrow(out.logprobs, "logprobs", napi_float32_array, sequences);
   borrow(out.top_tokens, "topTokens", napi_int32_array, sequences * kMaxTopTokens);
   borrow(out.top_logprobs, "topLogprobs", napi_float32_array, sequences * kMaxTopTokens);
-  borrow(out.logits, "logits", napi_float32_array, all * static_cast<size_t>(vocabulary_size));
+  borrow(out.logits, "logits", napi_float32_array, all * static_cast<size_t>(spec.vocabulary_size));
   borrow(out.next_logprobs, "nextLogprobs", napi_float32_array, all);
+  borrow(out.block_inputs, "blockInputs", napi_float32_array,
+         all * static_cast<size_t>(spec.layers) * static_cast<size_t>(spec.hidden_size));
   if (sequences > 0 && !out.sampled) refuse("sampled", "an Int32Array");
   return read;
 }

@@ -39,6 +39,6 @@ struct StepArguments {
   StepOutput output;
   Napi::Array arrays;
 };
-StepArguments read_step(Napi::Object from, int32_t vocabulary_size);
+StepArguments read_step(Napi::Object from, const DecoderSpec& spec);
 
 }  // namespace moe

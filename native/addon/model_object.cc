@@ -188,7 +188,7 @@ Napi::Value ModelObject::admit(const Napi::CallbackInfo& info) {
 Napi::Value ModelObject::step(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const Napi::Object call = as_object(info[0], "step");
-    StepArguments arguments = read_step(call, live()->spec.vocabulary_size);
+    StepArguments arguments = read_step(call, live()->spec);
     const Napi::Value cancellation = call.Get("cancellation");
     sequences();  // throws where it is not loaded, or was closed meanwhile
     const auto job = make_job(info.Env(), live_->device,

@@ -134,6 +134,7 @@ struct WeightMatrix {
   const BlockType* blocks = nullptr;  // of kBlocks: rows are runs of them, out_stride is a multiple of one
   int64_t first_out = 0;              // output features before those of the matrix, where it is a part of a larger one
   RowOrder order{};                   // counts from first_out on
+  const float* importance = nullptr;  // [in_features]: how much squared errors count, where some do more than others
 
   explicit operator bool() const { return data != nullptr; }
 };

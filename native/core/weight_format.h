@@ -26,8 +26,13 @@ struct WeightFormat {
   // [num_groups(count, group)], scale_bytes each. The last group may be shorter.
   using Encode = void(const float* weights, int64_t count, int64_t group, void* codes, void* scales);
   using Decode = void(const void* codes, const void* scales, int64_t count, int64_t group, float* weights);
+  // The same where errors count for more in some inputs: importance [count], 0 or more, is what their squares are
+  // multiplied by.
+  using EncodeWeighted = void(const float* weights, const float* importance, int64_t count, int64_t group, void* codes,
+                              void* scales);
   Encode* encode;
   Decode* decode;
+  EncodeWeighted* encode_weighted = nullptr;  // null: importance makes no difference
 
   bool has_groups() const { return !groups.empty(); }
   int64_t code_bytes() const { return std::max(bits, 8) / 8; }

@@ -325,9 +325,14 @@ void PackedMatrices::pack_groups(const Place& place, int64_t panel, const Weight
   for (int64_t column = 0; column < panel_columns_; column += lanes_) {
     const Source source = source_of(panel, column);
     const int64_t valid = std::clamp<int64_t>(columns_ - source.feature, 0, lanes_);
-    read_block(source.gate ? gate : up, source.feature, valid, 0, depth_, widened.data());
+    const WeightMatrix& from = source.gate ? gate : up;
+    read_block(from, source.feature, valid, 0, depth_, widened.data());
     for (int64_t l = 0; l < valid; ++l) {
-      kernels_of(place).encode(widened.data() + l * depth_, depth_, place.held.group, codes.data(), scales.data());
+      const float* const weights = widened.data() + l * depth_;
+      if (from.importance && place.format->encode_weighted)
+        place.format->encode_weighted(weights, from.importance, depth_, place.held.group, codes.data(), scales.data());
+      else
+        kernels_of(place).encode(weights, depth_, place.held.group, codes.data(), scales.data());
       if (scale_per_feature) std::fill(scales.begin(), scales.end(), scales.front());
       put_column(place, out, column + l, codes.data(), scales.data());
     }

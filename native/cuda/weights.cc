@@ -39,11 +39,16 @@ void pack_block(const PacketLayout& layout, const WeightMatrix& gate, const Weig
   const int64_t features = layout.columns_per_block(), first = block * features;
   const int64_t valid = std::clamp<int64_t>(layout.columns - first, 0, features);
   for (int64_t half = 0; valid > 0 && half < kPacketColumns / features; ++half) {
-    read_block(layout.gated && half == 0 ? gate : up, first, valid, 0, layout.depth, values.data());
+    const WeightMatrix& from = layout.gated && half == 0 ? gate : up;
+    read_block(from, first, valid, 0, layout.depth, values.data());
     for (int64_t i = 0; i < valid; ++i) {
       const int64_t row = half * features + i;
-      format.encode(values.data() + i * layout.depth, layout.depth, layout.group, codes.data() + row * depth * code,
-                    own.data());
+      const float* const weights = values.data() + i * layout.depth;
+      std::byte* const to = codes.data() + row * depth * code;
+      if (from.importance && format.encode_weighted)
+        format.encode_weighted(weights, from.importance, layout.depth, layout.group, to, own.data());
+      else
+        format.encode(weights, layout.depth, layout.group, to, own.data());
       for (int64_t packet = 0; !own.empty() && packet * kPacketDepth < layout.depth; ++packet)
         scales[packet * kPacketColumns + row] = own[packet * kPacketDepth / group];
     }

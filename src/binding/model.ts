@@ -186,6 +186,8 @@ export interface NativeStep {
   logits?: Float32Array;
   /** [rows] out: log-probability of the token that follows each row; NaN where it is not known. */
   nextLogprobs?: Float32Array;
+  /** [layers, rows, H] out: what enters the feed-forward part of each layer. */
+  blockInputs?: Float32Array;
   cancellation?: NativeCancellation | undefined;
 }
 

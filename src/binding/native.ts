@@ -100,6 +100,13 @@ export interface NativeCall {
   expertLoad?: Uint32Array;
   /** auxLoss, zLoss, droppedChoices, capacity (-1 when dropless) */
   totals?: Float64Array;
+  /**
+   * [E, R], [E, I], [S]: instead of running, adds the squares of what the products of each expert read: gate and up, down, and
+   * the always-on expert's down. R is the latent size, or H.
+   */
+  routedSquares?: Float64Array;
+  intermediateSquares?: Float64Array;
+  sharedSquares?: Float64Array;
   cancellation?: NativeCancellation | undefined;
 }
 

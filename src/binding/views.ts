@@ -43,6 +43,8 @@ export interface MatrixView {
   pairedRows?: number;
   /** Of blocks, for messages. */
   name?: string;
+  /** `[inFeatures]`, 0 or more: how much squared errors count, where the matrix is quantised and they do not count alike. */
+  importance?: Float32Array;
   /** Integers that stand side by side in words of 32 bits, which strides count then. */
   packing?: Packing;
   scales?: ScalesView;

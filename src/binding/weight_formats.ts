@@ -1,10 +1,13 @@
-/** The formats of native/core/weights/formats: bits of a weight, and what `weightGroup` may be. */
+/**
+ * The formats of native/core/weights/formats: bits of a weight, what `weightGroup` may be, and whether quantising heeds how
+ * much each input counts.
+ */
 export const weightFormats = {
   float32: { bits: 32, groups: [] },
   bfloat16: { bits: 16, groups: [] },
   float16: { bits: 16, groups: [] },
   int8: { bits: 8, groups: [32, 64, 128, 'all'] },
-  int4: { bits: 4, groups: [32, 64, 128] },
+  int4: { bits: 4, groups: [32, 64, 128], countsInputs: true },
 } as const;
 
 /** A weight type that is the same for every matrix. */
@@ -35,6 +38,10 @@ export type ActivationType = (typeof activationTypes)[number];
 /** What rows are multiplied as beside weights of this type, where `asked` was said of weights of any. */
 export const rowsBeside = (type: WeightType, asked: ActivationType): ActivationType =>
   asked === 'int8' && !hasIntegers(type) ? 'float' : asked;
+
+/** Whether weights of this type are quantised by how much their inputs count. */
+export const countsInputs = (type: WeightType): boolean =>
+  type !== 'published' && 'countsInputs' in weightFormats[type];
 
 /** Whether products with weights of this type may be of integers. */
 export const hasIntegers = (type: WeightType): boolean => type === 'published' || hasScales(type);

@@ -1,13 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { join } from 'node:path';
 import { describe, expectInside, inside, unexpected } from '../base/checks.js';
-import {
-  CheckpointError,
-  ClosedError,
-  ConfigError,
-  fromNative,
-  ShapeError,
-} from '../base/errors.js';
+import { CheckpointError, ClosedError, ConfigError, fromNative } from '../base/errors.js';
 import { expectOptions, given, type Rows } from '../base/rows.js';
 import { addon } from '../binding/addon.js';
 import type { NativeFile } from '../binding/views.js';
@@ -44,6 +38,7 @@ import { standsBeside } from './families/fit.js';
 import { LayerTensors } from './families/layer_tensors.js';
 import { packedViews } from './families/packed.js';
 import { readLayer } from './families/read_layer.js';
+import { inLayer } from './in_layer.js';
 import { configName, inConfig, isMindFormers, ModelClaims } from './model_claims.js';
 import { readPackedMetadata } from './packed/format.js';
 import { entriesOf, storedTensors } from './stored.js';
@@ -164,14 +159,7 @@ export class MoECheckpoint implements AsyncDisposable {
     const number = this.#numberOf(layer ?? options.layer);
     options.signal?.throwIfAborted();
     const parts = await this.parts(number, options);
-    try {
-      return await MoELayer.fromParts(parts);
-    } catch (error) {
-      if (!(error instanceof ShapeError || error instanceof CheckpointError)) throw error;
-      throw new CheckpointError(`Layer ${number} of ${this.path}: ${error.message}`, {
-        cause: error,
-      });
-    }
+    return inLayer(this.path, number, () => MoELayer.fromParts(parts));
   }
 
   /**

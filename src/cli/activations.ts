@@ -1,6 +1,8 @@
 import { MoEError } from '../base/errors.js';
+import type { LayerInputs } from '../checkpoint/calibration.js';
 import { SafetensorsFile } from '../checkpoint/containers/file.js';
 import { shapeText, tensorIn } from '../checkpoint/containers/header.js';
+import { floatValues } from '../layer/float_values.js';
 import type { RouteOptions } from '../layer/forward.js';
 import type { MoELayer } from '../layer/layer.js';
 import type { Tensor } from '../layer/weights.js';
@@ -18,8 +20,10 @@ export interface TokenIds {
   tokens: TokenRange;
 }
 
+const everyToken: TokenRange = { begin: 0, end: undefined };
+
 /** A safetensors file of activations: what entered a model's layers, and what came out of them. */
-export class Recording {
+export class Recording implements LayerInputs {
   readonly #file: SafetensorsFile;
 
   private constructor(file: SafetensorsFile) {
@@ -59,11 +63,30 @@ export class Recording {
     return this.#integers(name, width, range);
   }
 
+  checkInputs(layer: number, width: number): void {
+    const name = layerTensor('input', layer);
+    this.#checkShape(name, [width]);
+    if (this.#file.entry(name).shape[0] === 0)
+      throw this.#error(name, 'to have tokens to calibrate by', 'none');
+  }
+
+  async inputs(layer: number, width: number): Promise<Float32Array> {
+    const name = layerTensor('input', layer);
+    const rows = floatValues(await this.rows(name, width, everyToken));
+    const wrong = rows.findIndex((value) => !Number.isFinite(value));
+    if (wrong < 0) return rows;
+    throw this.#error(
+      name,
+      'to hold numbers',
+      `${rows[wrong]} in token ${Math.floor(wrong / width)}`,
+    );
+  }
+
   /** What a layer's `forward` and `route` take besides rows: ids of tokens, where it chooses by them. */
   async choosing(
     { expertTable }: Pick<MoELayer, 'expertTable'>,
     layer: number,
-    { tokenIds = 'token_ids', tokens }: TokenIds,
+    { tokenIds = 'token_ids', tokens }: TokenIds = { tokenIds: undefined, tokens: everyToken },
   ): Promise<RouteOptions> {
     if (expertTable === undefined) return {};
     const name = layerTensor('token_ids', layer, tokenIds);

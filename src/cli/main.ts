@@ -10,6 +10,7 @@ import { addGenerate } from './generate.js';
 import { addInspect } from './inspect.js';
 import { addPack } from './pack.js';
 import { addPerplexity } from './perplexity.js';
+import { addRecord } from './record.js';
 import { addReport } from './report.js';
 import { addRun } from './run.js';
 import { addServe } from './serve.js';
@@ -38,6 +39,7 @@ function createProgram(): Command {
   addGenerate(program);
   addChat(program);
   addPerplexity(program);
+  addRecord(program);
   addRun(program);
   addReport(program);
   addBench(program);

@@ -1,10 +1,12 @@
 import type { Command } from 'commander';
 import { OutputFile } from '../base/output_file.js';
 import { OutputFolder } from '../base/output_folder.js';
+import { countsInputs } from '../binding/weight_formats.js';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { packCheckpoint } from '../checkpoint/packed/write.js';
-import type { WeightType } from '../layer/options.js';
+import { type WeightType, weightTypes } from '../layer/options.js';
 import { heldModelRows } from '../model/options.js';
+import { Recording } from './activations.js';
 import { layerNumbers } from './arguments.js';
 import {
   addLayerFlags,
@@ -25,7 +27,10 @@ interface PackFlags extends Omit<LayerFlags, 'device'> {
   layer?: number[] | 'all';
   outputType?: WeightType;
   stack?: string;
+  calibrate?: string;
 }
+
+const calibratedTypes = weightTypes.filter(countsInputs).join(', ');
 
 type PackCommandOptions = PackFlags & { json?: true };
 
@@ -46,6 +51,10 @@ export function addPack(program: Command): void {
   addLayerFlags(command, { without: ['device', 'unevenExperts'] });
   addRowFlags(command, { outputType: heldModelRows.outputType })
     .addOption(stackOption())
+    .option(
+      '--calibrate <file>',
+      `quantise experts by what enters their layers, layers.{layer}.input of a .safetensors file; for ${calibratedTypes}`,
+    )
     .option(...jsonFlag)
     .action(async (path: string, { json, ...options }: PackCommandOptions) => {
       const { layer, out } = options;
@@ -57,6 +66,9 @@ export function addPack(program: Command): void {
 
 const onlyInto = (what: string, flag: string) =>
   new Error(`Expected \`${flag}\` with a --out that is ${what}`);
+
+const calibrationOf = async (path: string | undefined) =>
+  path === undefined ? undefined : Recording.open(path);
 
 async function packLayers(path: string, options: PackFlags, json: true | undefined): Promise<void> {
   if (options.outputType !== undefined) throw onlyInto('a folder', '--output-type');
@@ -73,14 +85,17 @@ async function packLayers(path: string, options: PackFlags, json: true | undefin
 }
 
 async function packWhole(path: string, options: PackFlags, json: true | undefined): Promise<void> {
-  const { out, layer: _, stack, ...held } = options;
+  const { out, layer: _, stack, calibrate, ...held } = options;
   if (stack !== undefined) throw onlyInto('a .safetensors file', '--stack');
   const started = performance.now();
   const { packModel } = await import('../model/packed/write.js');
   await using folder = await OutputFolder.open('--out', out);
   const progress = new ProgressLine('packing');
   const signal = interruptSignal();
-  const packing = packModel(path, folder, { ...held, signal, onProgress: progress.update });
+  const packing = packModel(path, folder, {
+    ...{ ...held, signal, onProgress: progress.update },
+    calibration: await calibrationOf(calibrate),
+  });
   const packed = await packing.finally(() => progress.end());
   const result = { out, ...packed, milliseconds: performance.now() - started };
   print(json, result, () =>
@@ -109,6 +124,7 @@ async function pack(path: string, options: PackFlags) {
     const result = await packCheckpoint(checkpoint, file, {
       ...layerOptions(options),
       layers,
+      calibration: await calibrationOf(options.calibrate),
       onProgress: progress.update,
       signal: interruptSignal(),
     });

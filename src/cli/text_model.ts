@@ -1,10 +1,13 @@
 // What commands that run a whole model have in common.
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { ConfigError } from '../base/errors.js';
 import { expectKind, given } from '../base/rows.js';
 import { generateRows } from '../model/generate_options.js';
 import type { MoEModel } from '../model/model.js';
 import { type HeldModelOptions, heldModelRows } from '../model/options.js';
 import type { GenerateOptions, Usage } from '../model/types.js';
+import { integer } from './arguments.js';
+import { namedFile } from './files.js';
 import { addRowFlags } from './options.js';
 import { ProgressLine } from './progress.js';
 import { significant } from './text.js';
@@ -38,6 +41,38 @@ export function addGenerateFlags(command: Command): Command {
 
 export const generateOptions = (flags: object): GenerateOptions =>
   given(generateRows, flags as GenerateOptions) as GenerateOptions;
+
+/** A text that is read in pieces. */
+export interface PiecesFlags {
+  text: string;
+  window?: number;
+}
+
+export const addPiecesFlags = (command: Command): Command =>
+  command
+    .requiredOption('--text <file>', 'the text')
+    .option(
+      '--window <n>',
+      'tokens of a piece, each read alone (default: the context)',
+      integer(2),
+    );
+
+/** The tokens of the text, piece by piece: at least two of each. */
+export async function piecesOf(
+  { tokenizer, contextLength }: MoEModel,
+  { text: path, window = contextLength }: PiecesFlags,
+  signal: AbortSignal,
+  most = Infinity,
+): Promise<Int32Array[]> {
+  const tokens = await tokenizer.encode(await namedFile('--text', path), { signal });
+  if (tokens.length < 2)
+    throw new ConfigError(`Expected ${path} to hold at least two tokens, got ${tokens.length}`);
+  const pieces: Int32Array[] = [];
+  const [step, count] = [Math.min(window, contextLength), Math.min(tokens.length, most)];
+  for (let begin = 0; begin + 1 < count; begin += step)
+    pieces.push(tokens.slice(begin, Math.min(begin + step, count)));
+  return pieces;
+}
 
 /** Loads the model of a command, with a line of progress, and closes it behind `use`. */
 export async function withModel(

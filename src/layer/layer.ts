@@ -244,8 +244,11 @@ export class MoELayer implements AsyncDisposable {
     return this.close();
   }
 
-  /** @internal The weights as the device holds them, and the layer's place in its group. */
-  get native(): Pick<NativeLayer, 'packed' | 'readPacked' | 'numberInGroup' | 'nextCall'> {
+  /** @internal The weights as the device holds them, the layer's place in its group, and calls as they are. */
+  get native(): Pick<
+    NativeLayer,
+    'packed' | 'readPacked' | 'numberInGroup' | 'nextCall' | 'forward'
+  > {
     return this.#native;
   }
 

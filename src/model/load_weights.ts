@@ -1,5 +1,5 @@
 // A model's weights, layer by layer onto a device.
-import { CheckpointError, ShapeError } from '../base/errors.js';
+import { CheckpointError } from '../base/errors.js';
 import { addon } from '../binding/addon.js';
 import { deviceAt, type ResolvedDevice } from '../binding/devices.js';
 import type {
@@ -9,6 +9,7 @@ import type {
   NativeModelSpec,
 } from '../binding/model.js';
 import { settled } from '../binding/settled.js';
+import { inLayer } from '../checkpoint/in_layer.js';
 import { toNativeConfig } from '../config/native.js';
 import { checkParts, type LayerParts, nativeSpec } from '../layer/parts.js';
 import type { ModelDescription } from './describe.js';
@@ -168,24 +169,18 @@ export class WeightLoader {
     return { own, block: await this.#checkpoint.parts(number, held, reads) };
   }
 
-  /** A call that an abort stops; what its weights lack is the checkpoint's fault. */
+  /** A call that an abort stops. */
   async #run(
     layer: number | undefined,
     start: (cancellation: InstanceType<ReturnType<typeof addon>['Cancellation']>) => Promise<void>,
   ): Promise<void> {
     const cancellation = new (addon().Cancellation)();
-    try {
-      await settled(
+    await inLayer(this.#checkpoint.path, layer, () =>
+      settled(
         () => start(cancellation),
         this.#options.signal,
         () => cancellation.cancel(),
-      );
-    } catch (error) {
-      if (!(error instanceof ShapeError || error instanceof CheckpointError)) throw error;
-      const where = layer === undefined ? '' : `Layer ${layer} of `;
-      throw new CheckpointError(`${where}${this.#checkpoint.path}: ${error.message}`, {
-        cause: error,
-      });
-    }
+      ),
+    );
   }
 }

@@ -25,7 +25,7 @@ import { type LoadedModel, loadModel } from './load.js';
 import type { ModelLoadOptions } from './options.js';
 import { PieceQueue } from './piece_queue.js';
 import { Scheduler, type SequenceRequest } from './scheduler.js';
-import type { Scored } from './step.js';
+import { BlockInputs, type Scored } from './step.js';
 import type {
   Chat,
   Completion,
@@ -218,6 +218,16 @@ export class MoEModel implements TextModel, AsyncDisposable {
       step.nextLogprobs = all.subarray(row, row + rows);
     });
     return all.subarray(0, -1);
+  }
+
+  /** @internal What enters the feed-forward part of each layer at every token of a text, `[T, H]`. */
+  async blockInputs(
+    tokens: ArrayLike<number>,
+    options: ScoreOptions = {},
+  ): Promise<Float32Array[]> {
+    const inputs = new BlockInputs(this.#loaded.description.spec, tokens.length);
+    await this.#score(tokens, options, 0, () => inputs.place);
+    return inputs.ofLayers();
   }
 
   /**

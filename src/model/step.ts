@@ -21,6 +21,37 @@ export interface Scored {
   place(step: NativeStep, row: number, rows: number): void;
 }
 
+/** What enters the feed-forward part of each layer, of all steps of a text. */
+export class BlockInputs {
+  readonly #size: { layers: number; hiddenSize: number };
+  readonly #tokens: number;
+  readonly #steps: { begin: number; of: Float32Array }[] = [];
+
+  constructor(size: { layers: number; hiddenSize: number }, tokens: number) {
+    this.#size = size;
+    this.#tokens = tokens;
+  }
+
+  readonly place: Scored['place'] = (step, row, rows) => {
+    const { layers, hiddenSize } = this.#size;
+    step.blockInputs = new Float32Array(layers * rows * hiddenSize);
+    this.#steps.push({ begin: row * hiddenSize, of: step.blockInputs });
+  };
+
+  /** `[T, H]` of each layer. */
+  ofLayers(): Float32Array[] {
+    const { layers, hiddenSize } = this.#size;
+    return Array.from({ length: layers }, (_, layer) => {
+      const all = new Float32Array(this.#tokens * hiddenSize);
+      for (const { begin, of } of this.#steps) {
+        const each = of.length / layers;
+        all.set(of.subarray(each * layer, each * (layer + 1)), begin);
+      }
+      return all;
+    });
+  }
+}
+
 /** Of a sequence that may take part in a step. */
 export interface StepSequence {
   /** The native model's. */

@@ -84,6 +84,7 @@ beforeAll(async () => {
     topLogprobs: new Float32Array(20),
     logits: new Float32Array(prompt.length * vocabulary),
     nextLogprobs: new Float32Array(prompt.length),
+    blockInputs: new Float32Array(modelSpec.layers * prompt.length * modelSpec.hiddenSize),
     cancellation: new binding.Cancellation(),
   };
   await watched.call('step', step);

@@ -84,6 +84,7 @@ const matrix = (outFeatures: number, inFeatures: number): MatrixView => ({
   inFeatures,
   outStride: inFeatures,
   inStride: 1,
+  importance: ones,
   scales: {
     source: ones,
     byteOffset: 0,
@@ -138,7 +139,9 @@ const weights: LayerWeightViews = {
 const plainSpec: NativeLayerSpec = { ...spec, latentSize: 0 };
 const plain = { experts: [shared, shared], router: matrix(experts, hidden), shared };
 
-const call = (): Required<Omit<NativeCall, 'cancellation'>> => ({
+const call = (): Required<
+  Omit<NativeCall, 'cancellation' | 'routedSquares' | 'intermediateSquares' | 'sharedSquares'>
+> => ({
   hidden: new Float32Array(hidden),
   dtype: 'float32',
   tokens: 1,
@@ -179,6 +182,12 @@ beforeAll(async () => {
   const watched = surface.watch('NativeLayer', layer);
   await watched.call('forward', { ...call(), cancellation });
   await watched.call('forwardSync', call());
+  await watched.call('forward', {
+    ...call(),
+    routedSquares: new Float64Array(experts * width),
+    intermediateSquares: new Float64Array(experts * width),
+    sharedSquares: new Float64Array(width),
+  });
   await surface.watch('NativeCancellation', cancellation).call('cancel');
 
   await native.call('addPluginFolder', folder);

@@ -99,7 +99,7 @@ std::vector<std::vector<Segment>> Decoder::segments_of(std::span<const StepPart>
   return segments;
 }
 
-void Decoder::run_layer(LayerParts& layer, StepContext& step, Matrix hidden) {
+void Decoder::run_layer(LayerParts& layer, StepContext& step, Matrix hidden, float* block_input) {
   DecoderStages& stages = *device_.decoder();
   const Matrix normed = matrix_in(workspace_.normed, hidden.rows, hidden.cols);
   const Matrix added = matrix_in(workspace_.added, hidden.rows, hidden.cols);
@@ -109,6 +109,7 @@ void Decoder::run_layer(LayerParts& layer, StepContext& step, Matrix hidden) {
   stages.add_scaled(added, spec_.residual_factor, false, hidden);
   stop_if_requested(step.stop);
   stages.rms_norm(hidden, layer.feed_forward_norm.data(), spec_.norm_epsilon, normed);
+  if (block_input) device_.download(block_input, normed.data, normed.bytes());
   layer.feed_forward->run(step, normed, added);
   stages.add_scaled(added, spec_.residual_factor, false, hidden);
 }
@@ -130,7 +131,11 @@ void Decoder::step(Workspace& experts, const Step& step, const StepOutput& out, 
   embed(parts, hidden);
   const std::vector<std::vector<Segment>> segments = segments_of(parts);
   StepContext context{experts, workspace_, rotations_, segments, stop};
-  for (const auto& layer : layers_) run_layer(*layer, context, hidden);
+  float* block_input = out.block_inputs;
+  for (const auto& layer : layers_) {
+    run_layer(*layer, context, hidden, block_input);
+    if (block_input) block_input += hidden.rows * hidden.cols;
+  }
   head_->run(workspace_, hidden, parts, out, stop);
   sequences_->commit(parts);
   count_load();

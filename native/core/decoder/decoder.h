@@ -58,7 +58,8 @@ class Decoder {
 
   void embed(std::span<const StepPart> parts, Matrix hidden);
   std::vector<std::vector<Segment>> segments_of(std::span<const StepPart> parts) const;
-  void run_layer(LayerParts& layer, StepContext& step, Matrix hidden);
+  // Writes what enters the feed-forward part, [T, H], where that is not null.
+  void run_layer(LayerParts& layer, StepContext& step, Matrix hidden, float* block_input);
   void count_load();
   void list(const LayerParts& layer, Inventory& inventory) const;
   PackedWeights packed(const ProjectionSpec& held, Inventory inventory) const;

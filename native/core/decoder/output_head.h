@@ -24,6 +24,7 @@ struct StepOutput {
   float* top_logprobs = nullptr;   // [S, kMaxTopTokens]
   float* logits = nullptr;         // [rows, V]
   float* next_logprobs = nullptr;  // [rows]: of the token that follows; NaN where it is not known
+  float* block_inputs = nullptr;   // [layers, rows, H]: what enters the feed-forward part of each layer
 };
 
 // Sampling has found no number, or no token that may follow: the sequence is as it was before the step.

@@ -117,15 +117,18 @@ PackedWeights Layer::packed() const {
   return packed;
 }
 
+RoutingArrays Layer::arrays_in(Workspace& workspace, int64_t tokens) const {
+  const int64_t slots = tokens * spec_.moe.num_experts_chosen;
+  expect_countable(slots);
+  return {workspace.experts.reserve<int32_t>(slots), workspace.weights.reserve<float>(slots),
+          workspace.expert_load.reserve<uint32_t>(spec_.moe.expert_num), workspace.totals.reserve<RoutingTotals>(1)};
+}
+
 std::unique_ptr<Routing> Layer::run(Workspace& workspace, Matrix hidden, Matrix out,
                                     const std::stop_token& stop) const {
   if (hidden.dtype != DType::kFloat32 || (out.data && out.dtype != DType::kFloat32))
     throw Error(ErrorCode::kShape, "Expected batches of a layer to be float32 on its device");
-  const int64_t slots = hidden.rows * spec_.moe.num_experts_chosen;
-  expect_countable(slots);
-  const RoutingArrays arrays{workspace.experts.reserve<int32_t>(slots), workspace.weights.reserve<float>(slots),
-                             workspace.expert_load.reserve<uint32_t>(spec_.moe.expert_num),
-                             workspace.totals.reserve<RoutingTotals>(1)};
+  const RoutingArrays arrays = arrays_in(workspace, hidden.rows);
   const auto run_all = [&] { return run(workspace, Tokens{hidden, nullptr}, arrays, out, stop); };
   return out.data ? telling_peers(run_all) : run_all();
 }

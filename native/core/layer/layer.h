@@ -10,6 +10,7 @@
 #include "core/device.h"
 #include "core/experts/routed_experts.h"
 #include "core/host/profile.h"
+#include "core/layer/input_squares.h"
 #include "core/ranks/rank_experts.h"
 
 namespace moe {
@@ -49,6 +50,11 @@ class Layer {
   void forward(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
                const std::stop_token& stop) const;
 
+  // Routes the batch and adds what its experts read. For a layer without a group, on a device in host memory that has
+  // ColumnStages; throws kDeviceUnavailable on another.
+  void add_input_squares(Workspace& workspace, const HostBatch& batch, const InputSquares& sums,
+                         const std::stop_token& stop) const;
+
   // Does what ExpertGroup::next_call does, for a layer on a led group; the other gives the layer's number in its group.
   int64_t next_call() const;
   uint32_t number_in_group() const { return routed_->number(); }
@@ -69,6 +75,7 @@ class Layer {
   std::vector<const Prepared*> all_prepared() const;
   void forward_batch(Workspace& workspace, const HostBatch& batch, const ForwardOutput& out,
                      const std::stop_token& stop) const;
+  RoutingArrays arrays_in(Workspace& workspace, int64_t tokens) const;
   std::unique_ptr<Routing> run(Workspace& workspace, const Tokens& tokens, const RoutingArrays& arrays, Matrix out,
                                const std::stop_token& stop) const;
   // The routed experts between the projections of a latent size, and the shared one beside them.

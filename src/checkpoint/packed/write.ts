@@ -4,13 +4,15 @@ import { given } from '../../base/rows.js';
 import { deviceAt, resolveDevice } from '../../binding/devices.js';
 import type { NativePacked } from '../../binding/native.js';
 import { expertRows } from '../../layer/experts.js';
-import type { MoELayer } from '../../layer/layer.js';
+import { MoELayer } from '../../layer/layer.js';
 import type { HeldOptions, WeightType } from '../../layer/options.js';
 import { type LayerParts, weightGroupOf } from '../../layer/parts.js';
+import { CalibratedBlocks, type LayerInputs } from '../calibration.js';
 import type { MoECheckpoint } from '../checkpoint.js';
 import { bytesPart, GrowingFile, type TensorBytes } from '../containers/growing_file.js';
 import { packedDevice } from '../description.js';
 import { packedTensor, tablePart } from '../families/packed.js';
+import { inLayer } from '../in_layer.js';
 import { type PackedDescription, packedMetadata } from './format.js';
 
 /** Of a layer. */
@@ -19,6 +21,8 @@ const mostParts = 64;
 export interface PackOptions extends Omit<HeldOptions, 'device'> {
   /** Numbers of the MoE layers to pack. */
   layers: readonly number[];
+  /** What their weights are quantised by. */
+  calibration?: LayerInputs | undefined;
   /** Counts experts of all layers. */
   onProgress?: (done: number, total: number) => void;
   signal: AbortSignal;
@@ -39,26 +43,30 @@ export interface PackResult {
 export async function packCheckpoint(
   checkpoint: MoECheckpoint,
   output: OutputFile,
-  { layers, onProgress, signal, ...held }: PackOptions,
+  { layers, calibration, onProgress, signal, ...held }: PackOptions,
 ): Promise<PackResult> {
   checkpoint.expectAlike(layers);
   const { expertNum } = checkpoint.config;
   const file = new GrowingFile(output, mostParts * layers.length, signal);
+  const blocks = calibration ? new CalibratedBlocks(checkpoint, calibration) : checkpoint;
+  // A layer that was not recorded is found before the first one is packed.
+  for (const number of calibration ? layers : []) await blocks.parts(number, held, false);
   let first: { parts: string; description: PackedDescription } | undefined;
   for (const [index, number] of layers.entries()) {
-    await using layer = await checkpoint.load(number, {
+    const parts = await blocks.parts(number, {
       ...held,
       device: 'cpu',
       signal,
       onProgress: (done) =>
         onProgress?.(index * expertNum + Math.min(done, expertNum), layers.length * expertNum),
     });
-    const parts = partsOf(layer);
+    await using layer = await inLayer(checkpoint.path, number, () => MoELayer.fromParts(parts));
+    const packed = partsOf(layer);
     // What was published may be of another type in each layer.
     const described =
       layer.weightType === 'published'
         ? layer.weightType
-        : JSON.stringify(parts.map(({ name, byteLength }) => ({ name, byteLength })));
+        : JSON.stringify(packed.map(({ name, byteLength }) => ({ name, byteLength })));
     first ??= {
       parts: described,
       description: descriptionOf(
@@ -72,7 +80,7 @@ export async function packCheckpoint(
         `Expected every layer to have the parts ${first.parts}, as the first one packed, got ${described} in layer ` +
           `${number}: pack layers of one kind at a time`,
       );
-    for (const part of parts) await file.add({ ...part, name: packedTensor(number, part.name) });
+    for (const part of packed) await file.add({ ...part, name: packedTensor(number, part.name) });
   }
   if (first === undefined) throw new TypeError('No layers to pack');
   const { weightType, layout } = first.description;

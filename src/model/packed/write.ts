@@ -8,6 +8,7 @@ import { resolveDevice } from '../../binding/devices.js';
 import { kvBlock, type NativeModel } from '../../binding/model.js';
 import { settled } from '../../binding/settled.js';
 import type { MatrixView } from '../../binding/views.js';
+import { CalibratedBlocks, type LayerInputs } from '../../checkpoint/calibration.js';
 import { MoECheckpoint } from '../../checkpoint/checkpoint.js';
 import { GrowingFile, type TensorBytes } from '../../checkpoint/containers/growing_file.js';
 import { packedDevice } from '../../checkpoint/description.js';
@@ -44,6 +45,8 @@ export interface PackModelOptions
       'weightType' | 'weightGroup' | 'activationType' | 'outputType' | 'threads'
     >,
     Pick<ModelLoadOptions, 'onProgress'> {
+  /** What the weights of its experts are quantised by. */
+  calibration?: LayerInputs | undefined;
   signal: AbortSignal;
 }
 
@@ -65,7 +68,7 @@ export interface PackedModelResult {
 export async function packModel(
   path: string,
   folder: OutputFolder,
-  { signal, onProgress, ...held }: PackModelOptions,
+  { signal, onProgress, calibration, ...held }: PackModelOptions,
 ): Promise<PackedModelResult> {
   await using checkpoint = await MoECheckpoint.open(path);
   const { tensors } = checkpoint;
@@ -80,7 +83,8 @@ export async function packModel(
   const source = new ModelTensors(checkpoint, description);
   const device = resolveDevice(packedDevice);
   const options: ModelLoadOptions = { ...held, kvTokens: kvBlock, signal, onProgress };
-  const loader = new WeightLoader(checkpoint, source, description, device, options);
+  const blocks = calibration ? new CalibratedBlocks(checkpoint, calibration) : checkpoint;
+  const loader = new WeightLoader(blocks, source, description, device, options);
   const spec = await loader.check();
   const { dtype } = (await source.outer(false)).views.embedding as MatrixView;
   if (!Object.hasOwn(elementBytes, dtype))

@@ -8,6 +8,7 @@ namespace moe {
 // Integers with scales: scaled_integers.cc.
 WeightFormat::Encode encode_int8, encode_int4;
 WeightFormat::Decode decode_integers;
+WeightFormat::EncodeWeighted encode_int4_weighted;  // weighted_int4.cc
 
 namespace {
 
@@ -36,7 +37,7 @@ constexpr WeightFormat kFormats[] = {
     {WeightType::kBFloat16, "bfloat16", 16, BF16, {}, 0, encode_floats<uint16_t, to_bfloat16>, decode_floats<BF16>},
     {WeightType::kFloat16, "float16", 16, F16, {}, 0, encode_floats<uint16_t, to_float16>, decode_floats<F16>},
     {WeightType::kInt8, "int8", 8, {}, kAnyGroup, 2, encode_int8, decode_integers},
-    {WeightType::kInt4, "int4", 4, {}, kPartOfFeature, 2, encode_int4, decode_integers},
+    {WeightType::kInt4, "int4", 4, {}, kPartOfFeature, 2, encode_int4, decode_integers, encode_int4_weighted},
 };
 
 }  // namespace
