@@ -50,7 +50,7 @@ struct Attention::Rows {
     take(scores, count * kKeys);
     take(block_values, count * width);
     take(values, count * width);
-    take(tiles, count * spec.key_size);
+    take(tiles, count * attend_tile_floats(spec.key_size));
     take(panel, attend_panel_floats(spec.key_size, cache.value_stride()));
     bytes_end = scratch;
   }

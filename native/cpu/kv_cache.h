@@ -6,9 +6,10 @@
 
 namespace moe::cpu {
 
-// A block has a part for each kv head: keys [key_size][16], so that scores are vectors over keys, then values
-// [16][value_size]. With values_in_keys there are only keys, a token's numbers side by side. Rows of numbers are padded
-// with zeros to a multiple of 16. Of int8, the scales of the part's keys [16] and values [16] stand behind them.
+// A block has a part for each kv head: words of keys [key_size / n][16], so that scores are vectors over keys, then
+// words of values [16 / n][value_size], where a word of 32 bits holds n numbers: of a key, or of n keys. With
+// values_in_keys there are only keys, a token's numbers side by side. Rows of numbers are padded with zeros to a
+// multiple of 16. Of int8, 16 scales stand before the keys and before the values.
 class CpuKvCache final : public KvCache {
  public:
   CpuKvCache(const AttentionSpec& spec, int64_t blocks);
@@ -32,18 +33,21 @@ class CpuKvCache final : public KvCache {
   int64_t padded_value() const { return padded_value_; }
 
  private:
-  std::byte* part(int64_t block, int32_t head) const {
-    return memory_.data() + (block * kv_heads_ + head) * part_bytes_;
+  // Where scales and keys begin, and scales and values.
+  std::byte* keys(int64_t block, int32_t head) const {
+    return memory_.data() + (block * kv_heads_ + head) * (keys_bytes_ + values_bytes_);
   }
-  // Writes numbers [count], `step` apart, and gives the scale that they share (1 but for int8).
-  float write(void* to, int64_t first, int64_t step, const float* from, int64_t count) const;
+  std::byte* values(int64_t block, int32_t head) const { return keys(block, head) + keys_bytes_; }
+  // Writes numbers [count], number i at to[place_of(i)], and gives the scale that they share (1 but for int8).
+  template <class PlaceOf>
+  float write(void* to, PlaceOf place_of, const float* from, int64_t count) const;
 
   KvType type_;
   bool values_in_keys_;
   int32_t kv_heads_;
-  int64_t key_size_, value_size_, number_bytes_;
+  int64_t key_size_, value_size_;
   int64_t padded_value_, value_stride_;
-  int64_t values_begin_, scales_begin_, part_bytes_;
+  int64_t keys_bytes_, values_bytes_;  // of a block and head
   AlignedBuffer memory_;
 };
 

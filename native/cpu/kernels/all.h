@@ -17,6 +17,8 @@
 #include "cpu/kernels/peak.h"
 #include "cpu/kernels/kv_numbers.h"
 #include "cpu/kernels/scores.h"
+#include "cpu/kernels/softmax.h"
+#include "cpu/kernels/attention_dots.h"
 #include "cpu/kernels/attention.h"
 #include "cpu/kernels/norms.h"
 #include "cpu/kernels/end.h"

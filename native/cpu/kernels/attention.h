@@ -2,41 +2,8 @@
 // it.
 #pragma once
 
-template <class Join>
-inline float join_lanes(Vec value, Join join) {
-  float lane[kLanes];
-  store(lane, value);
-#pragma GCC unroll 4
-  for (int half = kLanes / 2; half > 0; half /= 2)
-#pragma GCC unroll 8
-    for (int i = 0; i < half; ++i) lane[i] = join(lane[i], lane[i + half]);
-  return lane[0];
-}
-
-// Scores of one row become exp(score - max), times the scale of the value where values have scales; those of keys that
-// it does not see, within a vector, are of no use.
-inline void soften(const AttendTask& task, int64_t row) {
-  const float minus_infinity = -__builtin_inff();
-  float* const scores = task.scores + row * kKeys;
-  const int64_t begin = task.first[row] / kLanes * kLanes, end = task.end[row];
-  const int64_t after = (end + kLanes - 1) / kLanes * kLanes;
-  for (int64_t i = begin; i < task.first[row]; ++i) scores[i] = minus_infinity;
-  for (int64_t i = end; i < after; ++i) scores[i] = minus_infinity;
-  Vec most = load(scores + begin);
-  for (int64_t i = begin + kLanes; i < after; i += kLanes) most = larger(most, load(scores + i));
-  const float max = join_lanes(most, [](float a, float b) { return a > b ? a : b; });
-  Vec sum = zero();
-  for (int64_t i = begin; i < after; i += kLanes) {
-    const Vec e = exp(load(scores + i) - broadcast(max));
-    sum = sum + e;
-    const float* const scales = task.value_scales[i / kKvTokens];
-    store(scores + i, scales ? e * load(scales + i % kKvTokens) : e);
-  }
-  task.softened[row] = {max, join_lanes(sum, [](float a, float b) { return a + b; })};
-}
-
-// The values that rows mix: one stretch of 16 tokens for each block, a token's numbers `stride` apart.
-template <class T>
+// The values that rows mix: one stretch of 16 tokens for each block, the words of a token (or of some) `stride` apart.
+template <class Held>
 struct Values {
   const void* const* blocks;
   int64_t stride;
@@ -44,9 +11,10 @@ struct Values {
 
 // out[row + r] = sum over keys [begin, end) of scores * values, for `Columns` vectors from `column` on, which stand
 // from `from` on in `values`; added to what is there unless `fresh`.
-template <int Rows, int Columns, class T>
-inline void mix(const AttendTask& task, Values<T> values, int64_t row, int64_t column, int64_t from, int64_t begin,
+template <int Rows, int Columns, class Held>
+inline void mix(const AttendTask& task, Values<Held> values, int64_t row, int64_t column, int64_t from, int64_t begin,
                 int64_t end, bool fresh, Fetcher& fetcher) {
+  constexpr int64_t kTogether = Held::kTogether;
   float* const out = task.out + row * task.out_stride + column;
   Vec acc[Rows][Columns];
 #pragma GCC unroll 8
@@ -56,20 +24,35 @@ inline void mix(const AttendTask& task, Values<T> values, int64_t row, int64_t c
   Fetcher ahead = fetcher;
   for (int64_t key = begin; key < end;) {
     const int64_t block = key / kKvTokens, after = (block + 1) * kKvTokens < end ? (block + 1) * kKvTokens : end;
-    const T* value = static_cast<const T*>(values.blocks[block]) + (key - block * kKvTokens) * values.stride + from;
-    const float* score = task.scores + row * kKeys + key;
-    for (; key < after; ++key, ++score, value += values.stride) {
-      ahead.fetch<lines_of<T>(Columns)>();
-      Vec v[Columns];
+    int64_t first = key / kTogether * kTogether;  // of those that share words
+    auto value = static_cast<const typename Held::Number*>(values.blocks[block]) +
+                 ((first - block * kKvTokens) / kTogether * values.stride + from) * kTogether;
+    const float* score = task.scores + row * kKeys + first;
+    for (; first < after; first += kTogether, score += kTogether, value += values.stride * kTogether) {
+      ahead.fetch<lines_of<Held>(Columns)>();
+      typename Held::Words words[Columns];
 #pragma GCC unroll 16
-      for (int c = 0; c < Columns; ++c) v[c] = load_numbers(value + c * kLanes);
+      for (int c = 0; c < Columns; ++c) words[c] = Held::load(value + c * kLanes * kTogether);
+      const auto add = [&](int j) {
+        Vec v[Columns];
+#pragma GCC unroll 16
+        for (int c = 0; c < Columns; ++c) v[c] = Held::number(words[c], j);
 #pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) {
-        const Vec p = broadcast(score[r * kKeys]);
+        for (int r = 0; r < Rows; ++r) {
+          const Vec p = broadcast(score[r * kKeys + j]);
 #pragma GCC unroll 16
-        for (int c = 0; c < Columns; ++c) acc[r][c] = fma(p, v[c], acc[r][c]);
+          for (int c = 0; c < Columns; ++c) acc[r][c] = fma(p, v[c], acc[r][c]);
+        }
+      };
+      if (kTogether == 1 || (first >= begin && first + kTogether <= end)) {
+#pragma GCC unroll 4
+        for (int j = 0; j < kTogether; ++j) add(j);
+      } else {
+        for (int j = 0; j < kTogether; ++j)
+          if (first + j >= begin && first + j < end) add(j);
       }
     }
+    key = after;
   }
   fetcher = ahead;
 #pragma GCC unroll 8
@@ -83,9 +66,9 @@ constexpr int columns_for(int rows) { return kStreamAccumulators / rows > 8 ? 8 
 
 // For `count` vectors from `column` on, `Columns` at once. Rows see the same keys but at the ends, which each passes
 // alone: a key that a row does not see may be NaN.
-template <int Rows, int Columns, class T>
-inline void mix_rows(const AttendTask& task, Values<T> values, int64_t row, int64_t column, int64_t from, int64_t count,
-                     Fetcher& fetcher) {
+template <int Rows, int Columns, class Held>
+inline void mix_rows(const AttendTask& task, Values<Held> values, int64_t row, int64_t column, int64_t from,
+                     int64_t count, Fetcher& fetcher) {
   int64_t begin = task.first[row], end = task.end[row];
   bool same = true;
   for (int r = 1; r < Rows; ++r) {
@@ -112,8 +95,8 @@ inline void mix_rows(const AttendTask& task, Values<T> values, int64_t row, int6
 }
 
 // Each row tile in turn, all columns of it.
-template <int Rows, class T>
-inline void mix_as_they_stand(const AttendTask& task, Values<T> values, Fetcher& fetcher, int64_t row = 0) {
+template <int Rows, class Held>
+inline void mix_as_they_stand(const AttendTask& task, Values<Held> values, Fetcher& fetcher, int64_t row = 0) {
   Fetcher nothing;
   for (; row + Rows <= task.rows; row += Rows)
     mix_rows<Rows, columns_for(Rows)>(task, values, row, 0, 0, task.out_stride, row == 0 ? fetcher : nothing);
@@ -124,21 +107,20 @@ constexpr int64_t kStrip = columns_for(kAttendRows) * kLanes;
 
 // Some columns of all rows, from values that stand side by side.
 template <int Rows>
-inline void mix_strip(const AttendTask& task, Values<float> values, int64_t column, int64_t count, Fetcher& fetcher,
-                      int64_t row = 0) {
+inline void mix_strip(const AttendTask& task, Values<SideBySide<float>> values, int64_t column, int64_t count,
+                      Fetcher& fetcher, int64_t row = 0) {
   Fetcher nothing;
   for (; row + Rows <= task.rows; row += Rows)
     mix_rows<Rows, columns_for(kAttendRows)>(task, values, row, column, 0, count, row == 0 ? fetcher : nothing);
   if constexpr (Rows > 1) mix_strip<Rows / 2>(task, values, column, count, fetcher, row);
 }
 
-template <class T>
+template <class Held>
 inline void mix_values(const AttendTask& task) {
+  using T = typename Held::Number;
   const int64_t blocks_ahead = task.values_in_keys && task.blocks_ahead > 1 ? 1 : task.blocks_ahead;
-  Fetcher fetcher(
-      task.keys_ahead, blocks_ahead,
-      kKvTokens * (task.values_in_keys ? task.value_stride : task.key_size) * static_cast<int64_t>(sizeof(T)));
-  const Values<T> values{task.values, task.value_stride};
+  Fetcher fetcher(task.keys_ahead, blocks_ahead, kv_scales_bytes(task.number), bytes_of_keys(task));
+  const Values<Held> values{task.values, task.value_stride};
   if (task.rows < kPackFrom) return mix_as_they_stand<kAttendRows>(task, values, fetcher);
   const void* strips[kKeyBlocks];
   for (int64_t column = 0; column < task.out_stride; column += kStrip) {
@@ -146,17 +128,27 @@ inline void mix_values(const AttendTask& task) {
     float* to = task.panel;
     for (int64_t block = task.first_block; block < task.end_block; ++block) {
       strips[block] = to;
-      const T* from = static_cast<const T*>(task.values[block]) + column;
-      for (int64_t key = 0; key < kKvTokens; ++key, from += task.value_stride, to += kStrip) widen(from, count, to);
+      const T* from = static_cast<const T*>(task.values[block]) + column * Held::kTogether;
+      for (int64_t key = 0; key < kKvTokens; key += Held::kTogether) {
+        widen<Held>(from, count, to, kStrip);
+        from += task.value_stride * Held::kTogether;
+        to += kStrip * Held::kTogether;
+      }
     }
     mix_strip<kAttendRows>(task, {strips, kStrip}, column, count, fetcher);
   }
 }
 
 inline void attend(const AttendTask& task) {
+  if (attends_in_dots(task)) return attend_in_dots(task);
   with_numbers(task.number, [&]<class T>(const T*) { score_keys<T>(task); });
-  for (int64_t row = 0; row < task.rows; ++row) soften(task, row);
-  with_numbers(task.number, [&]<class T>(const T*) { mix_values<T>(task); });
+  soften(task);
+  with_numbers(task.number, [&]<class T>(const T*) {
+    if (task.values_in_keys)
+      mix_values<SideBySide<T>>(task);
+    else
+      mix_values<InWords<T>>(task);
+  });
 }
 
 inline void fold(const FoldTask& task) {

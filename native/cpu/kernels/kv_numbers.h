@@ -18,14 +18,56 @@ inline void with_numbers(KvNumber number, Body body) {
   }
 }
 
+// Numbers of a row side by side: Held::load gives kLanes words of them, Held::number the j-th numbers of all words.
+template <class T>
+struct SideBySide {
+  using Number = T;
+  using Words = Vec;
+  static constexpr int kTogether = 1;
+  static Words load(const T* from) { return load_numbers(from); }
+  static Vec number(Words words, int) { return words; }
+};
+
+// Numbers in words of kKvWordBytes.
+using Ints = int32_t __attribute__((vector_size(sizeof(Vec))));
+inline Ints load_ints(const void* from) {
+  Ints ints;
+  __builtin_memcpy(&ints, from, sizeof ints);
+  return ints;
+}
+template <class T>
+struct InWords;
+template <>
+struct InWords<float> : SideBySide<float> {};
+template <>
+struct InWords<uint16_t> {
+  using Number = uint16_t;
+  using Words = Ints;
+  static constexpr int kTogether = 2;
+  static Words load(const uint16_t* from) { return load_ints(from); }
+  static Vec number(Words words, int j) {
+    return reinterpret_cast<Vec>(j == 0 ? words << 16 : words & static_cast<int32_t>(0xffff0000));
+  }
+};
+template <>
+struct InWords<int8_t> {
+  using Number = int8_t;
+  using Words = Ints;
+  static constexpr int kTogether = 4;
+  static Words load(const int8_t* from) { return load_ints(from); }
+  static Vec number(Words words, int j) {
+    return to_floats(reinterpret_cast<MOE_ISA::Words>((words << (24 - 8 * j)) >> 24));
+  }
+};
+
 // Brings what is read later, line by line, while products are made: the prefetchers of the hardware do not know which
 // block of the cache comes next. Memory gives more to a few streams side by side than to one.
 class Fetcher {
  public:
-  // `count` stretches of as many bytes, whole lines; their places must outlive it.
-  Fetcher(const void* const* places, int64_t count, int64_t bytes)
-      : place_(places), end_(places + count), bytes_(bytes) {}
-  Fetcher() : Fetcher(nullptr, 0, 0) {}
+  // `count` stretches of `bytes`, whole lines, each from `before` its place on; the places must outlive it.
+  Fetcher(const void* const* places, int64_t count, int64_t before, int64_t bytes)
+      : place_(places), end_(places + count), begin_(-before), after_(bytes - before), at_(begin_) {}
+  Fetcher() : Fetcher(nullptr, 0, 0, 0) {}
 
   template <int Lines>
   void fetch() {
@@ -37,8 +79,8 @@ class Fetcher {
       if (++stream_ < kStreams) continue;
       stream_ = 0;
       at_ += kLine;
-      if (at_ < bytes_) continue;
-      at_ = 0;
+      if (at_ < after_) continue;
+      at_ = begin_;
       place_ += kStreams;
     }
   }
@@ -47,12 +89,21 @@ class Fetcher {
   static constexpr int64_t kLine = 64, kStreams = 4;
   const void* const* place_;
   const void* const* end_;
-  int64_t bytes_, at_ = 0, stream_ = 0;
+  int64_t begin_, after_, at_, stream_ = 0;
 };
 
-// Lines to fetch whenever as many vectors of numbers are read.
-template <class T>
+// Lines to fetch whenever as many vectors of words are read.
+template <class Held>
 constexpr int lines_of(int vectors) {
-  const int lines = vectors * kLanes * static_cast<int>(sizeof(T)) / 64;
+  const int lines = vectors * kLanes * Held::kTogether * static_cast<int>(sizeof(typename Held::Number)) / 64;
   return lines > 1 ? lines : 1;
+}
+
+// Of a block's keys or values, scales included.
+inline int64_t bytes_of_keys(const AttendTask& task) {
+  const bool in_rows = task.values_in_keys;
+  return kv_part_bytes(task.number, kKvTokens * (in_rows ? task.value_stride : padded_key(task.key_size)));
+}
+inline int64_t bytes_of_values(const AttendTask& task) {
+  return kv_part_bytes(task.number, kKvTokens * task.value_stride);
 }

@@ -22,9 +22,10 @@ inline Vec score_scale(const AttendTask& task, int64_t block, int vector) {
 // scores[r][b * 16 + i] = scale * sum over d of queries[r][d] * keys[b][d][i], for `Blocks` blocks of 16 keys.
 template <int Rows, int Blocks, class T>
 inline void score(const AttendTask& task, const void* const* keys, int64_t row, int64_t block, Fetcher& fetcher) {
+  using Held = InWords<T>;
   constexpr int kVectors = Blocks * kKeyVectors;
   Vec acc[Rows][kVectors];
-  const float* query = task.tiles + row * task.key_size;
+  const float* query = task.tiles + row * attend_tile_floats(task.key_size);
   const T* key[Blocks];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
@@ -33,17 +34,24 @@ inline void score(const AttendTask& task, const void* const* keys, int64_t row, 
 #pragma GCC unroll 4
   for (int b = 0; b < Blocks; ++b) key[b] = static_cast<const T*>(keys[b]);
   Fetcher ahead = fetcher;
-  for (int64_t d = 0; d < task.key_size; ++d, query += Rows) {
-    ahead.fetch<lines_of<T>(kVectors)>();
-    Vec k[kVectors];
+  const int64_t numbers = padded_key(task.key_size) * kKvTokens;
+  for (int64_t at = 0; at < numbers; at += kKvTokens * Held::kTogether, query += Rows * Held::kTogether) {
+    ahead.fetch<lines_of<Held>(kVectors)>();
+    typename Held::Words words[kVectors];
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v)
-      k[v] = load_numbers(key[v / kKeyVectors] + d * kKvTokens + v % kKeyVectors * kLanes);
-#pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) {
-      const Vec q = broadcast(query[r]);
+      words[v] = Held::load(key[v / kKeyVectors] + at + v % kKeyVectors * kLanes * Held::kTogether);
+#pragma GCC unroll 4
+    for (int j = 0; j < Held::kTogether; ++j) {
+      Vec k[kVectors];
 #pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = fma(q, k[v], acc[r][v]);
+      for (int v = 0; v < kVectors; ++v) k[v] = Held::number(words[v], j);
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) {
+        const Vec q = broadcast(query[j * Rows + r]);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) acc[r][v] = fma(q, k[v], acc[r][v]);
+      }
     }
   }
   fetcher = ahead;
@@ -89,7 +97,7 @@ inline void score_rows_of_keys(const AttendTask& task, const T* keys, int64_t ro
       }
     };
     for (int64_t d = 0; d < whole; d += kLanes) {
-      ahead.fetch<lines_of<T>(kKeysOfDots)>();
+      ahead.fetch<lines_of<SideBySide<T>>(kKeysOfDots)>();
       add(d, load);
     }
     if (whole < task.key_size) add(whole, [&](const float* from) { return load_part(from, task.key_size - whole); });
@@ -137,21 +145,35 @@ inline void score_all_rows_of_keys(const AttendTask& task, const T* keys, int64_
   if constexpr (Rows > 1) score_all_rows_of_keys<Rows / 2>(task, keys, block, fetcher, row);
 }
 
+// `count` words, a multiple of the lanes: the j-th numbers of all to to[j * stride].
+template <class Held>
+inline void widen(const typename Held::Number* from, int64_t count, float* to, int64_t stride) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const auto words = Held::load(from + i * Held::kTogether);
+#pragma GCC unroll 4
+    for (int j = 0; j < Held::kTogether; ++j) store(to + j * stride + i, Held::number(words, j));
+  }
+}
+
+// A block's keys out of words of them.
 template <class T>
-inline void widen(const T* from, int64_t count, float* to) {
-  for (int64_t i = 0; i < count; i += kLanes) store(to + i, load_numbers(from + i));
+inline void widen_keys(const T* from, int64_t numbers, float* to) {
+  constexpr int64_t kStep = kKvTokens * InWords<T>::kTogether;
+  for (int64_t at = 0; at < numbers; at += kStep) widen<InWords<T>>(from + at, kKvTokens, to + at, kKvTokens);
 }
 
 // Rows from which on numbers are widened, or brought side by side, once for all of them.
 constexpr int64_t kPackFrom = 3 * kAttendRows;
 
-// Queries in the tiles that score_all_rows takes: [d][row of the tile], one tile behind the other.
+// Queries in the tiles that score_all_rows takes: [d][row of the tile], zeros behind them, one tile behind the other.
 template <int Rows>
 inline void pack_queries(const AttendTask& task, int64_t row = 0) {
-  for (; row + Rows <= task.rows; row += Rows)
+  for (; row + Rows <= task.rows; row += Rows) {
+    float* const tile = task.tiles + row * attend_tile_floats(task.key_size);
     for (int64_t d = 0; d < task.key_size; d += kLanes)
-      store_tile([&](int64_t r) { return task.queries[row + r] + d; }, Rows, task.key_size - d,
-                 task.tiles + row * task.key_size + d * Rows);
+      store_tile([&](int64_t r) { return task.queries[row + r] + d; }, Rows, task.key_size - d, tile + d * Rows);
+    for (int64_t i = task.key_size * Rows; i < padded_key(task.key_size) * Rows; ++i) tile[i] = 0;
+  }
   if constexpr (Rows > 1) pack_queries<Rows / 2>(task, row);
 }
 
@@ -161,11 +183,11 @@ inline void score_keys(const AttendTask& task) {
   if (task.values_in_keys) {
     // Those of the next block, block after block.
     Fetcher fetcher(task.keys + task.first_block + 1, task.end_block - task.first_block - 1,
-                    kKvTokens * task.value_stride * static_cast<int64_t>(sizeof(T)));
+                    kv_scales_bytes(task.number), bytes_of_keys(task));
     for (int64_t block = task.first_block; block < task.end_block; ++block) {
       const T* const keys = static_cast<const T*>(task.keys[block]);
       if (packs) {
-        widen(keys, kKvTokens * task.value_stride, task.panel);
+        widen<SideBySide<T>>(keys, kKvTokens * task.value_stride, task.panel, 0);
         score_all_rows_of_keys<kRowsOfDots>(task, static_cast<const float*>(task.panel), block, fetcher);
       } else {
         score_all_rows_of_keys<kRowsOfDots>(task, keys, block, fetcher);
@@ -174,9 +196,9 @@ inline void score_keys(const AttendTask& task) {
     return;
   }
   if (!task.same_queries) pack_queries<kAttendRows>(task);
-  Fetcher fetcher(task.values + task.first_block, task.end_block - task.first_block,
-                  kKvTokens * task.value_stride * static_cast<int64_t>(sizeof(T)));
-  const int64_t numbers = kKvTokens * task.key_size;
+  Fetcher fetcher(task.values + task.first_block, task.end_block - task.first_block, kv_scales_bytes(task.number),
+                  bytes_of_values(task));
+  const int64_t numbers = kKvTokens * padded_key(task.key_size);
   // Many rows pass over few keys, few rows over many.
   constexpr int kFew = blocks_together(kAttendRows, kMostBlocksTogether);
   const bool few = task.rows >= 2 * kAttendRows;
@@ -190,7 +212,7 @@ inline void score_keys(const AttendTask& task) {
                                                         : task.end_block - 1;
       keys[b] = task.keys[seen];
       if (packs) {
-        widen(static_cast<const T*>(keys[b]), numbers, task.panel + b * numbers);
+        widen_keys(static_cast<const T*>(keys[b]), numbers, task.panel + b * numbers);
         keys[b] = task.panel + b * numbers;
       }
     }

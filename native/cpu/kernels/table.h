@@ -166,6 +166,20 @@ constexpr int64_t kKeyBlocks = kKeys / kKvTokens;
 
 enum class KvNumber : uint8_t { kFloat32, kBFloat16, kInt8 };
 
+// A word of the cache: one float32, two bfloat16 or four int8.
+constexpr int64_t kKvWordBytes = 4;
+// Numbers of a key, zeros behind it included, where it stands in words.
+constexpr int64_t padded_key(int64_t key_size) { return (key_size + 3) / 4 * 4; }
+constexpr int64_t kv_number_bytes(KvNumber number) {
+  return number == KvNumber::kFloat32 ? 4 : number == KvNumber::kBFloat16 ? 2 : 1;
+}
+// Before the keys or the values of a block, of int8, are their scales [16].
+constexpr int64_t kv_scales_bytes(KvNumber number) { return number == KvNumber::kInt8 ? kKvTokens * 4 : 0; }
+// Where the keys or the values of a block are, whole lines.
+constexpr int64_t kv_part_bytes(KvNumber number, int64_t numbers) {
+  return (numbers * kv_number_bytes(number) + 63) / 64 * 64 + kv_scales_bytes(number);
+}
+
 // What a softmax has summed up.
 struct Softened {
   float max, sum;
@@ -177,11 +191,13 @@ struct AttendTask {
   const float* const* queries;  // [rows], each [key_size]
   int64_t rows;
   int64_t key_size;
-  KvNumber number;                      // of keys and values
-  bool values_in_keys;                  // keys and values are the same [16][value_stride], zeros behind a key
-  int64_t first_block, end_block;       // that somebody sees; only those have places
-  const void* keys[kKeyBlocks];         // [key_size][16] each
-  const void* values[kKeyBlocks];       // [16][value_stride] each
+  KvNumber number;                 // of keys and values
+  bool values_in_keys;             // keys and values are the same [16][value_stride], zeros behind a key
+  int64_t first_block, end_block;  // that somebody sees; only those have places
+  // Words each holds n numbers of (kKvWordBytes), of keys or of a value of n keys: [padded_key / n][16] of keys,
+  // [16 / n][value_stride] of values.
+  const void* keys[kKeyBlocks];
+  const void* values[kKeyBlocks];
   const float* key_scales[kKeyBlocks];  // [16] each; null where numbers have none
   const float* value_scales[kKeyBlocks];
   int64_t value_stride;  // a multiple of 16
@@ -190,7 +206,7 @@ struct AttendTask {
   const int64_t* end;
   float* scores;       // [rows][kKeys], scratch
   float* panel;        // attend_panel_floats, scratch
-  float* tiles;        // [rows][key_size], scratch
+  float* tiles;        // [rows][attend_tile_floats], scratch
   bool same_queries;   // as those of the task before, which left its tiles there
   Softened* softened;  // [rows], of exp(score - max)
   float* out;          // [rows][out_stride], sum of exp(score - max) * value
@@ -200,10 +216,13 @@ struct AttendTask {
   int64_t blocks_ahead;
 };
 
+// Floats that AttendTask needs of tiles for each row: a query, or two planes of its bytes and what they are read with.
+constexpr int64_t attend_tile_floats(int64_t key_size) { return padded_key(key_size) + 4; }
+
 // Most floats that AttendTask needs of a panel.
 constexpr int64_t attend_panel_floats(int64_t key_size, int64_t value_stride) {
   constexpr int64_t kStrips = kKeys * 32;
-  const int64_t keys = 4 * kKvTokens * key_size, rows = kKvTokens * value_stride;
+  const int64_t keys = 4 * kKvTokens * padded_key(key_size), rows = kKvTokens * value_stride;
   const int64_t most = keys > rows ? keys : rows;
   return most > kStrips ? most : kStrips;
 }

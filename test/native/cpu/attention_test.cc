@@ -46,6 +46,15 @@ std::vector<float> all_held(const std::vector<float>& values, int64_t size, KvTy
   return result;
 }
 
+double largest_apart(const std::vector<double>& a, const std::vector<double>& b) {
+  double largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double apart = std::fabs(a[i] - b[i]);
+    largest = !(apart <= largest) ? apart : largest;
+  }
+  return largest;
+}
+
 class AttentionTest : public EachInstructionSet {
  protected:
   static constexpr int64_t kBlocks = 256;
@@ -127,10 +136,11 @@ class AttentionTest : public EachInstructionSet {
     return outputs;
   }
 
-  std::vector<double> reference(const Shape& shape, const Sequence& sequence) {
+  // With keys and values as a cache of `type` holds them.
+  std::vector<double> reference(const Shape& shape, const Sequence& sequence, KvType type) {
     const AttentionSpec spec = spec_of(shape);
-    const std::vector<float> keys = all_held(sequence.keys, shape.key_size, shape.type);
-    const std::vector<float> values = shape.latent ? keys : all_held(sequence.values, shape.value_size, shape.type);
+    const std::vector<float> keys = all_held(sequence.keys, shape.key_size, type);
+    const std::vector<float> values = shape.latent ? keys : all_held(sequence.values, shape.value_size, type);
     const int64_t value_stride = shape.latent ? shape.key_size : shape.value_size;
     std::vector<double> out;
     for (int64_t t = 0; t < sequence.tokens; ++t) {
@@ -163,18 +173,16 @@ class AttentionTest : public EachInstructionSet {
       cuts.push_back({tokens});
     }
     const auto outputs = run(shape, sequences, cuts, device_);
+    // Products of bytes have 16 bits of queries and of what a softmax gives keys.
+    const double tolerance = shape.type == KvType::kInt8 ? 1e-4 : 3e-6;
     for (size_t i = 0; i < sequences.size(); ++i) {
-      const std::vector<double> expected = reference(shape, sequences[i]);
-      double error = 0, size = 0;
+      const std::vector<double> expected = reference(shape, sequences[i], shape.type);
       ASSERT_EQ(outputs[i].size(), expected.size());
-      for (size_t at = 0; at < expected.size(); ++at) {
-        const double apart = std::fabs(outputs[i][at] - expected[at]);
-        error = !(apart <= error) ? apart : error;
-        size = std::max(size, std::fabs(expected[at]));
-      }
-      EXPECT_FALSE(!(error <= 3e-6 * size))
+      const double error = largest_apart({outputs[i].begin(), outputs[i].end()}, expected);
+      const double size = largest_apart(expected, std::vector<double>(expected.size(), 0.0));
+      EXPECT_FALSE(!(error <= tolerance * size))
           << error / size << " of " << lengths[i] << " tokens, heads " << shape.heads << "/" << shape.kv_heads
-          << " key " << shape.key_size << " window " << shape.window;
+          << " key " << shape.key_size << " window " << shape.window << " type " << static_cast<int>(shape.type);
     }
   }
 
@@ -263,36 +271,57 @@ TEST_P(AttentionTest, GivesTheSameBitsWhereThreadsShareALongSequence) {
   }
 }
 
+TEST_P(AttentionTest, AddsFarLessThanTheRoundingOfItsCache) {
+  for (const KvType type : {KvType::kBFloat16, KvType::kInt8}) {
+    for (const float sharpness : {0.2f, 1.0f, 6.0f}) {
+      const Shape shape{8, 1, 128, 128, false, 0, false, type};
+      Sequence one = sequence(shape, 300);
+      for (float& each : one.queries) each *= sharpness;
+      const std::vector<float> output = run(shape, {one}, {{300}}, device_).front();
+      const std::vector<double> held = reference(shape, one, type);
+      const double rounding = largest_apart(held, reference(shape, one, KvType::kFloat32));
+      const double error = largest_apart({output.begin(), output.end()}, held);
+      EXPECT_FALSE(!(error <= rounding / 100)) << rounding / error << " times, sharpness " << sharpness;
+    }
+  }
+}
+
 TEST_P(AttentionTest, KeepsAQueryThatIsNotFiniteInItsHead) {
-  const Shape shape{4, 2, 16, 16};
-  std::vector<Sequence> sequences{sequence(shape, 70)};
-  const auto clean = run(shape, sequences, {{70}}, device_);
-  sequences[0].queries[(33 * 4 + 1) * 16 + 5] = std::nanf("");
-  const auto spoilt = run(shape, sequences, {{70}}, device_);
-  for (size_t i = 0; i < clean[0].size(); ++i) {
-    if (i / 16 == 33 * 4 + 1) {
-      EXPECT_TRUE(std::isnan(spoilt[0][i])) << i;
-    } else {
-      EXPECT_EQ(spoilt[0][i], clean[0][i]) << i;
+  for (const KvType type : kTypes) {
+    const Shape shape{4, 2, 16, 16, false, 0, false, type};
+    std::vector<Sequence> sequences{sequence(shape, 70)};
+    const auto clean = run(shape, sequences, {{70}}, device_);
+    for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+      sequences[0].queries[(33 * 4 + 1) * 16 + 5] = bad;
+      const auto spoilt = run(shape, sequences, {{70}}, device_);
+      for (size_t i = 0; i < clean[0].size(); ++i) {
+        if (i / 16 == 33 * 4 + 1) {
+          EXPECT_TRUE(std::isnan(spoilt[0][i])) << i;
+        } else {
+          EXPECT_EQ(spoilt[0][i], clean[0][i]) << i;
+        }
+      }
     }
   }
 }
 
 TEST_P(AttentionTest, KeepsWhatIsNotFiniteInItsTokens) {
   for (const KvType type : kTypes) {
-    const Shape shape{4, 2, 16, 16, false, 0, false, type};
-    std::vector<Sequence> sequences{sequence(shape, 90), sequence(shape, 90)};
-    const auto clean = run(shape, sequences, {{90}, {90}}, device_);
-    constexpr int64_t kBad = 50;
-    sequences[0].keys[kBad * 2 * 16] = std::numeric_limits<float>::infinity();
-    sequences[0].values[kBad * 2 * 16 + 3] = std::nanf("");
-    for (const std::vector<int64_t>& cuts : {std::vector<int64_t>{90}, std::vector<int64_t>(90, 1)}) {
-      const auto outputs = run(shape, sequences, {cuts, {90}}, device_);
-      EXPECT_EQ(outputs[1], clean[1]);
-      const int64_t width = 4 * 16;
-      EXPECT_TRUE(std::equal(outputs[0].begin(), outputs[0].begin() + kBad * width, clean[0].begin()));
-      EXPECT_TRUE(std::isnan(outputs[0][kBad * width + 3]));
-      EXPECT_TRUE(std::isnan(outputs[0][89 * width + 3]));
+    for (const int64_t bad : {50, 51}) {  // the first and the last of those that share words
+      const Shape shape{4, 2, 16, 16, false, 0, false, type};
+      std::vector<Sequence> sequences{sequence(shape, 90), sequence(shape, 90)};
+      const auto clean = run(shape, sequences, {{90}, {90}}, device_);
+      sequences[0].keys[bad * 2 * 16] = std::numeric_limits<float>::infinity();
+      sequences[0].values[bad * 2 * 16 + 3] = std::nanf("");
+      // All at once, one after the other, and few at a time, of which one is bad.
+      for (const auto& cuts : {std::vector<int64_t>{90}, std::vector<int64_t>(90, 1), {48, 4, 38}}) {
+        const auto outputs = run(shape, sequences, {cuts, {90}}, device_);
+        EXPECT_EQ(outputs[1], clean[1]);
+        const int64_t width = 4 * 16;
+        EXPECT_TRUE(std::equal(outputs[0].begin(), outputs[0].begin() + bad * width, clean[0].begin()));
+        EXPECT_TRUE(std::isnan(outputs[0][bad * width + 3]));
+        EXPECT_TRUE(std::isnan(outputs[0][89 * width + 3]));
+      }
     }
   }
 }
