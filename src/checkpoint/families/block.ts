@@ -122,6 +122,8 @@ export class Block {
   #typeOf<T extends BlockElement>(types: readonly T[]): T {
     const type = types.find((known) => known === this.#dtype);
     if (type !== undefined) return type;
-    throw new CheckpointError(`Expected elements of type ${types.join(', ')}, got ${this.#dtype}`);
+    throw new CheckpointError(
+      `Expected ${this.#name} to have elements of type ${types.join(', ')}, got ${this.#dtype}`,
+    );
   }
 }
