@@ -82,7 +82,11 @@ export function namedTensors(file: GgufFile, model: GgufModel): TensorEntry[] {
     const [, layer, local] = /^blk\.(\d+)\.(.+)$/.exec(tensor.name) ?? [];
     const whole = entryOf(file, tensor, tensor.name, {});
     if (local === undefined) {
-      const name = nameBeside(tensor.name, (weight) => outer[weight]);
+      const name =
+        outer[tensor.name] ??
+        nameBeside(tensor.name, (weight) =>
+          weight === 'output.weight' ? outer[weight] : undefined,
+        );
       if (name === undefined) throw unknown(file, tensor);
       return [{ ...whole, name }];
     }
@@ -154,7 +158,7 @@ function entryOf(
 ): TensorEntry {
   const byteLength = tensor.byteLength / of;
   return {
-    ...{ name, shape, byteLength, dtype: tensor.type.dtype },
+    ...{ name, ownName: tensor.name, shape, byteLength, dtype: tensor.type.dtype },
     byteOffset: file.dataStart + tensor.offset + part * byteLength,
   };
 }
