@@ -55,6 +55,8 @@ test('a model of quantised weights is told as it is held', async () => {
   // Panels and vectors are padded, much in so small a model.
   expect(weightBytes / model.weightBytes).toBeGreaterThan(0.8);
   expect(weightBytes / model.weightBytes).toBeLessThan(1);
+  expect(told.description?.weightBytes.published).toBe(weightBytes);
+  expect(modelReport(told)).toMatch(/published +\d/);
   const embedding = tensors.find(({ name }) => name === 'token_embd.weight');
   const [rows = 0, width = 0] = embedding?.shape ?? [];
   expect(embeddingBytes).toBe((rows * width * 18) / 32);
