@@ -97,8 +97,8 @@ describe('a quantisation that is not read is refused by its name', () => {
       'MLX',
       nvfp4,
       'config.json',
-      { ...qwen.config, quantization: { bits: 6, group_size: 64 } },
-      /got `MLX, bits 6`/,
+      { ...qwen.config, quantization: { bits: 7, group_size: 64 } },
+      /got `MLX, bits 7`/,
     ],
     [
       'fp8 of other blocks',

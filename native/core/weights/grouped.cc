@@ -103,7 +103,7 @@ std::optional<GroupedForm> grouped_form(const WeightMatrix& matrix) {
   if (!two_levels && *factor != 1) return std::nullopt;
   if (two_levels && matrix.scales.offsets) return std::nullopt;
   return GroupedForm{.codes = *codes,
-                     .bits = static_cast<int32_t>(bits_of(matrix.dtype)),
+                     .bits = static_cast<int32_t>(std::max<int64_t>(bits_of(matrix.dtype), 4)),
                      .group = *group,
                      .scale = *scale,
                      .offsets = matrix.scales.offsets != nullptr,

@@ -34,7 +34,7 @@ constexpr int8_t kIq4Numbers[] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 1
 // there are offsets; every product but the last operation is exact in float32.
 struct GroupedForm {
   CodeKind codes = CodeKind::kInteger;
-  int32_t bits = 8;   // of a code: 4, 5, 6 or 8
+  int32_t bits = 8;   // that hold a code: 4, 5, 6 or 8
   int32_t group = 0;  // inputs that share a scale: 16, 32, 64, 128; 0: all
   ScaleKind scale = ScaleKind::kFloat32;
   bool offsets = false;  // each group has an offset, of the scale's kind

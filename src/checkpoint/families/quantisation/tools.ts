@@ -1,6 +1,6 @@
 // How GPTQ's and AWQ's tools, ModelOpt and MLX describe quantised weights.
 import type { Form, Quantisation } from './form.js';
-import { awq, gptq, type IntegerForm, mlx } from './integers.js';
+import { awq, gptq, type IntegerForm, type MlxForm, mlx } from './integers.js';
 import { isObject, Keys } from './keys.js';
 import { float4, float8 } from './small_floats.js';
 
@@ -145,7 +145,7 @@ export function mlxTool(description: unknown): Quantisation {
   };
 }
 
-function mlxForm(keys: Keys): Pick<IntegerForm, 'bits' | 'group'> {
+function mlxForm(keys: Keys): MlxForm {
   keys.oneOf('mode', 'affine');
-  return { bits: keys.given('bits', 4, 8), group: keys.group('group_size') };
+  return { bits: keys.given('bits', 4, 2, 3, 5, 6, 8), group: keys.group('group_size') };
 }
