@@ -10,9 +10,10 @@ build:
 	@scripts/setup.sh build
 	@npm run --silent build
 
+# The tests build the addon.
 test:
 	@scripts/setup.sh test
-	@npm run --silent build
+	@npm run --silent build:ts
 	@node scripts/test.mjs
 
 lint:

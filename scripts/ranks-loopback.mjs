@@ -1,16 +1,18 @@
 // Two ranks on this machine against the sum of their parts: the experts computed alone, both ranks at once, and the
 // bytes that they exchange at the rate that an exchange of that size has here. In turns, so that drift meets both.
-// usage: node scripts/ranks-loopback.mjs [--tokens 512] [--repeat 3]      tokens on each rank
+// usage: node scripts/ranks-loopback.mjs [--tokens 512] [--rounds 41] [--repeat 3]      tokens on each rank
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { parseArgs } from 'node:util';
 import { median, Rank, Workload } from './network/ranks.mjs';
 
 const { values } = parseArgs({
-  options: { tokens: { type: 'string', default: '512' }, repeat: { type: 'string', default: '3' } },
+  options: {
+    tokens: { type: 'string', default: '512' },
+    rounds: { type: 'string', default: '41' },
+    repeat: { type: 'string', default: '3' },
+  },
 });
-
-const rounds = 41;
 
 /** Bytes that one of two ranks has sent so far. */
 const sentBytes = () => Number(readFileSync('/sys/class/net/lo/statistics/tx_bytes', 'utf8')) / 2;
@@ -38,7 +40,7 @@ async function measure(workload) {
     await workload.once(joined);
     const bytes = sentBytes() - before;
     const times = { compute: [], exchange: [], forward: [] };
-    for (let round = 0; round < rounds; round++) {
+    for (let round = 0; round < Number(values.rounds); round++) {
       const [{ bytesPerSecond }] = await all(idle, 'measure');
       times.exchange.push((bytes / bytesPerSecond) * 1e3);
       times.compute.push(await workload.once(apart));

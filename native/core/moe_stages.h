@@ -115,6 +115,12 @@ class ColumnStages {
                         const std::stop_token& stop) = 0;
 };
 
+// A projection, and where its output goes.
+struct LinearTo {
+  const PreparedLinear& linear;
+  Matrix out;
+};
+
 // Stages enqueue their work and may return before it is done. A stop request ends a stage with kAborted.
 class MoeStages {
  public:
@@ -141,6 +147,11 @@ class MoeStages {
   // [rows, out_features], and they do not overlap.
   virtual void linear(const PreparedLinear& linear, Matrix in, Matrix added, Matrix out,
                       const std::stop_token& stop) = 0;
+
+  // The same of several projections, which have one input.
+  virtual void linears(std::span<const LinearTo> linears, Matrix in, const std::stop_token& stop) {
+    for (const LinearTo& each : linears) linear(each.linear, in, {}, each.out, stop);
+  }
 
   // Of choices that were routed here, and of choices [slots] in host memory, below num_experts, -1 where there is none.
   virtual std::unique_ptr<Plan> plan(const Routing& routing) = 0;

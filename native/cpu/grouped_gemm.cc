@@ -15,6 +15,8 @@ constexpr double kLeastTaskSeconds = 5e-6;
 constexpr double kFlopsPerSecond = 80e9;
 constexpr double kBytesPerSecond = 10e9;
 constexpr int64_t kTasksPerThread = 4;
+// Numbers that are worth a thread: to copy, and to quantise.
+constexpr int64_t kCopiedFloats = 16384, kQuantisedFloats = 4096;
 
 void check(const std::stop_token& stop) {
   if (stop.stop_requested()) throw Error(ErrorCode::kAborted, "The call was aborted");
@@ -59,12 +61,11 @@ void GroupedGemm::set_rows(const RowsByExpert& rows, int64_t experts) {
 }
 
 template <class Body>
-void GroupedGemm::for_each_tile(int64_t depth, ThreadPool::Team& team, const std::stop_token& stop,
+void GroupedGemm::for_each_tile(int64_t depth, int64_t floats, ThreadPool::Team& team, const std::stop_token& stop,
                                 const Body& body) const {
   if (chunks_.empty()) return;
-  constexpr int64_t kGrainFloats = 16384;
   const int64_t count = chunks_.back().tiles_before + chunks_.back().num_tiles;
-  const int64_t grain = std::max<int64_t>(1, kGrainFloats * count / (num_rows_ * depth));
+  const int64_t grain = std::max<int64_t>(1, floats * count / (num_rows_ * depth));
   team.parallel_for(count, grain, [&](int64_t begin, int64_t end) {
     check(stop);
     for (int64_t index = begin; index < end; ++index) {
@@ -81,7 +82,7 @@ void GroupedGemm::for_each_tile(int64_t depth, ThreadPool::Team& team, const std
 
 void GroupedGemm::gather(const float* input, int64_t depth, float* tiles, ThreadPool::Team& team,
                          const std::stop_token& stop) const {
-  for_each_tile(depth, team, stop, [&](int64_t row, int64_t rows) {
+  for_each_tile(depth, kCopiedFloats, team, stop, [&](int64_t row, int64_t rows) {
     kernels_.pack_rows({.hidden = input,
                         .slot_of_row = rows_.slot_of_row ? rows_.slot_of_row + row : nullptr,
                         .first_token = row,
@@ -116,7 +117,7 @@ void GroupedGemm::quantize(const float* tiles, const PackedMatrices& weights, Th
   auto* const integers = integers_.reserve<int8_t>(num_rows_ * padded);
   auto* const scales = row_scales_.reserve<float>(num_rows_ * groups);
   auto* const starts = row_starts_.reserve<int32_t>(num_rows_ * groups);
-  for_each_tile(depth, team, stop, [&](int64_t row, int64_t rows) {
+  for_each_tile(depth, kQuantisedFloats, team, stop, [&](int64_t row, int64_t rows) {
     kernels_.quantize_tile({.tile = tiles + row * depth,
                             .rows = rows,
                             .depth = depth,
@@ -128,7 +129,7 @@ void GroupedGemm::quantize(const float* tiles, const PackedMatrices& weights, Th
   });
 }
 
-int64_t GroupedGemm::panels_per_task(const PackedMatrices& weights, int threads) const {
+int64_t GroupedGemm::panels_per_task(const PackedMatrices& weights, int64_t panels_of_all, int threads) const {
   const double rows = static_cast<double>(num_rows_) / static_cast<double>(chunks_.size());
   const double panel_flops = 2.0 * rows * static_cast<double>(weights.depth() * kernels_.panel_columns);
   const double panel_seconds =
@@ -136,50 +137,80 @@ int64_t GroupedGemm::panels_per_task(const PackedMatrices& weights, int threads)
   const auto panels_for = [&](double seconds) { return 1 + static_cast<int64_t>(seconds / panel_seconds); };
   int64_t panels = panels_for(kTaskSeconds);
   panels = divide_up(panels, kPanelsTogether) * kPanelsTogether;
-  const int64_t total = static_cast<int64_t>(chunks_.size()) * weights.num_panels();
+  const int64_t total = static_cast<int64_t>(chunks_.size()) * panels_of_all;
   const int64_t even_share = std::max(panels_for(kLeastTaskSeconds), total / (kTasksPerThread * threads));
   return std::min({panels, even_share, weights.num_panels()});
 }
 
-void GroupedGemm::multiply(const PackedMatrices& weights, const float* tiles, const Epilogue& epilogue, float* output,
+void GroupedGemm::multiply(std::span<const Product> products, const float* tiles, const Epilogue& epilogue,
                            ThreadPool::Team& team, const std::stop_token& stop) {
   if (chunks_.empty()) return;
-  float* const scratch = scratch_.reserve<float>(team.threads() * kernels_.scratch_floats);
-  if (weights.integer_products()) quantize(tiles, weights, team, stop);
-  const auto* const integers = static_cast<const int8_t*>(integers_.data());
-  const auto* const row_scales = static_cast<const float*>(row_scales_.data());
-  const auto* const row_starts = static_cast<const int32_t*>(row_starts_.data());
-  const int64_t row_groups = divide_up(weights.depth(), weights.group());
-  const auto gemm = weights.kernels().gemm;
-  const int64_t group = panels_per_task(weights, team.threads());
-  const int64_t groups = divide_up(weights.num_panels(), group);
+  while (!products.empty()) {
+    const PackedMatrices& first = *products.front().weights;
+    const auto other = std::ranges::find_if(products, [&](const Product& each) {
+      const PackedMatrices& weights = *each.weights;
+      return weights.integer_products() != first.integer_products() ||
+             (first.integer_products() &&
+              (weights.group() != first.group() || weights.kernels().offset != first.kernels().offset));
+    });
+    const auto alike = static_cast<size_t>(other - products.begin());
+    multiply_together(products.first(alike), tiles, epilogue, team, stop);
+    products = products.subspan(alike);
+  }
+}
 
-  team.parallel_for(static_cast<int64_t>(chunks_.size()) * groups, 1, [&](int64_t begin, int64_t end) {
+void GroupedGemm::multiply_together(std::span<const Product> products, const float* tiles, const Epilogue& epilogue,
+                                    ThreadPool::Team& team, const std::stop_token& stop) {
+  float* const scratch = scratch_.reserve<float>(team.threads() * kernels_.scratch_floats);
+  const PackedMatrices& first = *products.front().weights;
+  if (first.integer_products()) quantize(tiles, first, team, stop);
+  int64_t panels_of_all = 0;
+  for (const Product& product : products) panels_of_all += product.weights->num_panels();
+  tasks_.clear();
+  int64_t tasks = 0;
+  for (const Product& product : products) {
+    const int64_t panels = panels_per_task(*product.weights, panels_of_all, team.threads());
+    tasks += static_cast<int64_t>(chunks_.size()) * divide_up(product.weights->num_panels(), panels);
+    tasks_.insert(tasks_.end(), {panels, tasks});
+  }
+  team.parallel_for(tasks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       check(stop);
-      const Chunk& chunk = chunks_[task / groups];
-      const int64_t first = rows_.offsets[chunk.expert];
-      const int64_t panel = task % groups * group;
-      gemm({.input = tiles + first * weights.depth(),
-            .integers = integers + first * padded_depth(weights.depth()),
-            .row_scales = row_scales + first * row_groups,
-            .row_starts = row_starts + first * row_groups,
-            .rows = rows_.offsets[chunk.expert + 1] - first,
-            .depth = weights.depth(),
-            .first_tile = chunk.first_tile,
-            .num_tiles = chunk.num_tiles,
-            .group = weights.group(),
-            .panels = weights.panel(chunk.expert, panel),
-            .form = weights.form(),
-            .bias = weights.bias(chunk.expert, panel),
-            .num_panels = std::min(group, weights.num_panels() - panel),
-            .first_panel = panel,
-            .columns = weights.columns(),
-            .output = output + first * weights.columns(),
-            .epilogue = epilogue,
-            .scratch = scratch + ThreadPool::worker() * kernels_.scratch_floats});
+      size_t which = 0;
+      while (tasks_[2 * which + 1] <= task) ++which;
+      const PackedMatrices& weights = *products[which].weights;
+      const int64_t panels = tasks_[2 * which], before = which > 0 ? tasks_[2 * which - 1] : 0;
+      const int64_t groups = divide_up(weights.num_panels(), panels);
+      run_task(products[which], (task - before) / groups, (task - before) % groups * panels, panels, tiles, epilogue,
+               scratch + ThreadPool::worker() * kernels_.scratch_floats);
     }
   });
+}
+
+void GroupedGemm::run_task(const Product& product, int64_t chunk_index, int64_t panel, int64_t panels,
+                           const float* tiles, const Epilogue& epilogue, float* scratch) const {
+  const PackedMatrices& weights = *product.weights;
+  const Chunk& chunk = chunks_[chunk_index];
+  const int64_t first = rows_.offsets[chunk.expert], groups = divide_up(weights.depth(), weights.group());
+  weights.kernels().gemm(
+      {.input = tiles + first * weights.depth(),
+       .integers = static_cast<const int8_t*>(integers_.data()) + first * padded_depth(weights.depth()),
+       .row_scales = static_cast<const float*>(row_scales_.data()) + first * groups,
+       .row_starts = static_cast<const int32_t*>(row_starts_.data()) + first * groups,
+       .rows = rows_.offsets[chunk.expert + 1] - first,
+       .depth = weights.depth(),
+       .first_tile = chunk.first_tile,
+       .num_tiles = chunk.num_tiles,
+       .group = weights.group(),
+       .panels = weights.panel(chunk.expert, panel),
+       .form = weights.form(),
+       .bias = weights.bias(chunk.expert, panel),
+       .num_panels = std::min(panels, weights.num_panels() - panel),
+       .first_panel = panel,
+       .columns = weights.columns(),
+       .output = product.output + first * weights.columns(),
+       .epilogue = epilogue,
+       .scratch = scratch});
 }
 
 }  // namespace moe::cpu

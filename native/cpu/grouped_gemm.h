@@ -19,6 +19,12 @@ struct RowsByExpert {
   int32_t fan_out;
 };
 
+// Weights, and where their output goes.
+struct Product {
+  const PackedMatrices* weights;
+  float* output;
+};
+
 // Cuts the rows into tiles and the products into tasks, for one set of rows at a time. Buffers are kept, so the steady
 // state allocates nothing. Every loop checks `stop` at each task and throws kAborted.
 class GroupedGemm {
@@ -40,12 +46,19 @@ class GroupedGemm {
   // tiles: [rows, depth] in tile form. output: [rows, columns]. Weights for integer products have the tiles quantised
   // first.
   void multiply(const PackedMatrices& weights, const float* tiles, const Epilogue& epilogue, float* output,
-                ThreadPool::Team& team, const std::stop_token& stop);
+                ThreadPool::Team& team, const std::stop_token& stop) {
+    const Product product{&weights, output};
+    multiply({&product, 1}, tiles, epilogue, team, stop);
+  }
+  // Several of the same tiles.
+  void multiply(std::span<const Product> products, const float* tiles, const Epilogue& epilogue, ThreadPool::Team& team,
+                const std::stop_token& stop);
 
  private:
-  // Calls body(first row, rows) for every tile.
+  // Calls body(first row, rows) for every tile; tiles of so many `floats` are worth a thread.
   template <class Body>
-  void for_each_tile(int64_t depth, ThreadPool::Team& team, const std::stop_token& stop, const Body& body) const;
+  void for_each_tile(int64_t depth, int64_t floats, ThreadPool::Team& team, const std::stop_token& stop,
+                     const Body& body) const;
   // For products with `weights`.
   void quantize(const float* tiles, const PackedMatrices& weights, ThreadPool::Team& team, const std::stop_token& stop);
 
@@ -55,12 +68,20 @@ class GroupedGemm {
     int64_t tiles_before;  // in all chunks before this one
   };
 
-  int64_t panels_per_task(const PackedMatrices& weights, int threads) const;
+  // Of products that read the same rows.
+  void multiply_together(std::span<const Product> products, const float* tiles, const Epilogue& epilogue,
+                         ThreadPool::Team& team, const std::stop_token& stop);
+  // Where there are so many panels in all.
+  int64_t panels_per_task(const PackedMatrices& weights, int64_t panels_of_all, int threads) const;
+  // `panels` of a product from one on, for a chunk.
+  void run_task(const Product& product, int64_t chunk, int64_t panel, int64_t panels, const float* tiles,
+                const Epilogue& epilogue, float* scratch) const;
 
   const Kernels& kernels_;
   RowsByExpert rows_{};
   int64_t num_rows_ = 0;
   std::vector<Chunk> chunks_;        // the most rows first
+  std::vector<int64_t> tasks_;       // of products that run together: panels of a task, tasks up to the product's end
   Scratch scratch_{aligned_memory};  // [threads, scratch_floats]
   Scratch integers_{aligned_memory}, row_scales_{aligned_memory}, row_starts_{aligned_memory};
 };

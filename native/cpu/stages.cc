@@ -129,6 +129,18 @@ void CpuStages::linear(const PreparedLinear& prepared, Matrix in, Matrix added, 
   });
 }
 
+void CpuStages::linears(std::span<const LinearTo> linears, Matrix in, const std::stop_token& stop) {
+  if (linears.empty()) return;
+  const auto cpu_linear = [](const LinearTo& each) -> const CpuLinear& {
+    return static_cast<const CpuLinear&>(each.linear);
+  };
+  ThreadPool::Team team = pool_.team(cpu_linear(linears.front()).threads);
+  const float* const tiles = gather_all(in, team, stop);
+  products_.clear();
+  for (const LinearTo& each : linears) products_.push_back({&cpu_linear(each).matrix, each.out.floats()});
+  gemm_.multiply(products_, tiles, {}, team, stop);
+}
+
 std::unique_ptr<Plan> CpuStages::plan(const Routing& routing) {
   const auto slots = static_cast<size_t>(routing.tokens * routing.top_k);
   return plan({routing.arrays.experts, slots}, routing.num_experts, routing.top_k);

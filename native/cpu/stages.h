@@ -33,6 +33,7 @@ class CpuStages final : public MoeStages, public ColumnStages {
   std::unique_ptr<PreparedLinear> prepare_linear(const LinearSpec& spec, const WeightMatrix& matrix,
                                                  const std::optional<PackedWeights>& packed) override;
   void linear(const PreparedLinear& linear, Matrix in, Matrix added, Matrix out, const std::stop_token& stop) override;
+  void linears(std::span<const LinearTo> linears, Matrix in, const std::stop_token& stop) override;
   std::unique_ptr<Plan> plan(const Routing& routing) override;
   std::unique_ptr<Plan> plan(std::span<const int32_t> choices, int32_t num_experts, int32_t fan_out) override;
   std::unique_ptr<Routing> weigh(const PreparedExperts& experts, const Routing& routing, Matrix hidden, Matrix rows,
@@ -67,6 +68,7 @@ class CpuStages final : public MoeStages, public ColumnStages {
   ThreadPool& pool_;
   GroupedGemm gemm_;
   Scratch tiles_{aligned_memory}, intermediate_{aligned_memory}, logits_{aligned_memory};
+  std::vector<Product> products_;
   Pool<SortedSlots> plans_;
   int32_t all_tokens_[2] = {};  // offsets of one expert that takes every token
 };

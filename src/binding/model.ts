@@ -167,13 +167,15 @@ export interface NativeAdmission {
 /**
  * One step over sequences: each feeds its next `counts[i]` known tokens. Where a sequence then has no known tokens left, the next
  * one is sampled, told, and known from then on, unless it has all of its `newTokens`. On failure or abort every sequence is as before.
+ * Steps may be queued before it is known what the ones before them sample.
  */
 export interface NativeStep {
   sequences: Int32Array;
   counts: Int32Array;
   /**
    * [S] out: the sampled token; -1 where none was; -2 where logits are no numbers, or sampling options leave no token: that
-   * sequence is as before, the others have gone on.
+   * sequence is as before, the others have gone on; -3 where it had been released, or had no known token, when the step began:
+   * it has no rows.
    */
   sampled: Int32Array;
   /** [S] out: its log-probability before sampling options, and the likeliest tokens' ([S, 20]). */

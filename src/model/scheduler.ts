@@ -48,8 +48,24 @@ interface Sequence extends Waiting {
   readonly number: number;
   /** Known tokens that no step has had yet. */
   left: number;
+  /** Tokens that it may still sample. */
+  room: number;
   /** Why it leaves before the next step. */
   leaving?: { reason: unknown };
+  /** Whether it has given up its place. */
+  ended: boolean;
+}
+
+/** A step that was handed to the native model. */
+interface Step {
+  readonly batch: Batch<Sequence>;
+  readonly call: NativeStep;
+  readonly cancellation: NativeCancellation;
+  /** Whether it was queued while another ran. */
+  readonly early: boolean;
+  cancelled: boolean;
+  /** Is resolved at its end, with what it failed of. */
+  readonly failure: Promise<unknown>;
 }
 
 export interface SchedulerOptions {
@@ -64,8 +80,9 @@ export interface SchedulerOptions {
 
 /**
  * Runs sequences, first come first served. Every step has all that decode and, within its budget, pieces of prompts; texts that are
- * scored take turns with them, in steps of their own. The next step begins when the one before has ended and its tokens were
- * told, so the event loop is woken once per step.
+ * scored take turns with them, in steps of their own. Where all decode and nobody waits, the next step is queued while one runs,
+ * and begins when that has ended, before its tokens were told: a sequence that ends with them is left out of what follows, or its
+ * row is computed for nothing.
  *
  * A sequence whose signal is aborted leaves before the next step; where most of the running step is its own, that step is
  * cancelled, which changes nothing for the others: they do it again.
@@ -75,7 +92,9 @@ export class Scheduler {
   readonly #options: SchedulerOptions;
   #waiting: Waiting[] = [];
   #running: Sequence[] = [];
-  #step: { readonly cancellation: NativeCancellation; readonly batch: Batch<Sequence> } | undefined;
+  #step: Step | undefined;
+  /** What is queued behind it. */
+  #ahead: Step | undefined;
   /** Whether the last step was of a text that is scored. */
   #scored = false;
   #loop: Promise<void> | undefined;
@@ -111,6 +130,7 @@ export class Scheduler {
       );
     const forget = signal && onAbort(signal, () => this.leave(request, signal.reason));
     this.#waiting.push({ request, forget: forget ?? (() => {}) });
+    cancel(this.#ahead); // it would have to wait for it
     this.#loop ??= this.#run();
   }
 
@@ -140,7 +160,7 @@ export class Scheduler {
     const sequence = this.#running.find((each) => each.request === request);
     if (sequence === undefined || sequence.leaving !== undefined) return;
     sequence.leaving = { reason };
-    this.#cancelFor(sequence);
+    this.#cancelForThoseWhoLeave();
   }
 
   /** Ends all sequences with `ClosedError`, and waits for the step that runs. */
@@ -148,21 +168,23 @@ export class Scheduler {
     this.#closed = true;
     for (const waiting of this.#waiting) this.#refuse(waiting, closedMeanwhile());
     for (const sequence of this.#running) sequence.leaving ??= { reason: closedMeanwhile() };
-    this.#step?.cancellation.cancel();
+    for (const step of [this.#step, this.#ahead]) cancel(step);
     await this.#loop;
   }
 
-  /** Cancels the running step where half of it or more is of sequences that leave. */
-  #cancelFor(sequence: Sequence): void {
-    const { batch, cancellation } = this.#step ?? {};
-    if (!batch?.sequences.includes(sequence)) return;
-    let [all, leaving] = [0, 0];
-    for (const [index, each] of batch.sequences.entries()) {
-      const count = batch.counts[index] as number;
-      all += count;
-      if (each.leaving !== undefined) leaving += count;
+  /** Cancels steps of which half or more is of sequences that leave or have ended. */
+  #cancelForThoseWhoLeave(): void {
+    for (const step of [this.#step, this.#ahead]) {
+      if (step === undefined) continue;
+      const { sequences, counts } = step.batch;
+      let [all, leaving] = [0, 0];
+      for (const [index, { leaving: leaves, ended }] of sequences.entries()) {
+        const count = counts[index] as number;
+        all += count;
+        if (ended || leaves !== undefined) leaving += count;
+      }
+      if (2 * leaving >= all) cancel(step);
     }
-    if (2 * leaving >= all) cancellation?.cancel();
   }
 
   async #run(): Promise<void> {
@@ -171,8 +193,13 @@ export class Scheduler {
     for (;;) {
       this.#removeLeaving();
       this.#admit();
-      if (this.#running.length === 0) break;
-      await this.#runStep(this.#nextBatch());
+      this.#step = this.#ahead;
+      this.#ahead = undefined;
+      if (this.#step === undefined && this.#running.length === 0) break;
+      this.#step ??= this.#begin(this.#nextBatch());
+      const ahead = this.#batchBehind(this.#step.batch);
+      if (ahead !== undefined) this.#ahead = this.#begin(ahead, true);
+      await this.#finish(this.#step);
     }
     // Nothing waits either: what nobody else has room beside is admitted or refused.
     this.#loop = undefined;
@@ -185,6 +212,7 @@ export class Scheduler {
 
   #end(sequence: Sequence, reason?: unknown): void {
     this.#running = this.#running.filter((each) => each !== sequence);
+    sequence.ended = true;
     this.#native.release(sequence.number);
     sequence.forget();
     sequence.request.ended(reason);
@@ -205,7 +233,8 @@ export class Scheduler {
       let admission: ReturnType<NativeModel['admit']>;
       try {
         admission = this.#native.admit(tokens, newTokens, sampling, scored === undefined);
-        if (admission === undefined && this.#running.length === 0) throw noRoom();
+        if (admission === undefined && this.#running.length === 0 && this.#ahead === undefined)
+          throw noRoom();
       } catch (error) {
         this.#refuse(next, fromNative(error));
         continue;
@@ -213,7 +242,8 @@ export class Scheduler {
       if (admission === undefined) return;
       const { sequence: number, cached } = admission;
       this.#waiting = this.#waiting.slice(1);
-      this.#running.push({ ...next, number, left: tokens.length - cached });
+      const left = tokens.length - cached;
+      this.#running.push({ ...next, number, left, room: newTokens, ended: false });
       request.admitted(cached);
     }
   }
@@ -239,27 +269,41 @@ export class Scheduler {
       : batchOf(others, this.#options.stepTokens);
   }
 
-  async #runStep(batch: Batch<Sequence>): Promise<void> {
-    const { sequences, counts } = batch;
+  /** Those that decode behind a step in which all did, where nobody waits for more than one token. */
+  #batchBehind({ sequences }: Batch<Sequence>): Batch<Sequence> | undefined {
+    const together = new Set(sequences);
+    const decodes = (each: Sequence) =>
+      each.left === 1 && each.request.scored === undefined && together.has(each);
+    if (this.#waiting.length > 0 || !this.#running.every(decodes)) return undefined;
+    const going = this.#running.filter(({ leaving, room }) => leaving === undefined && room > 1);
+    return going.length > 0 ? { sequences: going, counts: going.map(() => 1) } : undefined;
+  }
+
+  #begin(batch: Batch<Sequence>, early = false): Step {
     const cancellation = this.#options.newCancellation();
-    const step = stepOf(batch, cancellation);
-    this.#step = { cancellation, batch };
-    try {
-      await this.#native.step(step);
-    } catch (error) {
-      const failure = fromNative(error);
-      const cancelled =
-        (failure as MoEError).code === 'ERR_MOE_ABORTED' &&
-        sequences.some(({ leaving }) => leaving !== undefined);
-      if (!cancelled) for (const sequence of sequences) sequence.leaving ??= { reason: failure };
+    const call = stepOf(batch, cancellation);
+    const failure = (async () => this.#native.step(call))().then(() => undefined, fromNative);
+    return { batch, call, cancellation, early, cancelled: false, failure };
+  }
+
+  async #finish(step: Step): Promise<void> {
+    const failure = await step.failure;
+    const { batch, call } = step;
+    const { sequences, counts } = batch;
+    if (failure !== undefined) {
+      const { code } = failure as MoEError;
+      const again =
+        (step.cancelled && code === 'ERR_MOE_ABORTED') ||
+        (step.early && code === 'ERR_MOE_QUEUE_FULL');
+      if (!again) for (const sequence of sequences) sequence.leaving ??= { reason: failure };
       return;
-    } finally {
-      this.#step = undefined;
     }
     for (const [index, sequence] of sequences.entries()) {
+      if (sequence.ended) continue;
       sequence.left -= counts[index] as number;
-      if (sequence.leaving === undefined) this.#tell(sequence, step, index);
+      if (sequence.leaving === undefined) this.#tell(sequence, call, index);
     }
+    this.#cancelForThoseWhoLeave();
   }
 
   /** What the step has done for the sequence. */
@@ -267,6 +311,7 @@ export class Scheduler {
     const { request } = sequence;
     if ((step.sampled[index] as number) >= 0) {
       sequence.left += 1;
+      sequence.room -= 1;
       try {
         if (!request.sampled(sampledOf(step, index, request.sampling.logprobs)))
           this.#end(sequence);
@@ -277,6 +322,13 @@ export class Scheduler {
       this.#end(sequence, request.scored === undefined ? noNumbers() : undefined);
     }
   }
+}
+
+/** Its sequences do it again. */
+function cancel(step: Step | undefined): void {
+  if (step === undefined) return;
+  step.cancelled = true;
+  step.cancellation.cancel();
 }
 
 /** Tokens that two texts begin with alike. */

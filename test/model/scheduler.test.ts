@@ -194,6 +194,55 @@ test('a step that is mostly of one who leaves is cancelled, and the others do it
   expect(counts.slice(0, 2)).toEqual([[60, 2], [2]]);
 });
 
+describe('while all decode and nobody waits, the next step is queued behind the one that runs', () => {
+  const start = (newTokens: number, goesOn?: Asked['goesOn']) => {
+    const { engine, scheduler } = make();
+    const queued: number[] = [];
+    engine.beforeStep = async () => {
+      await new Promise((resolve) => setImmediate(resolve));
+      queued.push(engine.queued);
+    };
+    const asked = ask(scheduler, { tokens: prompt(5, 1), newTokens, ...(goesOn && { goesOn }) });
+    return { engine, scheduler, queued, asked };
+  };
+
+  test('but none that nobody has room for', async () => {
+    const { engine, queued, asked } = start(6);
+    expect(await asked.promise).toEqual(alone(prompt(5, 1), 6));
+    await engine.idle();
+    expect(queued).toEqual([0, 1, 1, 1, 1, 0]);
+  });
+
+  test('which leaves out a sequence that has ended, and ends before others find no room', async () => {
+    const { engine, scheduler, asked } = start(400, (sampled) => sampled.length < 3);
+    expect(await asked.promise).toEqual(alone(prompt(5, 1), 3));
+    const next = ask(scheduler, { tokens: prompt(5, 2), newTokens: 450 });
+    expect(await next.promise).toEqual(alone(prompt(5, 2), 450));
+    expect(engine.sequences.size).toBe(0);
+  });
+
+  test('unless somebody comes meanwhile, who need not wait for it', async () => {
+    const { engine, scheduler, asked } = start(20);
+    const counts: number[][] = [];
+    let later: ReturnType<typeof ask> | undefined;
+    engine.beforeStep = async (step) => {
+      counts.push([...step.counts]);
+      await new Promise((resolve) => setImmediate(resolve));
+      if (counts.length === 3) later = ask(scheduler, { tokens: prompt(7, 2), newTokens: 2 });
+    };
+    expect(await asked.promise).toEqual(alone(prompt(5, 1), 20));
+    expect(await later?.promise).toEqual(alone(prompt(7, 2), 2));
+    expect(counts.slice(0, 5)).toEqual([[5], [1], [1], [1, 7], [1, 1]]);
+  });
+
+  test('unless the device has no room for it, which is no failure', async () => {
+    const { engine, asked } = start(20);
+    engine.mostQueued = 0;
+    expect(await asked.promise).toEqual(alone(prompt(5, 1), 20));
+    expect(engine.refused).toBeGreaterThan(5);
+  });
+});
+
 describe('a text that is scored', () => {
   const score = (scheduler: Scheduler, length: number, signal?: AbortSignal) => {
     const placed: [number, number][] = [];
@@ -219,8 +268,8 @@ describe('a text that is scored', () => {
       ],
       [[0, 7]],
     ]);
-    expect(turns.slice(0, 8)).toEqual([1, 0, 1, 0, 1, 0, 2, 0]);
     expect(await beside.promise).toEqual(alone(prompt(40, 1), 30));
+    expect(turns.slice(0, 8)).toEqual([1, 0, 1, 0, 1, 0, 2, 0]);
     await expect(score(scheduler, 101).promise).rejects.toThrow(/ERR_MOE_SHAPE/);
     expect(engine.sequences.size).toBe(0);
   });

@@ -12,7 +12,9 @@ const run = (script: string, ...options: string[]) =>
   });
 
 test('two ranks on this machine beside the sum of their parts', { timeout: 120_000 }, () => {
-  const result = JSON.parse(run('ranks-loopback.mjs', '--tokens', '4', '--repeat', '1'));
+  const result = JSON.parse(
+    run('ranks-loopback.mjs', '--tokens', '4', '--rounds', '3', '--repeat', '1'),
+  );
   for (const part of ['computeMilliseconds', 'exchangeMilliseconds', 'forwardMilliseconds'])
     expect(result[part]).toBeGreaterThan(0);
   expect(Number.isFinite(result.overhead)).toBe(true);

@@ -120,6 +120,7 @@ void Decoder::step(Workspace& experts, const Step& step, const StepOutput& out, 
     std::vector<StepPart>& parts;
     ~End() { sequences.end(parts); }
   } const end{*sequences_, parts};
+  std::fill_n(out.sampled, step.sequences.size(), kLeftOut);
   if (parts.empty()) return;
   positions_.clear();
   for (const StepPart& part : parts)
@@ -133,7 +134,7 @@ void Decoder::step(Workspace& experts, const Step& step, const StepOutput& out, 
   head_->run(workspace_, hidden, parts, out, stop);
   sequences_->commit(parts);
   count_load();
-  for (size_t i = 0; i < parts.size(); ++i) out.sampled[i] = parts[i].failed ? kNoNumbers : parts[i].sampled;
+  for (const StepPart& part : parts) out.sampled[part.place] = part.failed ? kNoNumbers : part.sampled;
 }
 
 void Decoder::count_load() {

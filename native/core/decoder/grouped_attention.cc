@@ -31,12 +31,13 @@ class HeadsProjection {
     heads_.interleaved = maker.interleaved();
   }
 
-  Matrix run(const StepContext& step, Matrix in, Matrix rotations, DeviceBuffer& into) const {
-    const Matrix out = matrix_in(into, in.rows, int64_t{heads_.heads} * heads_.size);
-    device_.moe().linear(*linear_, in, {}, out, step.stop);
+  LinearTo linear_to(DeviceBuffer& into, int64_t rows) const {
+    return {*linear_, matrix_in(into, rows, int64_t{heads_.heads} * heads_.size)};
+  }
+  // What happens to the projection's output.
+  void shape(Matrix out, Matrix rotations) const {
     if (heads_.bias || heads_.norm != HeadsSpec::kNone || heads_.clip > 0 || heads_.rotated > 0)
       device_.decoder()->shape_heads(heads_, heads_.rotated > 0 ? rotations : Matrix{}, out);
-    return out;
   }
   void list(Inventory& inventory) const {
     inventory.add(linear_.get());
@@ -60,7 +61,8 @@ class HeadsProjection {
 class GroupedAttention final : public AttentionLayer {
  public:
   explicit GroupedAttention(const AttentionMaker& maker)
-      : query_(maker, {"query", "queryBias", "queryNorm", maker.weights.query, maker.weights.query_bias,
+      : device_(maker.device),
+        query_(maker, {"query", "queryBias", "queryNorm", maker.weights.query, maker.weights.query_bias,
                        &maker.weights.query_norm, maker.spec.heads}),
         key_(maker, {"key", "keyBias", "keyNorm", maker.weights.key, maker.weights.key_bias, &maker.weights.key_norm,
                      maker.spec.kv_heads}),
@@ -79,11 +81,15 @@ class GroupedAttention final : public AttentionLayer {
   void run(StepContext& step, Matrix in, Matrix out) override {
     DecoderWorkspace& workspace = step.workspace;
     const Matrix rotations = step.rotations.of(rotation_);
-    const Matrix queries = query_.run(step, in, rotations, workspace.queries);
-    const Matrix keys = key_.run(step, in, rotations, workspace.keys);
-    const Matrix values = value_.run(step, in, rotations, workspace.values);
+    const LinearTo queries = query_.linear_to(workspace.queries, in.rows),
+                   keys = key_.linear_to(workspace.keys, in.rows), values = value_.linear_to(workspace.values, in.rows);
+    const LinearTo all[] = {queries, keys, values};
+    device_.moe().linears(all, in, step.stop);
+    query_.shape(queries.out, rotations);
+    key_.shape(keys.out, rotations);
+    value_.shape(values.out, rotations);
     const Matrix attended = matrix_in(workspace.attended, in.rows, width_);
-    memory_.attend(step, queries, keys, values, attended);
+    memory_.attend(step, queries.out, keys.out, values.out, attended);
     output_.run(step, attended, out);
   }
   void list(Inventory& inventory) const override {
@@ -96,6 +102,7 @@ class GroupedAttention final : public AttentionLayer {
  private:
   static int64_t width_of(const AttentionLayerSpec& spec) { return int64_t{spec.heads} * spec.head_size; }
 
+  Device& device_;
   HeadsProjection query_, key_, value_;
   DeviceFloats sinks_;
   OutputProjection output_;

@@ -71,10 +71,10 @@ float* OutputHead::logits_of(DecoderWorkspace& workspace, Matrix hidden, std::sp
 
 void OutputHead::run(DecoderWorkspace& workspace, Matrix hidden, std::span<StepPart> parts, const StepOutput& out,
                      const std::stop_token& stop) {
-  for (size_t part = 0; part < parts.size(); ++part) {
-    if (out.logprobs) out.logprobs[part] = kNaN;
-    if (out.top_tokens) std::fill_n(out.top_tokens + part * kMaxTopTokens, kMaxTopTokens, -1);
-    if (out.top_logprobs) std::fill_n(out.top_logprobs + part * kMaxTopTokens, kMaxTopTokens, kNaN);
+  for (const StepPart& part : parts) {
+    if (out.logprobs) out.logprobs[part.place] = kNaN;
+    if (out.top_tokens) std::fill_n(out.top_tokens + part.place * kMaxTopTokens, kMaxTopTokens, -1);
+    if (out.top_logprobs) std::fill_n(out.top_logprobs + part.place * kMaxTopTokens, kMaxTopTokens, kNaN);
   }
   const std::vector<Row> rows = rows_needed(parts, out.logits || out.next_logprobs);
   if (rows.empty()) return device_.synchronize();
@@ -118,7 +118,7 @@ void OutputHead::use(const Row& row, std::span<float> logits, StepPart& part, co
   part.sampled = sequence.sampler.sample(logits, next);
   part.failed = part.sampled < 0;
   if (!tells || part.failed) return;
-  const auto place = static_cast<int64_t>(row.part);
+  const auto place = static_cast<int64_t>(part.place);
   if (out.logprobs) out.logprobs[place] = static_cast<float>(raw[part.sampled] - log_of_sum);
   if (out.top_tokens) std::ranges::copy(top_tokens, out.top_tokens + place * kMaxTopTokens);
   if (out.top_logprobs) std::ranges::copy(top_logprobs, out.top_logprobs + place * kMaxTopTokens);

@@ -18,7 +18,7 @@ namespace moe {
 // Where a step writes, in host memory: for each of its S sequences, or for each of its rows; null pointers are left
 // out.
 struct StepOutput {
-  int32_t* sampled = nullptr;      // [S]: -1 where none was, kNoNumbers where logits are no numbers
+  int32_t* sampled = nullptr;      // [S]: -1 where none was, kNoNumbers where logits are no numbers, kLeftOut
   float* logprobs = nullptr;       // [S]: of the sampled token; NaN where there is none, or nobody asks
   int32_t* top_tokens = nullptr;   // [S, kMaxTopTokens], -1 behind the last
   float* top_logprobs = nullptr;   // [S, kMaxTopTokens]
@@ -28,6 +28,8 @@ struct StepOutput {
 
 // Sampling has found no number, or no token that may follow: the sequence is as it was before the step.
 constexpr int32_t kNoNumbers = -2;
+// The sequence had been released, or no known token was left of it: it has no rows.
+constexpr int32_t kLeftOut = -3;
 
 class OutputHead {
  public:

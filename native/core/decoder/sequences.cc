@@ -17,8 +17,8 @@ constexpr int64_t kMaxRows = int64_t{1} << 20;  // of a step
 Sequences::Sequences(std::vector<int64_t> windows, int32_t blocks, bool keep_prefixes, int64_t context_length)
     : tables_(std::move(windows), blocks, keep_prefixes), context_length_(context_length) {}
 
-std::optional<Admission> Sequences::admit(std::span<const int32_t> tokens, int64_t new_tokens,
-                                          SamplingOptions sampling, bool shares) {
+std::optional<Admission> Sequences::admit(std::span<const int32_t> tokens, int64_t new_tokens, SamplingOptions sampling,
+                                          bool shares) {
   if (tokens.empty()) refuse("Expected a prompt of at least one token");
   const int64_t limit = static_cast<int64_t>(tokens.size()) + new_tokens;
   if (limit > context_length_)
@@ -41,10 +41,16 @@ void Sequences::release(int32_t number) {
   const std::lock_guard lock(mutex_);
   const auto place = sequences_.find(number);
   if (place == sequences_.end()) refuse("Expected a sequence, got " + std::to_string(number));
+  if (place->second->released) refuse("Expected sequence " + std::to_string(number) + " to be released once");
   if (place->second->in_step)
-    refuse("Expected no step to run with sequence " + std::to_string(number) + " when it is released");
-  tables_.release(place->second->blocks);
-  sequences_.erase(place);
+    place->second->released = true;
+  else
+    erase(*place->second);
+}
+
+void Sequences::erase(Sequence& sequence) noexcept {
+  tables_.release(sequence.blocks);
+  sequences_.erase(sequence.number);
 }
 
 BlockUsage Sequences::usage() const {
@@ -57,17 +63,18 @@ int64_t Sequences::count() const {
   return static_cast<int64_t>(sequences_.size());
 }
 
-StepPart Sequences::part_of(int32_t number, int64_t count, int64_t first_row) {
-  const auto place = sequences_.find(number);
-  if (place == sequences_.end()) refuse("Expected a sequence, got " + std::to_string(number));
-  Sequence& sequence = *place->second;
+std::optional<StepPart> Sequences::part_of(size_t place, int32_t number, int64_t count, int64_t first_row) {
+  const auto found = sequences_.find(number);
+  if (found == sequences_.end()) return std::nullopt;
+  Sequence& sequence = *found->second;
   if (sequence.in_step) refuse("Expected sequence " + std::to_string(number) + " once in a step");
   const auto known = static_cast<int64_t>(sequence.tokens.size());
+  if (known == sequence.position) return std::nullopt;
   if (count < 1 || count > known - sequence.position)
     refuse("Expected a step to feed sequence " + std::to_string(number) + " 1 to " +
            std::to_string(known - sequence.position) + " known tokens, got " + std::to_string(count));
   if (count > kMaxRows - first_row) refuse("Expected a step of at most 2^20 tokens");
-  return {&sequence, first_row, count, sequence.position + count == known && known < sequence.limit};
+  return StepPart{&sequence, place, first_row, count, sequence.position + count == known && known < sequence.limit};
 }
 
 std::vector<StepPart> Sequences::begin(std::span<const int32_t> numbers, std::span<const int32_t> counts) {
@@ -76,9 +83,11 @@ std::vector<StepPart> Sequences::begin(std::span<const int32_t> numbers, std::sp
   int64_t rows = 0;
   try {
     for (size_t i = 0; i < numbers.size(); ++i) {
-      parts.push_back(part_of(numbers[i], counts[i], rows));
-      parts.back().sequence->in_step = true;
-      rows += counts[i];
+      const std::optional<StepPart> part = part_of(i, numbers[i], counts[i], rows);
+      if (!part) continue;
+      parts.push_back(*part);
+      part->sequence->in_step = true;
+      rows += part->count;
     }
     for (const StepPart& part : parts) tables_.extend(part.sequence->blocks, part.sequence->position + part.count);
   } catch (...) {
@@ -103,7 +112,10 @@ void Sequences::commit(std::span<const StepPart> parts) {
 
 void Sequences::end(std::span<const StepPart> parts) noexcept {
   const std::lock_guard lock(mutex_);
-  for (const StepPart& part : parts) part.sequence->in_step = false;
+  for (const StepPart& part : parts) {
+    part.sequence->in_step = false;
+    if (part.sequence->released) erase(*part.sequence);
+  }
 }
 
 }  // namespace moe

@@ -21,6 +21,7 @@ struct Sequence {
   SequenceBlocks blocks;
   Sampler sampler;
   bool in_step = false;
+  bool released = false;  // while in a step, with which it goes
 };
 
 struct Admission {
@@ -31,6 +32,7 @@ struct Admission {
 // What a step does with a sequence: its next `count` known tokens are rows from first_row on.
 struct StepPart {
   Sequence* sequence;
+  size_t place;  // in the call
   int64_t first_row, count;
   bool samples;          // no known token is left behind them, and there is room for one
   int32_t sampled = -1;  // the step writes it
@@ -47,11 +49,13 @@ class Sequences {
   // Without `shares` all of its tokens are computed.
   std::optional<Admission> admit(std::span<const int32_t> tokens, int64_t new_tokens, SamplingOptions sampling,
                                  bool shares = true);
+  // At once, or with the step that runs with it.
   void release(int32_t sequence);
   BlockUsage usage() const;
   int64_t count() const;
 
-  // Makes room for what the step computes. Throws kShape for what is no step.
+  // Makes room for what the step computes. Throws kShape for what is no step. Sequences that were released, or have no
+  // known token left, are left out: a step may have been queued when nobody knew that they would end.
   std::vector<StepPart> begin(std::span<const int32_t> numbers, std::span<const int32_t> counts);
   // The step has succeeded: its tokens are computed, and what it sampled is known.
   void commit(std::span<const StepPart> parts);
@@ -59,7 +63,8 @@ class Sequences {
   void end(std::span<const StepPart> parts) noexcept;
 
  private:
-  StepPart part_of(int32_t number, int64_t count, int64_t first_row);
+  std::optional<StepPart> part_of(size_t place, int32_t number, int64_t count, int64_t first_row);
+  void erase(Sequence& sequence) noexcept;
 
   mutable std::mutex mutex_;
   BlockTables tables_;

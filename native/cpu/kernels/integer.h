@@ -210,6 +210,7 @@ void dot_tile(DotRows rows, const char* panel, int64_t stride, int64_t depth, in
   for (int64_t k = 0; k < depth; k += group) {
     const char* const scales = panel;
     panel += Int8Weights::kScalesBytes;
+    if constexpr (F == Fetch::kPanels) fetch_scales<P>(scales, stride, Int8Weights::kScalesBytes);
     Words acc[P][R][kPanelVectors];
 #pragma GCC unroll 64
     for (int p = 0; p < P; ++p)

@@ -231,6 +231,7 @@ void multiply_codes(const PublishedForm& form, ReadFactors read_factors, const f
       for (int v = 0; v < kPanelVectors; ++v) acc[p][i][v] = zero();
   const char* group_begin = panels;
   for (int64_t k = 0; k < depth; k += form.group, group_begin += form.group_bytes) {
+    fetch_scales<P>(group_begin, stride, form.codes_begin);
     float factors[P][2 * kPanelColumns];
     for (int p = 0; p < P; ++p) read_factors(form, panels + p * stride, k, 0, factors[p]);
     const int64_t rows_here = depth - k < form.group ? depth - k : form.group;

@@ -138,6 +138,7 @@ void dot_codes(const PublishedForm& form, ReadFactors read_factors, DotRows rows
   for (int64_t k = 0; k < depth; k += form.group, group_begin += form.group_bytes) {
     const int64_t rows_here = depth - k < form.group ? depth - k : form.group;
     const char* codes = group_begin + form.codes_begin;
+    fetch_scales<P>(group_begin, stride, form.codes_begin);
     Words acc[P][R][kPanelVectors];
 #pragma GCC unroll 64
     for (int p = 0; p < P; ++p)

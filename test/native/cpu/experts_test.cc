@@ -1,5 +1,7 @@
+#include <array>
 #include <cmath>
 #include <limits>
+#include <span>
 
 #include "cpu/run_stages.h"
 
@@ -11,16 +13,24 @@ constexpr double kTolerance = 1e-5;
 
 class Experts : public EachInstructionSet {
  protected:
-  void expect_reference(const LayerOptions& options, int64_t tokens) {
-    expect_reference(options, round_robin(tokens, options.top_k, options.experts));
+  void expect_reference(const LayerOptions& options, int64_t tokens) { expect_reference(options, std::array{tokens}); }
+  // One layer with batches of several sizes.
+  void expect_reference(const LayerOptions& options, std::span<const int64_t> batches) {
+    RandomLayer layer(options);
+    const std::unique_ptr<PreparedExperts> prepared = prepare(backend_, layer);
+    for (const int64_t tokens : batches)
+      expect_reference(layer, *prepared, round_robin(tokens, options.top_k, options.experts));
   }
   void expect_reference(const LayerOptions& options, const Choices& choices) {
     RandomLayer layer(options);
+    expect_reference(layer, *prepare(backend_, layer), choices);
+  }
+  void expect_reference(RandomLayer& layer, const PreparedExperts& prepared, const Choices& choices) {
     const std::vector<float> hidden = layer.hidden(choices.tokens());
-    const std::vector<float> output = run_experts(backend_, *prepare(backend_, layer), layer.spec, hidden, choices);
+    const std::vector<float> output = run_experts(backend_, prepared, layer.spec, hidden, choices);
     const double error = relative_error(output, expected_output(layer, hidden, choices));
     EXPECT_FALSE(!(error <= kTolerance)) << "relative error " << error << ", T " << choices.tokens() << " H "
-                                         << options.hidden << " I " << options.intermediate;
+                                         << layer.spec.hidden_size << " I " << layer.spec.intermediate_size;
   }
 
   cpu::CpuDevice backend_{kernels(), 2};
@@ -40,8 +50,8 @@ TEST_P(Experts, MatchTheReferenceForEveryNumberOfTokens) {
 TEST_P(Experts, MatchTheReferenceForEveryNumberOfPanelsSideBySide) {
   for (const Held held : {Held{WeightType::kFloat32}, {WeightType::kBFloat16}, {WeightType::kFloat16}})
     for (const int32_t width : {30, 64, 95, 128, 159, 190})
-      for (const int64_t tokens : {9, 25, 200})
-        expect_reference({.hidden = width, .intermediate = 600 - width, .held = held, .biases = true}, tokens);
+      expect_reference({.hidden = width, .intermediate = 600 - width, .held = held, .biases = true},
+                       std::array<int64_t, 3>{9, 25, 200});
 }
 
 TEST_P(Experts, MatchTheReferenceWhenOneExpertTakesMoreRowsThanATaskHolds) {
@@ -65,15 +75,14 @@ TEST_P(Experts, MatchTheReferenceWithEveryActivationTypeAndLayout) {
     for (const Held held : kEveryHeld)
       for (const DType stored : {DType::kFloat32, DType::kBFloat16, DType::kFloat16})
         for (const Layout layout : {Layout::kRows, Layout::kTransposed, Layout::kStrided})
-          for (const int64_t tokens : {1, 2, 40})
-            expect_reference({.hidden = 70,
-                              .intermediate = 37,
-                              .activation = activation,
-                              .stored = stored,
-                              .held = held,
-                              .layout = layout,
-                              .biases = true},
-                             tokens);
+          expect_reference({.hidden = 70,
+                            .intermediate = 37,
+                            .activation = activation,
+                            .stored = stored,
+                            .held = held,
+                            .layout = layout,
+                            .biases = true},
+                           std::array<int64_t, 3>{1, 2, 40});
 }
 
 TEST_P(Experts, StayWithinAHundredthOfTheUnroundedWeightsInSixteenBits) {
@@ -109,8 +118,8 @@ TEST_P(Experts, StayNearTheUnroundedWeightsInIntegers) {
 TEST_P(Experts, MatchTheReferenceInIntegersOfEveryDepthAndNumberOfRows) {
   for (const Held held : {Held{WeightType::kInt8, 32}, Held{WeightType::kInt4, 32}, Held{WeightType::kInt4, 64}})
     for (const int32_t width : {1, 2, 3, 31, 33, 66, 95, 257, 300})
-      for (const int64_t tokens : {1, 3, 11, 60})
-        expect_reference({.hidden = width, .intermediate = width + 1, .held = held, .biases = true}, tokens);
+      expect_reference({.hidden = width, .intermediate = width + 1, .held = held, .biases = true},
+                       std::array<int64_t, 4>{1, 3, 11, 60});
 }
 
 TEST_P(Experts, SkipDroppedChoices) {

@@ -42,15 +42,17 @@ std::vector<double> expected(const RandomLayer& layer, const std::vector<float>&
 // Rounding the rows may fall to the other side where a value stands between two integers: rarely, and by one step.
 TEST_P(IntegerProducts, AreThoseOfQuantizedRows) {
   for (const Held held : kEveryIntegerProduct)
-    for (const int32_t width : {1, 3, 4, 7, 9, 31, 33, 66, 130, 263})
+    for (const int32_t width : {1, 3, 4, 7, 9, 31, 33, 66, 130, 263}) {
+      RandomLayer layer({.hidden = width, .intermediate = width + 2, .held = held, .biases = true});
+      const std::unique_ptr<PreparedExperts> prepared = prepare(backend_, layer);
       for (const int64_t tokens : {0, 1, 2, 5, 30, 100}) {
-        RandomLayer layer({.hidden = width, .intermediate = width + 2, .held = held, .biases = true});
         const std::vector<float> hidden = layer.hidden(tokens);
         const Choices choices = round_robin(tokens, 2, 4);
-        const std::vector<float> output = run_experts(backend_, *prepare(backend_, layer), layer.spec, hidden, choices);
+        const std::vector<float> output = run_experts(backend_, *prepared, layer.spec, hidden, choices);
         const double error = relative_error(output, expected(layer, hidden, choices));
         EXPECT_FALSE(!(error <= 2e-3)) << error << ", width " << width << ", " << tokens << " tokens";
       }
+    }
 }
 
 TEST_P(IntegerProducts, StayNearTheUnroundedLayer) {

@@ -62,8 +62,9 @@ inline std::vector<double> affine(const DenseMatrix& matrix, const std::vector<d
                                   const std::vector<double>& bias) {
   std::vector<double> y(matrix.rows);
   for (int64_t row = 0; row < matrix.rows; ++row) {
-    y[row] = bias.empty() ? 0 : bias[row];
-    for (int64_t col = 0; col < matrix.cols; ++col) y[row] += matrix.at(row, col) * x[col];
+    double sum = bias.empty() ? 0 : bias[row];
+    for (int64_t col = 0; col < matrix.cols; ++col) sum += matrix.at(row, col) * x[col];
+    y[row] = sum;
   }
   return y;
 }

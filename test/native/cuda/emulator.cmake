@@ -20,7 +20,7 @@ endif()
 
 file(GLOB sources CONFIGURE_DEPENDS interpreter/*_test.cc)
 add_executable(ptx_test ${sources})
-target_link_libraries(ptx_test PRIVATE moe_ptx GTest::gtest_main)
+target_link_libraries(ptx_test PRIVATE moe_ptx moe_test_options GTest::gtest_main)
 gtest_discover_tests(ptx_test TEST_PREFIX "cuda." DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES)
 
 # The rest needs nvcc for the kernels' PTX and the headers beside it for the host code.
@@ -92,7 +92,7 @@ target_link_libraries(moe_cuda_emulated PRIVATE moe_cuda_on_emulator)
 
 file(GLOB sources CONFIGURE_DEPENDS emulated/*.cc *_test.cc)
 add_executable(cuda_emulated_test ${sources} runtime/stubs.cc)
-target_link_libraries(cuda_emulated_test PRIVATE moe_cuda_on_emulator moe_cpu GTest::gtest_main)
+target_link_libraries(cuda_emulated_test PRIVATE moe_cuda_on_emulator moe_cpu moe_test_options GTest::gtest_main)
 # Found by the loader as the real one would be.
 add_library(moe_fake_nccl SHARED nccl/fake_nccl.cc)
 set_target_properties(moe_fake_nccl PROPERTIES OUTPUT_NAME nccl SOVERSION 2
@@ -107,13 +107,13 @@ file(GLOB sources CONFIGURE_DEPENDS device/*_test.cc)
 list(FILTER sources EXCLUDE REGEX "/large_test\\.cc$")
 if(sources)
   add_executable(cuda_device_emulated_test ${sources} runtime/stubs.cc runtime/test_main.cc)
-  target_link_libraries(cuda_device_emulated_test PRIVATE moe_cuda_on_emulator moe_cpu GTest::gtest)
+  target_link_libraries(cuda_device_emulated_test PRIVATE moe_cuda_on_emulator moe_cpu moe_test_options GTest::gtest)
   gtest_discover_tests(cuda_device_emulated_test TEST_PREFIX "cuda.emulated." DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES)
 endif()
 
 file(GLOB sources CONFIGURE_DEPENDS static/*.cc)
 add_executable(cuda_kernels_test ${sources} runtime/stubs.cc)
-target_link_libraries(cuda_kernels_test PRIVATE moe_cuda_on_emulator GTest::gtest_main)
+target_link_libraries(cuda_kernels_test PRIVATE moe_cuda_on_emulator moe_test_options GTest::gtest_main)
 target_compile_definitions(cuda_kernels_test PRIVATE
   MOE_PTX_FOLDER="${MOE_PTX_FOLDER}" MOE_CUBIN_FOLDER="${MOE_CUBIN_FOLDER}" MOE_NVCC_VERSION="${nvcc_version}"
   MOE_KERNEL_TABLE="${CMAKE_CURRENT_SOURCE_DIR}/static/kernels.md")
