@@ -78,13 +78,13 @@ export class Keys {
 
   /** Python's `re.match`: a pattern that holds at the beginning. */
   pattern(name: string, text: string): RegExp {
-    return this.anywhere(name, `^(?:${text})`);
+    return this.anywhere(name, text, (pattern) => `^(?:${pattern})`);
   }
 
   /** Python's `re.search`: a pattern that holds anywhere. */
-  anywhere(name: string, text: string): RegExp {
+  anywhere(name: string, text: string, placed = (pattern: string) => pattern): RegExp {
     try {
-      return new RegExp(text);
+      return new RegExp(placed(text));
     } catch {
       throw this.unknown(name, text);
     }
