@@ -153,7 +153,11 @@ DType read_stored_type(Napi::Object from, const char* name) {
                            {"float8_e8m0", DType::kFloat8E8M0},
                            {"int8", DType::kInt8},
                            {"uint8", DType::kUInt8},
-                           {"uint4", DType::kUInt4}});
+                           {"uint4", DType::kUInt4},
+                           {"uint2", DType::kUInt2},
+                           {"uint3", DType::kUInt3},
+                           {"uint5", DType::kUInt5},
+                           {"uint6", DType::kUInt6}});
 }
 
 WeightType read_weight_type(Napi::Object from) {

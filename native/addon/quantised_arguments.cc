@@ -127,6 +127,11 @@ Packing read_packing(Napi::Object view) {
 
 void expect_packed_inside(const char* name, const Borrowed& memory, DType dtype, Packing packing, int64_t outs,
                           int64_t out_stride, int64_t ins, int64_t in_stride) {
+  if (is_bit_stream(dtype)) {
+    if (packing != Packing::kInputs || in_stride != 1)
+      refuse("packing", "`inputs` side by side with integers of other than 4 and 8 bits");
+    return expect_inside(name, memory, DType::kFloat32, outs, out_stride, blocks_of(ins * bits_of(dtype), 32), 1);
+  }
   if (packing == Packing::kNone) return expect_inside(name, memory, dtype, outs, out_stride, ins, in_stride);
   if (!is_integer(dtype)) refuse("dtype", "a type of integers with `packing`");
   if (packing == Packing::kOutputsOfAwq && bits_of(dtype) != 4) refuse("dtype", "`uint4` with AWQ's `packing`");

@@ -24,6 +24,10 @@ enum class DType : uint8_t {
   kInt8,
   kUInt8,
   kUInt4,
+  kUInt2,
+  kUInt3,
+  kUInt5,
+  kUInt6,
   kBlocks
 };
 
@@ -37,6 +41,14 @@ constexpr int64_t bits_of(DType dtype) {
     case DType::kFloat4E2M1:
     case DType::kUInt4:
       return 4;
+    case DType::kUInt2:
+      return 2;
+    case DType::kUInt3:
+      return 3;
+    case DType::kUInt5:
+      return 5;
+    case DType::kUInt6:
+      return 6;
     default:
       return 8;
   }

@@ -6,7 +6,10 @@ import type { BlockType } from './block_types.js';
 export type DType = 'float32' | 'bfloat16' | 'float16';
 
 /** Element types that stand by themselves: those that are no `DType` have scales beside them. */
-export type ElementType = DType | 'float8_e4m3' | 'float4_e2m1' | 'int8' | 'uint8' | 'uint4';
+export type ElementType = DType | 'float8_e4m3' | 'float4_e2m1' | 'int8' | IntegerType;
+
+/** Integers without a sign. Those of other than 4 and 8 bits are packed along inputs, across the borders of words. */
+export type IntegerType = 'uint8' | 'uint6' | 'uint5' | 'uint4' | 'uint3' | 'uint2';
 
 /** Types of experts in checkpoints. Blocks have scales in themselves; rows of them are whole ones, `inStride` is 1 then. */
 export type StoredType = ElementType | BlockType;

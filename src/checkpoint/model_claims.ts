@@ -6,7 +6,7 @@ import { kindOf, readText } from './containers/disk.js';
 import { floatType } from './containers/dtype.js';
 import type { TensorEntry } from './containers/header.js';
 import type { Quantisation } from './families/quantisation/form.js';
-import { UnknownForm } from './families/quantisation/keys.js';
+import { otherForms, UnknownForm } from './families/quantisation/keys.js';
 import { readQuantisation, supportedQuantisations } from './families/quantisation/read.js';
 
 export const configName = 'config.json';
@@ -102,7 +102,7 @@ function described(path: string, description: unknown, byDefault: string): Descr
     if (!(error instanceof UnknownForm)) throw error;
     const refusal = new CheckpointError(
       `Expected weights that are not quantised or as ${supportedQuantisations}, got \`${error.form}\`, as ${path} says: ` +
-        'this form is not supported',
+        `this form is not supported: ${otherForms}`,
     );
     return { refusal };
   }

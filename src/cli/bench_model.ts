@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import type { KvType } from '../binding/model.js';
-import { type WeightFormat, weightFormatNames } from '../layer/options.js';
+import { type WeightType, weightTypes } from '../layer/options.js';
 import { type HeldModelOptions, heldModelRows, kvTypes } from '../model/options.js';
 import { integer, integers, oneOf } from './arguments.js';
 import { type KnownModelName, knownModels } from './bench/known_models.js';
@@ -15,7 +15,7 @@ interface Flags extends Omit<HeldModelOptions, 'weightType' | 'kvType'> {
   sequences: number[];
   newTokens: number;
   rounds: number;
-  weightType: WeightFormat[];
+  weightType?: WeightType[];
   kvType: KvType[];
   json?: true;
 }
@@ -40,12 +40,10 @@ export function addBenchModel(program: Command): void {
     .option('--new-tokens <n>', 'tokens that each sequence generates', integer(2), 32)
     .option('--rounds <n>', 'of which the median counts', integer(1), 3)
     .addOption(
-      list(
+      new Option(
         '--weight-type <list>',
-        weightFormatNames.join(', '),
-        ['bfloat16'],
-        oneOf(weightFormatNames),
-      ),
+        `${weightTypes.join(', ')}, separated by commas (default: as it is stored, bfloat16 with --model)`,
+      ).argParser(oneOf(weightTypes)),
     )
     .addOption(list('--kv-type <list>', kvTypes.join(', '), ['bfloat16'], oneOf(kvTypes)));
   addRowFlags(command, heldAlike)

@@ -3,6 +3,7 @@ import { given } from '../base/rows.js';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import type { TensorEntry } from '../checkpoint/containers/header.js';
 import { expertRows } from '../layer/experts.js';
+import { typeName, typesOf, typesText } from './inspect_types.js';
 import { modelReport } from './model_report.js';
 import { checkpointArgument, jsonFlag, print, stackOption } from './options.js';
 import { bold, bytes, facts, ranges, table, wrap } from './text.js';
@@ -50,6 +51,7 @@ async function inspect(path: string, stack?: string) {
       config: config.toJSON(),
       diagnostics: [...config.diagnostics],
       model: await modelFacts(checkpoint),
+      tensors: typesOf(await checkpoint.tensors.entries()),
       layers: await Promise.all(
         checkpoint.layers.map(async (layer) =>
           layerFacts(layer, await checkpoint.tensorsOf(layer)),
@@ -66,7 +68,7 @@ function layerFacts(layer: number, entries: readonly TensorEntry[]): LayerFacts 
     layer,
     tensors: entries.length,
     bytes: entries.reduce((sum, { byteLength }) => sum + byteLength, 0),
-    dtypes: [...new Set(entries.map(({ dtype }) => dtype))].sort(),
+    dtypes: [...new Set(entries.map(({ dtype }) => typeName(dtype)))].sort(),
   };
 }
 
@@ -96,6 +98,9 @@ function describe(inspection: Awaited<ReturnType<typeof inspect>>): string {
     '',
     bold('Layers'),
     layerTable(layers),
+    '',
+    bold('Types'),
+    typesText(inspection.tensors),
     '',
     bold('MoEConfig'),
     JSON.stringify(config, null, 2).replace(/^/gm, '  '),

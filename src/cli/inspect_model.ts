@@ -4,7 +4,7 @@ import { deviceAt, resolveDevice } from '../binding/devices.js';
 import type { NativeAttention } from '../binding/model.js';
 import type { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import type { ModelDescription } from '../model/describe.js';
-import { foretell } from '../model/foretell.js';
+import { foretell, heldByCpu } from '../model/foretell.js';
 import { checkModel, readDescription } from '../model/load.js';
 import { openText } from '../model/open_text.js';
 import { ModelSize } from '../model/size.js';
@@ -40,6 +40,10 @@ export async function modelFacts(checkpoint: MoECheckpoint): Promise<ModelFacts>
       weightBytes: size.weightBytes({}, deviceAt(device)?.weights).held,
       embeddingBytes: size.embeddingBytes,
     };
+    if (size !== undefined) {
+      const published = size.weightBytes({ weightType: 'published' }, heldByCpu).held;
+      facts = { ...facts, weightBytes: { ...facts.weightBytes, published } };
+    }
     return { runs: true, reason: null, asStored: asStored ?? null, description: facts };
   } catch (error) {
     if (!(error instanceof MoEError)) throw error;

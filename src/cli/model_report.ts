@@ -1,4 +1,4 @@
-import { weightFormatNames } from '../layer/options.js';
+import { weightTypes } from '../layer/options.js';
 import { kvTypes } from '../model/options.js';
 import type { ModelFacts } from './inspect_model.js';
 import { bold, bytes, counted, facts, inWords, ranges, table, wrap } from './text.js';
@@ -95,7 +95,10 @@ function memoryTable(
   { weightBytes, embeddingBytes }: Described,
   asStored: ModelFacts['asStored'],
 ): string {
-  const rows = weightFormatNames.map((type) => [type, bytes(weightBytes[type])]);
+  const rows = weightTypes.flatMap((type) => {
+    const held = weightBytes[type];
+    return held === undefined ? [] : [[type as string, bytes(held)]];
+  });
   if (asStored !== null) rows.unshift(['as stored', bytes(asStored.weightBytes)]);
   return [
     table([{ title: 'weights', align: 'left' }, { title: 'held' }], rows),

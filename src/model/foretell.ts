@@ -18,7 +18,10 @@ export interface Foretold {
   /** Those that a token meets. */
   readonly activeParameters: number;
   /** Of weights on a device, by how they are held. */
-  readonly weightBytes: Readonly<Record<WeightFormat, number>>;
+  readonly weightBytes: Readonly<Record<WeightFormat, number>> & {
+    /** What a config does not tell, but tensors do. */
+    readonly published?: number;
+  };
   /** Of the embedding, in its file. */
   readonly embeddingBytes: number;
   /** Of the cache, for each token that it can hold. */
@@ -26,7 +29,7 @@ export interface Foretold {
 }
 
 /** As the CPU holds them. */
-const held: readonly HeldWeights[] = weightFormatNames.map((type) => ({
+export const heldByCpu: readonly HeldWeights[] = weightFormatNames.map((type) => ({
   type,
   groups: [...weightGroupsOf(type)],
   activationTypes: activationTypes.filter((rows) => rowsBeside(type, rows) === rows),
@@ -47,7 +50,10 @@ export async function foretell(
   const { parameters, activeParameters, embeddingBytes } = size;
   return {
     ...{ parameters, activeParameters, embeddingBytes },
-    weightBytes: by(weightFormatNames, (weightType) => size.weightBytes({ weightType }, held).held),
+    weightBytes: by(
+      weightFormatNames,
+      (weightType) => size.weightBytes({ weightType }, heldByCpu).held,
+    ),
     kvBytesPerToken: by(kvTypes, (kvType) => kvBytesPerToken(description, kvType)),
   };
 }

@@ -154,11 +154,16 @@ export class ModelSize {
   }
 }
 
+/** Bits of codes that the CPU holds in less than 8. */
+const codeBits: Readonly<Partial<Record<string, number>>> = {
+  ...{ float4_e2m1: 4, uint2: 4, uint3: 4, uint4: 4, uint5: 5, uint6: 6 },
+};
+
 /** Bits of an element of a matrix that the CPU holds as it was published (native/cpu/published.cc). */
 function publishedBits({ dtype, scales, zeros, inFeatures, outFeatures }: MatrixView): number {
   if (isBlockType(dtype)) return blockTypes[dtype].heldBits;
   if (scales === undefined) return weightFormats[dtype as DType].bits;
-  const codes = dtype === 'uint4' || dtype === 'float4_e2m1' ? 4 : 8;
+  const codes = codeBits[dtype] ?? 8;
   const scale = scales.dtype.startsWith('float8') ? 8 : weightFormats[scales.dtype as DType].bits;
   const ofGroup = (scales.offsets ? 2 : 1) * scale + (zeros ? 8 : 0);
   const superBlock = scales.dtype === 'float8_e4m3' ? 32 / 256 : 0;

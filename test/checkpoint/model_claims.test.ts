@@ -91,14 +91,14 @@ describe('a quantisation that is not read is refused by its name', () => {
       packed,
       'config.json',
       { ...qwen.config, quantization_config: { quant_method: 'bitsandbytes' } },
-      /got `bitsandbytes`/,
+      /got `bitsandbytes`.*: take the checkpoint that it was made of/,
     ],
     [
       'MLX',
       nvfp4,
       'config.json',
-      { ...qwen.config, quantization: { bits: 6, group_size: 64 } },
-      /got `MLX, bits 6`/,
+      { ...qwen.config, quantization: { bits: 7, group_size: 64 } },
+      /got `MLX, bits 7`/,
     ],
     [
       'fp8 of other blocks',

@@ -1,7 +1,11 @@
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { writeGguf } from '../../bench/gguf/write.mjs';
 import { modelBenchReport } from '../../src/cli/bench/model_report.js';
 import { type ModelBenchSettings, runModelBench } from '../../src/cli/bench/run_model_bench.js';
 import { nodeMoe, tinyMixtral } from '../fixtures/command_line.js';
+import { temporaryFolder } from '../fixtures/temporary_folder.js';
+import { ggufOf, storedModel } from '../witness/llama.js';
 
 /** Processes and rates of memory take their time where others run, too. */
 const busy = { timeout: 120_000 };
@@ -48,6 +52,22 @@ test(
     expect(lines.filter((line) => line.length > 80)).toEqual([]);
   },
 );
+
+test('weights are held as they are stored where no type is asked for', busy, async () => {
+  const path = join(await temporaryFolder(), 'model.gguf');
+  const { metadata, tensors } = ggufOf(await storedModel(tinyMixtral), 'Q4_0');
+  await writeGguf(path, metadata, tensors);
+  const { weightType: _, ...settings } = quick;
+  const one = { ...settings, prompt: [8], sequences: [1] };
+  const { cases } = await runModelBench({ ...one, checkpoint: path });
+  const asked = await runModelBench({ ...one, checkpoint: path, weightType: ['published'] });
+  for (const { weightType, activeExperts, bytesPerStep } of [...cases, ...asked.cases]) {
+    expect([weightType, activeExperts]).toEqual(['published', 8]);
+    // Of 1.84 million numbers with 32 experts, 4.5 bits each and some floats.
+    expect(bytesPerStep).toBeGreaterThan(200_000);
+    expect(bytesPerStep).toBeLessThan(500_000);
+  }
+});
 
 test(
   'a well-known model is timed with made-up weights, as many layers as are asked for',

@@ -168,6 +168,10 @@ test('inspect gives the model’s type, sizes, config and the bytes of every MoE
     config: { expert_num: 8, num_experts_chosen: 2 },
     layers: [0, 1, 2, 3].map((layer) => ({ layer, tensors: 25, bytes, dtypes: ['BF16'] })),
   });
+  expect(inspection['tensors']).toContainEqual({
+    tensor: 'model.layers.*.block_sparse_moe.experts.*.w2.weight',
+    types: [{ dtype: 'BF16', layers: [0, 1, 2, 3] }],
+  });
   const { stdout } = await nodeMoe(['inspect', tinyMixtral]);
   expect(stdout).toContain('4 (0-3)');
   expect(stdout).toContain('"expert_num": 8');

@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { writeGguf } from '../../bench/gguf/write.mjs';
 import { MoECheckpoint } from '../../src/checkpoint/checkpoint.js';
 import { type ModelFacts, modelFacts } from '../../src/cli/inspect_model.js';
+import { typesOf, typesText } from '../../src/cli/inspect_types.js';
 import { modelReport } from '../../src/cli/model_report.js';
 import { MoEModel } from '../../src/model/model.js';
 import { tinyMixtral } from '../fixtures/command_line.js';
@@ -54,6 +55,8 @@ test('a model of quantised weights is told as it is held', async () => {
   // Panels and vectors are padded, much in so small a model.
   expect(weightBytes / model.weightBytes).toBeGreaterThan(0.8);
   expect(weightBytes / model.weightBytes).toBeLessThan(1);
+  expect(told.description?.weightBytes.published).toBe(weightBytes);
+  expect(modelReport(told)).toMatch(/published +\d/);
   const embedding = tensors.find(({ name }) => name === 'token_embd.weight');
   const [rows = 0, width = 0] = embedding?.shape ?? [];
   expect(embeddingBytes).toBe((rows * width * 18) / 32);
@@ -112,4 +115,37 @@ test('layers without a config are no whole model', async () => {
   const { runs, reason } = await factsOf(join(folder, 'model.safetensors'));
   expect(runs).toBe(false);
   expect(reason).toContain('config.json');
+});
+
+test('tensors of a GGUF file are told by their own names, types by the layers that have them', async () => {
+  const { metadata, tensors } = ggufOf(
+    witnessModels.find(({ name }) => name === 'mixtral') as WitnessModel,
+    'Q8_0',
+  );
+  const plain = 'blk.1.ffn_down_exps.weight';
+  const path = join(await temporaryFolder(), 'model.gguf');
+  await writeGguf(
+    path,
+    metadata,
+    tensors.map((tensor) => (tensor.name === plain ? { ...tensor, type: 'Q4_0' } : tensor)),
+  );
+  await using checkpoint = await MoECheckpoint.open(path);
+  const kinds = typesOf(await checkpoint.tensors.entries());
+  const layers = [...checkpoint.layers];
+  expect(kinds).toContainEqual({
+    tensor: 'blk.*.ffn_down_exps.weight',
+    types: [
+      { dtype: 'Q8_0', layers: layers.filter((layer) => layer !== 1) },
+      { dtype: 'Q4_0', layers: [1] },
+    ],
+  });
+  expect(kinds).toContainEqual({
+    tensor: 'output_norm.weight',
+    types: [{ dtype: 'F32', layers: [] }],
+  });
+  expect(typesText(kinds)).toMatch(
+    new RegExp(
+      `Q8_0 in ${layers.length - 1} layers, Q4_0 in 1 +blk\\.\\*\\.ffn_down_exps\\.weight`,
+    ),
+  );
 });

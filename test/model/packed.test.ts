@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { writeGguf } from '../../bench/gguf/write.mjs';
 import { OutputFolder } from '../../src/base/output_folder.js';
 import { MoECheckpoint, MoEError, MoELayer, MoEModel } from '../../src/index.js';
 import { loadModel } from '../../src/model/load.js';
@@ -11,6 +12,9 @@ import { type PackModelOptions, packModel } from '../../src/model/packed/write.j
 import { nodeMoe, nodeMoeJson, tinyMixtral } from '../fixtures/command_line.js';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';
 import { randomValues } from '../support/layers.js';
+import { metadataOf } from '../text/gguf_metadata.js';
+import { ggufOf, storedModel } from '../witness/llama.js';
+import { witnessModels } from '../witness/models.js';
 import { writtenModel } from './fixture.js';
 import { modelFixtures } from './fixtures.js';
 import { logitsOf, textOf, withModel } from './running.js';
@@ -83,6 +87,88 @@ test('its MoE layers are packed layers', async () => {
   await using other = await MoELayer.load(out, { layer: layer as number });
   const batch = hidden.subarray(0, 5 * own.hiddenSize);
   expect((await other.forward(batch)).output).toEqual((await own.forward(batch)).output);
+});
+
+describe('a GGUF file', () => {
+  const modelOf = (name: string) => {
+    const found = witnessModels.find((each) => each.name === name);
+    if (found === undefined) throw new Error(`no model ${name}`);
+    return found;
+  };
+  const written = async ({ metadata, tensors }: ReturnType<typeof ggufOf>): Promise<string> => {
+    const path = join(await temporaryFolder(), 'model.gguf');
+    await writeGguf(path, metadata, tensors);
+    // What stands beside it is of other models.
+    await writeFile(join(path, '..', 'config.json'), '{"model_type": "qwen3_moe"}');
+    return path;
+  };
+  /** As files of a mixed quantisation: tensors of a kind are of another type in some layers. */
+  const mixed = (name: string) => {
+    const { metadata, tensors } = ggufOf(modelOf(name), 'Q8_0');
+    const types = ['Q8_0', 'Q5_0', 'Q4_0'] as const;
+    const typeOf = (tensor: string) => {
+      const varies = /_down|attn_v|attn_kv|token_embd/.test(tensor);
+      return types[
+        varies ? (1 + Number(/\d+/.exec(tensor) ?? 0)) % 3 : 0
+      ] as (typeof types)[number];
+    };
+    const plain = ggufOf(modelOf(name), 'F32').tensors;
+    return {
+      metadata,
+      tensors: tensors.map(({ type, ...tensor }, at) => ({
+        ...(type === 'Q8_0'
+          ? { ...(plain[at] as typeof tensor), type: typeOf(tensor.name) }
+          : { ...tensor, type }),
+      })),
+    };
+  };
+
+  test.each(['mixtral', 'deepseek_v2', 'gpt_oss', 'granitemoe'])(
+    '%s: the same bits',
+    async (name) => {
+      const path = await written(mixed(name));
+      await expectSame(path, await packed(path), {}, {});
+      const held = { weightType: 'int8' } as const;
+      await expectSame(path, await packed(path, held), held, {});
+    },
+  );
+
+  test('carries its tokenizer and template, and writes the same text', async () => {
+    const tokenizer = JSON.parse(await readFile(join(tinyMixtral, 'tokenizer.json'), 'utf8'));
+    const text = metadataOf(tokenizer);
+    const { metadata, tensors } = ggufOf(await storedModel(tinyMixtral), 'Q8_0');
+    const path = await written({
+      metadata: {
+        ...metadata,
+        'tokenizer.ggml.model': ['string', 'gpt2'],
+        'tokenizer.ggml.pre': ['string', 'gpt-2'],
+        'tokenizer.ggml.tokens': ['string[]', text.get('tokenizer.ggml.tokens')],
+        'tokenizer.ggml.token_type': [
+          'i32[]',
+          [...(text.get('tokenizer.ggml.token_type') as Int32Array)],
+        ],
+        'tokenizer.ggml.merges': ['string[]', text.get('tokenizer.ggml.merges')],
+        'tokenizer.ggml.eos_token_id': ['u32', 10],
+        'tokenizer.chat_template': [
+          'string',
+          '{% for m in messages %}{{ m.content }}: {% endfor %}',
+        ],
+      },
+      tensors,
+    });
+    const out = join(await temporaryFolder(), 'tiny');
+    await nodeMoeJson(['pack', path, '--out', out]);
+    const answers = async (folder: string) => {
+      await using model = await MoEModel.load(folder);
+      const options = { maxTokens: 30, temperature: 0, logprobs: 2, seed: 0 };
+      const messages = [{ role: 'user', content: 'In the beginning' }] as const;
+      return [
+        await model.complete({ prompt: 'In the beginning', ...options }),
+        await model.complete({ messages, ...options }),
+      ];
+    };
+    expect(await answers(out)).toEqual(await answers(path));
+  });
 });
 
 describe('what is not as it was packed is an error', () => {

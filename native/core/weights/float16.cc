@@ -105,6 +105,10 @@ void read_floats(const void* data, DType dtype, int64_t first, int64_t step, int
     case DType::kInt8:
     case DType::kUInt8:
     case DType::kUInt4:
+    case DType::kUInt2:
+    case DType::kUInt3:
+    case DType::kUInt5:
+    case DType::kUInt6:
     case DType::kBlocks:
       throw Error(ErrorCode::kInternal, "Expected floats: what integers stand for is in core/weights/integers.h");
   }

@@ -99,7 +99,7 @@ std::optional<GroupedForm> grouped_form(const WeightMatrix& matrix) {
   if (two_levels ? matrix.scales.offsets != nullptr : first.divides || first.number != 1) return std::nullopt;
   const bool in_one = matrix.scales.in_block >= matrix.in_features;
   return GroupedForm{.codes = *codes,
-                     .bits = static_cast<int32_t>(bits_of(matrix.dtype)),
+                     .bits = static_cast<int32_t>(std::max<int64_t>(bits_of(matrix.dtype), 4)),
                      .group = in_one ? 0 : static_cast<int32_t>(matrix.scales.in_block),
                      .ordered = is_ordered(matrix),
                      .scale = *scale,

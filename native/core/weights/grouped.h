@@ -34,7 +34,7 @@ constexpr int8_t kIq4Numbers[] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 1
 // there are offsets, each operation rounded to float32.
 struct GroupedForm {
   CodeKind codes = CodeKind::kInteger;
-  int32_t bits = 8;      // of a code: 4, 5, 6 or 8
+  int32_t bits = 8;      // that hold a code: 4, 5, 6 or 8
   int32_t group = 0;     // inputs that share a scale; 0: all
   bool ordered = false;  // they are not side by side: each input says which group it is of
   ScaleKind scale = ScaleKind::kFloat32;

@@ -40,9 +40,22 @@ void for_each_index(const WeightMatrix& matrix, int64_t out, int64_t in, int64_t
   }
 }
 
+// Words are little-endian: their bits are those of their bytes, in order.
+void read_bit_stream(const WeightMatrix& matrix, int64_t out, int64_t in, int64_t ins, uint8_t* to) {
+  const int64_t bits = bits_of(matrix.dtype);
+  const auto* const row = static_cast<const uint8_t*>(matrix.data) + out * matrix.out_stride * 4;
+  for (int64_t i = 0; i < ins; ++i) {
+    const int64_t bit = (in + i) * bits, shift = bit & 7;
+    const uint8_t* const byte = row + (bit >> 3);
+    const uint32_t both = byte[0] | (shift + bits > 8 ? byte[1] << 8 : 0);
+    to[i] = static_cast<uint8_t>(both >> shift & ((1U << bits) - 1));
+  }
+}
+
 }  // namespace
 
 void read_codes(const WeightMatrix& matrix, int64_t out, int64_t in, int64_t ins, uint8_t* to) {
+  if (is_bit_stream(matrix.dtype)) return read_bit_stream(matrix, matrix.first_out + out, in, ins, to);
   for_each_index(matrix, matrix.first_out + out, in, ins,
                  [&](int64_t i, int64_t index) { to[i] = code_at(matrix.data, matrix.dtype, index); });
 }

@@ -1,4 +1,4 @@
-// Weights that are stored as integers of 4 and 8 bits, in words or not.
+// Weights that are stored as integers of 2 to 8 bits, in words or not.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -8,8 +8,13 @@
 
 namespace moe {
 
+// Integers that only stand as inputs behind one another from a row's first word on, whose borders they ignore.
+constexpr bool is_bit_stream(DType dtype) {
+  return dtype == DType::kUInt2 || dtype == DType::kUInt3 || dtype == DType::kUInt5 || dtype == DType::kUInt6;
+}
+
 constexpr bool is_integer(DType dtype) {
-  return dtype == DType::kInt8 || dtype == DType::kUInt8 || dtype == DType::kUInt4;
+  return dtype == DType::kInt8 || dtype == DType::kUInt8 || dtype == DType::kUInt4 || is_bit_stream(dtype);
 }
 
 // The group of an input feature.

@@ -11,6 +11,8 @@ const maxHeaderBytes = 100_000_000;
 /** What a safetensors header says about one tensor. */
 export interface TensorEntry {
   readonly name: string;
+  /** Its name in the file where that is another; several may be parts of one. */
+  readonly ownName?: string;
   /** `F32`, `BF16`, `I64`, ...: one of the format's type names. */
   readonly dtype: string;
   readonly shape: readonly number[];

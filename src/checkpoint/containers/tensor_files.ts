@@ -4,7 +4,7 @@ import { CheckpointError } from '../../base/errors.js';
 import { kindOf, readAt, withFile } from './disk.js';
 import { SafetensorsFile } from './file.js';
 import { type OpenedGguf, openGguf } from './gguf/model.js';
-import { tensorIn } from './header.js';
+import { type TensorEntry, tensorIn } from './header.js';
 import { readIndex } from './index_file.js';
 import type { TensorFile } from './tensor_file.js';
 
@@ -78,6 +78,16 @@ export class TensorFiles {
   /** Every tensor's name. */
   get names(): Iterable<string> {
     return this.#fileOf.keys();
+  }
+
+  /** What headers say of all tensors, but for those of files that are missing. */
+  async entries(): Promise<TensorEntry[]> {
+    const entries: TensorEntry[] = [];
+    const missing = new Set<string>();
+    for (const path of this.paths) if ((await kindOf(path)) === 'missing') missing.add(path);
+    for (const name of this.names)
+      if (!missing.has(this.#pathOf(name))) entries.push((await this.fileOf(name)).entry(name));
+    return entries;
   }
 
   /** Text values of the file's header, where there is one file. */

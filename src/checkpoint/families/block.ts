@@ -24,12 +24,16 @@ const elementBits = {
   float8_e8m0: 8,
   int8: 8,
   uint8: 8,
+  uint6: 6,
+  uint5: 5,
   uint4: 4,
+  uint3: 3,
+  uint2: 2,
 } as const;
 export type BlockElement = keyof typeof elementBits;
 
 const floatTypes = ['float32', 'bfloat16', 'float16'] as const;
-const integerTypes = ['int8', 'uint8', 'uint4'] as const;
+const integerTypes = ['int8', 'uint8', 'uint6', 'uint5', 'uint4', 'uint3', 'uint2'] as const;
 const typesOfBlocks = Object.keys(blockTypes) as BlockType[];
 const storedTypes = [
   ...[...floatTypes, 'float8_e4m3', 'float4_e2m1', ...integerTypes],
@@ -122,6 +126,8 @@ export class Block {
   #typeOf<T extends BlockElement>(types: readonly T[]): T {
     const type = types.find((known) => known === this.#dtype);
     if (type !== undefined) return type;
-    throw new CheckpointError(`Expected elements of type ${types.join(', ')}, got ${this.#dtype}`);
+    throw new CheckpointError(
+      `Expected ${this.#name} to have elements of type ${types.join(', ')}, got ${this.#dtype}`,
+    );
   }
 }

@@ -195,10 +195,23 @@ export class LayerTensors {
       }),
       ...(pairedRows !== undefined && { pairedRows }),
       ...(isBlockType(this.#get(name).entry.dtype) && { name: this.#describe(name) }),
+      ...this.#factorBeside(name),
     };
     return view.dtype === 'float8_e4m3'
       ? { ...view, scales: this.#scales(name, stack, outFeatures, inFeatures) }
       : view;
+  }
+
+  /** What multiplies all of NVFP4's weights in a GGUF file. */
+  #factorBeside(name: string): Pick<MatrixView, 'factor'> {
+    const module = name.replace(/\.weight$/, '');
+    const scale = `${module}.scale`;
+    if (this.#get(name).entry.dtype !== 'nvfp4' || !this.#tensors.has(scale)) return {};
+    const [factor] = this.#tensorsOf(module).numbers('.scale', ['F32'], 1) ?? [];
+    if (factor === undefined) return {};
+    if (!(factor > 0 && Number.isFinite(factor)))
+      throw this.error(scale, 'a finite number above 0', String(factor));
+    return { factor };
   }
 
   /** A module that is described and has no weights at all: what is missing is what it is described to have. */

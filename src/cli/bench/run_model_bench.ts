@@ -6,14 +6,15 @@ import { deviceAt, resolveDevice } from '../../binding/devices.js';
 import { type KvType, kvBlock } from '../../binding/model.js';
 import type { NativeMachinePeak } from '../../binding/native.js';
 import { hasScales, rowsBeside } from '../../binding/weight_formats.js';
+import { MoECheckpoint } from '../../checkpoint/checkpoint.js';
 import type { WeightType } from '../../layer/options.js';
 import { describeModel, type ModelDescription } from '../../model/describe.js';
 import { madeUpSize } from '../../model/foretell.js';
-import { loadModel } from '../../model/load.js';
+import { checkModel, loadModel, readDescription } from '../../model/load.js';
 import { loadMadeUp } from '../../model/load_made_up.js';
 import { MoEModel } from '../../model/model.js';
 import { type HeldModelOptions, heldModelRows } from '../../model/options.js';
-import { kvBytesRead, type ModelSize } from '../../model/size.js';
+import { kvBytesRead, ModelSize } from '../../model/size.js';
 import { UsageError } from '../config_overrides.js';
 import { interruptSignal } from '../options.js';
 import { ProgressLine } from '../progress.js';
@@ -32,7 +33,8 @@ export interface ModelBenchSettings
   sequences: readonly number[];
   newTokens: number;
   rounds: number;
-  weightType: readonly WeightType[];
+  /** Left out: as a checkpoint is stored, bfloat16 of a model that is made up. */
+  weightType?: readonly WeightType[];
   kvType: readonly KvType[];
 }
 
@@ -75,7 +77,11 @@ export async function runModelBench(settings: ModelBenchSettings): Promise<Model
   const signal = interruptSignal();
   const busy = await busyFraction();
   const threads = settings.threads ?? availableParallelism();
-  const { prompt, sequences, newTokens, weightType, kvType, rounds } = settings;
+  const { prompt, sequences, newTokens, checkpoint, model: made, kvType, rounds } = settings;
+  const measured = await (checkpoint === undefined
+    ? measuredOf(madeUpConfig(settings))
+    : measuredCheckpoint(checkpoint));
+  const weightType = settings.weightType ?? [made === undefined ? undefined : 'bfloat16'];
   const total = prompt.length * sequences.length * weightType.length * kvType.length * rounds;
   const progress = new ProgressLine('measuring');
   const peaks: NativeMachinePeak[] = [];
@@ -86,15 +92,13 @@ export async function runModelBench(settings: ModelBenchSettings): Promise<Model
     return peak;
   };
   const cases: ModelCase[] = [];
-  let measured: Measured | undefined;
   let device = '';
   try {
     for (const type of weightType)
       for (const kv of kvType) {
-        const held = { ...heldAs(settings, type), weightType: type, kvType: kv };
+        const held = { ...heldAs(settings, type), kvType: kv };
         const model = await modelOf(settings, held, signal);
         try {
-          measured ??= await measuredOf(model.config);
           device = model.device;
           cases.push(...(await casesOf(model, measured, held, settings, machinePeak, signal)));
         } finally {
@@ -104,7 +108,7 @@ export async function runModelBench(settings: ModelBenchSettings): Promise<Model
   } finally {
     progress.end();
   }
-  const { description, size } = measured as Measured;
+  const { description, size } = measured;
   const best = (of: (peak: NativeMachinePeak) => number) => Math.max(...peaks.map(of));
   return {
     model: settings.model ?? settings.checkpoint ?? '',
@@ -124,12 +128,29 @@ export async function runModelBench(settings: ModelBenchSettings): Promise<Model
 interface Measured {
   description: ModelDescription;
   size: ModelSize;
+  /** The type that it is held in where none is asked for. */
+  stored: WeightType;
+}
+
+/** By the tensors, as they are held as published by their own types; of a packed model by its config. */
+async function measuredCheckpoint(path: string): Promise<Measured> {
+  await using checkpoint = await MoECheckpoint.open(path);
+  const { tensors, weightType: stored } = checkpoint;
+  const { config, description } = await readDescription(tensors);
+  const source = await checkModel(checkpoint, tensors.folder, description, resolveDevice('cpu'));
+  if (!source.inPlace)
+    return { description, stored, size: await ModelSize.of(checkpoint, source, description) };
+  if (stored === 'published')
+    throw new UsageError(
+      `Expected a checkpoint that is not packed as it was published, whose bytes are not known by kinds, got ${path}`,
+    );
+  return { description, stored, size: await madeUpSize(config, description) };
 }
 
 async function measuredOf(config: object): Promise<Measured> {
   const description = describeModel(config);
   const size = await madeUpSize(config, description);
-  return { description, size };
+  return { description, size, stored: 'bfloat16' };
 }
 
 const cpu = () => deviceAt(resolveDevice('cpu'));
@@ -137,13 +158,13 @@ const cpu = () => deviceAt(resolveDevice('cpu'));
 /** The cases of one model, in which runs and the machine's rate take turns. */
 async function casesOf(
   model: MoEModel,
-  { description, size }: Measured,
-  held: HeldModelOptions & { weightType: WeightType; kvType: KvType },
+  { description, size, stored }: Measured,
+  held: HeldModelOptions & { kvType: KvType },
   { prompt, sequences: counts, newTokens, rounds }: ModelBenchSettings,
   machinePeak: () => Promise<NativeMachinePeak>,
   signal: AbortSignal,
 ): Promise<ModelCase[]> {
-  const { weightType, kvType } = held;
+  const { weightType = stored, kvType } = held;
   const read = size.weightBytes(held, cpu()?.weights);
   const cases: ModelCase[] = [];
   for (const promptTokens of prompt)
@@ -181,19 +202,30 @@ function ratesOf(runs: readonly Round[], sequences: number, bytesPerStep: number
   };
 }
 
-/** What is only for integers is left out for floats. */
-function heldAs(settings: ModelBenchSettings, weightType: WeightType): HeldModelOptions {
+/** What only integers have is left out for floats. */
+function heldAs(
+  settings: ModelBenchSettings,
+  weightType: WeightType | undefined,
+): HeldModelOptions {
   const {
     weightGroup,
     activationType = 'float',
     ...alike
   } = given(heldModelRows, {
     ...settings,
-    weightType,
-    kvType: undefined,
+    ...{ weightType, kvType: undefined },
   }) as HeldModelOptions;
-  const held = { ...alike, activationType: rowsBeside(weightType, activationType) };
-  return hasScales(weightType) ? { ...held, weightGroup } : held;
+  return {
+    ...alike,
+    ...(weightType !== undefined && hasScales(weightType) && { weightGroup }),
+    activationType:
+      weightType === undefined ? activationType : rowsBeside(weightType, activationType),
+  };
+}
+
+function madeUpConfig({ model, layers }: ModelBenchSettings): Readonly<Record<string, unknown>> {
+  const known = knownModels[model as KnownModelName];
+  return { ...known, ...(layers !== undefined && { num_hidden_layers: layers }) };
 }
 
 /** The model with room for the largest case. */
@@ -202,15 +234,14 @@ async function modelOf(
   held: HeldModelOptions,
   signal: AbortSignal,
 ): Promise<MoEModel> {
-  const { prompt, sequences, newTokens, checkpoint, model, layers } = settings;
+  const { prompt, sequences, newTokens, checkpoint } = settings;
   const blocks = Math.ceil((Math.max(...prompt) + newTokens + 1) / kvBlock) + 1;
   const kvTokens = Math.max(...sequences) * blocks * kvBlock;
   const progress = new ProgressLine('loading');
   const options = { ...held, kvTokens, signal, onProgress: progress.update };
   try {
     if (checkpoint !== undefined) return MoEModel.fromLoaded(await loadModel(checkpoint, options));
-    const known: Readonly<Record<string, unknown>> = knownModels[model as KnownModelName];
-    const config = { ...known, ...(layers !== undefined && { num_hidden_layers: layers }) };
+    const config = madeUpConfig(settings);
     await expectFits(config, options);
     return MoEModel.fromLoaded(await loadMadeUp(config, options));
   } finally {

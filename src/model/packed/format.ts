@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { expectObject, expectOneOf, unexpected } from '../../base/checks.js';
 import { CheckpointError } from '../../base/errors.js';
+import { type BlockType, blockTypes, isBlockType } from '../../binding/block_types.js';
 import type { NativeProjection } from '../../binding/model.js';
 import { weightTypes } from '../../binding/weight_formats.js';
 import { packedTensor } from '../../checkpoint/families/packed.js';
@@ -11,7 +12,7 @@ import { activationTypes } from '../../layer/options.js';
  * A packed model is a folder: what tells of the model and its text, as the checkpoint has it, and one file of packed
  * layers (src/checkpoint/packed/format.ts) that holds the rest, too. Behind `model` of its metadata stands what
  * `PackedModelDescription` has. `decoder.{n}.{part}` are the parts of a layer besides its experts, `decoder.{part}` those
- * behind the layers; the embedding and nothing else stands as the checkpoint has it.
+ * behind the layers; the embedding and nothing else stands as the checkpoint has it, in blocks as the bytes of its rows.
  */
 export const modelKey = 'model';
 
@@ -27,6 +28,8 @@ export interface PackedModelDescription {
   /** Layouts of the parts of layers, and behind them. */
   layout: string;
   headLayout: string;
+  /** What the embedding's bytes are where it is in blocks. */
+  embedding?: BlockType;
   /** Of names, types and sizes of all tensors: what is missing is found before anything is computed. */
   tensors: string;
   /** Of config.json: what it says is packed, too. */
@@ -84,6 +87,7 @@ export function readPackedModel(
       head: readProjection('head', model['head']),
       ...{ layout: word('layout'), headLayout: word('headLayout') },
       ...{ tensors: word('tensors'), config: word('config') },
+      ...readEmbedding(model['embedding']),
     };
   } catch (cause) {
     throw new CheckpointError(
@@ -91,6 +95,12 @@ export function readPackedModel(
       { cause },
     );
   }
+}
+
+function readEmbedding(type: unknown): Pick<PackedModelDescription, 'embedding'> {
+  if (type === undefined) return {};
+  if (typeof type === 'string' && isBlockType(type)) return { embedding: type };
+  throw unexpected('embedding', `one of ${Object.keys(blockTypes).join(', ')}`, type);
 }
 
 function readProjection(name: string, value: unknown): NativeProjection {

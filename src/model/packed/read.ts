@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { describe } from '../../base/checks.js';
 import { CheckpointError, ConfigError } from '../../base/errors.js';
 import { given } from '../../base/rows.js';
-import type { PackedView } from '../../binding/views.js';
+import { blockTypes } from '../../binding/block_types.js';
+import type { MatrixView, PackedView } from '../../binding/views.js';
 import type { MoECheckpoint } from '../../checkpoint/checkpoint.js';
 import { LayerTensors } from '../../checkpoint/families/layer_tensors.js';
 import { configName } from '../../checkpoint/model_claims.js';
@@ -103,11 +104,19 @@ export class PackedModelSource implements ModelSource {
       .map((name) => ({ name, ...tensors.region(name) }));
     return {
       views: {
-        embedding: tensors.matrix(embedding, vocabularySize, hiddenSize),
+        embedding: this.#embedding(tensors, embedding, vocabularySize, hiddenSize),
         packed: { layout: this.#packed.headLayout, parts },
       },
       notes: [],
     };
+  }
+
+  #embedding(tensors: LayerTensors, name: string, rows: number, columns: number): MatrixView {
+    const { embedding: type } = this.#packed;
+    if (type === undefined) return tensors.matrix(name, rows, columns);
+    const { elements, bytes } = blockTypes[type];
+    const block = tensors.typed(name, { U8: type }, rows, (columns / elements) * bytes);
+    return { ...block.matrix({ outFeatures: rows, inFeatures: columns }), name: embeddingName };
   }
 
   async pathOfEmbedding(): Promise<string> {

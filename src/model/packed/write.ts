@@ -1,9 +1,10 @@
 // Packs a whole model for this CPU into a folder.
-import { constants, copyFile, cp, readdir, readFile, stat } from 'node:fs/promises';
+import { constants, copyFile, cp, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { CheckpointError, ConfigError } from '../../base/errors.js';
 import { OutputFile } from '../../base/output_file.js';
 import type { OutputFolder } from '../../base/output_folder.js';
+import { type BlockType, isBlockType } from '../../binding/block_types.js';
 import { resolveDevice } from '../../binding/devices.js';
 import { kvBlock, type NativeModel } from '../../binding/model.js';
 import { settled } from '../../binding/settled.js';
@@ -16,7 +17,9 @@ import { configName } from '../../checkpoint/model_claims.js';
 import { packedMetadata, readPackedMetadata } from '../../checkpoint/packed/format.js';
 import { bytesOf, descriptionOf } from '../../checkpoint/packed/write.js';
 import { elementBytes } from '../../layer/weights.js';
+import type { TokenizerFiles } from '../../text/gguf_tokenizer.js';
 import { outerTensors } from '../families/tensors.js';
+import type { TextFiles } from '../gguf_text.js';
 import { readDescription } from '../load.js';
 import { WeightLoader } from '../load_weights.js';
 import { ModelTensors } from '../model_tensors.js';
@@ -62,7 +65,7 @@ export interface PackedModelResult {
 /**
  * Packs a model layer by layer: no more than one is in memory.
  *
- * @param path the checkpoint's folder
+ * @param path the checkpoint's folder, or a GGUF file
  * @throws what loading a model throws, or the signal's reason
  */
 export async function packModel(
@@ -74,12 +77,8 @@ export async function packModel(
   const { tensors } = checkpoint;
   if (readPackedMetadata(tensors.paths[0] as string, tensors.metadata) !== undefined)
     throw new ConfigError(`Expected a checkpoint that is not packed, got ${path}, which is`);
-  if (tensors.gguf !== undefined)
-    throw new ConfigError(
-      `Expected a checkpoint of safetensors to pack as a whole, got the GGUF file ${path}: it is loaded as it is, and its MoE layers can be packed`,
-    );
   // How long sequences may be is said when the model is loaded.
-  const { description } = await readDescription(tensors, { contextLength: 1 });
+  const { config, description, text } = await readDescription(tensors, { contextLength: 1 });
   const source = new ModelTensors(checkpoint, description);
   const device = resolveDevice(packedDevice);
   const options: ModelLoadOptions = { ...held, kvTokens: kvBlock, signal, onProgress };
@@ -87,13 +86,15 @@ export async function packModel(
   const loader = new WeightLoader(blocks, source, description, device, options);
   const spec = await loader.check();
   const { dtype } = (await source.outer(false)).views.embedding as MatrixView;
-  if (!Object.hasOwn(elementBytes, dtype))
+  const inBlocks = isBlockType(dtype);
+  if (!inBlocks && !Object.hasOwn(elementBytes, dtype))
     throw new CheckpointError(
-      `Expected the embedding of ${path} to be of floats, because it is not packed, got one of ${dtype}`,
+      `Expected the embedding of ${path} to be of floats or blocks, because it is not packed, got one of ${dtype}`,
     );
   const moeLayers = description.layers.flatMap(({ dense }, layer) => (dense ? [] : [layer]));
   checkpoint.expectAlike(moeLayers);
-  await copyBesides(tensors.folder, folder);
+  if (tensors.gguf === undefined) await copyBesides(tensors.folder, folder);
+  else await writeBesides(folder, config, text);
   await using output = await OutputFile.open('--out', folder.pathOf('model.safetensors'), {
     outOfOrder: true,
   });
@@ -118,10 +119,11 @@ export async function packModel(
       await settled(() => native.close());
     }
   }
-  await file.addEmbedding(checkpoint);
+  await file.addEmbedding(checkpoint, inBlocks ? dtype : undefined);
   const { projections, head } = spec;
   const model: PackedModelDescription = {
     ...{ projections, head, ...layouts, tensors: file.digest },
+    ...(inBlocks && { embedding: dtype }),
     config: digestOf(await readFile(folder.pathOf(configName))),
   };
   const bytes = await file.finish({
@@ -165,13 +167,15 @@ class PackedModelFile {
   }
 
   /** Adds the embedding as the checkpoint has it: its rows are read as they are needed. */
-  async addEmbedding(checkpoint: MoECheckpoint): Promise<void> {
+  async addEmbedding(checkpoint: MoECheckpoint, blocks: BlockType | undefined): Promise<void> {
     const { embedding } = outerTensors;
     const stored = await checkpoint.tensors.fileOf(embedding);
     const { dtype, shape, byteOffset, byteLength } = stored.entry(embedding);
     const source = checkpoint.map(stored);
+    const rows = shape[0] as number;
     await this.#add({
-      ...{ name: embeddingName, dtype, shape, byteLength },
+      ...{ name: embeddingName, byteLength },
+      ...(blocks ? { dtype: 'U8', shape: [rows, byteLength / rows] } : { dtype, shape }),
       read: (offset, length) => source.read(byteOffset + offset, length),
     });
   }
@@ -184,6 +188,24 @@ class PackedModelFile {
     this.#tensors.push(tensor);
     await this.#file.add(tensor);
   }
+}
+
+/** What a GGUF file says in its metadata, in files as models of Hugging Face have them. */
+async function writeBesides(
+  to: OutputFolder,
+  config: object,
+  text: TextFiles | undefined,
+): Promise<void> {
+  const { tokenizerJson, tokenizerConfig, generationConfig } =
+    text !== undefined && 'files' in text ? text.files : ({} as Partial<TokenizerFiles>);
+  const files = {
+    [configName]: config,
+    'tokenizer.json': tokenizerJson,
+    'tokenizer_config.json': tokenizerConfig,
+    'generation_config.json': generationConfig,
+  };
+  for (const [name, said] of Object.entries(files))
+    if (said !== undefined) await writeFile(to.pathOf(name), JSON.stringify(said));
 }
 
 async function copyBesides(from: string, to: OutputFolder): Promise<void> {

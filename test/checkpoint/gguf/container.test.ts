@@ -216,10 +216,20 @@ describe('a model in several files', () => {
     expect(await messageOf(MoECheckpoint.open(alone))).toContain('m-00002-of-00002.gguf');
   });
 
-  test.each([0, 1])('a file that is called one of %i is one by itself', async (count) => {
-    const path = await written(model.metadata, model.tensors, `m-00001-of-0000${count}.gguf`);
-    await using checkpoint = await MoECheckpoint.open(path);
-    expect(checkpoint.layers.length).toBeGreaterThan(0);
+  test.each(['m-00001-of-00001', 'm-00000-of-00000', 'm-00001-of-00003', 'm-00002-of-00003'])(
+    'a file that says nothing of parts is one by itself: %s.gguf',
+    async (name) => {
+      const path = await written(model.metadata, model.tensors, `${name}.gguf`);
+      await using checkpoint = await MoECheckpoint.open(path);
+      expect(checkpoint.layers.length).toBeGreaterThan(0);
+    },
+  );
+
+  test('a part that is called otherwise is an error', async () => {
+    for (const name of ['m.gguf', 'm-00001-of-00003.gguf']) {
+      const path = await written(split(0, model.metadata), model.tensors, name);
+      expect(await messageOf(MoECheckpoint.open(path))).toContain('one of `2`');
+    }
   });
 
   test('a folder with two models asks for one of them', async () => {

@@ -73,20 +73,19 @@ function expectOnce(path: string, named: readonly { entries: readonly TensorEntr
   }
 }
 
-/** Of a model in several files: one of one is a file by itself. */
-const partName = /^(.*)-(\d{5})-of-(?!0000[01]\.)(\d{5})\.gguf$/;
+/** Of a model in several files. */
+const partName = /^(.*)-\d{5}-of-(\d{5})\.gguf$/;
 
+/** What a file says of parts counts, not what it is called: llama.cpp takes one that says nothing for a whole model. */
 async function openParts(path: string): Promise<GgufFile[]> {
-  const [, stem, , count] = partName.exec(basename(path)) ?? [];
-  if (stem === undefined || count === undefined) {
-    const file = await GgufFile.open(path);
-    const parts = file.metadata.get('split.count') ?? 1;
-    if (parts !== 1)
-      throw new CheckpointError(
-        `Expected ${path}, which is one of ${describe(parts)} parts, to be called NAME-00001-of-NNNNN.gguf, as llama.cpp calls it, beside the others`,
-      );
-    return [file];
-  }
+  const given = await GgufFile.open(path);
+  const parts = given.metadata.get('split.count') ?? 1;
+  if (parts === 0 || parts === 1) return [given];
+  const [, stem, count] = partName.exec(basename(path)) ?? [];
+  if (stem === undefined || Number(count) !== parts)
+    throw new CheckpointError(
+      `Expected ${path}, which is one of ${describe(parts)} parts, to be called NAME-00001-of-NNNNN.gguf, as llama.cpp calls it, beside the others`,
+    );
   const files: GgufFile[] = [];
   for (let part = 0; part < Number(count); part++) {
     const name = `${stem}-${String(part + 1).padStart(5, '0')}-of-${count}.gguf`;

@@ -56,6 +56,12 @@ const single: Readonly<Record<string, Named>> = {
   'ffn_gate_inp_shexp.weight': () => 'mlp.shared_expert_gate.weight',
 };
 
+/**
+ * What stands beside weights instead of in them, under their name: a factor of all of NVFP4's, and the static scale of
+ * what they are multiplied with.
+ */
+const beside = /\.(scale|input_scale)$/;
+
 const outer: Readonly<Record<string, string>> = {
   'token_embd.weight': 'model.embed_tokens.weight',
   'output_norm.weight': 'model.norm.weight',
@@ -63,7 +69,7 @@ const outer: Readonly<Record<string, string>> = {
 };
 
 const parts = ['gate', 'up', 'down'] as const;
-const stacked = /^ffn_(gate|up|down)_exps\.(weight|bias)$/;
+const stacked = /^ffn_(gate|up|down)_exps\.(weight|bias|scale|input_scale)$/;
 const numbered = /^ffn_(gate|up|down)\.(\d+)\.weight$/;
 
 /**
@@ -76,7 +82,11 @@ export function namedTensors(file: GgufFile, model: GgufModel): TensorEntry[] {
     const [, layer, local] = /^blk\.(\d+)\.(.+)$/.exec(tensor.name) ?? [];
     const whole = entryOf(file, tensor, tensor.name, {});
     if (local === undefined) {
-      const name = outer[tensor.name];
+      const name =
+        outer[tensor.name] ??
+        nameBeside(tensor.name, (weight) =>
+          weight === 'output.weight' ? outer[weight] : undefined,
+        );
       if (name === undefined) throw unknown(file, tensor);
       return [{ ...whole, name }];
     }
@@ -112,7 +122,7 @@ function layerEntries(
   if (partOfOne !== undefined)
     return [entryOf(file, tensor, `${ofPart(partOfOne).replace('{e}', expert)}.weight`, {})];
   if (local.startsWith('nextn.')) return [entryOf(file, tensor, local, {})];
-  const name = single[local]?.(family);
+  const name = nameBeside(local, (weight) => single[weight]?.(family));
   const rotated = /^attn_[qk]\.(weight|bias)$/.exec(local);
   if (name === undefined || (family.paired && rotated?.[1] === 'bias')) throw unknown(file, tensor);
   // What heads share a tensor for: matrices of every head, one below the other.
@@ -123,6 +133,16 @@ function layerEntries(
       ...(family.paired && rotated && { pairedRows: headSize }),
     },
   ];
+}
+
+/** Of weights or what stands beside them. */
+function nameBeside(
+  name: string,
+  nameOf: (weight: string) => string | undefined,
+): string | undefined {
+  const [ending] = beside.exec(name) ?? [];
+  if (ending === undefined) return nameOf(name);
+  return nameOf(name.replace(beside, '.weight'))?.replace(/\.weight$/, ending);
 }
 
 /** A tensor, or one of equal parts of it. */
@@ -138,7 +158,7 @@ function entryOf(
 ): TensorEntry {
   const byteLength = tensor.byteLength / of;
   return {
-    ...{ name, shape, byteLength, dtype: tensor.type.dtype },
+    ...{ name, ownName: tensor.name, shape, byteLength, dtype: tensor.type.dtype },
     byteOffset: file.dataStart + tensor.offset + part * byteLength,
   };
 }

@@ -1,5 +1,5 @@
-// Weights as integers of 4 and 8 bits: how each tool stores them, their scales and zeros.
-import type { ElementType, MatrixView } from '../../../binding/views.js';
+// Weights as integers of 2 to 8 bits: how each tool stores them, their scales and zeros.
+import type { MatrixView } from '../../../binding/views.js';
 import { type Form, floatScales, type ModuleTensors, stretches } from './form.js';
 
 /** What all of them have. */
@@ -12,7 +12,7 @@ export interface IntegerForm {
   readonly ordered: boolean;
 }
 
-const typeOf = (bits: 4 | 8): ElementType => (bits === 4 ? 'uint4' : 'uint8');
+const typeOf = <Bits extends 2 | 3 | 4 | 5 | 6 | 8>(bits: Bits) => `uint${bits}` as const;
 const halfOf = (bits: 4 | 8): number => 2 ** (bits - 1);
 const inBlockOf = (group: number, inFeatures: number): number => (group === 0 ? inFeatures : group);
 
@@ -141,14 +141,19 @@ export function signedBytes(group: number, symmetric: boolean, perMatrix: boolea
   };
 }
 
-/** MLX: words of inputs, and an offset for each group. */
-export function mlx({ bits, group }: Pick<IntegerForm, 'bits' | 'group'>): Form {
-  const perWord = 32 / bits;
-  const shapeOf = (out: number, inputs: number) => [out, stretches(inputs, perWord)] as const;
+/** What MLX says of a module. */
+export interface MlxForm {
+  readonly bits: 2 | 3 | 4 | 5 | 6 | 8;
+  readonly group: number;
+}
+
+/** MLX: words of inputs, whose bits may be in two of them, and an offset for each group. */
+export function mlx({ bits, group }: MlxForm): Form {
+  const shapeOf = (out: number, inputs: number) => [out, stretches(inputs * bits, 32)] as const;
   return {
     codes: '.weight',
     shapeOf,
-    featuresOf: ([out = 0, words = 0]) => [out, words * perWord],
+    featuresOf: ([out = 0, words = 0]) => [out, Math.floor((words * 32) / bits)],
     read(tensors, out, inputs): MatrixView {
       const [, words] = shapeOf(out, inputs);
       const groups = stretches(inputs, group);

@@ -10,6 +10,10 @@ export class UnknownForm extends Error {
 export const isObject = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
+/** What helps where a form of weights is not read. */
+export const otherForms =
+  'take the checkpoint that it was made of, which `weightType` holds in fewer bits, or another quantisation of that';
+
 /** Keys of a description by one method. What is wrong with one is named with the method. */
 export class Keys {
   readonly #method: string;
@@ -74,8 +78,13 @@ export class Keys {
 
   /** Python's `re.match`: a pattern that holds at the beginning. */
   pattern(name: string, text: string): RegExp {
+    return this.anywhere(name, text, (pattern) => `^(?:${pattern})`);
+  }
+
+  /** Python's `re.search`: a pattern that holds anywhere. */
+  anywhere(name: string, text: string, placed = (pattern: string) => pattern): RegExp {
     try {
-      return new RegExp(`^(?:${text})`);
+      return new RegExp(placed(text));
     } catch {
       throw this.unknown(name, text);
     }

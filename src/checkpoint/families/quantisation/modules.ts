@@ -1,6 +1,7 @@
 import { floatType } from '../../containers/dtype.js';
 import type { TensorEntry } from '../../containers/header.js';
 import type { Form } from './form.js';
+import { otherForms } from './keys.js';
 
 /** A module whose matrix is quantised. */
 export interface QuantisedModule {
@@ -46,7 +47,8 @@ export function unreadForm(
 ): string | undefined {
   for (const [ending, form, needs] of forms) {
     if (!tensor.endsWith(ending)) continue;
-    if (needs === undefined) return `weights of the form "${form}" are not supported`;
+    if (needs === undefined)
+      return `weights of the form "${form}" are not supported: ${otherForms}`;
     if (!modules.has(`${tensor.slice(0, -ending.length)}.weight`))
       return `weights of the form "${form}" are not supported where no config says that they are of it`;
   }

@@ -5,8 +5,8 @@ import { autoRoundTool, awqTool, gptqTool, mlxTool, modelOpt } from './tools.js'
 
 /** For messages. */
 export const supportedQuantisations =
-  'fp8 (e4m3; a scale for blocks of 128 x 128, a row or the matrix), fbgemm_fp8, mxfp4, modelopt FP8 and NVFP4, gptq and ' +
-  'MLX of 4 and 8 bits, awq (gemm), auto-round in the layouts of both, compressed-tensors pack-quantized, int-quantized, float-quantized and ' +
+  'fp8 (e4m3; a scale for blocks of 128 x 128, a row or the matrix), fbgemm_fp8, mxfp4, modelopt FP8 and NVFP4, gptq of ' +
+  '4 and 8 bits, MLX of 2 to 6 and 8 bits, awq (gemm), auto-round in the layouts of both, compressed-tensors pack-quantized, int-quantized, float-quantized and ' +
   'nvfp4-pack-quantized';
 
 /** Where the tensors say it all: scales of float8 by their shape, MXFP4 by the names that a layout has for it. */

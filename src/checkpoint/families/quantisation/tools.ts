@@ -1,6 +1,6 @@
 // How GPTQ's and AWQ's tools, ModelOpt and MLX describe quantised weights.
 import type { Form, Quantisation } from './form.js';
-import { awq, gptq, type IntegerForm, mlx } from './integers.js';
+import { awq, gptq, type IntegerForm, type MlxForm, mlx } from './integers.js';
 import { isObject, Keys } from './keys.js';
 import { float4, float8 } from './small_floats.js';
 
@@ -48,28 +48,49 @@ export function awqTool(description: unknown): Quantisation {
   };
 }
 
-/** AutoRound, in GPTQ's or AWQ's layout; modules of 16 bits are left as they are. */
+/**
+ * AutoRound's layouts: GPTQ's, by what its zeros are larger than they are stored, and AWQ's. Where it names neither, as
+ * for zeros of their own, they stand as they are.
+ */
+const autoRoundLayouts: Readonly<Record<string, 0 | 1 | 'awq'>> = {
+  ...{ 'auto_round:auto_gptq': 1, 'auto_round:gptq': 1 },
+  ...{ auto_round: 0, 'auto_round:gptqmodel': 0 },
+  'auto_round:auto_awq': 'awq',
+};
+
+/** AutoRound; modules of 16 bits are left as they are. */
 export function autoRoundTool(description: unknown): Quantisation {
   const method = 'auto-round';
   const keys = new Keys(method, description);
-  const layouts = ['auto_round:auto_gptq', 'auto_round:gptq', 'auto_round:auto_awq'] as const;
-  const layout = keys.given('packing_format', ...layouts);
+  const [first, ...others] = Object.keys(autoRoundLayouts) as [string, ...string[]];
+  const layout = autoRoundLayouts[keys.given('packing_format', first, ...others)] as 0 | 1 | 'awq';
   const formIn = (of: Keys, byDefault?: IntegerForm) => {
     if (of.get('bits') === 16) return undefined;
     of.oneOf('data_type', 'int');
     const form = gptqForm(of, byDefault);
-    if (layout !== 'auto_round:auto_awq') return gptq(form, 1);
+    if (layout !== 'awq') return gptq(form, layout);
     if (form.bits !== 4) throw of.unknown('bits', form.bits);
     return awq(form.group);
   };
   const whole = formIn(keys);
-  const others = new Map(
-    keys
-      .entries('extra_config')
-      .map(([module, how]) => [module, formIn(new Keys(method, how, module), gptqForm(keys))]),
-  );
-  return { formOf: (module) => (others.has(module) ? others.get(module) : whole) };
+  const named = keys.entries('extra_config').map(([name, how]) => ({
+    name,
+    // A name is of one module; where there is none of it, a pattern that any part of a module's name may have.
+    pattern: keys.anywhere('extra_config', name),
+    form: formIn(new Keys(method, how, name), gptqForm(keys)),
+  }));
+  return {
+    formOf(module) {
+      const found =
+        named.find(({ name }) => name === module) ??
+        named.find(({ name, pattern }) => !isModuleName(name) && pattern.test(module));
+      return found === undefined ? whole : found.form;
+    },
+  };
 }
+
+/** Whether a name has nothing that only patterns have. */
+const isModuleName = (name: string): boolean => /^[\w.]+$/.test(name);
 
 /** By ModelOpt's names. NVFP4 has a factor of all scales, which it multiplies. */
 const modelOptForms: Readonly<Record<string, Form>> = {
@@ -124,7 +145,7 @@ export function mlxTool(description: unknown): Quantisation {
   };
 }
 
-function mlxForm(keys: Keys): Pick<IntegerForm, 'bits' | 'group'> {
+function mlxForm(keys: Keys): MlxForm {
   keys.oneOf('mode', 'affine');
-  return { bits: keys.given('bits', 4, 8), group: keys.group('group_size') };
+  return { bits: keys.given('bits', 4, 2, 3, 5, 6, 8), group: keys.group('group_size') };
 }

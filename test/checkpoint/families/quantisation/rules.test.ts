@@ -95,6 +95,24 @@ test.each([
   expect(forms(description, [experts, gate, attention])).toEqual([form, undefined, form]);
 });
 
+test('AutoRound names modules, or patterns of which the first counts', () => {
+  // Source: intel/auto-round, auto_round/inference/convert_model.py and `_expand_regex_config` of inference/utils.py.
+  const description = {
+    ...{ quant_method: 'auto-round', bits: 4, group_size: 128, packing_format: 'auto_round' },
+    extra_config: {
+      '.*self_attn.*': { bits: 16 },
+      '.*': { bits: 8, sym: null },
+      [attention]: { bits: 4 },
+      model: { bits: 16 },
+    },
+  };
+  expect(forms(description, [attention, `${attention}x`, experts])).toEqual([
+    '.qweight 8,32',
+    undefined,
+    '.qweight 16,32',
+  ]);
+});
+
 describe('ModelOpt', () => {
   test('leaves modules out by globs', () => {
     const description = {

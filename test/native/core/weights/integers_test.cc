@@ -184,6 +184,29 @@ TEST(Integers, WithSignsHaveSignedZeros) {
   expect_values(matrix, shifted);
 }
 
+TEST(Integers, MayBeBitsThatWordsCut) {
+  for (const auto& [dtype, held] :
+       {std::pair{DType::kUInt2, 4}, {DType::kUInt3, 4}, {DType::kUInt5, 5}, {DType::kUInt6, 6}}) {
+    const int64_t bits = bits_of(dtype), words = (kIns * bits + 31) / 32;
+    // Nothing behind the last word, which a sanitizer would see read.
+    std::vector<uint32_t> codes(kOuts * words);
+    const std::vector<uint16_t> scales = random_scales(kOuts * kGroups);
+    std::vector<float> expected;
+    for (int64_t o = 0; o < kOuts; ++o)
+      for (int64_t i = 0; i < kIns; ++i) {
+        const uint32_t code = random_bits() & ((1U << bits) - 1);
+        for (int64_t b = 0; b < bits; ++b)
+          codes[o * words + (i * bits + b) / 32] |= (code >> b & 1) << (i * bits + b) % 32;
+        expected.push_back(static_cast<float>(code) * from_float16(scales[o * kGroups + i / kGroup]));
+      }
+    WeightMatrix matrix{codes.data(), dtype, kOuts, kIns, words, 1};
+    matrix.packing = Packing::kInputs;
+    matrix.scales = {scales.data(), DType::kFloat16, 1, kGroup, kGroups, 1};
+    expect_values(matrix, expected);
+    EXPECT_EQ(grouped_form(matrix)->bits, held);
+  }
+}
+
 TEST(Integers, MayHaveOffsetsAndAnOrderOfInputs) {
   const Codes codes = packed_codes(kOuts, kIns, 4, Packing::kInputs);
   const std::vector<uint16_t> scales = random_scales(kOuts * kGroups), offsets = random_scales(kOuts * kGroups);
