@@ -166,7 +166,6 @@ test('what a model records is what its layers were run on', async () => {
 });
 
 describe('a file that cannot be calibrated by is refused before anything is packed', () => {
-  const flags = ['--weight-type', 'int4', '--calibrate'];
   const cases: [string, (rows: Recorded) => Recorded, string, number?][] = [
     [
       'a layer is missing',
