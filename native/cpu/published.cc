@@ -79,7 +79,8 @@ bool can_hold(const GroupedForm& form) {
   if (form.codes == CodeKind::kFloat8E4M3 && (form.two_levels() || form.offsets)) return false;
   if (form.divides && form.codes != CodeKind::kFloat4E2M1) return false;
   const bool whole_words = form.bits == 4 || form.bits == 8;
-  return rows_together(form) > 0 || (whole_words && !is_from_table(form) && !form.two_levels());
+  const bool plain_scales = !form.two_levels() && form.scale != ScaleKind::kFloat8E8M0;
+  return rows_together(form) > 0 || (whole_words && !is_from_table(form) && plain_scales);
 }
 
 bool has_dots(const GroupedForm& form) { return form.codes != CodeKind::kFloat8E4M3 && rows_together(form) > 0; }

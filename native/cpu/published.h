@@ -9,7 +9,7 @@
 namespace moe::cpu {
 
 // Whether panels hold the form. They do not where no format has it: groups of an order or a size of their own whose
-// codes are of 5 or 6 bits or from a table, or whose scales have two levels; float8 with more than a scale.
+// codes are of 5 or 6 bits or from a table, or whose scales are no plain floats; float8 with more than a scale.
 bool can_hold(const GroupedForm& form);
 
 // How panels of `depth` rows hold weights of a form that they hold, but for group_of_row.

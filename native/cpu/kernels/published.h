@@ -80,8 +80,7 @@ struct GroupNumbers {
 
 // The group of row k.
 inline GroupNumbers read_group(const PublishedForm& form, const char* panel, int64_t k) {
-  const char* const at =
-      panel + (form.scattered ? form.group_of_row[k] * form.factor_bytes : k / form.group * form.group_bytes);
+  const char* const at = panel + k / form.group * form.group_bytes;
   const int64_t bytes = factor_bytes(form.factor) * kPanelColumns;
   const auto first = form.factor == PublishedForm::kFloat8 ? PublishedForm::kFloat32 : PublishedForm::kFloat16;
   const int64_t first_bytes = factor_bytes(first) * kPanelColumns;
@@ -206,23 +205,40 @@ inline WidenCodes widen_codes_of(const PublishedForm& form) {
 }
 
 // Rows k to k + rows of a panel, each of which has the factors of another group, as float32, [rows][NR].
-template <int Bits>
+template <int Bits, PublishedForm::Factor Factor>
 void widen_scattered(const PublishedForm& form, const char* panel, const char* codes, int64_t k, int64_t rows,
                      float* out) {
   constexpr int64_t kRows = published_rows(Bits), kQuads = kRows / kDotRows;
   constexpr int64_t kBytes = published_words(Bits) * kDotRows * kPanelColumns;
-  for (const int64_t end = k + rows; k < end; codes += kBytes) {
-    Words quads[kPanelVectors][kQuads];
-    for (int v = 0; v < kPanelVectors; ++v) read_codes<Bits>(codes + v * kLanes * kDotRows, quads[v]);
-    for (int64_t row = 0; row < kRows && k < end; ++row, ++k, out += kPanelColumns) {
-      const GroupNumbers numbers = read_group(form, panel, k);
-      for (int v = 0; v < kPanelVectors; ++v) {
-        const Words byte = (quads[v][row / kDotRows] >> static_cast<int>(row % kDotRows * 8)) & all_words(0xff);
-        const Vec number = ((form.floats ? widen_float8(byte) : to_floats(byte)) - numbers.zero[v]) * numbers.level[v];
-        store(out + v * kLanes, fma(number, numbers.scale[v], numbers.offset[v]));
+  const int64_t bytes = factor_bytes(Factor) * kPanelColumns, zeros = form.offsets ? 2 * bytes : bytes;
+  for (const int64_t end = k + rows; k < end; codes += kBytes, k += kRows, out += kRows * kPanelColumns) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kPanelVectors; ++v) {
+      Words quads[kQuads];
+      read_codes<Bits>(codes + v * kLanes * kDotRows, quads);
+#pragma GCC unroll 8
+      for (int row = 0; row < kRows; ++row) {
+        if (k + row >= end) break;
+        const char* const at = panel + form.group_of_row[k + row] * form.factor_bytes;
+        const Words byte = (quads[row / kDotRows] >> (row % kDotRows * 8)) & all_words(0xff);
+        const Vec number = form.floats ? widen_float8(byte) : to_floats(byte);
+        const Vec zero_of = form.zeros ? to_floats(load_bytes(at + zeros + v * kLanes)) : broadcast(form.zero);
+        const Vec scaled = (number - zero_of) * read_factor(Factor, at, v);
+        store(out + row * kPanelColumns + v * kLanes,
+              form.offsets ? scaled + read_factor(Factor, at + bytes, v) : scaled);
       }
     }
   }
+}
+
+using WidenScattered = void (*)(const PublishedForm&, const char*, const char*, int64_t, int64_t, float*);
+
+inline WidenScattered widen_scattered_of(const PublishedForm& form) {
+  if (form.factor == PublishedForm::kFloat32)
+    return form.bits == 4 ? widen_scattered<4, PublishedForm::kFloat32> : widen_scattered<8, PublishedForm::kFloat32>;
+  if (form.factor == PublishedForm::kFloat16)
+    return form.bits == 4 ? widen_scattered<4, PublishedForm::kFloat16> : widen_scattered<8, PublishedForm::kFloat16>;
+  return form.bits == 4 ? widen_scattered<4, PublishedForm::kBFloat16> : widen_scattered<8, PublishedForm::kBFloat16>;
 }
 
 // Rows k to k + depth of a panel as float32, [depth][NR] and zeros or what stands in padding behind them; k is a
@@ -236,7 +252,7 @@ inline void widen_published(const PublishedForm& form, WidenCodes widen_them, co
     const char* const codes =
         panel + k / form.group * form.group_bytes + form.codes_begin + chunk * kDotRows * kPanelColumns;
     if (form.scattered)
-      (form.bits == 4 ? widen_scattered<4> : widen_scattered<8>)(form, panel, codes, k, rows, out);
+      widen_scattered_of(form)(form, panel, codes, k, rows, out);
     else
       widen_them(form, read_group(form, panel, k), codes, rows, out);
     k += rows;
