@@ -36,11 +36,23 @@ export function countCtest(totals, suite, xml) {
   ];
   if (cases.length === 0) return totals.fail(suite, 'ran no test');
   for (const [, name, status, body = ''] of cases) {
-    if (status === 'run') totals.pass(Math.max(1, [...body.matchAll(/^\[ {7}OK \] /gm)].length));
+    if (status === 'run') countProgram(totals, suite, body);
     else if (status === 'notrun' || status === 'disabled')
       totals.skip(`${suite} ${name}`, skipReason(body));
     else totals.fail(`${suite} ${name}`, status);
   }
+}
+
+/** A program that ended well: one test, or those of GoogleTest that it names. */
+function countProgram(totals, suite, body) {
+  const passed = [...body.matchAll(/^\[ {7}OK \] /gm)].length;
+  const skipped = [...body.matchAll(/^\[ {2}SKIPPED \] (\S+) \(\d+ ms\)/gm)];
+  let begin = 0;
+  for (const { 0: line, 1: name, index } of skipped) {
+    totals.skip(`${suite} ${name}`, skipReason(body.slice(begin, index)));
+    begin = index + line.length;
+  }
+  if (passed > 0 || skipped.length === 0) totals.pass(Math.max(1, passed));
 }
 
 /** GoogleTest prints the reason of GTEST_SKIP() on the line after the place. */

@@ -52,11 +52,13 @@ std::shared_ptr<EnvironmentJob> forward_job(std::shared_ptr<LiveLayer> live, Nap
   double* const totals = array_or_null<double>(call, "totals", napi_float64_array, kNumTotals);
   const auto experts = static_cast<size_t>(spec.moe.expert_num);
   InputSquares squares;
+  squares.tokens = array_or_null<double>(call, "routedTokens", napi_float64_array, experts);
   squares.routed = array_or_null<double>(call, "routedSquares", napi_float64_array, experts * spec.routed_size());
   squares.intermediate =
       array_or_null<double>(call, "intermediateSquares", napi_float64_array, experts * spec.intermediate_size);
   squares.shared = array_or_null<double>(call, "sharedSquares", napi_float64_array, spec.shared_size);
   if (squares && !squares.intermediate) refuse("intermediateSquares", "given with `routedSquares`");
+  if (squares && !squares.tokens) refuse("routedTokens", "given with `routedSquares`");
   const auto device = live->device;
   return make_job(
       owner.Env(), device,

@@ -35,7 +35,7 @@ void expect_capable(const Capabilities& capabilities, const LayerSpec& spec) {
                                         name_of(spec.row_type) + "'");
   if (!takes_rows(*held))
     throw Error(ErrorCode::kConfig,
-                std::string("Expected `weightType` to be one that this device multiplies by rows ") + "of '" +
+                std::string("Expected `weightType` to be one that this device multiplies by rows of '") +
                     name_of(spec.row_type) + "', " + got);
   if (capabilities.max_experts > 0 && spec.moe.router_rows() > capabilities.max_experts)
     throw Error(ErrorCode::kConfig, "Expected at most " + std::to_string(capabilities.max_experts) +

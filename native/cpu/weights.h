@@ -65,7 +65,7 @@ class PackedMatrices {
   void pack_bias(int64_t matrix, const WeightVector& gate, const WeightVector& up);
 
   const PanelKernels& kernels(int64_t matrix) const { return kernels_of(place_of(matrix)); }
-  // Of one matrix, which all have where there is one.
+  // How one matrix's panels stand; whether all stand so.
   Panel panels(int64_t matrix) const { return place_of(matrix).layout->panel; }
   bool have_panels(Panel panel) const {
     return std::ranges::all_of(places_, [panel](const Place& place) { return place.layout->panel == panel; });

@@ -101,9 +101,10 @@ export interface NativeCall {
   /** auxLoss, zLoss, droppedChoices, capacity (-1 when dropless) */
   totals?: Float64Array;
   /**
-   * [E, R], [E, I], [S]: instead of running, adds the squares of what the products of each expert read: gate and up, down, and
-   * the always-on expert's down. R is the latent size, or H.
+   * [E], [E, R], [E, I], [S]: instead of running, adds the tokens of each expert and the squares of what its products read: gate
+   * and up, down, and the always-on expert's down. R is the latent size, or H.
    */
+  routedTokens?: Float64Array;
   routedSquares?: Float64Array;
   intermediateSquares?: Float64Array;
   sharedSquares?: Float64Array;

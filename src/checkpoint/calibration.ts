@@ -72,7 +72,7 @@ export class CalibratedBlocks implements Blocks {
     await using layer = await MoELayer.fromParts({
       ...parts,
       device: 'cpu',
-      weightType: stored === 'published' ? 'float32' : stored,
+      weightType: stored,
       weightGroup: undefined,
       activationType: undefined,
       onProgress: undefined,
@@ -113,7 +113,6 @@ async function measure(
     all: new Float64Array(hiddenSize),
     shared: new Float64Array(sharedSize),
   };
-  const expertLoad = new Uint32Array(expertNum);
   for (let begin = 0; begin < count; begin += batchTokens) {
     signal?.throwIfAborted();
     const end = Math.min(count, begin + batchTokens);
@@ -122,18 +121,15 @@ async function measure(
       dtype: 'float32' as const,
       tokens: end - begin,
       experts: choices?.subarray(begin * numExpertsChosen, end * numExpertsChosen),
-      expertLoad,
-      ...{ routedSquares: sums.routed, intermediateSquares: sums.between },
+      ...{ routedTokens: sums.tokens, routedSquares: sums.routed },
+      intermediateSquares: sums.between,
       sharedSquares: sums.shared,
     };
     await settled(() => layer.native.forward(call));
-    for (const [expert, tokens] of expertLoad.entries())
-      sums.tokens[expert] = (sums.tokens[expert] as number) + tokens;
   }
-  for (const [i, value] of rows.entries()) {
-    const input = i % hiddenSize;
-    sums.all[input] = (sums.all[input] as number) + value ** 2;
-  }
+  if (sharedSize > 0)
+    for (let i = 0; i < rows.length; i++)
+      sums.all[i % hiddenSize] = (sums.all[i % hiddenSize] as number) + (rows[i] as number) ** 2;
   return sums;
 }
 

@@ -105,6 +105,7 @@ async function packWhole(path: string, options: PackFlags, json: true | undefine
           `${bytes(result.bytes)}, packed in ${milliseconds(result.milliseconds)}`,
       ),
       `layout ${result.layout}`,
+      ...result.notes.map((note) => wrap(`note: ${note}`)),
     ].join('\n'),
   );
 }
@@ -116,7 +117,7 @@ async function pack(path: string, options: PackFlags) {
   const layers = layer === 'all' ? checkpoint.layers : layer;
   for (const number of layers) checkpoint.expectLayer(number);
   await using file = await OutputFile.open('--out', out, {
-    read: checkpoint.files,
+    read: [...checkpoint.files, ...(options.calibrate === undefined ? [] : [options.calibrate])],
     outOfOrder: true,
   });
   const progress = new ProgressLine('packing');

@@ -8,6 +8,7 @@ import {
   type ModelFlags,
   type PiecesFlags,
   piecesOf,
+  textOf,
   withModel,
 } from './text_model.js';
 
@@ -25,9 +26,10 @@ export function addPerplexity(program: Command): void {
 
 async function perplexity(path: string, flags: Flags): Promise<void> {
   const signal = interruptSignal();
+  const text = await textOf(flags);
   await withModel(path, flags, signal, async (model) => {
     const { tokenizer } = model;
-    const pieces = await piecesOf(model, flags, signal);
+    const pieces = await piecesOf(model, text, flags, signal);
     const total = pieces.reduce((sum, { length }) => sum + length, 0);
     const progress = new ProgressLine('reading');
     let [sum, count, bytes, done] = [0, 0, 0, 0];

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { OutputFile } from '../base/output_file.js';
+import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { encodeSafetensors, type TensorToWrite } from '../checkpoint/containers/write.js';
 import { layerTensor } from './activations.js';
 import { integer } from './arguments.js';
@@ -12,6 +13,7 @@ import {
   type ModelFlags,
   type PiecesFlags,
   piecesOf,
+  textOf,
   withModel,
 } from './text_model.js';
 
@@ -34,9 +36,12 @@ export function addRecord(program: Command): void {
 async function record(path: string, flags: Flags): Promise<void> {
   const { out, maxTokens } = flags;
   const signal = interruptSignal();
-  await using file = await OutputFile.open('--out', out, { read: [flags.text] });
+  const text = await textOf(flags);
+  await using checkpoint = await MoECheckpoint.open(path);
+  const read = [flags.text, ...checkpoint.files];
+  await using file = await OutputFile.open('--out', out, { read });
   await withModel(path, flags, signal, async (model) => {
-    const pieces = await piecesOf(model, flags, signal, maxTokens);
+    const pieces = await piecesOf(model, text, flags, signal, maxTokens);
     const tokens = Int32Array.from(pieces.flatMap((piece) => [...piece]));
     const experts = model.load();
     const rows = experts.map((load) => (load.length === 0 ? undefined : ([] as Float32Array[])));

@@ -57,14 +57,18 @@ export const addPiecesFlags = (command: Command): Command =>
       integer(2),
     );
 
-/** The tokens of the text, piece by piece: at least two of each. */
+/** What stands in the file that `--text` names. */
+export const textOf = ({ text }: PiecesFlags): Promise<string> => namedFile('--text', text);
+
+/** The tokens of `said`, which the file holds, piece by piece: at least two of each. */
 export async function piecesOf(
   { tokenizer, contextLength }: MoEModel,
+  said: string,
   { text: path, window = contextLength }: PiecesFlags,
   signal: AbortSignal,
   most = Infinity,
 ): Promise<Int32Array[]> {
-  const tokens = await tokenizer.encode(await namedFile('--text', path), { signal });
+  const tokens = await tokenizer.encode(said, { signal });
   if (tokens.length < 2)
     throw new ConfigError(`Expected ${path} to hold at least two tokens, got ${tokens.length}`);
   const pieces: Int32Array[] = [];

@@ -11,6 +11,7 @@ import type {
 import { settled } from '../binding/settled.js';
 import { inLayer } from '../checkpoint/in_layer.js';
 import { toNativeConfig } from '../config/native.js';
+import type { WeightType } from '../layer/options.js';
 import { checkParts, type LayerParts, nativeSpec } from '../layer/parts.js';
 import type { ModelDescription } from './describe.js';
 import { denseSpec, modelSpec } from './held.js';
@@ -36,6 +37,8 @@ export class WeightLoader {
   readonly #experts: number[] = [];
   readonly #notes: Set<string>;
   #block: LayerParts | undefined;
+  /** Of experts, by layer. */
+  readonly #types = new Map<number, WeightType>();
 
   constructor(
     checkpoint: BlockSource,
@@ -64,6 +67,17 @@ export class WeightLoader {
     return this.#block;
   }
 
+  /** @throws `CheckpointError` where MoE layers are held in several types, for a packed model has one */
+  expectOneType(): void {
+    const [first, ...others] = this.#types;
+    const other = others.find(([, type]) => type !== first?.[1]);
+    if (first !== undefined && other !== undefined)
+      throw new CheckpointError(
+        `Expected the MoE layers of ${this.#checkpoint.path} to be held in one type to be packed, got ${first[1]} in layer ` +
+          `${first[0]} and ${other[1]} in layer ${other[0]}: say one by \`weightType\``,
+      );
+  }
+
   /**
    * Looks at all tensors: a model whose last layer lacks one is refused before its first one is packed.
    *
@@ -77,6 +91,7 @@ export class WeightLoader {
       layers.push(own);
       this.#experts.push(block?.config.expertNum ?? 1);
       this.#block ??= block;
+      if (block !== undefined) this.#types.set(number, block.weightType);
       if (block !== undefined) checkParts(block, this.#device, held);
       this.#note(own.notes, block?.notes, block?.config.diagnostics);
     }

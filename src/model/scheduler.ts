@@ -61,8 +61,6 @@ interface Step {
   readonly batch: Batch<Sequence>;
   readonly call: NativeStep;
   readonly cancellation: NativeCancellation;
-  /** Whether it was queued while another ran. */
-  readonly early: boolean;
   cancelled: boolean;
   /** Is resolved at its end, with what it failed of. */
   readonly failure: Promise<unknown>;
@@ -84,7 +82,7 @@ export interface SchedulerOptions {
  * and begins when that has ended, before its tokens were told: a sequence that ends with them is left out of what follows, or its
  * row is computed for nothing.
  *
- * A sequence whose signal is aborted leaves before the next step; where most of the running step is its own, that step is
+ * A sequence whose signal is aborted leaves before the next step; where half of the running step or more is its own, that step is
  * cancelled, which changes nothing for the others: they do it again.
  */
 export class Scheduler {
@@ -198,7 +196,7 @@ export class Scheduler {
       if (this.#step === undefined && this.#running.length === 0) break;
       this.#step ??= this.#begin(this.#nextBatch());
       const ahead = this.#batchBehind(this.#step.batch);
-      if (ahead !== undefined) this.#ahead = this.#begin(ahead, true);
+      if (ahead !== undefined) this.#ahead = this.#tryToBegin(ahead);
       await this.#finish(this.#step);
     }
     // Nothing waits either: what nobody else has room beside is admitted or refused.
@@ -279,11 +277,23 @@ export class Scheduler {
     return going.length > 0 ? { sequences: going, counts: going.map(() => 1) } : undefined;
   }
 
-  #begin(batch: Batch<Sequence>, early = false): Step {
+  #begin(
+    batch: Batch<Sequence>,
+    start = async (call: NativeStep): Promise<void> => this.#native.step(call),
+  ): Step {
     const cancellation = this.#options.newCancellation();
     const call = stepOf(batch, cancellation);
-    const failure = (async () => this.#native.step(call))().then(() => undefined, fromNative);
-    return { batch, call, cancellation, early, cancelled: false, failure };
+    const failure = start(call).then(() => undefined, fromNative);
+    return { batch, call, cancellation, cancelled: false, failure };
+  }
+
+  /** Nothing where the device refuses what is not due yet: its queue may be full. */
+  #tryToBegin(batch: Batch<Sequence>): Step | undefined {
+    try {
+      return this.#begin(batch, (call) => this.#native.step(call));
+    } catch {
+      return undefined;
+    }
   }
 
   async #finish(step: Step): Promise<void> {
@@ -291,10 +301,7 @@ export class Scheduler {
     const { batch, call } = step;
     const { sequences, counts } = batch;
     if (failure !== undefined) {
-      const { code } = failure as MoEError;
-      const again =
-        (step.cancelled && code === 'ERR_MOE_ABORTED') ||
-        (step.early && code === 'ERR_MOE_QUEUE_FULL');
+      const again = step.cancelled && (failure as MoEError).code === 'ERR_MOE_ABORTED';
       if (!again) for (const sequence of sequences) sequence.leaving ??= { reason: failure };
       return;
     }

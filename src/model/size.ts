@@ -223,12 +223,13 @@ export const kvBytesPerToken = (description: ModelDescription, kvType: KvType): 
 /** Bytes of the cache that the next token of a sequence reads, as CpuKvCache has them. */
 export function kvBytesRead({ layers }: ModelDescription, kvType: KvType, tokens: number): number {
   const ofBlock = ({ kind, kvHeads, headSize, latentSize, rotatedSize }: NativeAttention) => {
-    const numbers = (count: number) => roundUp(kvBlock * count * numberBytes[kvType], 64);
+    const scales = kvType === 'int8' ? kvBlock * 4 : 0;
+    const part = (count: number) => roundUp(kvBlock * count * numberBytes[kvType], 64) + scales;
     const ofHead =
       kind === 'latent'
-        ? numbers(roundUp(latentSize + rotatedSize, 16))
-        : numbers(headSize) + numbers(roundUp(headSize, 16));
-    return kvHeads * (ofHead + (kvType === 'int8' ? 2 * kvBlock * 4 : 0));
+        ? part(roundUp(latentSize + rotatedSize, 16))
+        : part(roundUp(headSize, 4)) + part(roundUp(headSize, 16));
+    return kvHeads * ofHead;
   };
   return layers.reduce(
     (sum, { attention }) =>

@@ -274,8 +274,11 @@ describe('nonsense is refused, and the process lives', () => {
     ];
     for (const [name, args] of calls)
       expect(() => any[name]?.(...args), `${name} ${String(args)}`).toThrow(/Expected/);
-    for (const step of [stepOf(sequence + 5, 1), stepOf(sequence, 41)])
-      await expect(model.step(step)).rejects.toMatchObject({ code: 'ERR_MOE_SHAPE' });
+    const unknown = stepOf(sequence + 5, 1);
+    await model.step(unknown);
+    expect([...unknown.sampled]).toEqual([-3]);
+    const tooMany = model.step(stepOf(sequence, 41));
+    await expect(tooMany).rejects.toMatchObject({ code: 'ERR_MOE_SHAPE' });
     model.release(sequence);
     expect(() => model.release(sequence)).toThrow(/sequence/);
     await model.step({
@@ -325,9 +328,11 @@ describe('nonsense is refused, and the process lives', () => {
   test('a sequence that is released before its step runs', async () => {
     const { sequence } = admit(model, 1);
     const busy = binding.measureMachinePeak(1, 0.05); // so that the step waits
-    const step = model.step(stepOf(sequence, prompt.length - 32));
+    const call = stepOf(sequence, prompt.length - 32);
+    const step = model.step(call);
     model.release(sequence);
-    await expect(step).rejects.toMatchObject({ code: 'ERR_MOE_SHAPE' });
+    await step;
+    expect([...call.sampled]).toEqual([-3]);
     await busy;
     expect(model.usage().sequences).toBe(0);
   });

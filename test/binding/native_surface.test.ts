@@ -140,7 +140,10 @@ const plainSpec: NativeLayerSpec = { ...spec, latentSize: 0 };
 const plain = { experts: [shared, shared], router: matrix(experts, hidden), shared };
 
 const call = (): Required<
-  Omit<NativeCall, 'cancellation' | 'routedSquares' | 'intermediateSquares' | 'sharedSquares'>
+  Omit<
+    NativeCall,
+    'cancellation' | 'routedTokens' | 'routedSquares' | 'intermediateSquares' | 'sharedSquares'
+  >
 > => ({
   hidden: new Float32Array(hidden),
   dtype: 'float32',
@@ -184,6 +187,7 @@ beforeAll(async () => {
   await watched.call('forwardSync', call());
   await watched.call('forward', {
     ...call(),
+    routedTokens: new Float64Array(experts),
     routedSquares: new Float64Array(experts * width),
     intermediateSquares: new Float64Array(experts * width),
     sharedSquares: new Float64Array(width),

@@ -49,10 +49,10 @@ test('bench gives checked times, rates and fractions of the machine’s own peak
     expect(nodeMoe.gflops).toBeCloseTo((6 * tokens * 2 * 256 * 512) / median / 1e6, 6);
     // A round's limit is at most the best one; a round's time is not the median of all, but near.
     const { gflops = Number.NaN, gigabytesPerSecond = Number.NaN } = result.machine ?? {};
-    expect(nodeMoe.flopFraction).toBeGreaterThan((0.5 * nodeMoe.gflops) / gflops);
+    expect(nodeMoe.flopFraction).toBeGreaterThan((0.2 * nodeMoe.gflops) / gflops);
     expect(nodeMoe.flopFraction).toBeLessThan(1.5);
     expect(nodeMoe.bandwidthFraction).toBeGreaterThan(
-      (0.5 * nodeMoe.gigabytesPerSecond) / gigabytesPerSecond,
+      (0.2 * nodeMoe.gigabytesPerSecond) / gigabytesPerSecond,
     );
     expect(activeExperts).toBeGreaterThanOrEqual(2);
     expect(activeExperts).toBeLessThanOrEqual(8);

@@ -16,7 +16,7 @@
 namespace moe {
 
 // Where a step writes, in host memory: for each of its S sequences, or for each of its rows; null pointers are left
-// out.
+// out. Of sequences that are left out only `sampled` is written.
 struct StepOutput {
   int32_t* sampled = nullptr;      // [S]: -1 where none was, kNoNumbers where logits are no numbers, kLeftOut
   float* logprobs = nullptr;       // [S]: of the sampled token; NaN where there is none, or nobody asks
@@ -29,7 +29,7 @@ struct StepOutput {
 
 // Sampling has found no number, or no token that may follow: the sequence is as it was before the step.
 constexpr int32_t kNoNumbers = -2;
-// The sequence had been released, or no known token was left of it: it has no rows.
+// The sequence was not there any more, or no known token was left of it: it has no rows.
 constexpr int32_t kLeftOut = -3;
 
 class OutputHead {

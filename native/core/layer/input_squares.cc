@@ -56,6 +56,7 @@ void Layer::add_input_squares(Workspace& workspace, const HostBatch& batch, cons
   for (int64_t slot = 0; slot < slots; ++slot) {
     const int64_t expert = choices[slot];
     if (expert < 0 || expert >= spec_.moe.expert_num) continue;
+    ++sums.tokens[expert];
     add_squares(rows.floats() + slot / of_rows.top_k * rows.cols, rows.cols, sums.routed + expert * rows.cols);
     add_squares(between.floats() + next[expert]++ * width, width, sums.intermediate + expert * width);
   }

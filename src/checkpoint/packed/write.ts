@@ -5,7 +5,7 @@ import { deviceAt, resolveDevice } from '../../binding/devices.js';
 import type { NativePacked } from '../../binding/native.js';
 import { expertRows } from '../../layer/experts.js';
 import { MoELayer } from '../../layer/layer.js';
-import type { HeldOptions, WeightType } from '../../layer/options.js';
+import type { HeldOptions, LoadOptions, WeightType } from '../../layer/options.js';
 import { type LayerParts, weightGroupOf } from '../../layer/parts.js';
 import { CalibratedBlocks, type LayerInputs } from '../calibration.js';
 import type { MoECheckpoint } from '../checkpoint.js';
@@ -48,19 +48,22 @@ export async function packCheckpoint(
   checkpoint.expectAlike(layers);
   const { expertNum } = checkpoint.config;
   const file = new GrowingFile(output, mostParts * layers.length, signal);
-  const blocks = calibration ? new CalibratedBlocks(checkpoint, calibration) : checkpoint;
+  const calibrated = calibration && new CalibratedBlocks(checkpoint, calibration);
   // A layer that was not recorded is found before the first one is packed.
-  for (const number of calibration ? layers : []) await blocks.parts(number, held, false);
+  for (const number of calibrated ? layers : []) await calibrated?.parts(number, held, false);
   let first: { parts: string; description: PackedDescription } | undefined;
   for (const [index, number] of layers.entries()) {
-    const parts = await blocks.parts(number, {
+    const options: LoadOptions = {
       ...held,
       device: 'cpu',
       signal,
       onProgress: (done) =>
         onProgress?.(index * expertNum + Math.min(done, expertNum), layers.length * expertNum),
-    });
-    await using layer = await inLayer(checkpoint.path, number, () => MoELayer.fromParts(parts));
+    };
+    const parts = await calibrated?.parts(number, options);
+    await using layer = await (parts === undefined
+      ? checkpoint.load(number, options)
+      : inLayer(checkpoint.path, number, () => MoELayer.fromParts(parts)));
     const packed = partsOf(layer);
     // What was published may be of another type in each layer.
     const described =

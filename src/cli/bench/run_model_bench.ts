@@ -7,7 +7,7 @@ import { type KvType, kvBlock } from '../../binding/model.js';
 import type { NativeMachinePeak } from '../../binding/native.js';
 import { hasScales, rowsBeside } from '../../binding/weight_formats.js';
 import { MoECheckpoint } from '../../checkpoint/checkpoint.js';
-import type { WeightType } from '../../layer/options.js';
+import type { WeightGroup, WeightType } from '../../layer/options.js';
 import { describeModel, type ModelDescription } from '../../model/describe.js';
 import { madeUpSize } from '../../model/foretell.js';
 import { checkModel, loadModel, readDescription } from '../../model/load.js';
@@ -130,6 +130,8 @@ interface Measured {
   size: ModelSize;
   /** The type that it is held in where none is asked for. */
   stored: WeightType;
+  /** How a packed model is held, whatever is left out. */
+  packed?: HeldModelOptions;
 }
 
 /** By the tensors, as they are held as published by their own types; of a packed model by its config. */
@@ -144,7 +146,18 @@ async function measuredCheckpoint(path: string): Promise<Measured> {
     throw new UsageError(
       `Expected a checkpoint that is not packed as it was published, whose bytes are not known by kinds, got ${path}`,
     );
-  return { description, stored, size: await madeUpSize(config, description) };
+  const { projections, head } = source.projections(
+    {},
+    cpu()?.weights,
+    [],
+    await source.outer(false),
+  );
+  const { weightType, weightGroup } = projections;
+  const packed = { weightType, outputType: head.weightType } as HeldModelOptions;
+  return {
+    ...{ description, stored, size: await madeUpSize(config, description) },
+    packed: weightGroup > 0 ? { ...packed, weightGroup: weightGroup as WeightGroup } : packed,
+  };
 }
 
 async function measuredOf(config: object): Promise<Measured> {
@@ -158,14 +171,14 @@ const cpu = () => deviceAt(resolveDevice('cpu'));
 /** The cases of one model, in which runs and the machine's rate take turns. */
 async function casesOf(
   model: MoEModel,
-  { description, size, stored }: Measured,
+  { description, size, stored, packed }: Measured,
   held: HeldModelOptions & { kvType: KvType },
   { prompt, sequences: counts, newTokens, rounds }: ModelBenchSettings,
   machinePeak: () => Promise<NativeMachinePeak>,
   signal: AbortSignal,
 ): Promise<ModelCase[]> {
   const { weightType = stored, kvType } = held;
-  const read = size.weightBytes(held, cpu()?.weights);
+  const read = size.weightBytes({ ...held, ...packed }, cpu()?.weights);
   const cases: ModelCase[] = [];
   for (const promptTokens of prompt)
     for (const sequences of counts) {
@@ -207,19 +220,17 @@ function heldAs(
   settings: ModelBenchSettings,
   weightType: WeightType | undefined,
 ): HeldModelOptions {
-  const {
-    weightGroup,
-    activationType = 'float',
-    ...alike
-  } = given(heldModelRows, {
+  const { weightGroup, activationType, ...alike } = given(heldModelRows, {
     ...settings,
     ...{ weightType, kvType: undefined },
   }) as HeldModelOptions;
   return {
     ...alike,
     ...(weightType !== undefined && hasScales(weightType) && { weightGroup }),
-    activationType:
-      weightType === undefined ? activationType : rowsBeside(weightType, activationType),
+    ...(activationType !== undefined && {
+      activationType:
+        weightType === undefined ? activationType : rowsBeside(weightType, activationType),
+    }),
   };
 }
 

@@ -58,6 +58,8 @@ export interface PackedModelResult {
   weightType: string;
   outputType: string;
   layout: string;
+  /** What the folder lacks, and why. */
+  notes: readonly string[];
   /** Of the weights' file. */
   bytes: number;
 }
@@ -85,6 +87,7 @@ export async function packModel(
   const blocks = calibration ? new CalibratedBlocks(checkpoint, calibration) : checkpoint;
   const loader = new WeightLoader(blocks, source, description, device, options);
   const spec = await loader.check();
+  loader.expectOneType();
   const { dtype } = (await source.outer(false)).views.embedding as MatrixView;
   const inBlocks = isBlockType(dtype);
   if (!inBlocks && !Object.hasOwn(elementBytes, dtype))
@@ -134,6 +137,10 @@ export async function packModel(
   return {
     ...{ layers: description.layers.length, weightType: projections.weightType },
     ...{ outputType: head.weightType, layout: layouts.layout, bytes },
+    notes:
+      text !== undefined && 'error' in text
+        ? [`the packed folder has no tokenizer: ${text.error.message}`]
+        : [],
   };
 }
 

@@ -79,11 +79,11 @@ export function autoRoundTool(description: unknown): Quantisation {
     pattern: keys.anywhere('extra_config', name),
     form: formIn(new Keys(method, how, name), gptqForm(keys)),
   }));
+  const byName = new Map(named.map((each) => [each.name, each]));
+  const patterns = named.filter(({ name }) => !isModuleName(name));
   return {
     formOf(module) {
-      const found =
-        named.find(({ name }) => name === module) ??
-        named.find(({ name, pattern }) => !isModuleName(name) && pattern.test(module));
+      const found = byName.get(module) ?? patterns.find(({ pattern }) => pattern.test(module));
       return found === undefined ? whole : found.form;
     },
   };
