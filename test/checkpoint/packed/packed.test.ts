@@ -161,7 +161,7 @@ describe('refused', () => {
     const changed = await patched(
       out,
       `"layout":"${layout}"`,
-      `"layout":"${layout.replace(/^1/, '9')}"`,
+      `"layout":"${layout.replace(/^2/, '9')}"`,
     );
     await expect(loading(changed)).rejects.toBeInstanceOf(CheckpointError);
     await expect(loading(changed)).rejects.toThrow(
