@@ -42,34 +42,30 @@ export async function runSequences(
 /**
  * Runs a few steps that do not count.
  *
- * @returns experts that a step of generation reads, of all layers, on average
+ * @returns experts that a step of generation reads, of all layers, on average: those of as many tokens of a text
  */
 export async function warmUp(
   model: MoEModel,
   { promptTokens, sequences, signal }: Sequences,
 ): Promise<number> {
   const prompts = promptsOf(model, { promptTokens, sequences }, 0);
-  await Promise.all(prompts.map((tokens) => timesOf(model, tokens, 1, signal)));
-  const [first, ...others] = prompts as [Int32Array, ...Int32Array[]];
-  const rest = others.map((tokens) => timesOf(model, tokens, watchedSteps, signal));
+  await Promise.all(prompts.map((tokens) => timesOf(model, tokens, watchedSteps, signal)));
   const active: number[] = [];
-  let before: Float64Array[] | undefined;
-  for await (const _ of model.generate(asked(first, watchedSteps, signal))) {
-    const now = model.load();
-    if (before !== undefined)
-      active.push(
-        now.reduce(
-          (sum, layer, at) =>
-            sum + layer.filter((load, expert) => load > (before?.[at]?.[expert] ?? 0)).length,
-          0,
-        ),
-      );
-    before = now;
+  for (let step = 0; step < watchedSteps; step++) {
+    const before = model.load();
+    const tokens = Int32Array.from(prompts, (prompt) => prompt[step % prompt.length] as number);
+    await model.logits(tokens, { signal });
+    active.push(differing(before, model.load()));
   }
-  await Promise.all(rest);
-  // The first step has what prompts lack, too, and the last ones not all sequences.
-  return median(active.slice(1));
+  return median(active);
 }
+
+const differing = (before: readonly Float64Array[], now: readonly Float64Array[]): number =>
+  now.reduce(
+    (sum, layer, at) =>
+      sum + layer.filter((load, expert) => load > (before[at]?.[expert] ?? 0)).length,
+    0,
+  );
 
 const watchedSteps = 8;
 
