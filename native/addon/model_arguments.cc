@@ -19,8 +19,7 @@ int32_t read_size(Napi::Object from, const char* name, int64_t min, int64_t max)
 float read_float(Napi::Object from, const char* name) { return static_cast<float>(read_number(from, name)); }
 
 ProjectionSpec read_projection(Napi::Object from) {
-  return {read_weight_type(from), read_size(from, "weightGroup", 0, kMaxSize),
-          read_row_type(from)};
+  return {read_weight_type(from), read_size(from, "weightGroup", 0, kMaxSize), read_row_type(from)};
 }
 
 std::vector<RotationSpec> read_rotations(Napi::Object from) {

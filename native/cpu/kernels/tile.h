@@ -24,8 +24,8 @@ constexpr int64_t kStreamAheadBytes = 1024;
 // what comes from memory is fetched into L2 first, and from there into L1.
 constexpr int64_t kFarAheadBytes = 8192, kNearAheadBytes = 1024;
 
-// Of P panels `stride` bytes apart, what will stand kStreamAheadBytes further. Scales need it as rows do: a line between
-// two groups that nobody fetches holds up all that follows.
+// Of P panels `stride` bytes apart, what will stand kStreamAheadBytes further. Scales need it as rows do: a line
+// between two groups that nobody fetches holds up all that follows.
 template <int P>
 [[gnu::always_inline]] inline void fetch_scales(const char* scales, int64_t stride, int64_t bytes) {
 #pragma GCC unroll 64

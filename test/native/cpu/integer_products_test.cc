@@ -56,8 +56,8 @@ TEST_P(IntegerProducts, AreThoseOfQuantizedRows) {
 }
 
 TEST_P(IntegerProducts, StayNearTheUnroundedLayer) {
-  for (const auto& [held, most] :
-       {std::pair{Held{WeightType::kInt8, 32, RowType::kInt8}, 0.015}, {{WeightType::kInt4, 32, RowType::kInt8}, 0.15}}) {
+  for (const auto& [held, most] : {std::pair{Held{WeightType::kInt8, 32, RowType::kInt8}, 0.015},
+                                   {{WeightType::kInt4, 32, RowType::kInt8}, 0.15}}) {
     RandomLayer exact({.hidden = 200, .intermediate = 120}),
         rounded({.hidden = 200, .intermediate = 120, .held = held});
     const std::vector<float> hidden = exact.hidden(20);

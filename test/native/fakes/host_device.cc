@@ -185,7 +185,8 @@ void for_each_row(const HostExperts& experts, const SortedSlots& plan, Matrix hi
 const Capabilities& HostDevice::capabilities() const {
   static const Capabilities all = [] {
     Capabilities every{.weights = {}, .max_experts = 0, .host_memory = false, .packed_weights = false};
-    for (const WeightFormat& format : weight_formats()) every.weights.push_back({format.type, format.groups, kFloatRows});
+    for (const WeightFormat& format : weight_formats())
+      every.weights.push_back({format.type, format.groups, kFloatRows});
     return every;
   }();
   return all;
