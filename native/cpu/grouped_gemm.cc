@@ -167,7 +167,7 @@ const float* GroupedGemm::round(const float* tiles, int64_t depth, ThreadPool::T
 
 const uint32_t* GroupedGemm::pair(const float* tiles, int64_t depth, ThreadPool::Team& team,
                                   const std::stop_token& stop) {
-  const int64_t words = divide_up(depth, 2);
+  const int64_t words = pairs_of(depth);
   auto* const pairs = rounded_.reserve<uint32_t>(num_rows_ * words);
   for_each_tile(depth, kCopiedFloats, team, stop, [&](int64_t, int64_t row, int64_t rows) {
     pair_kernels_->pack_pairs(
@@ -255,7 +255,7 @@ void GroupedGemm::run_task(const Product& product, int64_t chunk_index, int64_t 
         .integers = static_cast<const int8_t*>(integers_.data()) + first * padded_depth(depth),
         .row_scales = static_cast<const float*>(row_scales_.data()) + first * groups,
         .row_starts = static_cast<const int32_t*>(row_starts_.data()) + first * groups,
-        .pairs = rows.pairs ? rows.pairs + first * divide_up(depth, 2) : nullptr,
+        .pairs = rows.pairs ? rows.pairs + first * pairs_of(depth) : nullptr,
         .rows = rows_.offsets[expert + 1] - first,
         .depth = depth,
         .first_tile = chunk.first_tile,

@@ -58,23 +58,36 @@ inline void finish_tile(const GemmTask& task, int64_t panel, int64_t row_begin, 
   }
 }
 
-// All panels of the task for a single tile of R rows, read straight from memory.
+// A number that a lambda takes as a constant.
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+
+// All panels of the task for a single tile of R rows, read straight from memory, `stride` bytes from one to the next.
+// multiply(count, panels): `count` of them side by side, into the task's scratch.
+template <int R, class Multiply>
+[[gnu::always_inline]] inline void stream_side_by_side(const GemmTask& task, int64_t stride, int64_t row_begin,
+                                                       Finish finish, Multiply multiply) {
+  constexpr int kTogether = panels_at_once(R);
+  const auto* const panels = static_cast<const char*>(task.panels);
+  int64_t panel = 0;
+  const auto stream_some = [&](auto count) {
+    multiply(count, panels + panel * stride);
+    for (int64_t p = 0; p < count.value; ++p)
+      finish(task, panel + p, row_begin, R, task.scratch + p * R * kPanelColumns);
+    panel += count.value;
+  };
+  while (panel + kTogether <= task.num_panels) stream_some(Count<kTogether>{});
+  while (panel < task.num_panels) stream_some(Count<1>{});
+}
+
 template <class W, int R>
 void stream_panels(const GemmTask& task, const float* x, int64_t row_begin, Finish finish) {
-  const auto* const panels = static_cast<const char*>(task.panels);
   const int64_t stride = bytes_of<W>(task.depth, task.group);
-  constexpr int kTogether = panels_at_once(R);
-  int64_t panel = 0;
-  for (; panel + kTogether <= task.num_panels; panel += kTogether) {
-    multiply<W, R, kTogether, Fetch::kPanels>(x, panels + panel * stride, stride, task.depth, task.group, task.scratch,
-                                              false, {});
-    for (int64_t p = 0; p < kTogether; ++p) finish(task, panel + p, row_begin, R, task.scratch + p * R * kPanelColumns);
-  }
-  for (; panel < task.num_panels; ++panel) {
-    multiply<W, R, 1, Fetch::kPanels>(x, panels + panel * stride, stride, task.depth, task.group, task.scratch, false,
-                                      {});
-    finish(task, panel, row_begin, R, task.scratch);
-  }
+  stream_side_by_side<R>(task, stride, row_begin, finish, [&](auto count, const char* panels) {
+    multiply<W, R, count.value, Fetch::kPanels>(x, panels, stride, task.depth, task.group, task.scratch, false, {});
+  });
 }
 
 // `depth` rows as float32, and the position behind them.
@@ -105,19 +118,20 @@ float* widen_rows(const char*& rows, int64_t depth, float* out) {
   return out;
 }
 
-// A block of a panel as float32; of integers, each group behind its scales.
-template <class W>
-void widen(const char* block, int64_t depth, int64_t group, float* out) {
+// A block of a panel, of integers each group behind its scales as float32. widen_some(rows, depth, out): rows without
+// scales, which `rows` is moved past, and the position behind what was written.
+template <class W, class WidenSome>
+void widen_groups(const char* block, int64_t depth, int64_t group, float* out, WidenSome widen_some) {
   if constexpr (W::kScaled) {
     for (int64_t k = 0; k < depth; k += group) {
       Vec scales[kPanelVectors];
       W::load_scales(block, scales);
       for (int v = 0; v < kPanelVectors; ++v) store(out + v * kLanes, scales[v]);
       block += W::kScalesBytes;
-      out = widen_rows<W>(block, depth - k < group ? depth - k : group, out + kPanelColumns);
+      out = widen_some(block, depth - k < group ? depth - k : group, out + kPanelColumns);
     }
   } else {
-    widen_rows<W>(block, depth, out);
+    widen_some(block, depth, out);
   }
 }
 
@@ -215,7 +229,7 @@ void multiply_blocked(const GemmTask& task, Finish finish) {
   float* const widened = task.scratch + kPanelsTogether * kPanelSums;
   const auto open = [&](const char* panel, int64_t at, int64_t, int64_t depth) -> const char* {
     if constexpr (!Widen) return panel + at;
-    widen<W>(panel + at, depth, task.group, widened);
+    widen_groups<W>(panel + at, depth, task.group, widened, widen_rows<W>);
     return reinterpret_cast<const char*>(widened);
   };
   const auto bytes_of_rows = [&](int64_t depth) { return bytes_of<W>(depth, task.group); };

@@ -272,25 +272,13 @@ inline DotRows dot_rows_at(const GemmTask& task, int64_t tile_begin, int64_t row
           task.row_scales + tile_begin * groups + before, task.row_starts + tile_begin * groups + before};
 }
 
-// All panels of the task for a single tile of R rows, read straight from memory.
 template <class W, int R>
 void stream_dots(const GemmTask& task, int64_t tile_begin, Finish finish) {
-  const auto* const panels = static_cast<const char*>(task.panels);
   const int64_t stride = dot_bytes<W>(task.depth, task.group), depth = padded_depth(task.depth);
   const DotRows rows = dot_rows_at(task, tile_begin, R, 0);
-  constexpr int kTogether = panels_at_once(R);
-  int64_t panel = 0;
-  for (; panel + kTogether <= task.num_panels; panel += kTogether) {
-    dot_tile<W, R, kTogether, Fetch::kPanels>(rows, panels + panel * stride, stride, depth, task.group, task.scratch,
-                                              false, {});
-    for (int64_t p = 0; p < kTogether; ++p)
-      finish(task, panel + p, tile_begin, R, task.scratch + p * R * kPanelColumns);
-  }
-  for (; panel < task.num_panels; ++panel) {
-    dot_tile<W, R, 1, Fetch::kPanels>(rows, panels + panel * stride, stride, depth, task.group, task.scratch, false,
-                                      {});
-    finish(task, panel, tile_begin, R, task.scratch);
-  }
+  stream_side_by_side<R>(task, stride, tile_begin, finish, [&](auto count, const char* panels) {
+    dot_tile<W, R, count.value, Fetch::kPanels>(rows, panels, stride, depth, task.group, task.scratch, false, {});
+  });
 }
 
 using StreamDots = void (*)(const GemmTask&, int64_t, Finish);

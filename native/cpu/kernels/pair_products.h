@@ -148,26 +148,14 @@ void multiply_pairs(const uint32_t* x, const char* panel, int64_t stride, int64_
   }
 }
 
-constexpr int64_t pairs_of(int64_t depth) { return (depth + 1) / 2; }
-
-// All panels of the task for a single tile of R rows, read straight from memory: what a block would save is less than
-// widening it takes.
+// What a block would save is less than widening it takes.
 template <class W, int R>
 void stream_pairs(const GemmTask& task, const uint32_t* x, int64_t row_begin, Finish finish) {
-  const auto* const panels = static_cast<const char*>(task.panels);
   const int64_t stride = bytes_of<typename W::Panels>(task.depth, task.group);
-  constexpr int kTogether = panels_at_once(R);
-  int64_t panel = 0;
-  for (; panel + kTogether <= task.num_panels; panel += kTogether) {
-    multiply_pairs<W, R, kTogether, Fetch::kPanels>(x, panels + panel * stride, stride, task.depth, task.group,
-                                                    task.scratch, false, {});
-    for (int64_t p = 0; p < kTogether; ++p) finish(task, panel + p, row_begin, R, task.scratch + p * R * kPanelColumns);
-  }
-  for (; panel < task.num_panels; ++panel) {
-    multiply_pairs<W, R, 1, Fetch::kPanels>(x, panels + panel * stride, stride, task.depth, task.group, task.scratch,
-                                            false, {});
-    finish(task, panel, row_begin, R, task.scratch);
-  }
+  stream_side_by_side<R>(task, stride, row_begin, finish, [&](auto count, const char* panels) {
+    multiply_pairs<W, R, count.value, Fetch::kPanels>(x, panels, stride, task.depth, task.group, task.scratch, false,
+                                                      {});
+  });
 }
 
 using StreamPairs = void (*)(const GemmTask&, const uint32_t*, int64_t, Finish);
@@ -199,10 +187,10 @@ void pair_gemm(const GemmTask& task) {
     const int64_t begin = tiling.begin(task.first_tile);
     return PairStreams<W>::kStream[rows_of_first - 1](task, task.pairs + begin * pairs, begin, finish);
   }
-  auto* const widened = reinterpret_cast<char*>(task.scratch + kPanelsTogether * kPanelSums);
-  const auto open = [&](const char* panel, int64_t at, int64_t, int64_t depth) -> const char* {
-    widen_pairs<W>(panel + at, depth, task.group, widened);
-    return widened;
+  float* const widened = task.scratch + kPanelsTogether * kPanelSums;
+  const auto open = [&](const char* panel, int64_t at, int64_t, int64_t depth) {
+    widen_groups<W>(panel + at, depth, task.group, widened, widen_pairs<W>);
+    return reinterpret_cast<const char*>(widened);
   };
   const auto bytes_of_rows = [&](int64_t depth) { return bytes_of<typename W::Panels>(depth, task.group); };
   constexpr int64_t kTogether = W::kScaled ? 1 : kPanelsTogether;  // as in multiply_blocked

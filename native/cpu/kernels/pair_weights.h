@@ -67,9 +67,9 @@ struct WidenedPairs {
 
 // `depth` rows as words, and the position behind them.
 template <class W>
-char* widen_pairs_of_rows(const char*& rows, int64_t depth, char* out) {
+float* widen_pairs(const char*& rows, int64_t depth, float* out) {
   const auto put = [&](const Words(&pair)[kPanelVectors]) {
-    for (int v = 0; v < kPanelVectors; ++v, out += sizeof(Words)) _mm512_storeu_si512(out, pair[v]);
+    for (int v = 0; v < kPanelVectors; ++v, out += kLanes) _mm512_storeu_si512(out, pair[v]);
   };
   Words pair[kPanelVectors];
   int64_t k = 0;
@@ -95,20 +95,4 @@ char* widen_pairs_of_rows(const char*& rows, int64_t depth, char* out) {
   }
   rows += W::kRowsBytes;
   return out;
-}
-
-// A block of a panel; of integers, each group behind its scales.
-template <class W>
-void widen_pairs(const char* block, int64_t depth, int64_t group, char* out) {
-  if constexpr (W::kScaled) {
-    for (int64_t k = 0; k < depth; k += group) {
-      Vec scales[kPanelVectors];
-      W::load_scales(block, scales);
-      for (int v = 0; v < kPanelVectors; ++v, out += sizeof(Vec)) store(reinterpret_cast<float*>(out), scales[v]);
-      block += W::kScalesBytes;
-      out = widen_pairs_of_rows<W>(block, depth - k < group ? depth - k : group, out);
-    }
-  } else {
-    widen_pairs_of_rows<W>(block, depth, out);
-  }
 }

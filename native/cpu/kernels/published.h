@@ -320,22 +320,15 @@ void multiply_codes(const PublishedForm& form, ReadFactors read_factors, const f
       for (int v = 0; v < kPanelVectors; ++v) store(c + (p * R + i) * kPanelColumns + v * kLanes, acc[p][i][v]);
 }
 
-// All panels of the task for a single tile of R rows, some side by side.
 template <int Bits, Codes Kind, int R>
 void stream_values(const GemmTask& task, int64_t row_begin, Finish finish) {
-  constexpr int kTogether = panels_at_once(R);
   const PublishedForm& form = *task.form;
   const ReadFactors read_factors = read_factors_of(form);
-  const auto* const panels = static_cast<const char*>(task.panels);
+  const int64_t stride = form.panel_bytes;
   const float* const x = task.input + row_begin * task.depth;
-  const auto multiply_some = [&](int64_t panel, int together, auto multiply_them) {
-    multiply_them(form, read_factors, x, panels + panel * form.panel_bytes, form.panel_bytes, task.depth, task.scratch);
-    for (int64_t p = 0; p < together; ++p) finish(task, panel + p, row_begin, R, task.scratch + p * R * kPanelColumns);
-  };
-  int64_t panel = 0;
-  for (; panel + kTogether <= task.num_panels; panel += kTogether)
-    multiply_some(panel, kTogether, multiply_codes<Bits, Kind, R, kTogether>);
-  for (; panel < task.num_panels; ++panel) multiply_some(panel, 1, multiply_codes<Bits, Kind, R, 1>);
+  stream_side_by_side<R>(task, stride, row_begin, finish, [&](auto count, const char* panels) {
+    multiply_codes<Bits, Kind, R, count.value>(form, read_factors, x, panels, stride, task.depth, task.scratch);
+  });
 }
 
 // Most rows that are multiplied straight from panels.

@@ -179,23 +179,15 @@ void dot_codes(const PublishedForm& form, ReadFactors read_factors, DotRows rows
   }
 }
 
-// All panels of the task for a single tile of R rows, some side by side.
 template <int Bits, bool FromTable, int R>
 void stream_codes(const GemmTask& task, int64_t tile_begin, Finish finish) {
-  constexpr int kTogether = panels_at_once(R);
   const PublishedForm& form = *task.form;
   const ReadFactors read_factors = read_factors_of(form);
-  const auto* const panels = static_cast<const char*>(task.panels);
-  const int64_t padded = (task.depth + kDotRows - 1) / kDotRows * kDotRows;
+  const int64_t stride = form.panel_bytes, padded = (task.depth + kDotRows - 1) / kDotRows * kDotRows;
   const DotRows rows = dot_rows_at(task, tile_begin, R, 0);
-  const auto multiply_some = [&](int64_t panel, int together, auto dot) {
-    dot(form, read_factors, rows, panels + panel * form.panel_bytes, form.panel_bytes, padded, task.scratch);
-    for (int64_t p = 0; p < together; ++p) finish(task, panel + p, tile_begin, R, task.scratch + p * R * kPanelColumns);
-  };
-  int64_t panel = 0;
-  for (; panel + kTogether <= task.num_panels; panel += kTogether)
-    multiply_some(panel, kTogether, dot_codes<Bits, FromTable, R, kTogether>);
-  for (; panel < task.num_panels; ++panel) multiply_some(panel, 1, dot_codes<Bits, FromTable, R, 1>);
+  stream_side_by_side<R>(task, stride, tile_begin, finish, [&](auto count, const char* panels) {
+    dot_codes<Bits, FromTable, R, count.value>(form, read_factors, rows, panels, stride, padded, task.scratch);
+  });
 }
 
 template <int Bits, bool FromTable>

@@ -19,6 +19,9 @@ constexpr int64_t kPanelsTogether = 4;
 // Rows of depth in panels and tiles for integer products, zeros included.
 constexpr int64_t padded_depth(int64_t depth) { return (depth + 7) / 8 * 8; }
 
+// Words of two rows of depth.
+constexpr int64_t pairs_of(int64_t depth) { return (depth + 1) / 2; }
+
 // How rows of weights stand in a panel (weights.h), two for products with int8 rows (integer.h), the last two as they
 // were published (published.h), for rows of both types.
 enum class Panel : uint8_t {
