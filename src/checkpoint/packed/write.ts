@@ -50,7 +50,7 @@ export async function packCheckpoint(
   const file = new GrowingFile(output, mostParts * layers.length, signal);
   const calibrated = calibration && new CalibratedBlocks(checkpoint, calibration);
   // A layer that was not recorded is found before the first one is packed.
-  for (const number of calibrated ? layers : []) await calibrated?.parts(number, held, false);
+  if (calibrated) for (const number of layers) await calibrated.parts(number, held, false);
   let first: { parts: string; description: PackedDescription } | undefined;
   for (const [index, number] of layers.entries()) {
     const options: LoadOptions = {
