@@ -161,11 +161,11 @@ describe('refused', () => {
     const changed = await patched(
       out,
       `"layout":"${layout}"`,
-      `"layout":"${layout.replace(/^2/, '9')}"`,
+      `"layout":"${layout.replace(/^3/, '9')}"`,
     );
     await expect(loading(changed)).rejects.toBeInstanceOf(CheckpointError);
     await expect(loading(changed)).rejects.toThrow(
-      /packed as `2: panels.*got `9: panels.*pack .* again/,
+      /packed as `3: panels.*got `9: panels.*pack .* again/,
     );
     await expect(loading(changed)).rejects.toThrow(`Layer 0 of ${changed}`);
   });
