@@ -212,7 +212,7 @@ export class MoECheckpoint implements AsyncDisposable {
       ...description.experts,
       views,
       notes,
-      weightType: storedType(views),
+      weightType: storedType(views, options.device),
       ...given(heldRows, options),
       ...(packed && { ...asPacked(packed), device: packedDevice }),
       onProgress,

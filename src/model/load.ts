@@ -12,6 +12,7 @@ import type { NativeModel } from '../binding/model.js';
 import { settled } from '../binding/settled.js';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { TensorFiles } from '../checkpoint/containers/tensor_files.js';
+import { packedDevice } from '../checkpoint/description.js';
 import { configName, inConfig, readObject } from '../checkpoint/model_claims.js';
 import { describeModel, type ModelDescription } from './describe.js';
 import type { TextFiles } from './gguf_text.js';
@@ -56,8 +57,8 @@ export async function loadModel(
   options.signal?.throwIfAborted();
   const checkpoint = await MoECheckpoint.of(tensors, path);
   try {
-    const device = resolveDevice(options.device);
     const source = await sourceOf(checkpoint, folder, description);
+    const device = deviceOf(source, options);
     const loader = new WeightLoader(checkpoint, source, description, device, options);
     const native = await loader.load(await loader.check());
     const { notes } = loader;
@@ -87,6 +88,11 @@ export async function checkModel(
   const source = await sourceOf(checkpoint, folder, description);
   await new WeightLoader(checkpoint, source, description, device, {}).check();
   return source;
+}
+
+/** A packed model is left to the only device that takes it. */
+function deviceOf({ inPlace }: ModelSource, { device = 'auto' }: ModelLoadOptions): ResolvedDevice {
+  return resolveDevice(inPlace && device === 'auto' ? packedDevice : device);
 }
 
 async function sourceOf(

@@ -87,7 +87,6 @@ export async function packModel(
   const blocks = calibration ? new CalibratedBlocks(checkpoint, calibration) : checkpoint;
   const loader = new WeightLoader(blocks, source, description, device, options);
   const spec = await loader.check();
-  loader.expectOneType();
   const { dtype } = (await source.outer(false)).views.embedding as MatrixView;
   const inBlocks = isBlockType(dtype);
   if (!inBlocks && !Object.hasOwn(elementBytes, dtype))
