@@ -1,5 +1,6 @@
 import { type DeviceName, deviceAt, type HeldWeights, resolveDevice } from '../binding/devices.js';
 import type { DType, LayerWeightViews, MatrixView, StoredType } from '../binding/views.js';
+import type { WeightType } from '../binding/weight_formats.js';
 
 export type { DType } from '../binding/views.js';
 
@@ -97,12 +98,15 @@ export function commonType(
   held: () => readonly HeldWeights[] | undefined,
 ): DType | 'published' {
   const types = new Set(matrices.map(({ dtype }) => heldType(dtype)));
-  const [type = 'float32', ...others] = types;
-  if (types.has('published')) return 'published';
-  if (others.length === 0) return type;
-  return canPublish(held()) ? 'published' : 'float32';
+  return types.has('published') ? 'published' : (typeOfAll(types, held) ?? 'float32');
 }
 
-/** Whether a device can hold each matrix in a type of its own. */
-export const canPublish = (held: readonly HeldWeights[] | undefined): boolean =>
-  held?.some(({ type }) => type === 'published') ?? false;
+/** The one type that holds what is of these; of several `published`, undefined where the device cannot have that. */
+export function typeOfAll<Type extends WeightType>(
+  types: Iterable<Type>,
+  held: () => readonly HeldWeights[] | undefined,
+): Type | 'published' | undefined {
+  const [type, ...others] = new Set(types);
+  if (others.length === 0) return type;
+  return held()?.some(({ type }) => type === 'published') ? 'published' : undefined;
+}

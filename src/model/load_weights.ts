@@ -13,7 +13,7 @@ import { inLayer } from '../checkpoint/in_layer.js';
 import { toNativeConfig } from '../config/native.js';
 import type { WeightType } from '../layer/options.js';
 import { checkParts, type LayerParts, nativeSpec } from '../layer/parts.js';
-import { canPublish } from '../layer/weights.js';
+import { typeOfAll } from '../layer/weights.js';
 import type { ModelDescription } from './describe.js';
 import { denseSpec, modelSpec } from './held.js';
 import type { BlockSource, LayerOfModel, ModelSource } from './model_source.js';
@@ -86,8 +86,10 @@ export class WeightLoader {
       this.#note(own.notes, block?.notes, block?.config.diagnostics);
     }
     // Of several types each matrix has its own, as it has within a layer: one word then says how all layers are held.
-    const types = new Set(blocks.map(({ weightType }) => weightType));
-    if (types.size > 1 && canPublish(held)) this.#expertType = 'published';
+    this.#expertType ??= typeOfAll(
+      blocks.map(({ weightType }) => weightType),
+      () => held,
+    );
     for (const block of blocks) {
       block.weightType = this.#expertType ?? block.weightType;
       checkParts(block, this.#device, held);

@@ -1,10 +1,12 @@
 // Whole models whose matrices are quantised: attention, dense layers, experts and the output head.
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { OutputFile } from '../../src/base/output_file.js';
 import { OutputFolder } from '../../src/base/output_folder.js';
 import { deviceAt, resolveDevice } from '../../src/binding/devices.js';
 import type { TensorToWrite } from '../../src/checkpoint/containers/write.js';
-import { MoECheckpoint } from '../../src/index.js';
+import { packCheckpoint } from '../../src/checkpoint/packed/write.js';
+import { MoECheckpoint, MoELayer } from '../../src/index.js';
 import { readDescription } from '../../src/model/load.js';
 import { ModelTensors } from '../../src/model/model_tensors.js';
 import { packModel } from '../../src/model/packed/write.js';
@@ -13,6 +15,7 @@ import type { Tensors } from '../fixtures/families.js';
 import { quantised, quantisedFormats } from '../fixtures/quantised.js';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';
 import { toBits } from '../support/floats.js';
+import { randomValues } from '../support/layers.js';
 import { writtenModel } from './fixture.js';
 import { modelFixtures } from './fixtures.js';
 import { logitsOf, textOf, withModel } from './running.js';
@@ -156,6 +159,26 @@ describe.each(['compressed-tensors float-quantized by channel', 'AWQ', 'GPTQ, an
       expect(direct.bytes).toBeLessThan(0.8 * inFloats.bytes);
       expect(result).toMatchObject({ weightType: 'published' });
       expect(result.bytes).toBeGreaterThan(direct.bytes);
+    });
+
+    test('is packed as a file of layers', async () => {
+      const { folder } = await written();
+      const out = join(await temporaryFolder(), 'packed.safetensors');
+      await using checkpoint = await MoECheckpoint.open(folder);
+      const { layers, hiddenSize } = checkpoint;
+      {
+        await using file = await OutputFile.open('--out', out, { outOfOrder: true });
+        const { signal } = new AbortController();
+        const { weightType } = await packCheckpoint(checkpoint, file, { layers, signal });
+        expect(weightType).toBe('published');
+      }
+      const hidden = randomValues(5 * hiddenSize, 1);
+      for (const layer of layers) {
+        await using direct = await checkpoint.load(layer, { device: 'cpu' });
+        await using mapped = await MoELayer.load(out, { layer });
+        expect(mapped.weightBytes).toBe(direct.weightBytes);
+        expect(await mapped.forward(hidden)).toEqual(await direct.forward(hidden));
+      }
     });
 
     test('is packed for rows of integers, where there are integers', async () => {
