@@ -76,7 +76,7 @@ async function packLayers(path: string, options: PackFlags, json: true | undefin
   print(json, result, () =>
     [
       wrap(
-        `${result.out}: MoE layers ${ranges(result.layers)} in ${result.weightType}, ${bytes(result.bytes)}, ` +
+        `${result.out}: MoE layers ${ranges(result.layers)} as ${result.weightType}, ${bytes(result.bytes)}, ` +
           `packed in ${milliseconds(result.milliseconds)}`,
       ),
       `layout ${result.layout}`,
@@ -101,8 +101,8 @@ async function packWhole(path: string, options: PackFlags, json: true | undefine
   print(json, result, () =>
     [
       wrap(
-        `${out}: the whole model of ${result.layers} layers in ${result.weightType}, its output head in ${result.outputType}, ` +
-          `${bytes(result.bytes)}, packed in ${milliseconds(result.milliseconds)}`,
+        `${out}: the whole model of ${result.layers} layers as ${result.weightType}, its attention as ${result.attentionType}, ` +
+          `its output head as ${result.outputType}, ${bytes(result.bytes)}, packed in ${milliseconds(result.milliseconds)}`,
       ),
       `layout ${result.layout}`,
       ...result.notes.map((note) => wrap(`note: ${note}`)),

@@ -244,6 +244,14 @@ test('what is packed already is refused', async () => {
   await expect(packed(out)).rejects.toThrow(/not packed/);
 });
 
+test('what has no effect is told', async () => {
+  const folder = await writtenModel(fixtureOf('glm4_moe_lite, as published'));
+  await using out = await OutputFolder.open('--out', join(await temporaryFolder(), 'packed'));
+  const { notes } = await packModel(folder, out, { signal: new AbortController().signal });
+  expect(notes).toEqual(await withModel(folder, {}, async (model) => model.notes));
+  expect(notes.join()).toMatch(/of layers that predict further tokens are not read/);
+});
+
 test('an abort leaves nothing', async () => {
   const parent = await temporaryFolder();
   const controller = new AbortController();
