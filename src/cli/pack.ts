@@ -58,6 +58,10 @@ export function addPack(program: Command): void {
     .option(...jsonFlag)
     .action(async (path: string, { json, ...options }: PackCommandOptions) => {
       const { layer, out } = options;
+      if (out.endsWith('.gguf'))
+        throw new Error(
+          `Expected \`--out\` to name a folder or a .safetensors file, got \`${out}\`: GGUF files are read, not written`,
+        );
       if (layer !== undefined || out.endsWith('.safetensors'))
         await packLayers(path, options, json);
       else await packWhole(path, options, json);

@@ -14,12 +14,14 @@ import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { TensorFiles } from '../checkpoint/containers/tensor_files.js';
 import { packedDevice } from '../checkpoint/description.js';
 import { configName, inConfig, readObject } from '../checkpoint/model_claims.js';
+import { readPackedMetadata } from '../checkpoint/packed/format.js';
 import { describeModel, type ModelDescription } from './describe.js';
 import type { TextFiles } from './gguf_text.js';
 import { WeightLoader } from './load_weights.js';
 import type { ModelSource } from './model_source.js';
 import { ModelTensors } from './model_tensors.js';
 import { type ModelLoadOptions, modelLoadRows } from './options.js';
+import { modelKey } from './packed/format.js';
 import { packedSource } from './packed/read.js';
 
 /** A whole model on a device. */
@@ -106,19 +108,23 @@ async function sourceOf(
 
 /** What the files beside a model's tensors say of it, or their own metadata. */
 export async function readDescription(
-  { folder, gguf, paths }: TensorFiles,
+  { folder, gguf, paths, metadata }: TensorFiles,
   options: Pick<ModelLoadOptions, 'contextLength'> = {},
 ): Promise<Pick<LoadedModel, 'config' | 'description' | 'text'>> {
+  const [list] = paths as [string];
+  if (readPackedMetadata(list, metadata) !== undefined && !metadata.has(modelKey))
+    throw new CheckpointError(
+      `Expected ${list} to be a whole model, got MoE layers that were packed alone: pack the checkpoint into a folder`,
+    );
   if (gguf !== undefined) {
-    const [path] = paths as [string];
     const { textOfGguf } = await import('./gguf_text.js');
-    const text = textOfGguf(path, gguf.metadata);
+    const text = textOfGguf(list, gguf.metadata);
     const { config } = gguf;
     const generation = 'error' in text ? undefined : text.files.generationConfig;
     return {
       config,
       text,
-      description: inConfig(path, () => describeModel(config, generation, options)),
+      description: inConfig(list, () => describeModel(config, generation, options)),
     };
   }
   const path = join(folder, configName);
