@@ -45,15 +45,17 @@ export interface LoadedModel {
  * Loads a whole model: describes it by its config, looks at every tensor, and then packs layer after layer onto the device.
  *
  * @param path a folder with `config.json` and safetensors, or a GGUF file
+ * @param files what is there, where it is open
  * @throws `ConfigError`, `CheckpointError`, `DeviceError`, and the signal's reason when aborted
  */
 export async function loadModel(
   path: string,
   options: ModelLoadOptions = {},
+  files?: TensorFiles,
 ): Promise<LoadedModel> {
   expectOptions('MoEModel.load', options, modelLoadRows);
   if (typeof path !== 'string' || path === '') throw unexpected('path', 'a path', path);
-  const tensors = await TensorFiles.open(path);
+  const tensors = files ?? (await TensorFiles.open(path));
   const { folder } = tensors;
   const { config, description, text } = await readDescription(tensors, options);
   options.signal?.throwIfAborted();
