@@ -102,11 +102,15 @@ async function packWhole(path: string, options: PackFlags, json: true | undefine
   });
   const packed = await packing.finally(() => progress.end());
   const result = { out, ...packed, milliseconds: performance.now() - started };
+  const { weightType, attentionType, outputType } = packed;
+  const others = Object.entries({ attention: attentionType, 'output head': outputType })
+    .filter(([, type]) => type !== weightType)
+    .map(([part, type]) => `its ${part} as ${type}, `);
   print(json, result, () =>
     [
       wrap(
-        `${out}: the whole model of ${result.layers} layers as ${result.weightType}, its attention as ${result.attentionType}, ` +
-          `its output head as ${result.outputType}, ${bytes(result.bytes)}, packed in ${milliseconds(result.milliseconds)}`,
+        `${out}: the whole model of ${result.layers} layers as ${weightType}, ${others.join('')}` +
+          `${bytes(result.bytes)}, packed in ${milliseconds(result.milliseconds)}`,
       ),
       `layout ${result.layout}`,
       ...result.notes.map((note) => wrap(`note: ${note}`)),

@@ -101,7 +101,7 @@ export function commonType(
   return types.has('published') ? 'published' : (typeOfAll(types, held) ?? 'float32');
 }
 
-/** The one type that holds what is of these; of several `published`, undefined where the device cannot have that. */
+/** The type that says how all of these types are held: theirs; of several `published`, undefined where the device lacks it. */
 export function typeOfAll<Type extends WeightType>(
   types: Iterable<Type>,
   held: () => readonly HeldWeights[] | undefined,
