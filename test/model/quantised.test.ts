@@ -12,6 +12,7 @@ import { ModelTensors } from '../../src/model/model_tensors.js';
 import type { ModelLoadOptions } from '../../src/model/options.js';
 import { type PackModelOptions, packModel } from '../../src/model/packed/write.js';
 import { ModelSize } from '../../src/model/size.js';
+import { nodeMoeJson } from '../fixtures/command_line.js';
 import type { Tensors } from '../fixtures/families.js';
 import { quantised, quantisedFormats } from '../fixtures/quantised.js';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';
@@ -157,6 +158,14 @@ describe.each(['compressed-tensors float-quantized by channel', 'AWQ', 'GPTQ, an
       expect(direct.logits).toEqual(inFloats.logits);
       expect(direct.bytes).toBeLessThan(0.8 * inFloats.bytes);
       expect(result).toMatchObject({ weightType: 'published' });
+      const inspected = await nodeMoeJson<{ layers: { packedFrom: string[] }[] }>([
+        'inspect',
+        path,
+      ]);
+      const [first = [], second] = inspected.layers.map(({ packedFrom }) => packedFrom);
+      expect(second).toEqual(['BF16', 'F32']);
+      expect(first).not.toContain('BF16');
+      expect(first.length).toBeGreaterThan(1);
       expect(result.bytes).toBeGreaterThan(direct.bytes);
     });
 

@@ -14,7 +14,8 @@ import { bytesPart, GrowingFile, type TensorBytes } from '../containers/growing_
 import { packedDevice } from '../description.js';
 import { packedTensor, tablePart } from '../families/packed.js';
 import { inLayer } from '../in_layer.js';
-import { type PackedDescription, packedMetadata } from './format.js';
+import { typesIn } from '../stored.js';
+import { type PackedDescription, packedMetadata, type StoredTypes } from './format.js';
 
 /** Of a layer. */
 const mostParts = 64;
@@ -82,8 +83,19 @@ export async function packCheckpoint(
   }
   if (first === undefined) throw new TypeError('No layers to pack');
   const { description } = first;
-  const bytes = await file.finish(packedMetadata(description));
+  const stored = await storedTypes(checkpoint, layers);
+  const bytes = await file.finish(packedMetadata(description, stored));
   return { weightType: description.weightType, layout: description.layout, bytes };
+}
+
+/** What the metadata says of layers before they were packed. */
+export async function storedTypes(
+  checkpoint: Pick<MoECheckpoint, 'tensorsOf'>,
+  layers: readonly number[],
+): Promise<StoredTypes> {
+  const stored = new Map<number, readonly string[]>();
+  for (const layer of layers) stored.set(layer, typesIn(await checkpoint.tensorsOf(layer)));
+  return stored;
 }
 
 const heldByDevice = () => deviceAt(resolveDevice(packedDevice))?.weights;

@@ -15,7 +15,7 @@ import { GrowingFile, type TensorBytes } from '../../checkpoint/containers/growi
 import { packedDevice } from '../../checkpoint/description.js';
 import { configName } from '../../checkpoint/model_claims.js';
 import { packedMetadata, readPackedMetadata } from '../../checkpoint/packed/format.js';
-import { bytesOf, descriptionOf } from '../../checkpoint/packed/write.js';
+import { bytesOf, descriptionOf, storedTypes } from '../../checkpoint/packed/write.js';
 import type { WeightType } from '../../layer/options.js';
 import type { TokenizerFiles } from '../../text/gguf_tokenizer.js';
 import type { TextFiles } from '../gguf_text.js';
@@ -126,7 +126,10 @@ export async function packModel(
     config: digestOf(await readFile(folder.pathOf(configName))),
   };
   const bytes = await file.finish({
-    ...packedMetadata(descriptionOf(checkpoint, loader.block, layouts.layout)),
+    ...packedMetadata(
+      descriptionOf(checkpoint, loader.block, layouts.layout),
+      await storedTypes(checkpoint, moeLayers),
+    ),
     [modelKey]: JSON.stringify(model),
   });
   await folder.finish();

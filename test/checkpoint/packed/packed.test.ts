@@ -99,6 +99,7 @@ test.each(
     ...{ path: 'memory', modelType: 'none', config },
     parts: async () => partsOf({ ...options, device: 'cpu' }),
     expectAlike() {},
+    tensorsOf: async () => [],
   } as unknown as MoECheckpoint;
   const out = join(await temporaryFolder(), 'packed.safetensors');
   const { signal } = new AbortController();
@@ -250,6 +251,7 @@ test('factors of experts and tables of choices are packed too, and layers of oth
     path: 'nowhere',
     parts: async (number: 0 | 1 | 2) => partsOf(optionsOf(plain[number])),
     expectAlike() {},
+    tensorsOf: async () => [],
   } as unknown as MoECheckpoint;
   const path = join(await temporaryFolder(), 'packed.safetensors');
   const pack = async (layers: number[]) => {
