@@ -19,6 +19,8 @@
 
 #include "cpu/kernels/table.h"
 
+#define MOE_TEXT_OF(x) #x
+#define MOE_TEXT(x) MOE_TEXT_OF(x)
 #define MOE_PRAGMA_OF(text) _Pragma(#text)
 #define MOE_PRAGMA(text) MOE_PRAGMA_OF(text)
 #if defined(MOE_TARGET) && defined(__clang__)
@@ -30,5 +32,6 @@ MOE_PRAGMA(GCC target(MOE_TARGET))
 namespace moe::cpu::MOE_ISA {
 extern const Kernels table;
 extern const PairKernels pair_table;
+extern const DotKernels dot_table;
 namespace {
 constexpr int64_t kNever = INT64_MAX;
