@@ -15,6 +15,7 @@
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
+#include <sys/auxv.h>
 #endif
 
 #include "cpu/kernels/table.h"

@@ -19,9 +19,9 @@ constexpr int64_t kPanelsTogether = 4;
 // Rows of depth in panels and tiles for integer products, zeros included.
 constexpr int64_t padded_depth(int64_t depth) { return (depth + 7) / 8 * 8; }
 
-// Bytes from a quantised row, or a tile of them for each of its rows, to the next: room for whole lines, which some
-// kernels read.
-constexpr int64_t dot_row_bytes(int64_t depth) { return (depth + 63) / 64 * 64; }
+// Bytes from a quantised row, or a tile of them for each of its rows, to the next: whole lines, which some kernels
+// read, and an odd number of them, so that rows do not push one another out of a cache.
+constexpr int64_t dot_row_bytes(int64_t depth) { return ((depth + 63) / 64 | 1) * 64; }
 
 // Words of two rows of depth.
 constexpr int64_t pairs_of(int64_t depth) { return (depth + 1) / 2; }

@@ -92,24 +92,30 @@ class RandomProduct {
   std::vector<float> bias_, x_;  // x_ [tile][depth][row of the tile]
 };
 
-// Tests of what stands beside a set that this CPU has.
+// Tests of what stands beside a set: null where this CPU has none.
 class DotsBeside : public testing::Test {
  protected:
-  explicit DotsBeside(const cpu::DotKernels& dots) : dots(dots) {}
+  explicit DotsBeside(const cpu::DotKernels* dots) : dots_(dots) {}
   void SetUp() override {
     for (const cpu::Kernels* kernels : cpu::supported_kernels())
-      if (kernels->name == std::string(dots.beside)) set = kernels;
-    if (!set) GTEST_SKIP() << dots.beside << " is not built, or this CPU lacks it";
+      if (dots_ && kernels->name == std::string(dots_->beside)) set_ = kernels;
+    if (!set_) GTEST_SKIP() << "not built, or not of this CPU";
   }
-  const cpu::DotKernels& dots;
-  const cpu::Kernels* set = nullptr;
+
+  void expect_the_bits_of_the_set() const;
+  void expect_experts_of_the_set() const;
+
+  const cpu::DotKernels* dots_;
+  const cpu::Kernels* set_ = nullptr;
 };
 
 inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-inline void expect_the_bits_of_the_set(const cpu::Kernels& set, const cpu::DotKernels& dots) {
+inline void DotsBeside::expect_the_bits_of_the_set() const {
+  const cpu::Kernels& set = *set_;
+  const cpu::DotKernels& dots = *dots_;
   for (const cpu::Panel panel : {cpu::Panel::kInt8Dots, cpu::Panel::kInt4Dots})
     for (const int64_t group : {32, 64, 128, 256})
       for (const auto& [depth, rows] : {std::pair<int64_t, int64_t>{1, 16},
@@ -132,7 +138,8 @@ inline void expect_the_bits_of_the_set(const cpu::Kernels& set, const cpu::DotKe
 }
 
 // Whole layers, of experts with many rows, few and none.
-inline void expect_experts_of_the_set(const cpu::Kernels& set, const cpu::DotKernels& dots) {
+inline void DotsBeside::expect_experts_of_the_set() const {
+  const cpu::Kernels& set = *set_;
   constexpr int64_t kExperts = 5, kColumns = 70, kOffsets[kExperts + 1] = {0, 40, 41, 41, 54, 70};
   for (const Held held : kEveryIntegerProduct)
     for (const int64_t depth : {50, 300}) {
@@ -158,7 +165,7 @@ inline void expect_experts_of_the_set(const cpu::Kernels& set, const cpu::DotKer
         gemm.multiply(weights, tiles.data(), {}, out.data(), team, {});
         return out;
       };
-      EXPECT_TRUE(same_bits(run(&dots), run(nullptr))) << "depth " << depth << ", groups of " << held.group;
+      EXPECT_TRUE(same_bits(run(dots_), run(nullptr))) << "depth " << depth << ", groups of " << held.group;
     }
 }
 

@@ -16,15 +16,15 @@ namespace {
 
 class TileProductsAvx512 : public DotsBeside {
  protected:
-  TileProductsAvx512() : DotsBeside(cpu::interpreted_tiles_avx512::dot_table) {}
+  TileProductsAvx512() : DotsBeside(&cpu::interpreted_tiles_avx512::dot_table) {}
 };
 
 TEST_F(TileProductsAvx512, GiveTheBitsOfTheSet) {
-  expect_the_bits_of_the_set(*set, dots);
+  expect_the_bits_of_the_set();
   EXPECT_FALSE(tile_machine().configured()) << "tiles were not released";
 }
 
-TEST_F(TileProductsAvx512, ServeExpertsWithEnoughRows) { expect_experts_of_the_set(*set, dots); }
+TEST_F(TileProductsAvx512, ServeExpertsWithEnoughRows) { expect_experts_of_the_set(); }
 
 }  // namespace
 }  // namespace moe::test

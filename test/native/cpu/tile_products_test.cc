@@ -21,15 +21,15 @@ namespace {
 
 class TileProducts : public DotsBeside {
  protected:
-  TileProducts() : DotsBeside(cpu::interpreted_tiles::dot_table) {}
+  TileProducts() : DotsBeside(&cpu::interpreted_tiles::dot_table) {}
 };
 
 TEST_F(TileProducts, GiveTheBitsOfTheSet) {
-  expect_the_bits_of_the_set(*set, dots);
+  expect_the_bits_of_the_set();
   EXPECT_FALSE(tile_machine().configured()) << "tiles were not released";
 }
 
-TEST_F(TileProducts, ServeExpertsWithEnoughRows) { expect_experts_of_the_set(*set, dots); }
+TEST_F(TileProducts, ServeExpertsWithEnoughRows) { expect_experts_of_the_set(); }
 
 }  // namespace
 }  // namespace moe::test
