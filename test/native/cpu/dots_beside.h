@@ -119,6 +119,7 @@ inline void DotsBeside::expect_the_bits_of_the_set() const {
   for (const cpu::Panel panel : {cpu::Panel::kInt8Dots, cpu::Panel::kInt4Dots})
     for (const int64_t group : {32, 64, 128, 256})
       for (const auto& [depth, rows] : {std::pair<int64_t, int64_t>{1, 16},
+                                        {1000, 1},
                                         {31, 13},
                                         {64, 30},
                                         {72, 17},

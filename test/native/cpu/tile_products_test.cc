@@ -1,17 +1,13 @@
 // Products by tiles give the bits of the sets: the kernel that processors with tiles run, over the interpreter, with
 // registers that most machines have.
+#if defined(__x86_64__)
 #include "cpu/dots_beside.h"
 #include "cpu/tile_machine.h"
 
 #define MOE_ISA interpreted_tiles
-#if defined(__x86_64__)
 #define MOE_BESIDE avx2
 #define MOE_TARGET "avx2,fma,f16c"
 #define MOE_VEC "cpu/kernels/vec_avx2.h"
-#else
-#define MOE_BESIDE neon
-#define MOE_VEC "cpu/kernels/vec_neon.h"
-#endif
 #define MOE_CPU_HAS_IT true
 #define MOE_TILES "cpu/interpreted_tiles.h"
 #include "cpu/kernels/tiles.h"
@@ -33,3 +29,4 @@ TEST_F(TileProducts, ServeExpertsWithEnoughRows) { expect_experts_of_the_set(); 
 
 }  // namespace
 }  // namespace moe::test
+#endif
