@@ -121,7 +121,7 @@ inline void DotsBeside::expect_the_bits_of_the_set() const {
       for (const auto& [depth, rows] : {std::pair<int64_t, int64_t>{1, 16},
                                         {1000, 1},
                                         {31, 13},
-                                        {64, 30},
+                                        {64, 35},
                                         {72, 17},
                                         {100, 33},
                                         {129, 49},
