@@ -14,7 +14,7 @@ namespace moe::test {
 class RandomProduct {
  public:
   RandomProduct(const cpu::Kernels& set, cpu::Panel panel, int64_t rows, int64_t depth, int64_t group)
-      : set_(set), panel_(panel), rows_(rows), depth_(depth), group_(group), kernels_(set.panels[size_t(panel)]) {
+      : set_(set), rows_(rows), depth_(depth), group_(group), kernels_(set.panels[size_t(panel)]) {
     const int64_t columns = set.panel_columns, groups = divide_up(depth, group);
     panel_bytes_ = 2 * columns * groups + cpu::padded_depth(depth) / kernels_.rows * kernels_.rows_bytes;
     panels_.resize(kPanels * panel_bytes_);
@@ -40,7 +40,7 @@ class RandomProduct {
     const int64_t tiles = divide_up(rows_, set_.tile_rows), groups = divide_up(depth_, group_);
     const int64_t row_bytes = cpu::dot_row_bytes(depth_);
     std::vector<int8_t> integers(rows_ * row_bytes, 0x55);
-    std::vector<float> scales(rows_ * groups), scratch(scratch_floats + 16), out(rows_ * kColumns(epilogue));
+    std::vector<float> scales(rows_ * groups), scratch(scratch_floats + 16), out(rows_ * columns_of(epilogue));
     std::vector<int32_t> starts(rows_ * groups);
     const auto begin = [&](int64_t tile) { return tile * (rows_ / tiles) + std::min(tile, rows_ % tiles); };
     for (int64_t tile = 0; tile < tiles; ++tile) {
@@ -58,7 +58,7 @@ class RandomProduct {
     task.integers = integers.data(), task.row_scales = scales.data(), task.row_starts = starts.data();
     task.rows = rows_, task.depth = depth_, task.group = group_;
     task.panels = panels_.data(), task.bias = bias_.data(), task.num_panels = kPanels;
-    task.columns = kColumns(epilogue), task.output = out.data(), task.epilogue = epilogue;
+    task.columns = columns_of(epilogue), task.output = out.data(), task.epilogue = epilogue;
     task.scratch = scratch.data() + (64 - reinterpret_cast<uintptr_t>(scratch.data()) % 64) % 64 / sizeof(float);
     for (task.first_tile = 0; task.first_tile < tiles; task.first_tile += task.num_tiles) {
       task.num_tiles = std::min(tiles - task.first_tile, set_.max_tiles);
@@ -71,7 +71,7 @@ class RandomProduct {
   static constexpr int64_t kPanels = 5;  // four that stand side by side, and one
   static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
   // The last panel is not full.
-  int64_t kColumns(const cpu::Epilogue& epilogue) const {
+  int64_t columns_of(const cpu::Epilogue& epilogue) const {
     const bool gated = epilogue.kind == cpu::Epilogue::kSwiGLU;
     return kPanels * set_.panel_columns / (gated ? 2 : 1) - 3;
   }
@@ -83,7 +83,6 @@ class RandomProduct {
   }
 
   const cpu::Kernels& set_;
-  cpu::Panel panel_;
   int64_t rows_, depth_, group_;
   const cpu::PanelKernels& kernels_;
   int64_t panel_bytes_;
