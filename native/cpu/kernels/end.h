@@ -1,4 +1,4 @@
-// Fills the table, closes the namespace and the target region that begin.h opened.
+// Fills the table and closes what begin.h opened.
 constexpr int64_t kWidenedFloats = (kWidenedRows + kWidenedRows / kLeastGroup) * kPanelColumns;
 constexpr int64_t kBlocksFloats = kPanelsTogether * kDotBlockFloats;
 constexpr int64_t kScratchFloats =
@@ -23,8 +23,6 @@ constexpr PanelKernels dots_of() {
 
 }  // namespace
 
-#define MOE_TEXT_OF(x) #x
-#define MOE_TEXT(x) MOE_TEXT_OF(x)
 const Kernels table = {
     .name = MOE_TEXT(MOE_ISA),
     .supported = supported,
@@ -33,9 +31,15 @@ const Kernels table = {
     .tile_rows = kTileRows,
     .max_tiles = kMaxTiles,
     .scratch_floats = kScratchFloats,
-    .panels = {floats_of<Float32Weights>(), floats_of<BFloat16Weights>(), floats_of<Float16Weights>(),
-               integers_of<Int8Weights, Int8>(), integers_of<Int4Weights, Int4>(), dots_of<Int8Dots, Int8>(),
-               dots_of<Int4Dots, Int4>(), {.gemm = published_gemm}, {.gemm = published_dots_gemm, .offset = -1}},
+    .panels = {floats_of<Float32Weights>(),
+               floats_of<BFloat16Weights>(),
+               floats_of<Float16Weights>(),
+               integers_of<Int8Weights, Int8>(),
+               integers_of<Int4Weights, Int4>(),
+               dots_of<Int8Dots, Int8>(),
+               dots_of<Int4Dots, Int4>(),
+               {.gemm = published_gemm},
+               {.gemm = published_dots_gemm, .offset = -1}},
     .quantize_tile = quantize_tile,
     .pack_rows = pack_rows,
     .round_to_bfloat16 = round_to_bfloat16,
@@ -51,9 +55,4 @@ const Kernels table = {
     .read = read,
 };
 
-}  // namespace moe::cpu::MOE_ISA
-#if defined(MOE_TARGET) && defined(__clang__)
-#pragma clang attribute pop
-#elif defined(MOE_TARGET)
-#pragma GCC pop_options
-#endif
+#include "cpu/kernels/close.h"

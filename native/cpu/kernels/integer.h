@@ -268,7 +268,7 @@ int64_t dot_bytes(int64_t depth, int64_t group) {
 // The rows of a tile from depth k, the begin of a group, on.
 inline DotRows dot_rows_at(const GemmTask& task, int64_t tile_begin, int64_t rows, int64_t k) {
   const int64_t groups = (task.depth + task.group - 1) / task.group, before = k / task.group * rows;
-  return {task.integers + tile_begin * padded_depth(task.depth) + k * rows,
+  return {task.integers + tile_begin * dot_row_bytes(task.depth) + k * rows,
           task.row_scales + tile_begin * groups + before, task.row_starts + tile_begin * groups + before};
 }
 

@@ -277,11 +277,12 @@ TEST_P(PublishedPanels, MultiplyRowsOfIntegers) {
     if (!cpu::has_dots(form)) continue;
     for (const int64_t depth : kDepths) {
       const Panels panels(kernels(), form, depth, 5);
-      const int64_t group = panels.form.group, groups = (depth + group - 1) / group, padded = cpu::padded_depth(depth);
+      const int64_t group = panels.form.group, groups = (depth + group - 1) / group;
+      const int64_t row_bytes = cpu::dot_row_bytes(depth);
       for (const int64_t rows : kRows) {
         if (rows * depth > 8000) continue;  // what is expected takes long
         const std::vector<float> plain = random_rows(rows, depth), x = tiles(plain, rows, depth);
-        std::vector<int8_t> integers(rows * padded);
+        std::vector<int8_t> integers(rows * row_bytes);
         std::vector<float> scales(rows * groups);
         std::vector<int32_t> starts(rows * groups);
         const auto& dots = panel_kernels(cpu::Panel::kPublishedDots);
@@ -291,7 +292,7 @@ TEST_P(PublishedPanels, MultiplyRowsOfIntegers) {
                                    .depth = depth,
                                    .group = group,
                                    .offset = dots.offset,
-                                   .integers = integers.data() + first * padded,
+                                   .integers = integers.data() + first * row_bytes,
                                    .scales = scales.data() + first * groups,
                                    .starts = starts.data() + first * groups});
         });
@@ -308,7 +309,7 @@ TEST_P(PublishedPanels, MultiplyRowsOfIntegers) {
             for (int64_t column = 0; column < task.columns; ++column) {
               double sum = panels.bias[column], most = std::abs(sum);
               for (int64_t k = 0; k < depth; ++k) {
-                const double row = integers[first * padded + k / 4 * in_tile * 4 + i * 4 + k % 4] *
+                const double row = integers[first * row_bytes + k / 4 * in_tile * 4 + i * 4 + k % 4] *
                                    static_cast<double>(scales[first * groups + k / group * in_tile + i]);
                 const double product =
                     row * panels.floats[(column / kernels().panel_columns * depth + k) * kernels().panel_columns +
