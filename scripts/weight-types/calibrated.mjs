@@ -16,12 +16,12 @@ export function recording() {
 }
 
 /** The whole model in int4, packed. */
-export function packedInt4(weightGroup) {
-  const out = temporary(`int4-${weightGroup}`);
-  if (!existsSync(out))
-    run(
-      ...['pack', trained, '--weight-type', 'int4', '--weight-group', String(weightGroup)],
-      ...['--output-type', 'bfloat16', '--calibrate', recording(), '--out', out],
-    );
+export function packedInt4({ weightGroup, activationType = 'float' }) {
+  const out = temporary(`int4-${weightGroup}-${activationType}`);
+  run(
+    ...['pack', trained, '--weight-type', 'int4', '--weight-group', String(weightGroup)],
+    ...['--activation-type', activationType, '--output-type', 'bfloat16'],
+    ...['--calibrate', recording(), '--out', out],
+  );
   return out;
 }

@@ -1,6 +1,7 @@
 // Layers of normally distributed weights and inputs.
 import { MoELayer } from '../../dist/index.js';
-import { outputOf, relativeError } from './measures.mjs';
+import { outputOf } from './measures.mjs';
+import { relativeError } from './statistics.mjs';
 
 /** Normally distributed, always the same. */
 function gaussian(count, deviation, seed) {

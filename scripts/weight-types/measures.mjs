@@ -1,17 +1,7 @@
 // What a type costs: the error of layers' outputs, and bits per byte of a whole model on text.
 import { MoELayer, MoEModel } from '../../dist/index.js';
+import { relativeError, sum } from './statistics.mjs';
 import { heldOut, layers, readText, recordedInputs, trained } from './trained.mjs';
-
-/** |a - b| / |b|, as vectors. */
-export function relativeError(a, b) {
-  let difference = 0;
-  let norm = 0;
-  for (let i = 0; i < b.length; i++) {
-    difference += (a[i] - b[i]) ** 2;
-    norm += b[i] ** 2;
-  }
-  return Math.sqrt(difference / norm);
-}
 
 /** The output of a layer that is made for this. */
 export async function outputOf(making, hidden) {
@@ -38,20 +28,12 @@ export async function layerErrors(path, options) {
 async function piecesOf(model, path) {
   const tokens = await model.tokenizer.encode(readText(path));
   const pieces = [];
-  for (let begin = 0; begin + 1 < tokens.length; begin += model.contextLength)
-    pieces.push(tokens.slice(begin, begin + model.contextLength));
-  return Promise.all(
-    pieces.map(async (piece) => {
-      const logprobs = await model.logprobs(piece);
-      return {
-        bits: logprobs.reduce((sum, value) => sum - value, 0) / Math.LN2,
-        bytes: logprobs.length,
-      };
-    }),
-  );
+  for (let begin = 0; begin + 1 < tokens.length; begin += model.contextLength) {
+    const logprobs = await model.logprobs(tokens.slice(begin, begin + model.contextLength));
+    pieces.push({ bits: -sum(logprobs) / Math.LN2, bytes: logprobs.length });
+  }
+  return pieces;
 }
-
-const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 /** Bits of every piece of each held-out text, as `node-moe perplexity` reads them. */
 export async function readHeldOut(path, options) {
@@ -60,19 +42,4 @@ export async function readHeldOut(path, options) {
   for (const text of heldOut) texts.push(await piecesOf(model, text));
   await model.close();
   return texts;
-}
-
-export const bitsPerByte = (pieces) =>
-  sum(pieces.map(({ bits }) => bits)) / sum(pieces.map(({ bytes }) => bytes));
-
-/**
- * How many bits per byte more than `before` all texts take, and the standard error of that: pieces are a sample of what there
- * could be, and both have the same ones.
- */
-export function costOf(texts, before) {
-  const [pieces, others] = [texts.flat(), before.flat()];
-  const more = pieces.map(({ bits, bytes }, i) => (bits - others[i].bits) / bytes);
-  const mean = sum(more) / more.length;
-  const variance = sum(more.map((value) => (value - mean) ** 2)) / (more.length - 1);
-  return { mean, error: Math.sqrt(variance / more.length) };
 }

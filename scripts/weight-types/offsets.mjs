@@ -1,9 +1,10 @@
 // The table that says why int4 has no offsets: what the best scales, and the best scales and offsets, of groups of one size cost.
 import { recording } from './calibrated.mjs';
 import { importanceOf } from './importance.mjs';
-import { costOf, layerErrors, readHeldOut } from './measures.mjs';
+import { layerErrors, readHeldOut } from './measures.mjs';
 import { more, percent, table } from './page.mjs';
 import { withOffset, withScale } from './search.mjs';
+import { costOf } from './statistics.mjs';
 import { copyWith, layers, matrices, recordedInputs, trained } from './trained.mjs';
 
 const kinds = [

@@ -1,8 +1,9 @@
 // Tables of the package's own types: errors of layers, and bits per byte of the whole trained model.
 import { packedInt4 } from './calibrated.mjs';
 import { gaussianErrors, gaussianShapes, titleOf } from './gaussian.mjs';
-import { bitsPerByte, costOf, layerErrors, readHeldOut } from './measures.mjs';
+import { layerErrors, readHeldOut } from './measures.mjs';
 import { more, percent, table } from './page.mjs';
+import { bitsPerByte, costOf } from './statistics.mjs';
 import { layers, trained } from './trained.mjs';
 
 const held = [
@@ -69,16 +70,13 @@ export async function textTable() {
   const rows = [];
   for (const options of held) {
     const texts = await readHeldOut(trained, { ...options, outputType });
-    const { weightType, weightGroup, activationType } = options;
     const calibrated =
-      weightType === 'int4' && activationType !== 'bfloat16'
-        ? await readHeldOut(packedInt4(weightGroup, activationType), { activationType })
-        : undefined;
+      options.weightType === 'int4' && more(costOf(await readHeldOut(packedInt4(options)), before));
     rows.push([
       ...cellsOf(options),
       ...texts.map((text) => bitsPerByte(text).toFixed(4)),
       more(costOf(texts, before)),
-      calibrated ? more(costOf(calibrated, before)) : '',
+      calibrated || '',
     ]);
   }
   return table([...titles, 'Bible', 'Python', 'more than bfloat16', 'more, calibrated'], rows);

@@ -7,8 +7,10 @@ export const table = (titles, rows) =>
 export const percent = (part) => (part < 1e-5 ? '< 0.001 %' : `${(part * 100).toPrecision(2)} %`);
 
 /** What text costs more, with the standard error. */
-export const more = ({ mean, error }) =>
-  `${mean < 0 ? '−' : '+'}${Math.abs(mean).toFixed(4)} ± ${error.toFixed(4)}`;
+export function more({ mean, error }) {
+  if (Math.max(Math.abs(mean), error) < 5e-5) return '< 0.0001';
+  return `${mean < 0 ? '−' : '+'}${Math.abs(mean).toFixed(4)} ± ${error.toFixed(4)}`;
+}
 
 /** The page with a table between `<!-- measured: name -->` and `<!-- end -->`. */
 export function replaced(page, name, written) {

@@ -67,23 +67,25 @@ function withFactor(round, values, ...others) {
 }
 
 const ofGguf = [
-  ...['Q8_0', 'Q6_K', 'Q5_1', 'Q5_K', 'Q5_0', 'Q4_1', 'Q4_K', 'Q4_0', 'IQ4_NL', 'NVFP4', 'MXFP4'],
-  ...['IQ4_XS', 'Q3_K', 'Q2_K'],
+  ...['Q8_0', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q2_K', 'Q3_K', 'Q4_K', 'Q5_K', 'Q6_K'],
+  ...['IQ4_NL', 'IQ4_XS', 'MXFP4', 'NVFP4'],
 ];
 
-/** Ours are searched with `importance`; theirs look at it in all but these. */
+/** Those that are the same whatever counts. */
 const unweighted = ['Q8_0', 'NVFP4', 'MXFP4', 'float8'];
 
 /** The types, most bits first: `round(values, shape, importance)` says what is held of values. */
 export const publishedTypes = [
-  { name: 'float8', bits: 8 + 32 / side ** 2, round: () => roundedFloat8 },
+  { name: 'float8', title: 'float8 (E4M3)', bits: 8 + 32 / side ** 2, round: () => roundedFloat8 },
   ...ofGguf.map((name) => ({
-    ...{ name, bits: (8 * ggufTypes[name].bytes) / ggufTypes[name].block },
+    ...{ name, title: `\`${name}\``, bits: (8 * ggufTypes[name].bytes) / ggufTypes[name].block },
     round: (program) => {
       const round = roundedByGgml.bind(undefined, program, ggufTypes[name]);
       return name === 'NVFP4' ? withFactor.bind(undefined, round) : round;
     },
   })),
-].map((type) => ({ ...type, weighted: !unweighted.includes(type.name) }));
+]
+  .map((type) => ({ ...type, weighted: !unweighted.includes(type.name) }))
+  .sort((a, b) => b.bits - a.bits);
 
 export const ggml = () => ggmlProgram('ggml_round');

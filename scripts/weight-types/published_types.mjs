@@ -2,9 +2,10 @@
 import { recording } from './calibrated.mjs';
 import { gaussianErrors, gaussianShapes, titleOf } from './gaussian.mjs';
 import { importanceOf } from './importance.mjs';
-import { bitsPerByte, costOf, layerErrors, readHeldOut } from './measures.mjs';
+import { layerErrors, readHeldOut } from './measures.mjs';
 import { more, percent, table } from './page.mjs';
 import { ggml, publishedTypes } from './published.mjs';
+import { bitsPerByte, costOf } from './statistics.mjs';
 import { copyWith, layers, matrices, recordedInputs, trained } from './trained.mjs';
 
 const options = { weightType: 'float32' };
@@ -16,7 +17,7 @@ export async function publishedTable() {
   const before = await readHeldOut(trained, { weightType: 'bfloat16' });
   const shape = gaussianShapes[1];
   const rows = [];
-  for (const { name, bits, weighted, round: using } of publishedTypes) {
+  for (const { name, title, bits, weighted, round: using } of publishedTypes) {
     const round = using(program);
     const plain = await copyWith(name, (_, ...matrix) => round(...matrix));
     const texts = await read(plain);
@@ -27,7 +28,7 @@ export async function publishedTable() {
       ...(await gaussianErrors(shape, [{ options, round }])),
     ];
     rows.push([
-      ...[name, Number(bits.toFixed(3)), ...errors.map(percent)],
+      ...[title, Number(bits.toFixed(3)), ...errors.map(percent)],
       ...texts.map((text) => bitsPerByte(text).toFixed(4)),
       more(costOf(texts, before)),
       calibrated ? more(costOf(await read(calibrated), before)) : '',

@@ -5,11 +5,11 @@ const word = new Uint32Array(1);
 const number = new Float32Array(word.buffer);
 
 /** @param bits of a bfloat16 number */
-function valueOf(bits) {
+function numberOf(bits) {
   word[0] = bits << 16;
   return number[0];
 }
-const rounded = (value) => valueOf(bfloat16Bits(value));
+const rounded = (value) => numberOf(bfloat16Bits(value));
 const nearest = (x, least, most) => Math.min(most, Math.max(least, Math.floor(x + 0.5)));
 
 /** A group with every code's number `code * scale + offset`. */
@@ -41,7 +41,7 @@ function bestOf(group, importance, codes) {
 function* scales(group) {
   const most = group.reduce((far, value) => Math.max(far, Math.abs(value)), 0);
   for (let bits = bfloat16Bits(most / 20); bits <= bfloat16Bits(most / 6.4); bits += 5)
-    for (const scale of [valueOf(bits), -valueOf(bits)]) yield { scale, offset: 0, least: -8 };
+    for (const scale of [numberOf(bits), -numberOf(bits)]) yield { scale, offset: 0, least: -8 };
 }
 
 /** Sixteen starts, each a part of the way from the extremes inwards, and both fitted again to the codes, twice. */
