@@ -49,10 +49,14 @@ export async function layersTable() {
   const rows = [];
   for (const [i, options] of held.entries()) {
     const errors = await layerErrors(trained, options);
-    rows.push([
-      ...cellsOf(options),
-      ...[...errors, ...gaussians.map((column) => column[i])].map(percent),
-    ]);
+    const others = gaussians.map((column) => column[i]);
+    rows.push([...cellsOf(options), ...[...errors, ...others].map(percent)]);
+  }
+  for (const weightGroup of [32, 64, 128]) {
+    const [, ...cells] = cellsOf({ weightType: 'int4', weightGroup });
+    const errors = await layerErrors(packedInt4({ weightGroup }));
+    const others = gaussians.map(() => '');
+    rows.push(['int4, calibrated', ...cells, ...errors.map(percent), ...others]);
   }
   return table(
     [

@@ -57,9 +57,9 @@ function roundedByGgml(program, { id, block }, values, shape, importance) {
   return new Float32Array(Uint8Array.from(stdout).buffer);
 }
 
-/** A float32 factor of the whole matrix, as files of NVFP4 have it: the largest scale of a group becomes 448. */
+/** A float32 factor of the whole matrix, as files of NVFP4 have it: the largest scale of a group becomes 224; ggml's end at 240. */
 function withFactor(round, values, ...others) {
-  const factor = Math.fround(largest(values) / (6 * mostFloat8));
+  const factor = Math.fround(largest(values) / (6 * 224));
   return round(
     values.map((value) => value / factor),
     ...others,
