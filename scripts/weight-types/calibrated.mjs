@@ -18,6 +18,7 @@ export function recording() {
 /** The whole model in int4, packed. */
 export function packedInt4({ weightGroup, activationType = 'float' }) {
   const out = temporary(`int4-${weightGroup}-${activationType}`);
+  if (existsSync(out)) return out;
   run(
     ...['pack', trained, '--weight-type', 'int4', '--weight-group', String(weightGroup)],
     ...['--activation-type', activationType, '--output-type', 'bfloat16'],

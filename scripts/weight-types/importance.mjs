@@ -19,7 +19,7 @@ function product({ shape: [outs, ins], values }, row) {
 }
 
 /** The mean of the squares of rows and of `addedTokens` others, whose squares are `others`. */
-export function meanSquares(rows, others) {
+function meanSquares(rows, others) {
   const sums = others.map((square) => addedTokens * square);
   for (const row of rows) for (let i = 0; i < row.length; i++) sums[i] += row[i] ** 2;
   return Float32Array.from(sums, (sum) => sum / (rows.length + addedTokens));
