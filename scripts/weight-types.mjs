@@ -9,8 +9,8 @@ import { publishedTable } from './weight-types/published_types.mjs';
 const tables = {
   layers: layersTable,
   text: textTable,
-  published: publishedTable,
   offsets: offsetsTable,
+  published: publishedTable,
 };
 const [, , ...named] = process.argv;
 const path = new URL('../docs/weight-types.md', import.meta.url);
