@@ -8,7 +8,8 @@ constexpr int64_t kWidenedRows = kBlockBytes / (kPanelColumns * sizeof(float));
 constexpr int64_t kPanelSums = kMaxTiles * kTileRows * kPanelColumns;
 
 struct Tiling {
-  explicit Tiling(int64_t rows) : count((rows + kTileRows - 1) / kTileRows), even(rows / count), larger(rows % count) {}
+  explicit Tiling(int64_t rows, int64_t most = kTileRows)
+      : count((rows + most - 1) / most), even(rows / count), larger(rows % count) {}
   int64_t begin(int64_t tile) const { return tile * even + (tile < larger ? tile : larger); }
   int64_t rows(int64_t tile) const { return even + (tile < larger); }
 
@@ -21,6 +22,9 @@ constexpr int panels_at_once(int64_t rows) {
   if (2 * rows * kPanelVectors <= kStreamAccumulators) return 2;
   return 1;
 }
+
+// Rows of a single tile of which several panels are multiplied at once.
+constexpr int kStreamedRows = kStreamAccumulators / (2 * kPanelVectors);
 
 using Finish = void (*)(const GemmTask& task, int64_t panel, int64_t row_begin, int64_t rows, const float* c);
 

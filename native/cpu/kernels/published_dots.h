@@ -115,7 +115,7 @@ void dot_published(DotRows rows, const float* blocks, int64_t depth, int64_t gro
         __builtin_prefetch(ahead.at, 0, 2);
         ahead.at += ahead.step;
       }
-      dot_rows<PublishedBytes, R, P>(rows.x, bytes, kStride, acc);
+      dot_rows<PublishedBytes, R, P>(rows.x, R, bytes, kStride, acc);
     }
     const bool first = k == 0 && !resume;
 #pragma GCC unroll 64
