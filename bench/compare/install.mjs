@@ -87,17 +87,19 @@ async function prepareLlama() {
 }
 
 async function prepareGgml() {
+  return ggmlProgram('ggml_moe');
+}
+
+/** A program of bench/peers that calls ggml, compiled where it is not there yet: how to start it, but for its own arguments. */
+export async function ggmlProgram(name) {
   const { version, libraries } = await llamaLibraries();
-  const source = `${folder}ggml_moe.cpp`;
-  const program = `${folder}node_modules/.bin/ggml_moe`;
-  if (!existsSync(program) || statSync(program).mtimeMs < statSync(source).mtimeMs)
-    await step('compile ggml_moe.cpp', process.env['CXX'] ?? 'g++', [
-      '-O2',
-      '-std=c++20',
-      '-o',
-      program,
-      source,
-      '-ldl',
+  const sources = [`${folder}${name}.cpp`, `${folder}ggml.h`];
+  const program = `${folder}node_modules/.bin/${name}`;
+  const changed = (source) => statSync(program).mtimeMs < statSync(source).mtimeMs;
+  if (!existsSync(program) || sources.some(changed))
+    await step(`compile ${name}.cpp`, process.env['CXX'] ?? 'g++', [
+      ...['-O2', '-std=c++20', '-o', program],
+      ...[sources[0], '-ldl'],
     ]);
   return {
     command: program,

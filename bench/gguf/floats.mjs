@@ -42,9 +42,9 @@ export function float8Value(bits) {
   return exponent === 0 ? mantissa * 2 ** -9 : (1 + mantissa / 8) * 2 ** (exponent - 7);
 }
 
-/** The bits of the nearest of them. @param {number} value at least 0 */
+/** The bits of the nearest of them, of two the smaller one. @param {number} value at least 0 */
 export function float8Bits(value) {
-  let bits = 0; // They grow with the value; 127 is no number.
-  while (bits < 126 && (float8Value(bits) + float8Value(bits + 1)) / 2 < value) bits++;
-  return bits;
+  const exponent = Math.max(-6, Math.floor(Math.log2(value)));
+  const eighths = Math.ceil(value / 2 ** (exponent - 3) - 0.5);
+  return Math.min(126, 8 * (exponent + 6) + eighths); // 127 is no number.
 }

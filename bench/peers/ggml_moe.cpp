@@ -1,10 +1,7 @@
 // One MoE layer in ggml, as the npm package @node-llama-cpp/* ships it, behind a line protocol (see bench/README.md).
-// ggml's headers are not in that package: the few functions used are declared here and looked up at run time.
 //
 // usage: ggml_moe LIBRARY_FOLDER hidden intermediate experts top_k f32|f16|bf16|q8_0|q4_0|q4_K|q6_K|iq4_xs|mxfp4
 // threads
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -17,9 +14,10 @@
 #include <string>
 #include <vector>
 
+#include "ggml.h"
+
 namespace {
 
-using Handle = void*;  // every ggml object: context, tensor, graph, backend, buffer
 struct InitParams {
   size_t mem_size;
   void* mem_buffer;
@@ -44,37 +42,6 @@ const std::map<std::string, Type> kTypes = {{"f32", {0, false}},   {"f16", {1, f
                                             {"q8_0", {8, false}},  {"q4_0", {2, true}},     {"q4_K", {12, true}},
                                             {"q6_K", {14, false}}, {"iq4_xs", {23, false}}, {"mxfp4", {39, false}}};
 constexpr int kFloat32 = 0;
-
-class Ggml {
- public:
-  explicit Ggml(const std::string& folder) {
-    for (const char* name : {"/libggml-base.so", "/libggml.v0.5.0.so"}) {
-      void* library = dlopen((folder + name).c_str(), RTLD_NOW | RTLD_GLOBAL);
-      if (!library) throw std::runtime_error(dlerror());
-      libraries_.push_back(library);
-    }
-  }
-
-  // Calls a function by name. Arguments must have the C function's own types.
-  template <typename Result = Handle, typename... Arguments>
-  Result call(const char* name, Arguments... arguments) const {
-    return as<Result(Arguments...)>(find(name))(arguments...);
-  }
-
-  template <typename Function>
-  static Function* as(void* address) {
-    return reinterpret_cast<Function*>(address);
-  }
-
- private:
-  void* find(const char* name) const {
-    for (void* library : libraries_)
-      if (void* address = dlsym(library, name)) return address;
-    throw std::runtime_error(std::string("this ggml has no ") + name);
-  }
-
-  std::vector<void*> libraries_;
-};
 
 // The values every contestant computes with: the same as in src/cli/bench/synthetic.ts. Integers from -128 to 127 times
 // a power of two are exact in every float type.

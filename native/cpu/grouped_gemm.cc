@@ -40,6 +40,18 @@ bool read_same_rows(const PackedMatrices& a, const PackedMatrices& b) {
 
 }  // namespace
 
+GroupedGemm::GroupedGemm(const Kernels& kernels, const DotKernels* dots)
+    : kernels_(kernels),
+      pair_kernels_(pair_kernels(kernels)),
+      dot_kernels_(dots),
+      scratch_floats_(std::max({kernels.scratch_floats, pair_kernels_ ? pair_kernels_->scratch_floats : 0,
+                                dots ? dots->scratch_floats : 0})) {}
+
+const DotKernels* GroupedGemm::dots_for(const PackedMatrices& weights, int64_t expert) const {
+  const bool enough = dot_kernels_ && rows_.offsets[expert + 1] - rows_.offsets[expert] >= dot_kernels_->least_rows;
+  return enough && dot_kernels_->gemm[static_cast<size_t>(weights.panels(expert))] ? dot_kernels_ : nullptr;
+}
+
 void GroupedGemm::set_rows(const RowsByExpert& rows, int64_t experts) {
   rows_ = rows;
   num_rows_ = rows.offsets[experts];
@@ -136,8 +148,8 @@ void GroupedGemm::scatter(const float* tiles, int64_t depth, float* rows, Thread
 
 void GroupedGemm::quantize(const float* tiles, const PackedMatrices& weights, ThreadPool::Team& team,
                            const std::stop_token& stop) {
-  const int64_t depth = weights.depth(), groups = weights.most_groups(), padded = padded_depth(depth);
-  auto* const integers = integers_.reserve<int8_t>(num_rows_ * padded);
+  const int64_t depth = weights.depth(), groups = weights.most_groups(), row_bytes = dot_row_bytes(depth);
+  auto* const integers = integers_.reserve<int8_t>(num_rows_ * row_bytes);
   auto* const scales = row_scales_.reserve<float>(num_rows_ * groups);
   auto* const starts = row_starts_.reserve<int32_t>(num_rows_ * groups);
   for_each_tile(depth, kQuantisedFloats, team, stop, [&](int64_t expert, int64_t row, int64_t rows) {
@@ -145,14 +157,16 @@ void GroupedGemm::quantize(const float* tiles, const PackedMatrices& weights, Th
     // Experts have room for the most groups, their tiles stand one behind the other.
     const int64_t first = rows_.offsets[expert], group = weights.group(expert);
     const int64_t at = first * groups + (row - first) * divide_up(depth, group);
-    kernels_.quantize_tile({.tile = tiles + row * depth,
-                            .rows = rows,
-                            .depth = depth,
-                            .group = group,
-                            .offset = weights.row_offset(expert),
-                            .integers = integers + row * padded,
-                            .scales = scales + at,
-                            .starts = starts + at});
+    const DotKernels* const dots = dots_for(weights, expert);
+    const auto quantize_tile = dots ? dots->quantize_tile : kernels_.quantize_tile;
+    quantize_tile({.tile = tiles + row * depth,
+                   .rows = rows,
+                   .depth = depth,
+                   .group = group,
+                   .offset = weights.row_offset(expert),
+                   .integers = integers + row * row_bytes,
+                   .scales = scales + at,
+                   .starts = starts + at});
   });
 }
 
@@ -217,8 +231,7 @@ void GroupedGemm::multiply_together(std::span<const Product> products, const flo
                                     ThreadPool::Team& team, const std::stop_token& stop) {
   const PackedMatrices& first = *products.front().weights;
   const MadeRows rows = make_rows(tiles, first, team, stop);
-  const int64_t scratch_floats = rows.gemm_of_pairs ? pair_kernels_->scratch_floats : kernels_.scratch_floats;
-  float* const scratch = scratch_.reserve<float>(team.threads() * scratch_floats);
+  float* const scratch = scratch_.reserve<float>(team.threads() * scratch_floats_);
   int64_t panels_of_all = 0;
   for (const Product& product : products) panels_of_all += product.weights->num_panels();
   tasks_.clear();
@@ -237,7 +250,7 @@ void GroupedGemm::multiply_together(std::span<const Product> products, const flo
       const int64_t panels = tasks_[2 * which], before = which > 0 ? tasks_[2 * which - 1] : 0;
       const int64_t groups = divide_up(weights.num_panels(), panels);
       run_task(products[which], (task - before) / groups, (task - before) % groups * panels, panels, rows, epilogue,
-               scratch + ThreadPool::worker() * scratch_floats);
+               scratch + ThreadPool::worker() * scratch_floats_);
     }
   });
 }
@@ -250,9 +263,12 @@ void GroupedGemm::run_task(const Product& product, int64_t chunk_index, int64_t 
   const int64_t groups = weights.most_groups();
   const bool in_bfloat16 = weights.row_type(expert) == RowType::kBFloat16;
   const WithoutSubnormals without(in_bfloat16 && are_bfloat16(weights.panels(expert)));
-  const auto gemm = rows.gemm_of_pairs ? rows.gemm_of_pairs : weights.kernels(expert).gemm;
+  const DotKernels* const dots = dots_for(weights, expert);
+  const auto gemm = rows.gemm_of_pairs ? rows.gemm_of_pairs
+                    : dots             ? dots->gemm[static_cast<size_t>(weights.panels(expert))]
+                                       : weights.kernels(expert).gemm;
   gemm({.input = rows.tiles + first * depth,
-        .integers = static_cast<const int8_t*>(integers_.data()) + first * padded_depth(depth),
+        .integers = static_cast<const int8_t*>(integers_.data()) + first * dot_row_bytes(depth),
         .row_scales = static_cast<const float*>(row_scales_.data()) + first * groups,
         .row_starts = static_cast<const int32_t*>(row_starts_.data()) + first * groups,
         .pairs = rows.pairs ? rows.pairs + first * pairs_of(depth) : nullptr,

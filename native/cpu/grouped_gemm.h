@@ -29,7 +29,9 @@ struct Product {
 // state allocates nothing. Every loop checks `stop` at each task and throws kAborted.
 class GroupedGemm {
  public:
-  explicit GroupedGemm(const Kernels& kernels) : kernels_(kernels), pair_kernels_(pair_kernels(kernels)) {}
+  explicit GroupedGemm(const Kernels& kernels) : GroupedGemm(kernels, dot_kernels(kernels)) {}
+  // With these products of integers beside the set's own, or none.
+  GroupedGemm(const Kernels& kernels, const DotKernels* dots);
 
   // Sets the rows for the calls that follow. `rows` is borrowed until then.
   void set_rows(const RowsByExpert& rows, int64_t experts);
@@ -59,6 +61,8 @@ class GroupedGemm {
                 const std::stop_token& stop);
 
  private:
+  // What multiplies an expert's rows of integers, and quantises them for that: the set itself where it is null.
+  const DotKernels* dots_for(const PackedMatrices& weights, int64_t expert) const;
   // Calls body(expert, first row, rows) for every tile; tiles of so many `floats` are worth a thread.
   template <class Body>
   void for_each_tile(int64_t depth, int64_t floats, ThreadPool::Team& team, const std::stop_token& stop,
@@ -94,6 +98,8 @@ class GroupedGemm {
 
   const Kernels& kernels_;
   const PairKernels* pair_kernels_;  // null where there are none
+  const DotKernels* dot_kernels_;    // likewise
+  int64_t scratch_floats_;           // of a thread, the most that one of them needs
   RowsByExpert rows_{};
   int64_t num_rows_ = 0;
   std::vector<Chunk> chunks_;        // the most rows first

@@ -22,6 +22,12 @@ MOE_CPU_ISAS(MOE_DECLARE)
   }
 MOE_CPU_PAIR_ISAS(MOE_DECLARE_PAIRS)
 
+#define MOE_DECLARE_DOTS(set)        \
+  namespace set {                    \
+  extern const DotKernels dot_table; \
+  }
+MOE_CPU_DOT_ISAS(MOE_DECLARE_DOTS)
+
 namespace {
 
 constexpr const char* kVariable = "MOE_CPU_ISA";
@@ -31,6 +37,17 @@ constexpr const Kernels* kBestFirst[] = {MOE_CPU_ISAS(MOE_ADDRESS)};
 
 #define MOE_PAIRS_ADDRESS(set) &set::pair_table,
 constexpr std::initializer_list<const PairKernels*> kPairs = {MOE_CPU_PAIR_ISAS(MOE_PAIRS_ADDRESS)};
+
+#define MOE_DOTS_ADDRESS(set) &set::dot_table,
+constexpr std::initializer_list<const DotKernels*> kDots = {MOE_CPU_DOT_ISAS(MOE_DOTS_ADDRESS)};
+
+// Of some that stand beside sets, the one that this CPU has; null where there is none.
+template <class Beside>
+const Beside* find_beside(const Kernels& set, std::initializer_list<const Beside*> all) {
+  for (const Beside* each : all)
+    if (std::strcmp(each->beside, set.name) == 0 && each->supported()) return each;
+  return nullptr;
+}
 
 std::string names_of_supported() {
   std::string names;
@@ -59,11 +76,8 @@ const Kernels& choose_kernels(const char* forced) {
                                                  "), got `" + forced + "`");
 }
 
-const PairKernels* pair_kernels(const Kernels& kernels) {
-  for (const PairKernels* pairs : kPairs)
-    if (std::strcmp(pairs->beside, kernels.name) == 0 && pairs->supported()) return pairs;
-  return nullptr;
-}
+const PairKernels* pair_kernels(const Kernels& kernels) { return find_beside(kernels, kPairs); }
+const DotKernels* dot_kernels(const Kernels& kernels) { return find_beside(kernels, kDots); }
 
 const Kernels& choose_kernels() { return choose_kernels(std::getenv(kVariable)); }
 
@@ -71,7 +85,10 @@ std::string describe_choice() {
   const char* const forced = std::getenv(kVariable);
   const Kernels& kernels = choose_kernels(forced);
   const PairKernels* const pairs = pair_kernels(kernels);
-  const std::string name = kernels.name + (pairs ? std::string(" with ") + pairs->name : "");
+  const DotKernels* const dots = dot_kernels(kernels);
+  std::string name = kernels.name;
+  if (pairs) name += std::string(" with ") + pairs->name;
+  if (dots) name += std::string(pairs ? " and " : " with ") + dots->name;
   return forced && *forced ? name + " (forced by " + kVariable + ")" : name + " (best of " + names_of_supported() + ")";
 }
 

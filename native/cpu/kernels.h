@@ -16,11 +16,13 @@ const Kernels& choose_kernels(const char* forced);
 
 // Of the set, where the CPU has its instructions; null where not.
 const PairKernels* pair_kernels(const Kernels& kernels);
+const DotKernels* dot_kernels(const Kernels& kernels);
 
 // choose_kernels with what the environment variable MOE_CPU_ISA says.
 const Kernels& choose_kernels();
 
-// "avx512 (best of avx512, avx2, baseline)" or "avx2 (forced by MOE_CPU_ISA)"; "avx512vnni with avx512bf16 ...".
+// "avx512 (best of avx512, avx2, baseline)" or "avx2 (forced by MOE_CPU_ISA)"; "avx512vnni with avx512bf16 and
+// avx512amx ...".
 std::string describe_choice();
 
 }  // namespace moe::cpu

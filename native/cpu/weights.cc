@@ -162,9 +162,10 @@ PackedMatrices::PackedMatrices(const Kernels& kernels, std::span<const HeldAs> h
   std::memset(memory_.data() + bias_begin_, 0, bytes_ - bias_begin_);
   for_each_scattered([&](Place& place, size_t at) {
     auto* const groups = reinterpret_cast<int32_t*>(memory_.data() + at);
+    // They stand beside the weights from here on.
+    const std::vector<int32_t> group_of_input = std::move(place.held.group_of_input);
     for (int64_t row = 0; row < depth_; ++row)
-      groups[row] = place.held.form->ordered ? place.held.group_of_input[row]
-                                             : static_cast<int32_t>(row / place.held.form->group);
+      groups[row] = place.held.form->ordered ? group_of_input[row] : static_cast<int32_t>(row / place.held.form->group);
     place.published.group_of_row = groups;
   });
   for (size_t matrix = 0; matrix < held.size() && held.front().published; ++matrix) {

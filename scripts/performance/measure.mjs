@@ -133,7 +133,8 @@ function machineFacts() {
 
 function cpuFlags() {
   if (!existsSync('/proc/cpuinfo')) return [];
-  const known = /\b(avx2|fma|avx_vnni|avx512f|avx512_vnni|avx512_bf16|amx_tile|asimddp|bf16)\b/g;
+  const known =
+    /\b(avx2|fma|avx_vnni|avx512f|avx512_vnni|avx512_bf16|amx_tile|amx_int8|asimddp|i8mm|bf16)\b/g;
   return [...new Set(readFileSync('/proc/cpuinfo', 'utf8').match(known) ?? [])];
 }
 

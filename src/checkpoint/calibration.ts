@@ -68,11 +68,10 @@ export class CalibratedBlocks implements Blocks {
   async #calibrated(number: number, parts: LayerParts): Promise<LayerViews> {
     const { views, hiddenSize, signal } = parts;
     const rows = await this.#recorded.inputs(number, hiddenSize);
-    const stored = storedType(views);
     await using layer = await MoELayer.fromParts({
       ...parts,
       device: 'cpu',
-      weightType: stored,
+      weightType: storedType(views, 'cpu'),
       weightGroup: undefined,
       activationType: undefined,
       onProgress: undefined,

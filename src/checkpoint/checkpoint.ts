@@ -1,5 +1,4 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-import { join } from 'node:path';
 import { describe, expectInside, inside, unexpected } from '../base/checks.js';
 import { CheckpointError, ClosedError, ConfigError, fromNative } from '../base/errors.js';
 import { expectOptions, given, type Rows } from '../base/rows.js';
@@ -39,7 +38,7 @@ import { LayerTensors } from './families/layer_tensors.js';
 import { packedViews } from './families/packed.js';
 import { readLayer } from './families/read_layer.js';
 import { inLayer } from './in_layer.js';
-import { configName, inConfig, isMindFormers, ModelClaims } from './model_claims.js';
+import { allFiles, inConfig, isMindFormers, ModelClaims } from './model_claims.js';
 import { readPackedMetadata } from './packed/format.js';
 import { entriesOf, storedTensors } from './stored.js';
 import { inWords, type LayerWords } from './words.js';
@@ -212,7 +211,7 @@ export class MoECheckpoint implements AsyncDisposable {
       ...description.experts,
       views,
       notes,
-      weightType: storedType(views),
+      weightType: storedType(views, options.device),
       ...given(heldRows, options),
       ...(packed && { ...asPacked(packed), device: packedDevice }),
       onProgress,
@@ -237,7 +236,7 @@ export class MoECheckpoint implements AsyncDisposable {
 
   /** @internal Every file that it is read from. */
   get files(): string[] {
-    return [...this.#files.paths, join(this.#files.folder, configName)];
+    return allFiles(this.#files);
   }
 
   /** @internal Throws `ConfigError` unless the number is an MoE layer's. */

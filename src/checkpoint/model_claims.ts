@@ -5,11 +5,18 @@ import { expectKnownModel } from '../config/hugging_face.js';
 import { kindOf, readText } from './containers/disk.js';
 import { floatType } from './containers/dtype.js';
 import type { TensorEntry } from './containers/header.js';
+import type { TensorFiles } from './containers/tensor_files.js';
 import type { Quantisation } from './families/quantisation/form.js';
 import { otherForms, UnknownForm } from './families/quantisation/keys.js';
 import { readQuantisation, supportedQuantisations } from './families/quantisation/read.js';
 
 export const configName = 'config.json';
+/** Every file that a checkpoint is read from. */
+export const allFiles = ({ paths, folder }: Pick<TensorFiles, 'paths' | 'folder'>): string[] => [
+  ...paths,
+  join(folder, configName),
+];
+
 const maxConfigBytes = 16 << 20;
 
 type Json = Readonly<Record<string, unknown>>;

@@ -17,3 +17,7 @@ export async function storedTensors(
 
 export const entriesOf = (stored: ReadonlyMap<string, StoredTensor>): TensorEntry[] =>
   [...stored.values()].map(({ entry }) => entry);
+
+/** The types of tensors, each once. */
+export const typesIn = (entries: readonly TensorEntry[]): string[] =>
+  [...new Set(entries.map(({ dtype }) => dtype))].sort();

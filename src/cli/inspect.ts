@@ -2,6 +2,8 @@ import type { Command } from 'commander';
 import { given } from '../base/rows.js';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import type { TensorEntry } from '../checkpoint/containers/header.js';
+import { readStoredTypes } from '../checkpoint/packed/format.js';
+import { typesIn } from '../checkpoint/stored.js';
 import { expertRows } from '../layer/experts.js';
 import { typeName, typesOf, typesText } from './inspect_types.js';
 import { modelReport } from './model_report.js';
@@ -14,6 +16,8 @@ interface LayerFacts {
   tensors: number;
   bytes: number;
   dtypes: string[];
+  /** Of a packed one: what it was stored in before. */
+  packedFrom: string[] | null;
 }
 
 export function addInspect(program: Command): void {
@@ -38,6 +42,8 @@ async function inspect(path: string, stack?: string) {
   const checkpoint = await MoECheckpoint.open(path, { stack });
   try {
     const { modelType, hiddenSize, intermediateSize, weightType, config } = checkpoint;
+    const { paths, metadata } = checkpoint.tensors;
+    const stored = readStoredTypes(paths[0] as string, metadata);
     return {
       checkpoint: path,
       modelType,
@@ -54,7 +60,7 @@ async function inspect(path: string, stack?: string) {
       tensors: typesOf(await checkpoint.tensors.entries()),
       layers: await Promise.all(
         checkpoint.layers.map(async (layer) =>
-          layerFacts(layer, await checkpoint.tensorsOf(layer)),
+          layerFacts(layer, await checkpoint.tensorsOf(layer), stored.get(layer)),
         ),
       ),
     };
@@ -63,12 +69,17 @@ async function inspect(path: string, stack?: string) {
   }
 }
 
-function layerFacts(layer: number, entries: readonly TensorEntry[]): LayerFacts {
+function layerFacts(
+  layer: number,
+  entries: readonly TensorEntry[],
+  stored: readonly string[] | undefined,
+): LayerFacts {
   return {
     layer,
     tensors: entries.length,
     bytes: entries.reduce((sum, { byteLength }) => sum + byteLength, 0),
-    dtypes: [...new Set(entries.map(({ dtype }) => typeName(dtype)))].sort(),
+    dtypes: typesIn(entries).map(typeName),
+    packedFrom: stored?.map(typeName) ?? null,
   };
 }
 
@@ -122,11 +133,11 @@ function layerTable(layers: readonly LayerFacts[]): string {
     { title: 'size' },
     { title: 'types', align: 'left' as const },
   ];
-  const rows = layers.map(({ layer, tensors, bytes: size, dtypes }) => [
+  const rows = layers.map(({ layer, tensors, bytes: size, dtypes, packedFrom }) => [
     String(layer),
     String(tensors),
     bytes(size),
-    dtypes.join(', '),
+    dtypes.join(', ') + (packedFrom === null ? '' : `, packed from ${packedFrom.join(', ')}`),
   ]);
   return table(columns, rows);
 }

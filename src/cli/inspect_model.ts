@@ -7,6 +7,7 @@ import type { ModelDescription } from '../model/describe.js';
 import { foretell, heldByCpu } from '../model/foretell.js';
 import { checkModel, readDescription } from '../model/load.js';
 import { openText } from '../model/open_text.js';
+import { packedBytes } from '../model/packed/size.js';
 import { ModelSize } from '../model/size.js';
 import { reasoningOf } from '../text/channels.js';
 import { toolCallsOf } from '../text/tool_calls.js';
@@ -17,7 +18,9 @@ export interface ModelFacts {
   runs: boolean;
   /** Why not. */
   reason: string | null;
-  /** What it takes where it is held as it is stored. Null where it cannot be run, or is packed. */
+  /** Whether it is held as it was packed, and in no other way. */
+  packed: boolean;
+  /** What it takes where it is held as it is stored. Null where it cannot be run. */
   asStored: { weightBytes: number; embeddingBytes: number } | null;
   /** Null where the config is not that of a model that is known. */
   description: Described | null;
@@ -35,19 +38,23 @@ export async function modelFacts(checkpoint: MoECheckpoint): Promise<ModelFacts>
     const { config, description, text } = await readDescription(tensors);
     facts = await described(config, description, { folder, ...(text && { text }) });
     const source = await checkModel(checkpoint, folder, description, device);
-    const size = source.inPlace ? undefined : await ModelSize.of(checkpoint, source, description);
-    const asStored = size && {
+    if (source.inPlace) {
+      const { held: weightBytes, embedding: embeddingBytes } = await packedBytes(checkpoint);
+      const asStored = { weightBytes, embeddingBytes };
+      return { runs: true, reason: null, packed: true, asStored, description: facts };
+    }
+    const size = await ModelSize.of(checkpoint, source, description);
+    const published = size.weightBytes({ weightType: 'published' }, heldByCpu).held;
+    facts = { ...facts, weightBytes: { ...facts.weightBytes, published } };
+    const asStored = {
       weightBytes: size.weightBytes({}, deviceAt(device)?.weights).held,
       embeddingBytes: size.embeddingBytes,
     };
-    if (size !== undefined) {
-      const published = size.weightBytes({ weightType: 'published' }, heldByCpu).held;
-      facts = { ...facts, weightBytes: { ...facts.weightBytes, published } };
-    }
-    return { runs: true, reason: null, asStored: asStored ?? null, description: facts };
+    return { runs: true, reason: null, packed: false, asStored, description: facts };
   } catch (error) {
     if (!(error instanceof MoEError)) throw error;
-    return { runs: false, reason: error.message, asStored: null, description: facts };
+    const { message: reason } = error;
+    return { runs: false, reason, packed: false, asStored: null, description: facts };
   }
 }
 

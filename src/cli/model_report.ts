@@ -6,7 +6,7 @@ import { bold, bytes, counted, facts, inWords, ranges, table, wrap } from './tex
 type Described = NonNullable<ModelFacts['description']>;
 
 /** What `inspect` tells a person of a whole model. */
-export function modelReport({ runs, reason, asStored, description }: ModelFacts): string {
+export function modelReport({ runs, reason, packed, asStored, description }: ModelFacts): string {
   const first = ['can be run', runs ? 'yes' : `no: ${reason}`] as const;
   const title = bold('As a whole model');
   if (description === null) return [title, facts([first])].join('\n');
@@ -35,7 +35,7 @@ export function modelReport({ runs, reason, asStored, description }: ModelFacts)
     ]),
     '',
     bold('Memory'),
-    memoryTable(description, asStored),
+    memoryTable(description, packed, asStored),
     '',
     bold(wrap(`Cache for ${cacheTokens.toLocaleString('en')} tokens`)),
     table(
@@ -93,13 +93,15 @@ function generationText({ generation: { endTokens, ...sampling } }: Described): 
 
 function memoryTable(
   { weightBytes, embeddingBytes }: Described,
+  packed: boolean,
   asStored: ModelFacts['asStored'],
 ): string {
-  const rows = weightTypes.flatMap((type) => {
+  const rows = (packed ? [] : weightTypes).flatMap((type) => {
     const held = weightBytes[type];
     return held === undefined ? [] : [[type as string, bytes(held)]];
   });
-  if (asStored !== null) rows.unshift(['as stored', bytes(asStored.weightBytes)]);
+  if (asStored !== null)
+    rows.unshift([packed ? 'as packed' : 'as stored', bytes(asStored.weightBytes)]);
   return [
     table([{ title: 'weights', align: 'left' }, { title: 'held' }], rows),
     wrap(

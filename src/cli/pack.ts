@@ -58,6 +58,10 @@ export function addPack(program: Command): void {
     .option(...jsonFlag)
     .action(async (path: string, { json, ...options }: PackCommandOptions) => {
       const { layer, out } = options;
+      if (out.endsWith('.gguf'))
+        throw new Error(
+          `Expected \`--out\` to name a folder or a .safetensors file, got \`${out}\`: GGUF files are read, not written`,
+        );
       if (layer !== undefined || out.endsWith('.safetensors'))
         await packLayers(path, options, json);
       else await packWhole(path, options, json);
@@ -76,7 +80,7 @@ async function packLayers(path: string, options: PackFlags, json: true | undefin
   print(json, result, () =>
     [
       wrap(
-        `${result.out}: MoE layers ${ranges(result.layers)} in ${result.weightType}, ${bytes(result.bytes)}, ` +
+        `${result.out}: MoE layers ${ranges(result.layers)} as ${result.weightType}, ${bytes(result.bytes)}, ` +
           `packed in ${milliseconds(result.milliseconds)}`,
       ),
       `layout ${result.layout}`,
@@ -98,10 +102,14 @@ async function packWhole(path: string, options: PackFlags, json: true | undefine
   });
   const packed = await packing.finally(() => progress.end());
   const result = { out, ...packed, milliseconds: performance.now() - started };
+  const { weightType, attentionType, outputType } = packed;
+  const others = Object.entries({ attention: attentionType, 'output head': outputType })
+    .filter(([, type]) => type !== weightType)
+    .map(([part, type]) => `its ${part} as ${type}, `);
   print(json, result, () =>
     [
       wrap(
-        `${out}: the whole model of ${result.layers} layers in ${result.weightType}, its output head in ${result.outputType}, ` +
+        `${out}: the whole model of ${result.layers} layers as ${weightType}, ${others.join('')}` +
           `${bytes(result.bytes)}, packed in ${milliseconds(result.milliseconds)}`,
       ),
       `layout ${result.layout}`,

@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
 import { OutputFile } from '../base/output_file.js';
-import { MoECheckpoint } from '../checkpoint/checkpoint.js';
+import { TensorFiles } from '../checkpoint/containers/tensor_files.js';
 import { encodeSafetensors, type TensorToWrite } from '../checkpoint/containers/write.js';
+import { allFiles } from '../checkpoint/model_claims.js';
+import type { MoEModel } from '../model/model.js';
 import { layerTensor } from './activations.js';
 import { integer } from './arguments.js';
 import { checkpointArgument, interruptSignal, jsonFlag, print } from './options.js';
@@ -37,10 +39,11 @@ async function record(path: string, flags: Flags): Promise<void> {
   const { out, maxTokens } = flags;
   const signal = interruptSignal();
   const text = await textOf(flags);
-  await using checkpoint = await MoECheckpoint.open(path);
-  const read = [flags.text, ...checkpoint.files];
-  await using file = await OutputFile.open('--out', out, { read });
-  await withModel(path, flags, signal, async (model) => {
+  const files = await TensorFiles.open(path);
+  await using file = await OutputFile.open('--out', out, {
+    read: [flags.text, ...allFiles(files)],
+  });
+  const use = async (model: MoEModel) => {
     const pieces = await piecesOf(model, text, flags, signal, maxTokens);
     const tokens = Int32Array.from(pieces.flatMap((piece) => [...piece]));
     const experts = model.load();
@@ -70,7 +73,8 @@ async function record(path: string, flags: Flags): Promise<void> {
     print(flags.json, result, () =>
       wrap(`${out}: what entered MoE layers ${ranges(layers)} at ${tokens.length} tokens`),
     );
-  });
+  };
+  await withModel(path, flags, signal, use, files);
 }
 
 function joined(parts: readonly Float32Array[]): Float32Array {

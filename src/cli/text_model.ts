@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ConfigError } from '../base/errors.js';
 import { expectKind, given } from '../base/rows.js';
+import type { TensorFiles } from '../checkpoint/containers/tensor_files.js';
 import { generateRows } from '../model/generate_options.js';
 import type { MoEModel } from '../model/model.js';
 import { type HeldModelOptions, heldModelRows } from '../model/options.js';
@@ -78,21 +79,23 @@ export async function piecesOf(
   return pieces;
 }
 
-/** Loads the model of a command, with a line of progress, and closes it behind `use`. */
+/**
+ * Loads the model of a command, with a line of progress, and closes it behind `use`.
+ *
+ * @param files of the checkpoint, where they are open
+ */
 export async function withModel(
   path: string,
   flags: ModelFlags,
   signal: AbortSignal,
   use: (model: MoEModel) => Promise<void>,
+  files?: TensorFiles,
 ): Promise<void> {
   // Commands of layers load none of it.
   const { MoEModel } = await import('../model/model.js');
   const progress = new ProgressLine('loading');
-  const loading = MoEModel.load(path, {
-    ...given(heldModelRows, flags),
-    onProgress: progress.update,
-    signal,
-  });
+  const options = { ...given(heldModelRows, flags), onProgress: progress.update, signal };
+  const loading = MoEModel.of(path, options, files);
   const model = await loading.finally(() => progress.end());
   try {
     await use(model);

@@ -48,8 +48,9 @@ export interface HeldOptions extends ParallelOptions {
   /** Defaults to `'auto'`: the first available of ascend, cuda, cpu. */
   device?: DeviceName | undefined;
   /**
-   * How experts are held; defaults to the type they are given or stored in, to float32 where they are floats of several
-   * types. Quantised checkpoints are held as they were published, which the CPU can. The router is always float32.
+   * How experts are held; defaults to the type they are given or stored in. Of floats of several types each matrix has its
+   * own on the CPU (`published`), elsewhere all become float32. Quantised checkpoints are held as they were published, which
+   * the CPU can. The router is always float32.
    */
   weightType?: WeightType | undefined;
   /**

@@ -65,7 +65,7 @@ export function partsOf(options: LayerOptions): LayerParts {
   });
   if (weights.expertTable !== undefined) views.expertTable = tableOf(weights.expertTable);
   const parts = { config, hiddenSize, intermediateSize, sharedSize, ...experts, views };
-  return { ...parts, weightType: storedType(views), ...given(heldRows, options) };
+  return { ...parts, weightType: storedType(views, options.device), ...given(heldRows, options) };
 }
 
 function sharedSizeOf(config: MoEConfig, intermediateSize: number, weights: LayerWeights): number {

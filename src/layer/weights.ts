@@ -1,4 +1,6 @@
-import type { DType, LayerWeightViews, StoredType } from '../binding/views.js';
+import { type DeviceName, deviceAt, type HeldWeights, resolveDevice } from '../binding/devices.js';
+import type { DType, LayerWeightViews, MatrixView, StoredType } from '../binding/views.js';
+import type { WeightType } from '../binding/weight_formats.js';
 
 export type { DType } from '../binding/views.js';
 
@@ -74,16 +76,37 @@ export function heldType(type: StoredType): DType | 'published' {
   return Object.hasOwn(elementBytes, type) ? (type as DType) : 'published';
 }
 
+/** The type that holds a layer's experts as they are given, the always-on one included. */
+export function storedType(
+  { experts, shared }: LayerWeightViews,
+  device: DeviceName | undefined,
+): DType | 'published' {
+  const matrices = (shared === undefined ? experts : [...experts, shared]).flatMap(
+    ({ gate, up, down }) => (gate === undefined ? [up, down] : [gate, up, down]),
+  );
+  return commonType(matrices, () => deviceAt(resolveDevice(device))?.weights);
+}
+
 /**
- * The type that holds a layer's experts as they are given, the always-on one included; float32 where they are floats of
- * several types.
+ * The type that holds matrices as they are given: of floats of several types each in its own where the device can have
+ * that, else in float32.
+ *
+ * @param held how the device can hold weights, asked for only then
  */
-export function storedType({ experts, shared }: LayerWeightViews): DType | 'published' {
-  const types = new Set<DType | 'published'>();
-  for (const { gate, up, down } of shared === undefined ? experts : [...experts, shared])
-    for (const matrix of [gate, up, down])
-      if (matrix !== undefined) types.add(heldType(matrix.dtype));
-  const [type] = types;
-  if (types.has('published')) return 'published';
-  return type !== undefined && types.size === 1 ? type : 'float32';
+export function commonType(
+  matrices: readonly MatrixView[],
+  held: () => readonly HeldWeights[] | undefined,
+): DType | 'published' {
+  const types = new Set(matrices.map(({ dtype }) => heldType(dtype)));
+  return types.has('published') ? 'published' : (typeOfAll(types, held) ?? 'float32');
+}
+
+/** The type that says how all of these types are held: theirs; of several `published`, undefined where the device lacks it. */
+export function typeOfAll<Type extends WeightType>(
+  types: Iterable<Type>,
+  held: () => readonly HeldWeights[] | undefined,
+): Type | 'published' | undefined {
+  const [type, ...others] = new Set(types);
+  if (others.length === 0) return type;
+  return held()?.some(({ type }) => type === 'published') ? 'published' : undefined;
 }

@@ -12,7 +12,7 @@ import {
 import { MoEConfig } from '../config/config.js';
 import { toNativeConfig } from '../config/native.js';
 import { nativeSpec, nativeWeightGroup } from '../layer/parts.js';
-import { heldType } from '../layer/weights.js';
+import { commonType, heldType } from '../layer/weights.js';
 import type { DescribedSpec, LayerDescription } from './describe.js';
 import type { LayerOfModel, OuterOfModel, Projections } from './model_source.js';
 import type { HeldModelOptions } from './options.js';
@@ -36,7 +36,10 @@ export function projectionsOf(
     activationType: rowsBeside(type, activation),
   });
   return {
-    projections: projection(weightType ?? storedTypeOf(layers, held), activationType),
+    projections: projection(
+      weightType ?? commonType(projectionsIn(layers), () => held),
+      activationType,
+    ),
     // Logits are what is compared: rows stay floats in their product.
     head: projection(ofHead, 'float'),
   };
@@ -72,20 +75,10 @@ export function denseSpec(
   return { ...spec, weightGroup, threads };
 }
 
-/** The type that all projections are stored in; of several, each its own where the device can have that, else float32. */
-function storedTypeOf(
-  layers: readonly LayerOfModel[],
-  held: readonly HeldWeights[] | undefined,
-): WeightType {
-  const types = new Set(
-    layers.flatMap(({ views, dense }) =>
-      [...Object.values(views.attention ?? {}), ...Object.values(dense?.shared ?? {})].flatMap(
-        (view) => ('outFeatures' in view ? [heldType(view.dtype)] : []),
-      ),
+/** The matrices of attention and dense layers. */
+const projectionsIn = (layers: readonly LayerOfModel[]): MatrixView[] =>
+  layers.flatMap(({ views, dense }) =>
+    [...Object.values(views.attention ?? {}), ...Object.values(dense?.shared ?? {})].flatMap(
+      (view) => ('outFeatures' in view ? [view] : []),
     ),
   );
-  const [type] = types;
-  const several = held?.some(({ type }) => type === 'published') && types.size > 1;
-  if (types.has('published') || several) return 'published';
-  return type !== undefined && types.size === 1 ? type : 'float32';
-}

@@ -12,13 +12,16 @@ import type { NativeModel } from '../binding/model.js';
 import { settled } from '../binding/settled.js';
 import { MoECheckpoint } from '../checkpoint/checkpoint.js';
 import { TensorFiles } from '../checkpoint/containers/tensor_files.js';
+import { packedDevice } from '../checkpoint/description.js';
 import { configName, inConfig, readObject } from '../checkpoint/model_claims.js';
+import { readPackedMetadata } from '../checkpoint/packed/format.js';
 import { describeModel, type ModelDescription } from './describe.js';
 import type { TextFiles } from './gguf_text.js';
 import { WeightLoader } from './load_weights.js';
 import type { ModelSource } from './model_source.js';
 import { ModelTensors } from './model_tensors.js';
 import { type ModelLoadOptions, modelLoadRows } from './options.js';
+import { modelKey } from './packed/format.js';
 import { packedSource } from './packed/read.js';
 
 /** A whole model on a device. */
@@ -42,22 +45,24 @@ export interface LoadedModel {
  * Loads a whole model: describes it by its config, looks at every tensor, and then packs layer after layer onto the device.
  *
  * @param path a folder with `config.json` and safetensors, or a GGUF file
+ * @param files what is there, where it is open
  * @throws `ConfigError`, `CheckpointError`, `DeviceError`, and the signal's reason when aborted
  */
 export async function loadModel(
   path: string,
   options: ModelLoadOptions = {},
+  files?: TensorFiles,
 ): Promise<LoadedModel> {
   expectOptions('MoEModel.load', options, modelLoadRows);
   if (typeof path !== 'string' || path === '') throw unexpected('path', 'a path', path);
-  const tensors = await TensorFiles.open(path);
+  const tensors = files ?? (await TensorFiles.open(path));
   const { folder } = tensors;
   const { config, description, text } = await readDescription(tensors, options);
   options.signal?.throwIfAborted();
   const checkpoint = await MoECheckpoint.of(tensors, path);
   try {
-    const device = resolveDevice(options.device);
     const source = await sourceOf(checkpoint, folder, description);
+    const device = deviceOf(source, options);
     const loader = new WeightLoader(checkpoint, source, description, device, options);
     const native = await loader.load(await loader.check());
     const { notes } = loader;
@@ -89,6 +94,11 @@ export async function checkModel(
   return source;
 }
 
+/** A packed model is left to the only device that takes it. */
+function deviceOf({ inPlace }: ModelSource, { device = 'auto' }: ModelLoadOptions): ResolvedDevice {
+  return resolveDevice(inPlace && device === 'auto' ? packedDevice : device);
+}
+
 async function sourceOf(
   checkpoint: MoECheckpoint,
   folder: string,
@@ -100,19 +110,23 @@ async function sourceOf(
 
 /** What the files beside a model's tensors say of it, or their own metadata. */
 export async function readDescription(
-  { folder, gguf, paths }: TensorFiles,
+  { folder, gguf, paths, metadata }: TensorFiles,
   options: Pick<ModelLoadOptions, 'contextLength'> = {},
 ): Promise<Pick<LoadedModel, 'config' | 'description' | 'text'>> {
+  const [list] = paths as [string];
+  if (readPackedMetadata(list, metadata) !== undefined && !metadata.has(modelKey))
+    throw new CheckpointError(
+      `Expected ${list} to be a whole model, got MoE layers that were packed alone: pack the checkpoint into a folder`,
+    );
   if (gguf !== undefined) {
-    const [path] = paths as [string];
     const { textOfGguf } = await import('./gguf_text.js');
-    const text = textOfGguf(path, gguf.metadata);
+    const text = textOfGguf(list, gguf.metadata);
     const { config } = gguf;
     const generation = 'error' in text ? undefined : text.files.generationConfig;
     return {
       config,
       text,
-      description: inConfig(path, () => describeModel(config, generation, options)),
+      description: inConfig(list, () => describeModel(config, generation, options)),
     };
   }
   const path = join(folder, configName);

@@ -1,7 +1,7 @@
 // A model's weights, layer by layer onto a device.
 import { CheckpointError } from '../base/errors.js';
 import { addon } from '../binding/addon.js';
-import { deviceAt, type ResolvedDevice } from '../binding/devices.js';
+import { deviceAt, deviceText, type ResolvedDevice } from '../binding/devices.js';
 import type {
   NativeDecoderLayer,
   NativeDecoderLayerViews,
@@ -13,6 +13,7 @@ import { inLayer } from '../checkpoint/in_layer.js';
 import { toNativeConfig } from '../config/native.js';
 import type { WeightType } from '../layer/options.js';
 import { checkParts, type LayerParts, nativeSpec } from '../layer/parts.js';
+import { typeOfAll } from '../layer/weights.js';
 import type { ModelDescription } from './describe.js';
 import { denseSpec, modelSpec } from './held.js';
 import type { BlockSource, LayerOfModel, ModelSource } from './model_source.js';
@@ -37,8 +38,8 @@ export class WeightLoader {
   readonly #experts: number[] = [];
   readonly #notes: Set<string>;
   #block: LayerParts | undefined;
-  /** Of experts, by layer. */
-  readonly #types = new Map<number, WeightType>();
+  /** How experts of all layers are held; undefined: as each layer is stored. */
+  #expertType: WeightType | undefined;
 
   constructor(
     checkpoint: BlockSource,
@@ -52,6 +53,7 @@ export class WeightLoader {
     this.#description = description;
     this.#device = device;
     this.#options = options;
+    this.#expertType = options.weightType;
     this.#notes = new Set([...description.notes, ...source.notes]);
   }
 
@@ -67,17 +69,6 @@ export class WeightLoader {
     return this.#block;
   }
 
-  /** @throws `CheckpointError` where MoE layers are held in several types, for a packed model has one */
-  expectOneType(): void {
-    const [first, ...others] = this.#types;
-    const other = others.find(([, type]) => type !== first?.[1]);
-    if (first !== undefined && other !== undefined)
-      throw new CheckpointError(
-        `Expected the MoE layers of ${this.#checkpoint.path} to be held in one type to be packed, got ${first[1]} in layer ` +
-          `${first[0]} and ${other[1]} in layer ${other[0]}: say one by \`weightType\``,
-      );
-  }
-
   /**
    * Looks at all tensors: a model whose last layer lacks one is refused before its first one is packed.
    *
@@ -86,15 +77,24 @@ export class WeightLoader {
   async check(): Promise<NativeModelSpec> {
     const held = deviceAt(this.#device)?.weights;
     const layers: LayerOfModel[] = [];
+    const blocks: LayerParts[] = [];
     for (const number of this.#description.layers.keys()) {
       const { own, block } = await this.#stored(number, false);
       layers.push(own);
       this.#experts.push(block?.config.expertNum ?? 1);
-      this.#block ??= block;
-      if (block !== undefined) this.#types.set(number, block.weightType);
-      if (block !== undefined) checkParts(block, this.#device, held);
+      if (block !== undefined) blocks.push(block);
       this.#note(own.notes, block?.notes, block?.config.diagnostics);
     }
+    // Of several types each matrix has its own, as it has within a layer: one word then says how all layers are held.
+    this.#expertType ??= typeOfAll(
+      blocks.map(({ weightType }) => weightType),
+      () => held,
+    );
+    for (const block of blocks) {
+      block.weightType = this.#expertType ?? block.weightType;
+      checkParts(block, this.#device, held);
+    }
+    [this.#block] = blocks;
     const outer = await this.#source.outer(false);
     this.#note(outer.notes);
     const projections = this.#source.projections(this.#options, held, layers, outer);
@@ -179,8 +179,9 @@ export class WeightLoader {
     const { dense } = this.#description.layers[number] as LayerOf;
     const own = await this.#source.layer(number, reads);
     if (dense !== undefined) return { own };
-    const { weightType, weightGroup, activationType, threads } = this.#options;
-    const held = { weightType, weightGroup, activationType, threads };
+    const { weightGroup, activationType, threads } = this.#options;
+    const device = deviceText(this.#device);
+    const held = { device, weightType: this.#expertType, weightGroup, activationType, threads };
     return { own, block: await this.#checkpoint.parts(number, held, reads) };
   }
 

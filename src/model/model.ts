@@ -6,6 +6,7 @@ import { expectOptions } from '../base/rows.js';
 import { addon } from '../binding/addon.js';
 import type { DeviceName } from '../binding/devices.js';
 import { kvBlock } from '../binding/model.js';
+import type { TensorFiles } from '../checkpoint/containers/tensor_files.js';
 import type { ChatTemplate } from '../text/chat_template.js';
 import { Collected } from '../text/collected.js';
 import type { CheckpointTokenizer } from '../text/tokenizer.js';
@@ -116,7 +117,12 @@ export class MoEModel implements TextModel, AsyncDisposable {
    * @throws `ConfigError`, `CheckpointError`, `DeviceError`, and the signal's reason when aborted
    */
   static async load(path: string, options: ModelLoadOptions = {}): Promise<MoEModel> {
-    const loaded = await loadModel(path, options);
+    return MoEModel.of(path, options);
+  }
+
+  /** @internal What `load` gives, of files that may be open. */
+  static async of(path: string, options: ModelLoadOptions, files?: TensorFiles): Promise<MoEModel> {
+    const loaded = await loadModel(path, options, files);
     try {
       const { openText } = await import('./open_text.js');
       const { tokenizer, template } = await openText(loaded);

@@ -5,6 +5,7 @@ import type { HeldWeights } from '../binding/devices.js';
 import { type KvType, kvBlock, type NativeAttention } from '../binding/model.js';
 import type { DType, MatrixView, VectorView } from '../binding/views.js';
 import { featureBytes, type WeightType, weightFormats } from '../binding/weight_formats.js';
+import { packedDevice } from '../checkpoint/description.js';
 import type { LayerParts } from '../layer/parts.js';
 import type { ModelDescription } from './describe.js';
 import { projectionsOf } from './held.js';
@@ -78,7 +79,11 @@ export class ModelSize {
     const layers: SourceLayer[] = [];
     for (const [number, { dense }] of description.layers.entries()) {
       const own = await source.layer(number, false);
-      layers.push(dense ? { own } : { own, block: await blocks.parts(number, {}, false) });
+      layers.push(
+        dense
+          ? { own }
+          : { own, block: await blocks.parts(number, { device: packedDevice }, false) },
+      );
     }
     return new ModelSize(description, layers, await source.outer(false));
   }

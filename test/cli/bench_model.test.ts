@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { writeGguf } from '../../bench/gguf/write.mjs';
 import { modelBenchReport } from '../../src/cli/bench/model_report.js';
 import { type ModelBenchSettings, runModelBench } from '../../src/cli/bench/run_model_bench.js';
-import { nodeMoe, tinyMixtral } from '../fixtures/command_line.js';
+import { nodeMoe, nodeMoeJson, tinyMixtral } from '../fixtures/command_line.js';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';
 import { ggufOf, storedModel } from '../witness/llama.js';
 
@@ -67,6 +67,14 @@ test('weights are held as they are stored where no type is asked for', busy, asy
     expect(bytesPerStep).toBeGreaterThan(200_000);
     expect(bytesPerStep).toBeLessThan(500_000);
   }
+  const packed = join(await temporaryFolder(), 'packed');
+  await nodeMoeJson(['pack', path, '--out', packed]);
+  const mapped = await runModelBench({ ...one, checkpoint: packed });
+  expect(mapped.cases[0]?.weightType).toBe('published');
+  // Panels of routers have room for more experts.
+  const [inFile = 0, foretold = 0] = [mapped, { cases }].map((each) => each.cases[0]?.bytesPerStep);
+  expect(inFile / foretold).toBeGreaterThan(1);
+  expect(inFile / foretold).toBeLessThan(1.2);
 });
 
 test(

@@ -7,7 +7,7 @@ import { type ModelFacts, modelFacts } from '../../src/cli/inspect_model.js';
 import { typesOf, typesText } from '../../src/cli/inspect_types.js';
 import { modelReport } from '../../src/cli/model_report.js';
 import { MoEModel } from '../../src/model/model.js';
-import { tinyMixtral } from '../fixtures/command_line.js';
+import { nodeMoeJson, tinyMixtral } from '../fixtures/command_line.js';
 import { temporaryFolder } from '../fixtures/temporary_folder.js';
 import { writtenModel } from '../model/fixture.js';
 import { modelFixtures } from '../model/fixtures.js';
@@ -61,6 +61,20 @@ test('a model of quantised weights is told as it is held', async () => {
   const [rows = 0, width = 0] = embedding?.shape ?? [];
   expect(embeddingBytes).toBe((rows * width * 18) / 32);
   expect(modelReport(told)).toMatch(/as stored +\d/);
+});
+
+test('a packed model is told as it is packed', async () => {
+  const out = join(await temporaryFolder(), 'packed');
+  await nodeMoeJson(['pack', tinyMixtral, '--out', out, '--weight-type', 'int8']);
+  const told = await factsOf(out);
+  await using model = await MoEModel.load(out);
+  expect(told).toMatchObject({
+    packed: true,
+    asStored: { weightBytes: model.weightBytes, embeddingBytes: 2 * 256 * 128 },
+  });
+  const report = modelReport(told);
+  expect(report).toMatch(/as packed +\d/);
+  expect(report).not.toMatch(/int4 +\d|as stored/);
 });
 
 test('kinds of attention come with their layers', async () => {

@@ -27,6 +27,7 @@ const elsewhere: [command: RegExp, where: string][] = [
   [/^(npx |MOE_CPU_ISA=avx2 )?node-moe bench\b/, 'test/cli/bench.test.ts'],
   [/^node dist\/cli\/main\.js bench\b/, 'test/cli/bench.test.ts'],
   [/^node scripts\/ranks-\w+\.mjs\b/, 'test/scripts/ranks_scripts.test.ts'],
+  [/^node scripts\/weight-types\.mjs\b/, 'test/scripts/weight_types.test.ts'],
   [/^(npx )?node-moe serve\b/, 'test/server/serve_process.test.ts'],
   [/^node \S*\/serving\/server\.mjs\b/, 'test/examples/serving_process.test.ts'],
   [/^node-moe devices --check\b/, 'test/cli/check.test.ts'],

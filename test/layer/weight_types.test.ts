@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import type { MatrixView } from '../../src/binding/views.js';
 import { hasScales, weightFormatNames, weightFormats } from '../../src/binding/weight_formats.js';
 import { ConfigError, type LayerOptions, MoELayer, type WeightType } from '../../src/index.js';
+import { commonType } from '../../src/layer/weights.js';
 import {
   nodeMoe,
   nodeMoeJson,
@@ -8,6 +10,7 @@ import {
   tinyMixtral,
 } from '../fixtures/command_line.js';
 import { relativeError } from '../reference/layer.js';
+import { toBits } from '../support/floats.js';
 import { float32Tensor, randomValues } from '../support/layers.js';
 
 const [E, H, I] = [4, 136, 70];
@@ -38,6 +41,26 @@ async function outputOf(options: Partial<LayerOptions>): Promise<Float32Array> {
   await using layer = await create(options);
   return (await layer.forward(hidden)).output;
 }
+
+test('floats of several types are held each in its own, where the device can', async () => {
+  const bits = (count: number, seed: number) =>
+    Uint16Array.from(randomValues(count, seed), (value) => toBits('bfloat16', value));
+  const shared = {
+    gate: { dtype: 'bfloat16', shape: [I, H], data: bits(I * H, 6) },
+    up: { dtype: 'bfloat16', shape: [I, H], data: bits(I * H, 7) },
+    down: { dtype: 'bfloat16', shape: [H, I], data: bits(H * I, 8) },
+  } as const;
+  const both = { weights: { ...weights, shared }, config: { ...config, sharedExpertNum: 1 } };
+  await using layer = await create(both);
+  await using widened = await create({ ...both, weightType: 'float32' });
+  expect(layer.weightType).toBe('published');
+  expect((await layer.forward(hidden)).output).toEqual((await widened.forward(hidden)).output);
+  // Panels round sizes up.
+  expect(widened.weightBytes - layer.weightBytes).toBeGreaterThan(0.9 * 2 * 3 * I * H);
+  const views = ['float32', 'bfloat16'].map((dtype) => ({ dtype }) as MatrixView);
+  const withoutPublished = [{ type: 'float32', groups: [], activationTypes: [] } as const];
+  expect(commonType(views, () => withoutPublished as never)).toBe('float32');
+});
 
 describe('rows of bfloat16', () => {
   test.each(weightFormatNames)(

@@ -202,6 +202,14 @@ describe('what is not as it was packed is an error', () => {
     expect(await failure(out)).toMatch(/to hold the tensors that were packed|packed layers/);
   });
 
+  test('a file of layers alone', async () => {
+    const out = join(await temporaryFolder(), 'layers.safetensors');
+    await nodeMoeJson(['pack', tinyMixtral, '--out', out]);
+    expect(await failure(out)).toMatch(
+      /to be a whole model, got MoE layers that were packed alone/,
+    );
+  });
+
   test('half a file', async () => {
     const out = await packed(await writtenModel(latent));
     const bytes = await readFile(join(out, file));
@@ -244,6 +252,14 @@ test('what is packed already is refused', async () => {
   await expect(packed(out)).rejects.toThrow(/not packed/);
 });
 
+test('what has no effect is told', async () => {
+  const folder = await writtenModel(fixtureOf('glm4_moe_lite, as published'));
+  await using out = await OutputFolder.open('--out', join(await temporaryFolder(), 'packed'));
+  const { notes } = await packModel(folder, out, { signal: new AbortController().signal });
+  expect(notes).toEqual(await withModel(folder, {}, async (model) => model.notes));
+  expect(notes.join()).toMatch(/of layers that predict further tokens are not read/);
+});
+
 test('an abort leaves nothing', async () => {
   const parent = await temporaryFolder();
   const controller = new AbortController();
@@ -279,7 +295,7 @@ describe('pack', () => {
     expect({ ...(await complete(out, {})), seed: 0 }).toEqual({ ...own, seed: 0 });
   });
 
-  test('refuses a stack of layers for a folder, and the type of a head for a file', async () => {
+  test('refuses a stack of layers and GGUF for a folder, and the type of a head for a file', async () => {
     const out = join(await temporaryFolder(), 'tiny');
     const failure = async (...args: string[]) => {
       const { code, stderr } = await nodeMoe(['pack', tinyMixtral, ...args]);
@@ -287,6 +303,7 @@ describe('pack', () => {
       return stderr;
     };
     expect(await failure('--out', out, '--stack', 'x')).toContain('--stack');
+    expect(await failure('--out', `${out}.gguf`)).toMatch(/a folder or a .safetensors file, got/);
     expect(await failure('--out', `${out}.safetensors`, '--output-type', 'int8')).toContain(
       '--output-type',
     );

@@ -1,4 +1,5 @@
 // A really trained model, against the logits that were recorded of it.
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { SafetensorsFile } from '../../src/checkpoint/containers/file.js';
@@ -54,6 +55,28 @@ test('logits are the recorded ones', async () => {
       expect(bitsPerByte(actual, tokens)).toBeCloseTo(bitsPerByte(logits, tokens), 5);
     }
   });
+});
+
+test.each([
+  ['bible', 1.92],
+  ['python', 1.48],
+])('bits per byte of held-out text are those of its README: %s', async (name, stated) => {
+  const tokens = [...readFileSync(join(folder, `text/${name}.txt`))];
+  await withModel(folder, { device: 'cpu' }, async (model) => {
+    let bits = 0;
+    for (let begin = 0; begin < 7680; begin += 192) {
+      const piece = tokens.slice(begin, begin + 192);
+      bits += bitsPerByte(await logitsOf(model, piece), piece) / 40;
+    }
+    expect(Math.abs(bits - stated)).toBeLessThan(0.01);
+  });
+});
+
+test('recorded texts stand in the held-out ones', async () => {
+  for (const [i, name] of ['bible', 'python'].entries()) {
+    const held = readFileSync(join(folder, `text/${name}.txt`));
+    expect([...held.subarray(1000, 1000 + length)]).toEqual((await recorded())[i]?.tokens);
+  }
 });
 
 test.each([

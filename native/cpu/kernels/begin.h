@@ -15,10 +15,13 @@
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
+#include <sys/auxv.h>
 #endif
 
 #include "cpu/kernels/table.h"
 
+#define MOE_TEXT_OF(x) #x
+#define MOE_TEXT(x) MOE_TEXT_OF(x)
 #define MOE_PRAGMA_OF(text) _Pragma(#text)
 #define MOE_PRAGMA(text) MOE_PRAGMA_OF(text)
 #if defined(MOE_TARGET) && defined(__clang__)
@@ -30,5 +33,6 @@ MOE_PRAGMA(GCC target(MOE_TARGET))
 namespace moe::cpu::MOE_ISA {
 extern const Kernels table;
 extern const PairKernels pair_table;
+extern const DotKernels dot_table;
 namespace {
 constexpr int64_t kNever = INT64_MAX;

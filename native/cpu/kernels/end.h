@@ -1,4 +1,4 @@
-// Fills the table, closes the namespace and the target region that begin.h opened.
+// Fills the table and closes what begin.h opened.
 constexpr int64_t kWidenedFloats = (kWidenedRows + kWidenedRows / kLeastGroup) * kPanelColumns;
 constexpr int64_t kBlocksFloats = kPanelsTogether * kDotBlockFloats;
 constexpr int64_t kScratchFloats =
@@ -23,8 +23,6 @@ constexpr PanelKernels dots_of() {
 
 }  // namespace
 
-#define MOE_TEXT_OF(x) #x
-#define MOE_TEXT(x) MOE_TEXT_OF(x)
 const Kernels table = {
     .name = MOE_TEXT(MOE_ISA),
     .supported = supported,
@@ -57,9 +55,4 @@ const Kernels table = {
     .read = read,
 };
 
-}  // namespace moe::cpu::MOE_ISA
-#if defined(MOE_TARGET) && defined(__clang__)
-#pragma clang attribute pop
-#elif defined(MOE_TARGET)
-#pragma GCC pop_options
-#endif
+#include "cpu/kernels/close.h"

@@ -8,7 +8,8 @@ constexpr int64_t kWidenedRows = kBlockBytes / (kPanelColumns * sizeof(float));
 constexpr int64_t kPanelSums = kMaxTiles * kTileRows * kPanelColumns;
 
 struct Tiling {
-  explicit Tiling(int64_t rows) : count((rows + kTileRows - 1) / kTileRows), even(rows / count), larger(rows % count) {}
+  explicit Tiling(int64_t rows, int64_t most = kTileRows)
+      : count((rows + most - 1) / most), even(rows / count), larger(rows % count) {}
   int64_t begin(int64_t tile) const { return tile * even + (tile < larger ? tile : larger); }
   int64_t rows(int64_t tile) const { return even + (tile < larger); }
 
@@ -21,6 +22,9 @@ constexpr int panels_at_once(int64_t rows) {
   if (2 * rows * kPanelVectors <= kStreamAccumulators) return 2;
   return 1;
 }
+
+// Rows of a single tile of which several panels are multiplied at once.
+constexpr int kStreamedRows = kStreamAccumulators / (2 * kPanelVectors);
 
 using Finish = void (*)(const GemmTask& task, int64_t panel, int64_t row_begin, int64_t rows, const float* c);
 
@@ -172,16 +176,27 @@ struct ReadAs<Int4Weights, true> {
   using Weights = WidenedIntegers;
 };
 
-// The loops around products in blocks: of some panels that stand side by side with every tile of a task, so that a
-// block is read from memory once. The tiles ask for the panels' next blocks between them. stride: from a panel to the
-// next. bytes_of_rows(depth): of a block from the begin of a group on. open(panel, at, k, depth): where to read a
-// block, which stands `at` bytes behind the panel's begin. multiply(tile_begin, rows, k, depth, block, c, resume,
-// ahead): one tile times one block, RowsPerTurn rows of depth between two steps of `ahead`.
-template <int64_t DepthBlock, int64_t RowsPerTurn, class BytesOfRows, class Open, class Multiply>
-[[gnu::always_inline]] inline void multiply_in_blocks(const GemmTask& task, Finish finish, int64_t together,
-                                                      int64_t stride, BytesOfRows bytes_of_rows, Open open,
-                                                      Multiply multiply) {
-  const Tiling tiling(task.rows);
+// The tiles of a task.
+struct TilesOfTask {
+  explicit TilesOfTask(const GemmTask& task) : tiling(task.rows), first(task.first_tile), count(task.num_tiles) {}
+  int64_t begin(int64_t i) const { return tiling.begin(first + i); }
+  int64_t rows(int64_t i) const { return tiling.rows(first + i); }
+
+  Tiling tiling;
+  int64_t first, count;
+};
+
+// The loops around products in blocks: of some panels that stand side by side with every row of a task, so that a
+// block is read from memory once. cut: the task's rows, as so many pieces as are multiplied at once. They ask for the
+// panels' next blocks between them. stride: from a panel to the next. bytes_of_rows(depth): of a block from the begin
+// of a group on. open(panel, at, k, depth): where to read a block, which stands `at` bytes behind the panel's begin.
+// multiply(begin, rows, k, depth, block, c, resume, ahead): one piece times one block, RowsPerTurn rows of depth
+// between two steps of `ahead`.
+template <int64_t DepthBlock, int64_t RowsPerTurn, class Cut, class BytesOfRows, class Open, class Multiply>
+[[gnu::always_inline]] inline void multiply_cut_in_blocks(const GemmTask& task, const Cut& cut, Finish finish,
+                                                          int64_t together, int64_t stride, BytesOfRows bytes_of_rows,
+                                                          Open open, Multiply multiply) {
+  const TilesOfTask tiles(task);
   float* const sums = task.scratch;
   for (int64_t first = 0; first < task.num_panels; first += together) {
     const int64_t panels = task.num_panels - first < together ? task.num_panels - first : together;
@@ -190,16 +205,16 @@ template <int64_t DepthBlock, int64_t RowsPerTurn, class BytesOfRows, class Open
     for (int64_t k = 0; k < task.depth; k += DepthBlock) {
       const int64_t depth = task.depth - k < DepthBlock ? task.depth - k : DepthBlock;
       const int64_t bytes = bytes_of_rows(depth);
-      const int64_t share = bytes / (panels * task.num_tiles);
+      const int64_t share = bytes / (panels * cut.count);
       Ahead ahead{.at = k + depth < task.depth ? begin + at + bytes : begin + panels * stride,
                   .stride = panels == kAheadStreams ? stride : 64,
                   .step = share * RowsPerTurn / depth};
       for (int64_t p = 0; p < panels; ++p) {
         const char* const rows_of_block = open(begin + p * stride, at, k, depth);
         float* c = sums + p * kPanelSums;
-        for (int64_t t = 0; t < task.num_tiles; ++t) {
-          const int64_t tile = task.first_tile + t, rows = tiling.rows(tile);
-          multiply(tiling.begin(tile), rows, k, depth, rows_of_block, c, k > 0, ahead);
+        for (int64_t i = 0; i < cut.count; ++i) {
+          const int64_t rows = cut.rows(i);
+          multiply(cut.begin(i), rows, k, depth, rows_of_block, c, k > 0, ahead);
           c += rows * kPanelColumns;
           ahead.at += share;
         }
@@ -208,13 +223,22 @@ template <int64_t DepthBlock, int64_t RowsPerTurn, class BytesOfRows, class Open
     }
     // Row after row, so that what is written of a row is written together.
     int64_t sums_at = 0;
-    for (int64_t t = 0; t < task.num_tiles; ++t) {
-      const int64_t tile = task.first_tile + t, rows = tiling.rows(tile);
+    for (int64_t t = 0; t < tiles.count; ++t) {
+      const int64_t rows = tiles.rows(t);
       for (int64_t p = 0; p < panels; ++p)
-        finish(task, first + p, tiling.begin(tile), rows, sums + p * kPanelSums + sums_at);
+        finish(task, first + p, tiles.begin(t), rows, sums + p * kPanelSums + sums_at);
       sums_at += rows * kPanelColumns;
     }
   }
+}
+
+// The same, tile after tile.
+template <int64_t DepthBlock, int64_t RowsPerTurn, class BytesOfRows, class Open, class Multiply>
+[[gnu::always_inline]] inline void multiply_in_blocks(const GemmTask& task, Finish finish, int64_t together,
+                                                      int64_t stride, BytesOfRows bytes_of_rows, Open open,
+                                                      Multiply multiply) {
+  multiply_cut_in_blocks<DepthBlock, RowsPerTurn>(task, TilesOfTask(task), finish, together, stride, bytes_of_rows,
+                                                  open, multiply);
 }
 
 template <class W, bool Widen>

@@ -162,11 +162,15 @@ inline void quantize_rows(const QuantizeTask& task) {
 
 inline void quantize_tile(const QuantizeTask& task) { task.rows == 1 ? quantize_row(task) : quantize_rows(task); }
 
-// The rows of a tile that was quantised, from some depth on.
+// Some rows of a tile that was quantised, from some depth on.
 struct DotRows {
-  const int8_t* x;        // [depth / 4][R][4]
-  const float* scales;    // [groups][R]
+  // The rows of the tile from the `first` of these on.
+  DotRows from(int64_t first) const { return {x + first * kDotRows, scales + first, starts + first, in_tile}; }
+
+  const int8_t* x;        // [depth / 4][in_tile][4]
+  const float* scales;    // [groups][in_tile]
   const int32_t* starts;  // likewise
+  int64_t in_tile;
 };
 
 template <class W, int R, int P, int Part>
@@ -191,73 +195,112 @@ template <class W, int R, int P, int Part>
   }
 }
 
-// The W::kRows rows that stand together, which x and panel are moved past.
+// The W::kRows rows of depth that stand together, which x, of a tile of `in_tile` rows, and panel are moved past.
 template <class W, int R, int P>
-[[gnu::always_inline]] inline void dot_rows(const int8_t*& x, const char*& panel, int64_t stride,
+[[gnu::always_inline]] inline void dot_rows(const int8_t*& x, int64_t in_tile, const char*& panel, int64_t stride,
                                             Words (&acc)[P][R][kPanelVectors]) {
   dot_row<W, R, P, 0>(x, panel, stride, acc);
-  if constexpr (W::kRows > kDotRows) dot_row<W, R, P, 1>(x + R * kDotRows, panel, stride, acc);
-  x += R * W::kRows;
+  if constexpr (W::kRows > kDotRows) dot_row<W, R, P, 1>(x + in_tile * kDotRows, panel, stride, acc);
+  x += in_tile * W::kRows;
   panel += W::kRowsBytes;
 }
 
-// c[p][i][NR] of a tile of R rows and P panels, `stride` bytes apart: for each group in order, c = fma(sum of products,
-// scale of the weights * scale of the row, c), continued from c when `resume`. `depth` is a multiple of eight.
-template <class W, int R, int P, Fetch F>
-void dot_tile(DotRows rows, const char* panel, int64_t stride, int64_t depth, int64_t group, float* c, bool resume,
-              const Ahead& next) {
-  Ahead ahead = next;
+// acc = what takes the weights' offset back from the products of R rows.
+template <int R, int P>
+[[gnu::always_inline]] inline void start_dots(const int32_t* starts, Words (&acc)[P][R][kPanelVectors]) {
+#pragma GCC unroll 64
+  for (int p = 0; p < P; ++p)
+#pragma GCC unroll 64
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 64
+      for (int v = 0; v < kPanelVectors; ++v) acc[p][i][v] = all_words(starts[i]);
+}
+
+// c[p][i][NR] = fma(sum of products, scale of the weights * scale of the row, c, or 0 with the `first` group).
+template <int R, int P>
+[[gnu::always_inline]] inline void add_products(const Words (&acc)[P][R][kPanelVectors], const char* scales,
+                                                int64_t stride, const float* row_scales, bool first, float* c) {
+#pragma GCC unroll 64
+  for (int p = 0; p < P; ++p) {
+    Vec scale[kPanelVectors];
+    load_bfloat16(scales + p * stride, scale);
+#pragma GCC unroll 64
+    for (int i = 0; i < R; ++i) {
+      const Vec row_scale = broadcast(row_scales[i]);
+#pragma GCC unroll 64
+      for (int v = 0; v < kPanelVectors; ++v) {
+        float* const at = c + (p * R + i) * kPanelColumns + v * kLanes;
+        store(at, fma(to_floats(acc[p][i][v]), scale[v] * row_scale, first ? zero() : load(at)));
+      }
+    }
+  }
+}
+
+// c[p][i][NR] of a tile of R rows and P panels, `stride` bytes apart in memory, group after group. `depth` is a
+// multiple of eight.
+template <class W, int R, int P>
+void dot_stream(DotRows rows, const char* panel, int64_t stride, int64_t depth, int64_t group, float* c) {
   for (int64_t k = 0; k < depth; k += group) {
     const char* const scales = panel;
     panel += Int8Weights::kScalesBytes;
-    if constexpr (F == Fetch::kPanels) fetch_scales<P>(scales, stride, Int8Weights::kScalesBytes);
+    fetch_scales<P>(scales, stride, Int8Weights::kScalesBytes);
     Words acc[P][R][kPanelVectors];
-#pragma GCC unroll 64
-    for (int p = 0; p < P; ++p)
-#pragma GCC unroll 64
-      for (int i = 0; i < R; ++i)
-#pragma GCC unroll 64
-        for (int v = 0; v < kPanelVectors; ++v) acc[p][i][v] = all_words(rows.starts[i]);
+    start_dots(rows.starts, acc);
     const int64_t end = depth - k < group ? depth - k : group;
-    int64_t row = 0;
-    for (; row + kAheadStreams * W::kRows <= end; row += kAheadStreams * W::kRows) {
-      const char* at = ahead.at;
 #pragma GCC unroll 1
-      for (int stream = 0; stream < kAheadStreams; ++stream) {
-        if constexpr (F == Fetch::kPanels) {
+    for (int64_t row = 0; row < end; row += W::kRows) {
 #pragma GCC unroll 64
-          for (int p = 0; p < P; ++p)
+      for (int p = 0; p < P; ++p)
 #pragma GCC unroll 64
-            for (int64_t byte = 0; byte < W::kRowsBytes; byte += 64)
-              __builtin_prefetch(panel + p * stride + kStreamAheadBytes + byte);
-        } else {
-          __builtin_prefetch(at, 0, 2);
-          if constexpr (F == Fetch::kTwiceAhead) __builtin_prefetch(at + 64, 0, 2);
-          at += ahead.stride;
-        }
-        dot_rows<W, R, P>(rows.x, panel, stride, acc);
-      }
-      ahead.at += ahead.step;
+        for (int64_t byte = 0; byte < W::kRowsBytes; byte += 64)
+          __builtin_prefetch(panel + p * stride + kStreamAheadBytes + byte);
+      dot_rows<W, R, P>(rows.x, R, panel, stride, acc);
     }
-    for (; row < end; row += W::kRows) dot_rows<W, R, P>(rows.x, panel, stride, acc);
-    const bool first = k == 0 && !resume;
-#pragma GCC unroll 64
-    for (int p = 0; p < P; ++p) {
-      Vec scale[kPanelVectors];
-      load_bfloat16(scales + p * stride, scale);
-#pragma GCC unroll 64
-      for (int i = 0; i < R; ++i) {
-        const Vec row_scale = broadcast(rows.scales[i]);
-#pragma GCC unroll 64
-        for (int v = 0; v < kPanelVectors; ++v) {
-          float* const at = c + (p * R + i) * kPanelColumns + v * kLanes;
-          store(at, fma(to_floats(acc[p][i][v]), scale[v] * row_scale, first ? zero() : load(at)));
-        }
-      }
-    }
+    add_products(acc, scales, stride, rows.scales, k == 0, c);
     rows.scales += R;
     rows.starts += R;
   }
+}
+
+// The same of a block of one panel in a cache, continued from c when `resume`. `Lines` are fetched from each place of
+// `next` a turn.
+template <class W, int R, int Lines>
+void dot_block(DotRows rows, const char* block, int64_t depth, int64_t group, float* c, bool resume,
+               const Ahead& next) {
+  const char* first_place = next.at;
+  // Small tiles leave registers for their sums.
+  constexpr bool kKeepsSums = kDotTileRows < kTileRows;
+  float kept[R * kPanelColumns];
+  float* const sums = kKeepsSums ? kept : c;
+  const auto copy = [](const float* from, float* to) {
+#pragma GCC unroll 64
+    for (int i = 0; i < R * kPanelVectors; ++i) store(to + i * kLanes, load(from + i * kLanes));
+  };
+  if (kKeepsSums && resume) copy(c, kept);
+  for (int64_t k = 0; k < depth; k += group) {
+    const char* const scales = block;
+    block += Int8Weights::kScalesBytes;
+    Words acc[1][R][kPanelVectors];
+    start_dots(rows.starts, acc);
+    const int64_t end = depth - k < group ? depth - k : group;
+    int64_t row = 0;
+    for (; row + kAheadStreams * W::kRows <= end; row += kAheadStreams * W::kRows) {
+      const char* at = first_place;
+#pragma GCC unroll 1
+      for (int stream = 0; stream < kAheadStreams; ++stream, at += next.stride) {
+#pragma GCC unroll 4
+        for (int line = 0; line < Lines; ++line) __builtin_prefetch(at + line * 64, 0, 2);
+        dot_rows<W, R, 1>(rows.x, rows.in_tile, block, 0, acc);
+      }
+      first_place += next.step;
+    }
+#pragma GCC unroll 1
+    for (; row < end; row += W::kRows) dot_rows<W, R, 1>(rows.x, rows.in_tile, block, 0, acc);
+    add_products(acc, scales, 0, rows.scales, k == 0 && !resume, sums);
+    rows.scales += rows.in_tile;
+    rows.starts += rows.in_tile;
+  }
+  if (kKeepsSums) copy(kept, c);
 }
 
 template <class W>
@@ -268,8 +311,8 @@ int64_t dot_bytes(int64_t depth, int64_t group) {
 // The rows of a tile from depth k, the begin of a group, on.
 inline DotRows dot_rows_at(const GemmTask& task, int64_t tile_begin, int64_t rows, int64_t k) {
   const int64_t groups = (task.depth + task.group - 1) / task.group, before = k / task.group * rows;
-  return {task.integers + tile_begin * padded_depth(task.depth) + k * rows,
-          task.row_scales + tile_begin * groups + before, task.row_starts + tile_begin * groups + before};
+  return {task.integers + tile_begin * dot_row_bytes(task.depth) + k * rows,
+          task.row_scales + tile_begin * groups + before, task.row_starts + tile_begin * groups + before, rows};
 }
 
 template <class W, int R>
@@ -277,39 +320,59 @@ void stream_dots(const GemmTask& task, int64_t tile_begin, Finish finish) {
   const int64_t stride = dot_bytes<W>(task.depth, task.group), depth = padded_depth(task.depth);
   const DotRows rows = dot_rows_at(task, tile_begin, R, 0);
   stream_side_by_side<R>(task, stride, tile_begin, finish, [&](auto count, const char* panels) {
-    dot_tile<W, R, count.value, Fetch::kPanels>(rows, panels, stride, depth, task.group, task.scratch, false, {});
+    dot_stream<W, R, count.value>(rows, panels, stride, depth, task.group, task.scratch);
   });
 }
 
 using StreamDots = void (*)(const GemmTask&, int64_t, Finish);
-using DotTile = void (*)(DotRows, const char*, int64_t, int64_t, int64_t, float*, bool, const Ahead&);
+using DotBlock = void (*)(DotRows, const char*, int64_t, int64_t, float*, bool, const Ahead&);
 
 template <class W, int... Below>
-struct DotsByRows {
+struct StreamsOfDots {
   static constexpr StreamDots kStream[] = {stream_dots<W, Below + 1>...};
-  static constexpr DotTile kDots[] = {dot_tile<W, Below + 1, 1, Fetch::kAhead>...};
-  static constexpr DotTile kDotsOfOne[] = {dot_tile<W, Below + 1, 1, Fetch::kTwiceAhead>...};
 };
 template <class W>
-using DotTiles = CountRows<DotsByRows, W, kTileRows>;
+using DotStreams = CountRows<StreamsOfDots, W, kStreamedRows>;
+
+constexpr int64_t kMostLines = 3;  // of a turn: a block for one piece of rows, and the scales between its groups
+template <class W, int... Below>
+struct BlocksOfDots {
+  static constexpr DotBlock kDots[kMostLines][sizeof...(Below)] = {
+      {dot_block<W, Below + 1, 1>...}, {dot_block<W, Below + 1, 2>...}, {dot_block<W, Below + 1, 3>...}};
+};
+template <class W>
+using DotBlocks = CountRows<BlocksOfDots, W, kDotTileRows>;
+
+// A tile times a block, in pieces of kDotTileRows, which fetch what `ahead` says in turns.
+template <class W>
+void dot_tile(const DotRows& tile, const char* block, int64_t depth, int64_t group, float* c, bool resume,
+              const Ahead& ahead) {
+  const Tiling pieces(tile.in_tile, kDotTileRows);
+  Ahead some{ahead.at, ahead.stride, ahead.step / pieces.count};
+  const int64_t lines = (some.step + 63) / 64;
+  const auto& dots = DotBlocks<W>::kDots[lines < 1 ? 0 : lines > kMostLines ? kMostLines - 1 : lines - 1];
+  for (int64_t piece = 0; piece < pieces.count; ++piece) {
+    const int64_t first = pieces.begin(piece), rows = pieces.rows(piece);
+    dots[rows - 1](tile.from(first), block, depth, group, c + first * kPanelColumns, resume, some);
+    some.at += some.step * (depth / (kAheadStreams * W::kRows));
+  }
+}
 
 template <class W>
 void integer_gemm(const GemmTask& task) {
   const Finish finish = task.epilogue.kind == Epilogue::kNone ? finish_rows : finish_tile;
   const Tiling tiling(task.rows);
   const int64_t rows_of_first = tiling.rows(task.first_tile);
-  if (task.num_tiles == 1 && panels_at_once(rows_of_first) > 1)
-    return DotTiles<W>::kStream[rows_of_first - 1](task, tiling.begin(task.first_tile), finish);
+  if (task.num_tiles == 1 && rows_of_first <= kStreamedRows)
+    return DotStreams<W>::kStream[rows_of_first - 1](task, tiling.begin(task.first_tile), finish);
 
   constexpr int64_t kDepthBlock = kBlockBytes * W::kRows / W::kRowsBytes;
-  const DotTile* const dot_tile_of = task.num_tiles == 1 ? DotTiles<W>::kDotsOfOne : DotTiles<W>::kDots;
   const auto bytes_of_rows = [&](int64_t depth) { return dot_bytes<W>(depth, task.group); };
   multiply_in_blocks<kDepthBlock, kAheadStreams * W::kRows>(
       task, finish, kPanelsTogether, bytes_of_rows(task.depth), bytes_of_rows,
       [](const char* panel, int64_t at, int64_t, int64_t) { return panel + at; },
       [&](int64_t tile_begin, int64_t rows, int64_t k, int64_t depth, const char* block, float* c, bool resume,
           const Ahead& ahead) {
-        dot_tile_of[rows - 1](dot_rows_at(task, tile_begin, rows, k), block, 0, padded_depth(depth), task.group, c,
-                              resume, ahead);
+        dot_tile<W>(dot_rows_at(task, tile_begin, rows, k), block, padded_depth(depth), task.group, c, resume, ahead);
       });
 }

@@ -207,8 +207,6 @@ bool supported() { return MOE_CPU_HAS_IT; }
 
 }  // namespace
 
-#define MOE_TEXT_OF(x) #x
-#define MOE_TEXT(x) MOE_TEXT_OF(x)
 const PairKernels pair_table = {
     .name = MOE_TEXT(MOE_ISA),
     .beside = "avx512vnni",
@@ -219,9 +217,4 @@ const PairKernels pair_table = {
              nullptr, nullptr},
 };
 
-}  // namespace moe::cpu::MOE_ISA
-#if defined(MOE_TARGET) && defined(__clang__)
-#pragma clang attribute pop
-#elif defined(MOE_TARGET)
-#pragma GCC pop_options
-#endif
+#include "cpu/kernels/close.h"

@@ -171,7 +171,6 @@ void stream_values(const GemmTask& task, int64_t row_begin, Finish finish) {
 }
 
 // Most rows that are multiplied straight from panels.
-constexpr int kStreamedRows = kStreamAccumulators / (2 * kPanelVectors);
 using StreamPanelsOf = void (*)(const GemmTask&, int64_t, Finish);
 template <int Bits, Codes Kind>
 struct ValueStreams {

@@ -132,7 +132,7 @@ void dot_published(const PublishedForm& form, DotRows rows, const float* block, 
     for (int64_t row = 0; row < end; row += kDotRows) {
       __builtin_prefetch(ahead, 0, 2);
       ahead += next.step;
-      dot_rows<PublishedBytes, R, 1>(rows.x, bytes, 0, acc);
+      dot_rows<PublishedBytes, R, 1>(rows.x, R, bytes, 0, acc);
     }
     add_group<R>(acc[0], rows, factors, offsets, k == 0 && !resume, c);
     rows.scales += R;

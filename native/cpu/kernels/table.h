@@ -19,6 +19,10 @@ constexpr int64_t kPanelsTogether = 4;
 // Rows of depth in panels and tiles for integer products, zeros included.
 constexpr int64_t padded_depth(int64_t depth) { return (depth + 7) / 8 * 8; }
 
+// Bytes from a quantised row, or a tile of them for each of its rows, to the next: whole lines, which some kernels
+// read, and an odd number of them, so that rows do not push one another out of a cache.
+constexpr int64_t dot_row_bytes(int64_t depth) { return ((depth + 63) / 64 | 1) * 64; }
+
 // Words of two rows of depth.
 constexpr int64_t pairs_of(int64_t depth) { return (depth + 1) / 2; }
 
@@ -93,7 +97,7 @@ constexpr int64_t published_words(int32_t bits) { return bits == 6 ? 3 : bits ==
 // columns.
 struct GemmTask {
   const float* input;  // tile form, [rows, depth]; not read by products of integers or of pairs
-  // Integer products: what QuantizeTask wrote, each tile behind the one before it.
+  // Integer products: what QuantizeTask wrote, each tile dot_row_bytes a row behind the one before it.
   const int8_t* integers;     // [tile][ceil(depth / 8) * 2][row of the tile][4]
   const float* row_scales;    // [tile][groups][row of the tile]
   const int32_t* row_starts;  // likewise
@@ -257,6 +261,18 @@ struct PairKernels {
   int64_t scratch_floats;
   void (*pack_pairs)(const PackPairsTask&);
   void (*gemm[9])(const GemmTask&);  // in the order of Panel; null where not are_bfloat16
+};
+
+// Products of integers, likewise. Rows are quantised in another order: each one's integers together, zeros behind them,
+// [rows][dot_row_bytes], and its scales [rows][groups]; starts are not written.
+struct DotKernels {
+  const char* name;
+  const char* beside;
+  bool (*supported)();
+  int64_t least_rows;  // of an expert: fewer are better multiplied by the set's own kernels
+  int64_t scratch_floats;
+  void (*quantize_tile)(const QuantizeTask&);
+  void (*gemm[9])(const GemmTask&);  // in the order of Panel; null where there are none
 };
 
 struct Kernels {

@@ -4,7 +4,8 @@
 using Vec = __m256;
 constexpr int kLanes = 8;
 constexpr int kPanelVectors = 2;
-constexpr int kTileRows = 6;              // 12 accumulators, 2 weights, 1 input
+constexpr int kTileRows = 6;  // 12 accumulators, 2 weights, 1 input
+constexpr int kDotTileRows = kTileRows;
 constexpr int kStreamAccumulators = 8;    // for few rows: enough to hide the latency of fma, panels are added up to it
 constexpr int64_t kWidenFloat16From = 4;  // see weights.h
 constexpr int64_t kWidenBFloat16From = 4;

@@ -5,6 +5,7 @@ using Vec = __m512;
 constexpr int kLanes = 16;
 constexpr int kPanelVectors = 2;
 constexpr int kTileRows = 12;             // 24 accumulators, 2 weights, 1 input
+constexpr int kDotTileRows = 6;           // of integers: a group joins the sums beside the next one's products
 constexpr int kStreamAccumulators = 16;   // for few rows: enough to hide the latency of fma, panels are added up to it
 constexpr int64_t kWidenFloat16From = 6;  // see weights.h
 constexpr int64_t kWidenBFloat16From = 6;

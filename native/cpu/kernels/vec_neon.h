@@ -4,7 +4,8 @@
 using Vec = float32x4_t;
 constexpr int kLanes = 4;
 constexpr int kPanelVectors = 4;
-constexpr int kTileRows = 6;             // 24 accumulators, 4 weights, 2 inputs
+constexpr int kTileRows = 6;  // 24 accumulators, 4 weights, 2 inputs
+constexpr int kDotTileRows = kTileRows;
 constexpr int kStreamAccumulators = 16;  // for few rows: enough to hide the latency of fma, panels are added up to it
 constexpr int64_t kWidenFloat16From = kNever;  // see weights.h
 constexpr int64_t kWidenBFloat16From = kNever;

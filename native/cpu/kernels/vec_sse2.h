@@ -4,7 +4,8 @@
 using Vec = __m128;
 constexpr int kLanes = 4;
 constexpr int kPanelVectors = 2;
-constexpr int kTileRows = 6;              // 12 accumulators, 2 weights, 1 input, 1 product
+constexpr int kTileRows = 6;  // 12 accumulators, 2 weights, 1 input, 1 product
+constexpr int kDotTileRows = kTileRows;
 constexpr int kStreamAccumulators = 8;    // for few rows: enough to hide the latency of add, panels are added up to it
 constexpr int64_t kWidenFloat16From = 2;  // see weights.h
 constexpr int64_t kWidenBFloat16From = kNever;

@@ -1,4 +1,10 @@
-import { describe, expectInteger, expectObject, expectOneOf } from '../../base/checks.js';
+import {
+  describe,
+  expectInteger,
+  expectObject,
+  expectOneOf,
+  unexpected,
+} from '../../base/checks.js';
 import { CheckpointError, ConfigError } from '../../base/errors.js';
 import { expectOptions, type Rows } from '../../base/rows.js';
 import { MoEConfig } from '../../config/config.js';
@@ -16,7 +22,7 @@ import type { LayerSizes } from '../families/sizes.js';
 /**
  * A packed checkpoint is one safetensors file. Its metadata says what `PackedDescription` has; each MoE layer's parts are
  * the tensors `layers.{n}.packed.{part}`, bytes in the layout of the device that packed them, each beginning at a multiple
- * of 64 bytes into the file.
+ * of 64 bytes into the file. `stored` says of each layer which types its tensors were of, as a map from its number.
  */
 const formatName = 'node-moe packed';
 
@@ -37,8 +43,14 @@ export interface PackedDescription extends LayerSizes, ExpertOptions {
   source: string;
 }
 
+/** The types that a layer's tensors were stored in before they were packed, by its number; of files of before none. */
+export type StoredTypes = ReadonlyMap<number, readonly string[]>;
+
 /** As text, for the metadata of a safetensors file. */
-export function packedMetadata(description: PackedDescription): Record<string, string> {
+export function packedMetadata(
+  description: PackedDescription,
+  stored: StoredTypes,
+): Record<string, string> {
   const { layout, config, source, ...rest } = description;
   return {
     format: formatName,
@@ -46,7 +58,28 @@ export function packedMetadata(description: PackedDescription): Record<string, s
     layout,
     source,
     layer: JSON.stringify({ ...rest, config: config.toJSON() }),
+    stored: JSON.stringify(Object.fromEntries(stored)),
   };
+}
+
+/** @throws `CheckpointError` for damaged metadata */
+export function readStoredTypes(path: string, metadata: ReadonlyMap<string, string>): StoredTypes {
+  if (metadata.get('format') !== formatName) return new Map();
+  try {
+    const said: unknown = JSON.parse(metadata.get('stored') ?? '{}');
+    expectObject('stored', said);
+    return new Map(
+      Object.entries(said).map(([layer, types]) => {
+        if (!Array.isArray(types)) throw unexpected('stored', 'lists of types', types);
+        return [Number(layer), types.map(String)];
+      }),
+    );
+  } catch (cause) {
+    throw new CheckpointError(
+      `Expected the metadata of ${path} to say what was packed, got: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
 }
 
 /**

@@ -7,13 +7,15 @@ import { expertRows } from '../../layer/experts.js';
 import { MoELayer } from '../../layer/layer.js';
 import type { HeldOptions, LoadOptions, WeightType } from '../../layer/options.js';
 import { type LayerParts, weightGroupOf } from '../../layer/parts.js';
+import { typeOfAll } from '../../layer/weights.js';
 import { CalibratedBlocks, type LayerInputs } from '../calibration.js';
 import type { MoECheckpoint } from '../checkpoint.js';
 import { bytesPart, GrowingFile, type TensorBytes } from '../containers/growing_file.js';
 import { packedDevice } from '../description.js';
 import { packedTensor, tablePart } from '../families/packed.js';
 import { inLayer } from '../in_layer.js';
-import { type PackedDescription, packedMetadata } from './format.js';
+import { typesIn } from '../stored.js';
+import { type PackedDescription, packedMetadata, type StoredTypes } from './format.js';
 
 /** Of a layer. */
 const mostParts = 64;
@@ -48,35 +50,29 @@ export async function packCheckpoint(
   checkpoint.expectAlike(layers);
   const { expertNum } = checkpoint.config;
   const file = new GrowingFile(output, mostParts * layers.length, signal);
-  const calibrated = calibration && new CalibratedBlocks(checkpoint, calibration);
-  // A layer that was not recorded is found before the first one is packed.
-  if (calibrated) for (const number of layers) await calibrated.parts(number, held, false);
+  const blocks = calibration ? new CalibratedBlocks(checkpoint, calibration) : checkpoint;
+  const options: LoadOptions = { ...held, device: packedDevice, signal };
+  // What a layer lacks, a recording too, is found before the first one is packed.
+  const types: WeightType[] = [];
+  for (const number of layers) types.push((await blocks.parts(number, options, false)).weightType);
+  const weightType = typeOfAll(types, heldByDevice);
   let first: { parts: string; description: PackedDescription } | undefined;
   for (const [index, number] of layers.entries()) {
-    const options: LoadOptions = {
-      ...held,
-      device: 'cpu',
-      signal,
+    const parts = await blocks.parts(number, {
+      ...{ ...options, weightType },
       onProgress: (done) =>
         onProgress?.(index * expertNum + Math.min(done, expertNum), layers.length * expertNum),
-    };
-    const parts = await calibrated?.parts(number, options);
-    await using layer = await (parts === undefined
-      ? checkpoint.load(number, options)
-      : inLayer(checkpoint.path, number, () => MoELayer.fromParts(parts)));
+    });
+    await using layer = await inLayer(checkpoint.path, number, () => MoELayer.fromParts(parts));
     const packed = partsOf(layer);
     // What was published may be of another type in each layer.
     const described =
-      layer.weightType === 'published'
-        ? layer.weightType
+      weightType === 'published'
+        ? weightType
         : JSON.stringify(packed.map(({ name, byteLength }) => ({ name, byteLength })));
     first ??= {
       parts: described,
-      description: descriptionOf(
-        checkpoint,
-        blockOf(checkpoint, layer, held),
-        layer.native.packed().layout,
-      ),
+      description: descriptionOf(checkpoint, parts, layer.native.packed().layout),
     };
     if (described !== first.parts)
       throw new CheckpointError(
@@ -86,24 +82,28 @@ export async function packCheckpoint(
     for (const part of packed) await file.add({ ...part, name: packedTensor(number, part.name) });
   }
   if (first === undefined) throw new TypeError('No layers to pack');
-  const { weightType, layout } = first.description;
-  return { weightType, layout, bytes: await file.finish(packedMetadata(first.description)) };
+  const { description } = first;
+  const stored = await storedTypes(checkpoint, layers);
+  const bytes = await file.finish(packedMetadata(description, stored));
+  return { weightType: description.weightType, layout: description.layout, bytes };
 }
 
-/** What is said of a block that was packed. */
-type Block = Omit<LayerParts, 'views' | 'notes'>;
-
-function blockOf(checkpoint: MoECheckpoint, layer: MoELayer, held: HeldOptions): Block {
-  const { config, hiddenSize, intermediateSize, weightType } = layer;
-  const sharedSize = Math.round(config.sharedExpertNum * intermediateSize);
-  const sizes = { hiddenSize, intermediateSize, sharedSize };
-  return { ...held, ...checkpoint.experts, ...sizes, config, weightType };
+/** What the metadata says of layers before they were packed. */
+export async function storedTypes(
+  checkpoint: Pick<MoECheckpoint, 'tensorsOf'>,
+  layers: readonly number[],
+): Promise<StoredTypes> {
+  const stored = new Map<number, readonly string[]>();
+  for (const layer of layers) stored.set(layer, typesIn(await checkpoint.tensorsOf(layer)));
+  return stored;
 }
+
+const heldByDevice = () => deviceAt(resolveDevice(packedDevice))?.weights;
 
 /** What metadata says of a block, and so of all of them. */
 export function descriptionOf(
   { path, modelType }: Pick<MoECheckpoint, 'path' | 'modelType'>,
-  block: Block,
+  block: LayerParts,
   layout: string,
 ): PackedDescription {
   const { config, hiddenSize, intermediateSize, sharedSize, weightType } = block;
@@ -111,7 +111,7 @@ export function descriptionOf(
   return {
     ...{ expertNum: config.expertNum, hiddenSize, intermediateSize, sharedSize },
     ...{ ...given(expertRows, block), activation, weightType, activationType },
-    weightGroup: weightGroupOf(block, deviceAt(resolveDevice(packedDevice))?.weights),
+    weightGroup: weightGroupOf(block, heldByDevice()),
     ...{ config, modelType, source: path, layout },
   };
 }

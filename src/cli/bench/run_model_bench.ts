@@ -7,14 +7,15 @@ import { type KvType, kvBlock } from '../../binding/model.js';
 import type { NativeMachinePeak } from '../../binding/native.js';
 import { hasScales, rowsBeside } from '../../binding/weight_formats.js';
 import { MoECheckpoint } from '../../checkpoint/checkpoint.js';
-import type { WeightGroup, WeightType } from '../../layer/options.js';
+import type { WeightType } from '../../layer/options.js';
 import { describeModel, type ModelDescription } from '../../model/describe.js';
 import { madeUpSize } from '../../model/foretell.js';
 import { checkModel, loadModel, readDescription } from '../../model/load.js';
 import { loadMadeUp } from '../../model/load_made_up.js';
 import { MoEModel } from '../../model/model.js';
 import { type HeldModelOptions, heldModelRows } from '../../model/options.js';
-import { kvBytesRead, ModelSize } from '../../model/size.js';
+import { packedBytes } from '../../model/packed/size.js';
+import { kvBytesRead, ModelSize, type WeightBytes } from '../../model/size.js';
 import { UsageError } from '../config_overrides.js';
 import { interruptSignal } from '../options.js';
 import { ProgressLine } from '../progress.js';
@@ -108,12 +109,12 @@ export async function runModelBench(settings: ModelBenchSettings): Promise<Model
   } finally {
     progress.end();
   }
-  const { description, size } = measured;
+  const { description, parameters } = measured;
   const best = (of: (peak: NativeMachinePeak) => number) => Math.max(...peaks.map(of));
   return {
     model: settings.model ?? settings.checkpoint ?? '',
     layers: description.spec.layers,
-    ...{ parameters: size.parameters, newTokens, device, threads, busyFraction: busy },
+    ...{ parameters, newTokens, device, threads, busyFraction: busy },
     kernels: cpu()?.kernels ?? '',
     machine: {
       threads,
@@ -127,58 +128,54 @@ export async function runModelBench(settings: ModelBenchSettings): Promise<Model
 /** What a model has to read. */
 interface Measured {
   description: ModelDescription;
-  size: ModelSize;
+  parameters: number;
+  weightBytes(held: HeldModelOptions): WeightBytes;
   /** The type that it is held in where none is asked for. */
   stored: WeightType;
-  /** How a packed model is held, whatever is left out. */
-  packed?: HeldModelOptions;
 }
 
-/** By the tensors, as they are held as published by their own types; of a packed model by its config. */
+/** By the tensors, as they are held as published by their own types; of a packed model as it is. */
 async function measuredCheckpoint(path: string): Promise<Measured> {
   await using checkpoint = await MoECheckpoint.open(path);
   const { tensors, weightType: stored } = checkpoint;
   const { config, description } = await readDescription(tensors);
   const source = await checkModel(checkpoint, tensors.folder, description, resolveDevice('cpu'));
   if (!source.inPlace)
-    return { description, stored, size: await ModelSize.of(checkpoint, source, description) };
-  if (stored === 'published')
-    throw new UsageError(
-      `Expected a checkpoint that is not packed as it was published, whose bytes are not known by kinds, got ${path}`,
-    );
-  const { projections, head } = source.projections(
-    {},
-    cpu()?.weights,
-    [],
-    await source.outer(false),
-  );
-  const { weightType, weightGroup } = projections;
-  const packed = { weightType, outputType: head.weightType } as HeldModelOptions;
-  return {
-    ...{ description, stored, size: await madeUpSize(config, description) },
-    packed: weightGroup > 0 ? { ...packed, weightGroup: weightGroup as WeightGroup } : packed,
-  };
+    return measuredBy(description, stored, await ModelSize.of(checkpoint, source, description));
+  const [{ parameters }, bytes] = await Promise.all([
+    madeUpSize(config, description),
+    packedBytes(checkpoint),
+  ]);
+  return { description, parameters, stored, weightBytes: () => bytes };
 }
 
 async function measuredOf(config: object): Promise<Measured> {
   const description = describeModel(config);
-  const size = await madeUpSize(config, description);
-  return { description, size, stored: 'bfloat16' };
+  return measuredBy(description, 'bfloat16', await madeUpSize(config, description));
 }
+
+const measuredBy = (
+  description: ModelDescription,
+  stored: WeightType,
+  size: ModelSize,
+): Measured => ({
+  ...{ description, stored, parameters: size.parameters },
+  weightBytes: (held) => size.weightBytes(held, cpu()?.weights),
+});
 
 const cpu = () => deviceAt(resolveDevice('cpu'));
 
 /** The cases of one model, in which runs and the machine's rate take turns. */
 async function casesOf(
   model: MoEModel,
-  { description, size, stored, packed }: Measured,
+  { description, stored, weightBytes }: Measured,
   held: HeldModelOptions & { kvType: KvType },
   { prompt, sequences: counts, newTokens, rounds }: ModelBenchSettings,
   machinePeak: () => Promise<NativeMachinePeak>,
   signal: AbortSignal,
 ): Promise<ModelCase[]> {
   const { weightType = stored, kvType } = held;
-  const read = size.weightBytes({ ...held, ...packed }, cpu()?.weights);
+  const read = weightBytes(held);
   const cases: ModelCase[] = [];
   for (const promptTokens of prompt)
     for (const sequences of counts) {
@@ -261,12 +258,12 @@ async function modelOf(
 }
 
 async function expectFits(config: object, options: HeldModelOptions & { kvTokens: number }) {
-  const { description, size } = await measuredOf(config);
+  const { description, weightBytes } = await measuredOf(config);
   if (description.layers.every(({ dense }) => dense !== undefined))
     throw new UsageError(
       `Expected \`--layers\` to reach a layer with experts, got ${description.layers.length}, all of them dense`,
     );
-  const { held } = size.weightBytes(options, cpu()?.weights);
+  const { held } = weightBytes(options);
   const perToken = kvBytesRead(description, options.kvType ?? 'bfloat16', 1);
   const needed = held + options.kvTokens * perToken;
   const available = process.availableMemory();

@@ -7,16 +7,35 @@ import type { NativeProjection } from '../../binding/model.js';
 import { weightTypes } from '../../binding/weight_formats.js';
 import { packedTensor } from '../../checkpoint/families/packed.js';
 import { activationTypes } from '../../layer/options.js';
+import { outerTensors } from '../families/tensors.js';
 
 /**
  * A packed model is a folder: what tells of the model and its text, as the checkpoint has it, and one file of packed
  * layers (src/checkpoint/packed/format.ts) that holds the rest, too. Behind `model` of its metadata stands what
  * `PackedModelDescription` has. `decoder.{n}.{part}` are the parts of a layer besides its experts, `decoder.{part}` those
- * behind the layers; the embedding and nothing else stands as the checkpoint has it, in blocks as the bytes of its rows.
+ * behind the layers; the embedding and nothing else stands as the checkpoint has it, in blocks as the bytes of its rows,
+ * quantised otherwise as the tensors that config.json describes, `decoder.embedding.{ending}`.
  */
 export const modelKey = 'model';
 
 export const embeddingName = 'decoder.embedding';
+const embeddingModule = outerTensors.embedding.replace(/weight$/, '');
+/** Whether a checkpoint's tensor of this name is one of the embedding's. */
+export const isOfEmbedding = (name: string): boolean => name.startsWith(embeddingModule);
+
+/** The name that a tensor of the checkpoint's embedding has in a packed model. */
+export const packedEmbedding = (own: string): string =>
+  own === outerTensors.embedding
+    ? embeddingName
+    : `${embeddingName}.${own.slice(embeddingModule.length)}`;
+
+/** Its inverse; undefined for other tensors. */
+export function ownEmbedding(name: string): string | undefined {
+  if (name === embeddingName) return outerTensors.embedding;
+  const prefix = `${embeddingName}.`;
+  return name.startsWith(prefix) ? embeddingModule + name.slice(prefix.length) : undefined;
+}
+
 /** What parts of what follows attention begin with. */
 export const feedForward = 'feed_forward.';
 

@@ -7,10 +7,14 @@ import { given } from '../../base/rows.js';
 import { blockTypes } from '../../binding/block_types.js';
 import type { MatrixView, PackedView } from '../../binding/views.js';
 import type { MoECheckpoint } from '../../checkpoint/checkpoint.js';
-import { LayerTensors } from '../../checkpoint/families/layer_tensors.js';
-import { configName } from '../../checkpoint/model_claims.js';
+import type { TensorEntry } from '../../checkpoint/containers/header.js';
+import type { TensorFile } from '../../checkpoint/containers/tensor_file.js';
+import { LayerTensors, type StoredTensor } from '../../checkpoint/families/layer_tensors.js';
+import type { Quantisation } from '../../checkpoint/families/quantisation/form.js';
+import { configName, ModelClaims } from '../../checkpoint/model_claims.js';
 import { storedTensors } from '../../checkpoint/stored.js';
 import type { ModelDescription } from '../describe.js';
+import { outerTensors } from '../families/tensors.js';
 import type { LayerOfModel, ModelSource, OuterOfModel, Projections } from '../model_source.js';
 import { type HeldModelOptions, heldModelRows } from '../options.js';
 import {
@@ -19,6 +23,7 @@ import {
   embeddingName,
   feedForward,
   layerRoot,
+  ownEmbedding,
   type PackedModelDescription,
   readPackedModel,
 } from './format.js';
@@ -42,7 +47,8 @@ export async function packedSource(
     throw new CheckpointError(
       `Expected ${path} to hold the tensors that were packed, got others: pack the checkpoint again`,
     );
-  return new PackedModelSource(checkpoint, description, packed, path);
+  const { quantisation } = await ModelClaims.read(folder);
+  return new PackedModelSource(checkpoint, description, packed, path, quantisation);
 }
 
 /** Where the parts of a packed model stand. */
@@ -53,17 +59,20 @@ export class PackedModelSource implements ModelSource {
   readonly #checkpoint: MoECheckpoint;
   readonly #description: ModelDescription;
   readonly #packed: PackedModelDescription;
+  readonly #quantisation: Quantisation | undefined;
 
   constructor(
     checkpoint: MoECheckpoint,
     description: ModelDescription,
     packed: PackedModelDescription,
     path: string,
+    quantisation: Quantisation | undefined,
   ) {
     this.#checkpoint = checkpoint;
     this.#description = description;
     this.#packed = packed;
     this.#path = path;
+    this.#quantisation = quantisation;
   }
 
   /** @throws `ConfigError` where options ask for other weights than the packed ones; experts' are asked for elsewhere */
@@ -92,31 +101,51 @@ export class PackedModelSource implements ModelSource {
   }
 
   async outer(reads = true): Promise<OuterOfModel> {
-    const { vocabularySize, hiddenSize } = this.#description.spec;
     const prefix = 'decoder.';
     const names = [...this.#checkpoint.tensors.names].filter(
-      (name) => name.startsWith(prefix) && !/^\d+\./.test(name.slice(prefix.length)),
+      (name) =>
+        name.startsWith(prefix) &&
+        !/^\d+\./.test(name.slice(prefix.length)) &&
+        ownEmbedding(name) === undefined,
     );
     const tensors = await this.#tensors(prefix, names, reads);
-    const embedding = embeddingName.slice(prefix.length);
-    const parts = tensors.names
-      .filter((name) => name !== embedding)
-      .map((name) => ({ name, ...tensors.region(name) }));
+    const parts = tensors.names.map((name) => ({ name, ...tensors.region(name) }));
     return {
       views: {
-        embedding: this.#embedding(tensors, embedding, vocabularySize, hiddenSize),
+        embedding: await this.#embedding(reads),
         packed: { layout: this.#packed.headLayout, parts },
       },
       notes: [],
     };
   }
 
-  #embedding(tensors: LayerTensors, name: string, rows: number, columns: number): MatrixView {
-    const { embedding: type } = this.#packed;
-    if (type === undefined) return tensors.matrix(name, rows, columns);
-    const { elements, bytes } = blockTypes[type];
-    const block = tensors.typed(name, { U8: type }, rows, (columns / elements) * bytes);
-    return { ...block.matrix({ outFeatures: rows, inFeatures: columns }), name: embeddingName };
+  /** Its tensors as those of the checkpoint, which `config.json` describes. */
+  async #embedding(reads: boolean): Promise<MatrixView> {
+    const { vocabularySize, hiddenSize } = this.#description.spec;
+    const { tensors } = this.#checkpoint;
+    const stored = new Map<string, StoredTensor>();
+    for (const name of tensors.names) {
+      const own = ownEmbedding(name);
+      if (own === undefined) continue;
+      const file = await tensors.fileOf(name);
+      const entry = file.entry(name);
+      stored.set(own, {
+        file,
+        entry: own === outerTensors.embedding ? this.#inBlocks(entry) : entry,
+      });
+    }
+    const map = reads ? (file: TensorFile) => this.#checkpoint.map(file) : undefined;
+    const own = new LayerTensors('', stored, map, undefined, this.#quantisation);
+    return own.matrix(outerTensors.embedding, vocabularySize, hiddenSize);
+  }
+
+  /** What is said of bytes that are blocks. */
+  #inBlocks(entry: TensorEntry): TensorEntry {
+    const { embedding: dtype } = this.#packed;
+    if (dtype === undefined) return entry;
+    const { elements, bytes } = blockTypes[dtype];
+    const [rows = 0, width = 0] = entry.shape;
+    return { ...entry, dtype, shape: [rows, (width / bytes) * elements] };
   }
 
   async pathOfEmbedding(): Promise<string> {

@@ -1,10 +1,10 @@
 // Packs a whole model for this CPU into a folder.
 import { constants, copyFile, cp, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { CheckpointError, ConfigError } from '../../base/errors.js';
+import { ConfigError } from '../../base/errors.js';
 import { OutputFile } from '../../base/output_file.js';
 import type { OutputFolder } from '../../base/output_folder.js';
-import { type BlockType, isBlockType } from '../../binding/block_types.js';
+import { isBlockType } from '../../binding/block_types.js';
 import { resolveDevice } from '../../binding/devices.js';
 import { kvBlock, type NativeModel } from '../../binding/model.js';
 import { settled } from '../../binding/settled.js';
@@ -15,10 +15,9 @@ import { GrowingFile, type TensorBytes } from '../../checkpoint/containers/growi
 import { packedDevice } from '../../checkpoint/description.js';
 import { configName } from '../../checkpoint/model_claims.js';
 import { packedMetadata, readPackedMetadata } from '../../checkpoint/packed/format.js';
-import { bytesOf, descriptionOf } from '../../checkpoint/packed/write.js';
-import { elementBytes } from '../../layer/weights.js';
+import { bytesOf, descriptionOf, storedTypes } from '../../checkpoint/packed/write.js';
+import type { WeightType } from '../../layer/options.js';
 import type { TokenizerFiles } from '../../text/gguf_tokenizer.js';
-import { outerTensors } from '../families/tensors.js';
 import type { TextFiles } from '../gguf_text.js';
 import { readDescription } from '../load.js';
 import { WeightLoader } from '../load_weights.js';
@@ -28,9 +27,10 @@ import {
   type DigestedTensor,
   digestOf,
   digestOfTensors,
-  embeddingName,
+  isOfEmbedding,
   modelKey,
   type PackedModelDescription,
+  packedEmbedding,
   tensorOf,
 } from './format.js';
 
@@ -55,10 +55,12 @@ export interface PackModelOptions
 
 export interface PackedModelResult {
   layers: number;
-  weightType: string;
-  outputType: string;
+  /** Of experts; of attention and dense layers; of the output head. */
+  weightType: WeightType;
+  attentionType: WeightType;
+  outputType: WeightType;
   layout: string;
-  /** What the folder lacks, and why. */
+  /** What of the checkpoint has no effect, what the folder lacks, and why. */
   notes: readonly string[];
   /** Of the weights' file. */
   bytes: number;
@@ -87,13 +89,7 @@ export async function packModel(
   const blocks = calibration ? new CalibratedBlocks(checkpoint, calibration) : checkpoint;
   const loader = new WeightLoader(blocks, source, description, device, options);
   const spec = await loader.check();
-  loader.expectOneType();
   const { dtype } = (await source.outer(false)).views.embedding as MatrixView;
-  const inBlocks = isBlockType(dtype);
-  if (!inBlocks && !Object.hasOwn(elementBytes, dtype))
-    throw new CheckpointError(
-      `Expected the embedding of ${path} to be of floats or blocks, because it is not packed, got one of ${dtype}`,
-    );
   const moeLayers = description.layers.flatMap(({ dense }, layer) => (dense ? [] : [layer]));
   checkpoint.expectAlike(moeLayers);
   if (tensors.gguf === undefined) await copyBesides(tensors.folder, folder);
@@ -122,25 +118,31 @@ export async function packModel(
       await settled(() => native.close());
     }
   }
-  await file.addEmbedding(checkpoint, inBlocks ? dtype : undefined);
+  await file.addEmbedding(checkpoint);
   const { projections, head } = spec;
   const model: PackedModelDescription = {
     ...{ projections, head, ...layouts, tensors: file.digest },
-    ...(inBlocks && { embedding: dtype }),
+    ...(isBlockType(dtype) && { embedding: dtype }),
     config: digestOf(await readFile(folder.pathOf(configName))),
   };
   const bytes = await file.finish({
-    ...packedMetadata(descriptionOf(checkpoint, loader.block, layouts.layout)),
+    ...packedMetadata(
+      descriptionOf(checkpoint, loader.block, layouts.layout),
+      await storedTypes(checkpoint, moeLayers),
+    ),
     [modelKey]: JSON.stringify(model),
   });
   await folder.finish();
   return {
-    ...{ layers: description.layers.length, weightType: projections.weightType },
-    ...{ outputType: head.weightType, layout: layouts.layout, bytes },
-    notes:
-      text !== undefined && 'error' in text
+    ...{ layers: description.layers.length, weightType: loader.block.weightType },
+    ...{ attentionType: projections.weightType, outputType: head.weightType },
+    ...{ layout: layouts.layout, bytes },
+    notes: [
+      ...loader.notes,
+      ...(text !== undefined && 'error' in text
         ? [`the packed folder has no tokenizer: ${text.error.message}`]
-        : [],
+        : []),
+    ],
   };
 }
 
@@ -174,17 +176,21 @@ class PackedModelFile {
   }
 
   /** Adds the embedding as the checkpoint has it: its rows are read as they are needed. */
-  async addEmbedding(checkpoint: MoECheckpoint, blocks: BlockType | undefined): Promise<void> {
-    const { embedding } = outerTensors;
-    const stored = await checkpoint.tensors.fileOf(embedding);
-    const { dtype, shape, byteOffset, byteLength } = stored.entry(embedding);
-    const source = checkpoint.map(stored);
-    const rows = shape[0] as number;
-    await this.#add({
-      ...{ name: embeddingName, byteLength },
-      ...(blocks ? { dtype: 'U8', shape: [rows, byteLength / rows] } : { dtype, shape }),
-      read: (offset, length) => source.read(byteOffset + offset, length),
-    });
+  async addEmbedding(checkpoint: MoECheckpoint): Promise<void> {
+    const { tensors } = checkpoint;
+    for (const own of [...tensors.names].filter(isOfEmbedding)) {
+      const stored = await tensors.fileOf(own);
+      const { dtype, shape, byteOffset, byteLength } = stored.entry(own);
+      const source = checkpoint.map(stored);
+      const [rows = 1] = shape;
+      await this.#add({
+        ...{ name: packedEmbedding(own), byteLength },
+        ...(isBlockType(dtype)
+          ? { dtype: 'U8', shape: [rows, byteLength / rows] }
+          : { dtype, shape }),
+        read: (offset, length) => source.read(byteOffset + offset, length),
+      });
+    }
   }
 
   finish(metadata: Readonly<Record<string, string>>): Promise<number> {

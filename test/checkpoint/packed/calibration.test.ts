@@ -1,12 +1,15 @@
 // Layers and models whose experts are quantised by what enters them.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { Command } from 'commander';
+import { describe, expect, test, vi } from 'vitest';
 import { OutputFile } from '../../../src/base/output_file.js';
 import { SafetensorsFile } from '../../../src/checkpoint/containers/file.js';
+import { TensorFiles } from '../../../src/checkpoint/containers/tensor_files.js';
 import { encodeSafetensors, type TensorToWrite } from '../../../src/checkpoint/containers/write.js';
 import { packCheckpoint } from '../../../src/checkpoint/packed/write.js';
 import { Recording } from '../../../src/cli/activations.js';
+import { addRecord } from '../../../src/cli/record.js';
 import { MoECheckpoint, MoELayer, MoEModel, type WeightType } from '../../../src/index.js';
 import { activations, nodeMoe, nodeMoeJson, tinyMixtral } from '../../fixtures/command_line.js';
 import { modelFixtures } from '../../fixtures/families.js';
@@ -114,6 +117,22 @@ test.each(families.map((model) => [model.name, model] as const))(
     expect(errorOf(await outputOf(calibrated, layer, rows), exact)).toBeLessThan(0.98 * without);
   },
 );
+
+test('a checkpoint that is recorded is opened once', async () => {
+  const folder = await temporaryFolder();
+  const [text, out] = [join(folder, 'text.txt'), join(folder, 'recorded.safetensors')];
+  await writeFile(text, 'Let there be light');
+  const open = vi.spyOn(TensorFiles, 'open');
+  const print = vi.spyOn(console, 'log').mockImplementation(() => {});
+  const program = new Command();
+  addRecord(program);
+  await program.parseAsync(['record', tinyMixtral, '--text', text, '--out', out, '--json'], {
+    from: 'user',
+  });
+  expect(open).toHaveBeenCalledTimes(1);
+  open.mockRestore();
+  print.mockRestore();
+});
 
 test('a whole model is recorded as it reads, calibrated by that, and loads', async () => {
   const folder = await temporaryFolder();

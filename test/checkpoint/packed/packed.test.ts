@@ -7,11 +7,13 @@ import { packCheckpoint } from '../../../src/checkpoint/packed/write.js';
 import {
   CheckpointError,
   ConfigError,
+  type LayerOptions,
   MoECheckpoint,
   MoEConfig,
   type MoEConfigOptions,
   MoELayer,
 } from '../../../src/index.js';
+import { partsOf } from '../../../src/layer/parts.js';
 import { cases, seeded } from '../../cases.js';
 import { activations, nodeMoe, nodeMoeJson, tinyMixtral } from '../../fixtures/command_line.js';
 import { modelFixtures } from '../../fixtures/families.js';
@@ -92,18 +94,18 @@ test.each(
   cases.filter(({ experts }) => experts !== undefined).map((shape) => [shape.name, shape] as const),
 )('what experts compute is packed too: %s', async (_, shape) => {
   const { options, hidden } = seeded(shape);
-  const { activation = 'swiglu' } = options;
   const config = new MoEConfig(options.config as MoEConfigOptions);
   const source = {
-    ...{ path: 'memory', modelType: 'none', config, experts: { activation, ...shape.experts } },
-    load: () => MoELayer.create({ ...options, device: 'cpu' }),
+    ...{ path: 'memory', modelType: 'none', config },
+    parts: async () => partsOf({ ...options, device: 'cpu' }),
     expectAlike() {},
+    tensorsOf: async () => [],
   } as unknown as MoECheckpoint;
   const out = join(await temporaryFolder(), 'packed.safetensors');
   const { signal } = new AbortController();
   await using output = await OutputFile.open('--out', out, { outOfOrder: true });
   await packCheckpoint(source, output, { layers: [0], signal });
-  await using direct = await source.load();
+  await using direct = await MoELayer.create({ ...options, device: 'cpu' });
   await using packed = await MoELayer.load(out);
   expect(await packed.forward(hidden)).toEqual(await direct.forward(hidden));
   expect(packed.weightBytes).toBe(direct.weightBytes);
@@ -231,26 +233,25 @@ test('factors of experts and tables of choices are packed too, and layers of oth
     I: 8,
     config: { zeroExpertNum: 1 },
   });
-  const layerOf = (beside: object) =>
-    MoELayer.create({
-      ...options,
-      weights: {
-        ...weights,
-        router: float32Tensor(randomValues(5 * 16, 1), [5, 16]),
-        expertScale: float32Tensor(randomValues(4, 2), [4]),
-        ...beside,
-      },
-    });
+  const optionsOf = (beside: object): LayerOptions => ({
+    ...options,
+    weights: {
+      ...weights,
+      router: float32Tensor(randomValues(5 * 16, 1), [5, 16]),
+      expertScale: float32Tensor(randomValues(4, 2), [4]),
+      ...beside,
+    },
+  });
   const expertTable = Int32Array.of(0, 1, 4, 2, 3, 3);
-  await using layer = await layerOf({ expertTable });
+  await using layer = await MoELayer.create(optionsOf({ expertTable }));
   const plain = { 0: { expertTable }, 1: { expertTable }, 2: {} };
   const checkpoint = {
     config: layer.config,
     modelType: 'made up',
     path: 'nowhere',
-    experts: { activation: 'swiglu' },
-    load: (number: 0 | 1 | 2) => layerOf(plain[number]),
+    parts: async (number: 0 | 1 | 2) => partsOf(optionsOf(plain[number])),
     expectAlike() {},
+    tensorsOf: async () => [],
   } as unknown as MoECheckpoint;
   const path = join(await temporaryFolder(), 'packed.safetensors');
   const pack = async (layers: number[]) => {

@@ -32,6 +32,17 @@ TEST(Kernels, RefuseAnUnknownNameAndSayWhatThereIs) {
   }
 }
 
+TEST(Kernels, NameWhatStandsBesideThem) {
+  const std::string choice = describe_choice();
+  const PairKernels* const pairs = pair_kernels(choose_kernels());
+  const DotKernels* const dots = dot_kernels(choose_kernels());
+  const std::string name = choose_kernels().name;
+  EXPECT_EQ(choice.find(name + " with "), pairs || dots ? 0 : std::string::npos) << choice;
+  for (const char* each : {pairs ? pairs->name : "", dots ? dots->name : ""})
+    EXPECT_NE(choice.substr(0, choice.find('(')).find(each), std::string::npos) << choice;
+  EXPECT_EQ(choice.find("amx") != std::string::npos, dots && dots->name == std::string("avx512amx"));
+}
+
 TEST(Plugin, DescribesOneDevice) {
   EXPECT_STREQ(plugin().name, "cpu");
   EXPECT_EQ(plugin().why_unavailable(), "");

@@ -239,8 +239,9 @@ class PublishedPanels : public EachInstructionSet {
     std::vector<int32_t> starts;
   };
   IntegerRows integer_rows(const Panels& panels, const std::vector<float>& tiled, int64_t rows, int64_t depth) const {
-    const int64_t group = panels.form.group, groups = (depth + group - 1) / group, padded = cpu::padded_depth(depth);
-    IntegerRows made{std::vector<int8_t>(rows * padded), std::vector<float>(rows * groups),
+    const int64_t group = panels.form.group, groups = (depth + group - 1) / group;
+    const int64_t row_bytes = cpu::dot_row_bytes(depth);
+    IntegerRows made{std::vector<int8_t>(rows * row_bytes), std::vector<float>(rows * groups),
                      std::vector<int32_t>(rows * groups)};
     for_each_tile(rows, [&](int64_t first, int64_t in_tile) {
       kernels().quantize_tile({.tile = tiled.data() + first * depth,
@@ -248,7 +249,7 @@ class PublishedPanels : public EachInstructionSet {
                                .depth = depth,
                                .group = group,
                                .offset = panels.form.row_offset,
-                               .integers = made.integers.data() + first * padded,
+                               .integers = made.integers.data() + first * row_bytes,
                                .scales = made.scales.data() + first * groups,
                                .starts = made.starts.data() + first * groups});
     });
@@ -312,7 +313,8 @@ TEST_P(PublishedPanels, MultiplyRowsOfIntegers) {
     if (!cpu::has_dots(form)) continue;
     for (const int64_t depth : kDepths) {
       const Panels panels(kernels(), form, depth, 5);
-      const int64_t group = panels.form.group, groups = (depth + group - 1) / group, padded = cpu::padded_depth(depth);
+      const int64_t group = panels.form.group, groups = (depth + group - 1) / group;
+      const int64_t row_bytes = cpu::dot_row_bytes(depth);
       for (const int64_t rows : kRows) {
         if (rows * depth > 8000) continue;  // what is expected takes long
         const IntegerRows made = integer_rows(panels, tiles(random_rows(rows, depth), rows, depth), rows, depth);
@@ -323,7 +325,7 @@ TEST_P(PublishedPanels, MultiplyRowsOfIntegers) {
             for (int64_t column = 0; column < columns; ++column) {
               double sum = panels.bias[column], most = std::abs(sum);
               for (int64_t k = 0; k < depth; ++k) {
-                const double row = made.integers[first * padded + k / 4 * in_tile * 4 + i * 4 + k % 4] *
+                const double row = made.integers[first * row_bytes + k / 4 * in_tile * 4 + i * 4 + k % 4] *
                                    static_cast<double>(made.scales[first * groups + k / group * in_tile + i]);
                 const double product =
                     row * panels.floats[(column / kernels().panel_columns * depth + k) * kernels().panel_columns +
