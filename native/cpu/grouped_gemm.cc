@@ -35,7 +35,7 @@ bool read_same_rows(const PackedMatrices& a, const PackedMatrices& b) {
   if (&a == &b) return true;
   if (a.matrices() != 1 || b.matrices() != 1 || a.row_type(0) != b.row_type(0)) return false;
   if (a.row_type(0) == RowType::kBFloat16) return a.panels(0) == b.panels(0);
-  return a.row_type(0) == RowType::kFloat32 || (a.group(0) == b.group(0) && a.kernels(0).offset == b.kernels(0).offset);
+  return a.row_type(0) == RowType::kFloat32 || (a.group(0) == b.group(0) && a.row_offset(0) == b.row_offset(0));
 }
 
 }  // namespace
@@ -163,7 +163,7 @@ void GroupedGemm::quantize(const float* tiles, const PackedMatrices& weights, Th
                    .rows = rows,
                    .depth = depth,
                    .group = group,
-                   .offset = weights.kernels(expert).offset,
+                   .offset = weights.row_offset(expert),
                    .integers = integers + row * row_bytes,
                    .scales = scales + at,
                    .starts = starts + at});

@@ -7,6 +7,7 @@ namespace moe::cpu {
 namespace {
 
 constexpr int64_t kWordBytes = 4;
+constexpr int32_t kHalfRange = 128;  // that numbers of eight bits lose where bytes are multiplied as signed ones
 constexpr int64_t kGroups[] = {128, 64, 32, 16};
 
 // Numbers of four bits, in bytes that are not negative, and what is subtracted from them.
@@ -69,8 +70,13 @@ void put_code(const PublishedForm& held, int64_t columns, std::byte* codes, int6
     chunk[word * word_bytes + row % 4] |= static_cast<std::byte>(value);
   };
   if (held.bits == 8) return add(0, code);
+  if (held.bits == 6) {
+    if (within < 12) return add(within / 4, code);
+    for (int64_t word = 0; word < 3; ++word) add(word, (code >> 2 * word & 3) << 6);
+    return;
+  }
   add(within / 8, (code & 0xf) << within % 8 / 4 * 4);
-  if (held.bits > 4) add(together / 8, code >> 4 << within / 4 * (held.bits - 4));
+  if (held.bits == 5) add(together / 8, code >> 4 << within / 4);
 }
 
 }  // namespace
@@ -115,15 +121,22 @@ PublishedForm published_form(const GroupedForm& form, const Kernels& kernels, in
     return divide_up(rows, together) * published_words(form.bits) * kWordBytes * columns;
   };
   held.factor_bytes = ((form.offsets ? 2 : 1) * factor.bytes + (form.zeros ? 1 : 0)) * columns;
-  held.codes_begin = held.scattered ? form.groups(depth) * held.factor_bytes : held.factor_bytes;
-  held.group_bytes = codes_of(held.group) + (held.scattered ? 0 : held.factor_bytes);
-  const int64_t rest = depth % held.group;
-  held.super_begin = depth / held.group * held.group_bytes + (rest > 0 ? codes_of(rest) : 0) +
-                     (held.scattered ? held.codes_begin
-                      : rest > 0     ? held.factor_bytes
-                                     : 0);
-  const int64_t supers = held.two_levels ? divide_up(depth, kSuperRows) : 0;
-  held.panel_bytes = held.super_begin + supers * (form.offsets ? 2 : 1) * factor.super_bytes * columns;
+  held.first_bytes = (form.offsets ? 2 : 1) * factor.super_bytes * columns;
+  held.group_bytes = codes_of(held.group);
+  const auto begin_of = [&](int64_t rows) {
+    return held.scattered ? form.groups(depth) * held.factor_bytes
+                          : held.first_bytes + divide_up(rows, held.group) * held.factor_bytes;
+  };
+  const int64_t rest = depth % kSuperRows;
+  held.codes_begin = begin_of(kSuperRows);
+  held.block_bytes = kSuperRows / held.group * held.group_bytes + (held.scattered ? 0 : held.codes_begin);
+  held.last_block = depth - rest;
+  held.last_begin = begin_of(rest);
+  held.panel_bytes =
+      depth / kSuperRows * held.block_bytes + codes_of(rest) + (rest > 0 || held.scattered ? held.last_begin : 0);
+  const bool non_negative = kernels.panels[static_cast<size_t>(Panel::kInt8Dots)].offset > 0;
+  held.row_offset =
+      form.offsets || form.zeros ? -1 : static_cast<int32_t>(held.zero) - (held.wide && !non_negative ? kHalfRange : 0);
   return held;
 }
 
@@ -141,18 +154,18 @@ void put_published(const GroupedForm& form, const PublishedForm& held, int64_t p
   };
   for (int64_t group = 0; held.scattered && group < form.groups(depth); ++group)
     put_factors(panel + group * held.factor_bytes, factors[group]);
-  for (int64_t begin = 0, group = 0; begin < depth; begin += held.group, ++group) {
+  for (int64_t begin = 0; begin < depth; begin += held.group) {
     const GroupFactors& factor = factors[form.group == 0 ? 0 : begin / form.group];
-    std::byte* const at = panel + group * held.group_bytes;
-    if (!held.scattered) put_factors(at, factor);
-    if (held.two_levels && begin % kSuperRows == 0) {
-      std::byte* const super = panel + held.super_begin + begin / kSuperRows * (form.offsets ? 2 : 1) * super_row;
-      put(super, column, kind.super_bytes, factor.scale);
-      if (form.offsets) put(super + super_row, column, kind.super_bytes, factor.offset);
+    std::byte* const block = panel + begin / kSuperRows * held.block_bytes;
+    const int64_t group = begin % kSuperRows / held.group;
+    if (!held.scattered) put_factors(block + held.first_bytes + group * held.factor_bytes, factor);
+    if (held.two_levels && group == 0) {
+      put(block, column, kind.super_bytes, factor.scale);
+      if (form.offsets) put(block + super_row, column, kind.super_bytes, factor.offset);
     }
+    std::byte* const at = block + held.codes_of(begin) + group * held.group_bytes;
     const int64_t end = std::min(depth, begin + held.group);
-    for (int64_t row = begin; row < end; ++row)
-      put_code(held, panel_columns, at + held.codes_begin, column, row - begin, codes[row]);
+    for (int64_t row = begin; row < end; ++row) put_code(held, panel_columns, at, column, row - begin, codes[row]);
   }
 }
 

@@ -71,7 +71,7 @@ Epilogue epilogue_of(const Activation& activation) {
 
 // The number at its begin is to be raised whenever a panel changes.
 std::string CpuStages::packed_layout(const LayerSpec& spec) const {
-  return "2: panels of " + std::to_string(kernels_.panel_columns) + " columns, " + std::to_string(kernels_.lanes) +
+  return "3: panels of " + std::to_string(kernels_.panel_columns) + " columns, " + std::to_string(kernels_.lanes) +
          " lanes" + (spec.row_type == RowType::kInt8 ? ", for integer products" : "");
 }
 

@@ -74,6 +74,11 @@ class PackedMatrices {
   const PublishedForm* form(int64_t matrix) const {
     return place_of(matrix).held.form ? &place_of(matrix).published : nullptr;
   }
+  // Of int8 rows, as in QuantizeTask.
+  int32_t row_offset(int64_t matrix) const {
+    const Place& place = place_of(matrix);
+    return place.held.form ? place.published.row_offset : kernels_of(place).offset;
+  }
   // Rows of a panel that stand behind one row of scales.
   int64_t group(int64_t matrix) const { return place_of(matrix).group; }
   int64_t matrices() const { return static_cast<int64_t>(held_.empty() ? places_.size() : held_.size()); }

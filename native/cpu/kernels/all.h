@@ -12,6 +12,7 @@
 #include "cpu/kernels/tile.h"
 #include "cpu/kernels/gemm.h"
 #include "cpu/kernels/integer.h"
+#include "cpu/kernels/published_panels.h"
 #include "cpu/kernels/published.h"
 #include "cpu/kernels/published_dots.h"
 #include "cpu/kernels/peak.h"

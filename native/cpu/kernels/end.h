@@ -39,7 +39,7 @@ const Kernels table = {
                dots_of<Int8Dots, Int8>(),
                dots_of<Int4Dots, Int4>(),
                {.gemm = published_gemm},
-               {.gemm = published_dots_gemm, .offset = -1}},
+               {.gemm = published_dots_gemm}},
     .quantize_tile = quantize_tile,
     .pack_rows = pack_rows,
     .round_to_bfloat16 = round_to_bfloat16,

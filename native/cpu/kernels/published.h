@@ -4,163 +4,6 @@
 // time for that: they meet the codes in registers.
 #pragma once
 
-// Where the numbers of codes come from: codes themselves, a table, float8; exact ones are without their zero before
-// they are multiplied, by the second level first, or divided then by the first.
-enum class Codes : uint8_t { kPlain, kTable, kExact, kExactTable, kDividedTable, kFloat8 };
-
-// The codes of the rows that stand together, of one register's columns: quads[q] has rows 4 q to 4 q + 3, in bytes.
-template <int Bits>
-[[gnu::always_inline]] inline void read_codes(const char* words, Words (&quads)[published_rows(Bits) / kDotRows]) {
-  constexpr int64_t kWordsBytes = kDotRows * kPanelColumns;
-  constexpr int kNibbles = published_rows(Bits) / 8;
-  if constexpr (Bits == 8) {
-    quads[0] = load_words(words);
-  } else {
-#pragma GCC unroll 4
-    for (int w = 0; w < kNibbles; ++w) {
-      const Words both = load_words(words + w * kWordsBytes);
-      quads[2 * w] = nibbles_of<0>(both);
-      quads[2 * w + 1] = nibbles_of<1>(both);
-    }
-  }
-  if constexpr (Bits == 5 || Bits == 6) {
-    const Words others = load_words(words + kNibbles * kWordsBytes);
-    const Words mask = all_words(Bits == 5 ? 0x01010101 : 0x03030303);
-#pragma GCC unroll 8
-    for (int q = 0; q < 2 * kNibbles; ++q) quads[q] = quads[q] | ((others >> ((Bits - 4) * q)) & mask) << 4;
-  }
-}
-
-inline Vec widen_float8(Words bytes) {
-  const Words sign = (bytes & all_words(0x80)) << 24, magnitude = bytes & all_words(0x7f);
-  // Scaling by 2^120 moves the exponent range, subnormals included, onto float32's.
-  const Vec scaled = reinterpret_cast<Vec>(magnitude << 20) * broadcast(0x1p120f);
-  const Vec value = where_negative(broadcast(126) - to_floats(magnitude), broadcast(__builtin_nanf("")), scaled);
-  return reinterpret_cast<Vec>(reinterpret_cast<Words>(value) | sign);
-}
-
-// 2^(byte - 127); 255 is NaN.
-inline Vec widen_power(Words bytes) {
-  const Vec exponent = to_floats(bytes), value = reinterpret_cast<Vec>(bytes << 23);
-  const Vec finite = where_negative(exponent - broadcast(0.5f), broadcast(0x1p-127f), value);
-  return where_negative(broadcast(254.5f) - exponent, broadcast(__builtin_nanf("")), finite);
-}
-
-constexpr int64_t factor_bytes(PublishedForm::Factor factor) {
-  return factor == PublishedForm::kFloat32                                         ? 4
-         : factor == PublishedForm::kBFloat16 || factor == PublishedForm::kFloat16 ? 2
-                                                                                   : 1;
-}
-
-// Of the v-th register's columns, of one factor of every column.
-inline Vec read_factor(PublishedForm::Factor factor, const char* from, int v) {
-  const char* const at = from + v * kLanes * factor_bytes(factor);
-  switch (factor) {
-    case PublishedForm::kFloat32:
-      return load(reinterpret_cast<const float*>(at));
-    case PublishedForm::kBFloat16:
-      return widen_bfloat16(reinterpret_cast<const uint16_t*>(at));
-    case PublishedForm::kFloat16:
-      return widen_float16(reinterpret_cast<const uint16_t*>(at));
-    case PublishedForm::kPowerOfTwo:
-      return widen_power(load_bytes(at));
-    case PublishedForm::kSignedByte:
-      return widen_int8(at);
-    case PublishedForm::kFloat8:
-      return widen_float8(load_bytes(at));
-  }
-  __builtin_unreachable();
-}
-
-// What the columns of a group have: a weight is fma((number - zero) * level, scale, offset), or what stands before the
-// scale divided by it. Where nothing is exact first, level is 1 and zero is in the offset.
-struct GroupNumbers {
-  Vec scale[kPanelVectors], offset[kPanelVectors], zero[kPanelVectors], level[kPanelVectors];
-};
-
-// The group of row k.
-inline GroupNumbers read_group(const PublishedForm& form, const char* panel, int64_t k) {
-  const char* const at = panel + k / form.group * form.group_bytes;
-  const int64_t bytes = factor_bytes(form.factor) * kPanelColumns;
-  const auto first = form.factor == PublishedForm::kFloat8 ? PublishedForm::kFloat32 : PublishedForm::kFloat16;
-  const int64_t first_bytes = factor_bytes(first) * kPanelColumns;
-  const char* const super = panel + form.super_begin + k / kSuperRows * (form.offsets ? 2 : 1) * first_bytes;
-  const char* const offsets = at + bytes;
-  const char* const zeros = offsets + (form.offsets ? bytes : 0);
-  GroupNumbers numbers;
-  for (int v = 0; v < kPanelVectors; ++v) {
-    Vec &scale = numbers.scale[v], &offset = numbers.offset[v], &zero_of = numbers.zero[v];
-    scale = read_factor(form.factor, at, v) * broadcast(form.times);
-    numbers.level[v] = broadcast(1);
-    const Vec of_super = form.two_levels ? read_factor(first, super, v) : broadcast(1);
-    if (form.exact_first) {
-      numbers.level[v] = scale;
-      scale = of_super;
-    } else if (form.two_levels) {
-      scale = scale * of_super;
-    }
-    zero_of = form.zeros ? to_floats(load_bytes(zeros + v * kLanes)) : broadcast(form.zero);
-    offset = broadcast(-0.0f);
-    if (form.offsets) {
-      offset = read_factor(form.factor, offsets, v);
-      // Levels of offsets are negative: their product is subtracted, which zeros keep their sign by.
-      if (form.two_levels) offset = (zero() - offset) * read_factor(first, super + first_bytes, v) * broadcast(-1);
-    } else if (!form.exact_first && (form.zeros || form.zero != 0)) {
-      offset = zero() - zero_of * scale;
-    }
-  }
-  return numbers;
-}
-
-// Writes scales and offsets of the group of row k: a weight is fma(number - shift, scale, offset). [2][NR].
-using ReadFactors = void (*)(const PublishedForm&, const char* panel, int64_t k, float shift, float* factors);
-
-inline void put_factors(Vec scale, Vec offset, Vec added, int v, float* factors) {
-  store(factors + v * kLanes, scale);
-  store(factors + kPanelColumns + v * kLanes, fma(added, scale, offset));
-}
-
-inline void read_any_factors(const PublishedForm& form, const char* panel, int64_t k, float shift, float* factors) {
-  const GroupNumbers numbers = read_group(form, panel, k);
-  for (int v = 0; v < kPanelVectors; ++v) {
-    // A group that is exact first has its zero beside the offset.
-    const Vec added = broadcast(shift) - (form.exact_first ? numbers.zero[v] : zero());
-    const Vec scale = form.divides ? numbers.level[v] / numbers.scale[v] : numbers.level[v] * numbers.scale[v];
-    put_factors(scale, numbers.offset[v], added, v, factors);
-  }
-}
-
-// float16, of one or of two levels, with one zero for all groups: the same numbers, without looking at the form again.
-template <bool TwoLevels, bool Offsets>
-void read_half_factors(const PublishedForm& form, const char* panel, int64_t k, float shift, float* factors) {
-  constexpr auto kFactor = TwoLevels ? PublishedForm::kSignedByte : PublishedForm::kFloat16;
-  constexpr int64_t kBytes = factor_bytes(kFactor) * kPanelColumns;
-  constexpr int64_t kSuperBytes = factor_bytes(PublishedForm::kFloat16) * kPanelColumns;
-  const char* const at = panel + k / form.group * form.group_bytes;
-  const char* const super = panel + form.super_begin + k / kSuperRows * (Offsets ? 2 : 1) * kSuperBytes;
-  for (int v = 0; v < kPanelVectors; ++v) {
-    Vec scale = read_factor(kFactor, at, v), offset = broadcast(-0.0f);
-    if (TwoLevels) scale = scale * read_factor(PublishedForm::kFloat16, super, v);
-    if (Offsets) {
-      offset = read_factor(kFactor, at + kBytes, v);
-      if (TwoLevels)
-        offset = (zero() - offset) * read_factor(PublishedForm::kFloat16, super + kSuperBytes, v) * broadcast(-1);
-    } else if (form.zero != 0) {
-      offset = zero() - broadcast(form.zero) * scale;
-    }
-    put_factors(scale, offset, broadcast(shift), v, factors);
-  }
-}
-
-inline ReadFactors read_factors_of(const PublishedForm& form) {
-  if (form.zeros || form.times != 1 || form.exact_first) return read_any_factors;
-  if (form.factor == PublishedForm::kFloat16)
-    return form.offsets ? read_half_factors<false, true> : read_half_factors<false, false>;
-  if (form.factor == PublishedForm::kSignedByte)
-    return form.offsets ? read_half_factors<true, true> : read_half_factors<true, false>;
-  return read_any_factors;
-}
-
 // Codes of some rows of a group as float32, [rows][NR].
 template <int Bits, Codes Kind>
 void widen_codes(const PublishedForm& form, const GroupNumbers& numbers, const char* codes, int64_t rows, float* out) {
@@ -249,8 +92,8 @@ inline void widen_published(const PublishedForm& form, WidenCodes widen_them, co
     const int64_t within = k % form.group, rest = form.group - within;
     const int64_t rows = rest < end - k ? rest : end - k;
     const int64_t chunk = within / published_rows(form.bits) * published_words(form.bits);
-    const char* const codes =
-        panel + k / form.group * form.group_bytes + form.codes_begin + chunk * kDotRows * kPanelColumns;
+    const char* const codes = block_of(form, panel, k) + form.codes_of(k) +
+                              k % kSuperRows / form.group * form.group_bytes + chunk * kDotRows * kPanelColumns;
     if (form.scattered)
       widen_scattered_of(form)(form, panel, codes, k, rows, out);
     else
@@ -263,8 +106,8 @@ inline void widen_published(const PublishedForm& form, WidenCodes widen_them, co
 // Few rows straight from P panels, `stride` bytes apart, whose numbers need nothing to be exact first: c[p][i][NR] with
 // the bits of widened ones.
 template <int Bits, Codes Kind, int R, int P>
-void multiply_codes(const PublishedForm& form, ReadFactors read_factors, const float* x, const char* panels,
-                    int64_t stride, int64_t depth, float* c) {
+void multiply_codes(const PublishedForm& form, const float* x, const char* panels, int64_t stride, int64_t depth,
+                    float* c) {
   constexpr int64_t kRows = published_rows(Bits), kQuads = kRows / kDotRows;
   constexpr int64_t kBytes = published_words(Bits) * kDotRows * kPanelColumns;
   Vec acc[P][R][kPanelVectors];
@@ -274,44 +117,41 @@ void multiply_codes(const PublishedForm& form, ReadFactors read_factors, const f
     for (int i = 0; i < R; ++i)
 #pragma GCC unroll 64
       for (int v = 0; v < kPanelVectors; ++v) acc[p][i][v] = zero();
-  const char* group_begin = panels;
-  for (int64_t k = 0; k < depth; k += form.group, group_begin += form.group_bytes) {
-    fetch_scales<P>(group_begin, stride, form.codes_begin);
-    float factors[P][2 * kPanelColumns];
-    for (int p = 0; p < P; ++p) read_factors(form, panels + p * stride, k, 0, factors[p]);
-    const int64_t rows_here = depth - k < form.group ? depth - k : form.group;
-    const char* codes = group_begin + form.codes_begin;
-    for (int64_t row = 0; row < rows_here; row += kRows, codes += kBytes) {
-      const int64_t left = rows_here - row;
-      const float* const x_here = x + (k + row) * R;
+  walk_groups<P>(form, true, 0, panels, stride, depth,
+                 [&](int64_t k, int64_t rows_here, const char* codes, const float* factors) {
+                   for (int64_t row = 0; row < rows_here; row += kRows, codes += kBytes) {
+                     const int64_t left = rows_here - row;
+                     const float* const x_here = x + (k + row) * R;
 #pragma GCC unroll 64
-      for (int p = 0; p < P; ++p) {
+                     for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 8
-        for (int64_t byte = 0; byte < kBytes; byte += 64)
-          __builtin_prefetch(codes + p * stride + kStreamAheadBytes + byte);
+                       for (int64_t byte = 0; byte < kBytes; byte += 64)
+                         __builtin_prefetch(codes + p * stride + kStreamAheadBytes + byte);
 #pragma GCC unroll 4
-        for (int v = 0; v < kPanelVectors; ++v) {
-          const Vec scale = load(factors[p] + v * kLanes), offset = load(factors[p] + kPanelColumns + v * kLanes);
-          Words quads[kQuads];
-          read_codes<Bits>(codes + p * stride + v * kLanes * kDotRows, quads);
+                       for (int v = 0; v < kPanelVectors; ++v) {
+                         const float* const of_panel = factors + p * kBlockFactors + v * kLanes;
+                         const Vec scale = load(of_panel), offset = load(of_panel + kPanelColumns);
+                         Words quads[kQuads];
+                         read_codes<Bits>(codes + p * stride + v * kLanes * kDotRows, quads);
 #pragma GCC unroll 8
-          for (int q = 0; q < kQuads; ++q) {
-            if constexpr (Kind == Codes::kTable) quads[q] = look_up(form.table, quads[q]);
+                         for (int q = 0; q < kQuads; ++q) {
+                           if constexpr (Kind == Codes::kTable) quads[q] = look_up(form.table, quads[q]);
 #pragma GCC unroll 4
-            for (int j = 0; j < kDotRows; ++j) {
-              const int64_t at = q * kDotRows + j;
-              if (at >= left) break;
-              const Words byte = (j == 0 ? quads[q] : quads[q] >> (8 * j)) & all_words(0xff);
-              const Vec number = Kind == Codes::kFloat8 ? widen_float8(byte) : to_floats(byte);
-              const Vec weight = fma(number, scale, offset);
+                           for (int j = 0; j < kDotRows; ++j) {
+                             const int64_t at = q * kDotRows + j;
+                             if (at >= left) break;
+                             const Words byte = (j == 0 ? quads[q] : quads[q] >> (8 * j)) & all_words(0xff);
+                             const Vec number = Kind == Codes::kFloat8 ? widen_float8(byte) : to_floats(byte);
+                             const Vec weight = fma(number, scale, offset);
 #pragma GCC unroll 64
-              for (int i = 0; i < R; ++i) acc[p][i][v] = fma(broadcast(x_here[at * R + i]), weight, acc[p][i][v]);
-            }
-          }
-        }
-      }
-    }
-  }
+                             for (int i = 0; i < R; ++i)
+                               acc[p][i][v] = fma(broadcast(x_here[at * R + i]), weight, acc[p][i][v]);
+                           }
+                         }
+                       }
+                     }
+                   }
+                 });
 #pragma GCC unroll 64
   for (int p = 0; p < P; ++p)
 #pragma GCC unroll 64
@@ -323,11 +163,10 @@ void multiply_codes(const PublishedForm& form, ReadFactors read_factors, const f
 template <int Bits, Codes Kind, int R>
 void stream_values(const GemmTask& task, int64_t row_begin, Finish finish) {
   const PublishedForm& form = *task.form;
-  const ReadFactors read_factors = read_factors_of(form);
   const int64_t stride = form.panel_bytes;
   const float* const x = task.input + row_begin * task.depth;
   stream_side_by_side<R>(task, stride, row_begin, finish, [&](auto count, const char* panels) {
-    multiply_codes<Bits, Kind, R, count.value>(form, read_factors, x, panels, stride, task.depth, task.scratch);
+    multiply_codes<Bits, Kind, R, count.value>(form, x, panels, stride, task.depth, task.scratch);
   });
 }
 
@@ -356,7 +195,7 @@ inline StreamPanelsOf stream_values_of(const PublishedForm& form, int64_t rows) 
 
 // Bytes of `depth` rows from the begin of a group on, to fetch them.
 inline int64_t published_bytes(const PublishedForm& form, int64_t depth) {
-  return depth * form.group_bytes / form.group;
+  return depth * form.block_bytes / kSuperRows;
 }
 
 inline void published_gemm(const GemmTask& task) {

@@ -46,10 +46,12 @@ constexpr bool are_bfloat16(Panel panel) {
   return panel == Panel::kBFloat16 || panel == Panel::kInt8 || panel == Panel::kInt4;
 }
 
-// Codes and factors of published panels. A panel has groups of rows, each of which has a factor of every column,
-// offsets and zeros where there are some, then codes; behind them, in panels of two levels, the first levels of every
-// kSuperRows rows. A weight is fma(number - zero, scale, offset), the number being what a code stands for. Where rows
-// of a group do not stand together, the factors of all groups stand in front of the panel.
+constexpr int64_t kSuperRows = 256;
+
+// Codes and factors of published panels. A panel has blocks of kSuperRows rows, the last of which may have fewer. In a
+// block stand the first levels, where there are two; then for each group of rows a factor of every column, offsets and
+// zeros where there are some; then codes. A weight is fma(number - zero, scale, offset), the number being what a code
+// stands for. Where rows of a group do not stand together, the factors of all groups stand in front of the panel.
 struct PublishedForm {
   enum Factor : uint8_t { kFloat32, kBFloat16, kFloat16, kPowerOfTwo, kSignedByte, kFloat8 };
   int32_t bits;          // of a code: 4, 5, 6 or 8
@@ -67,17 +69,24 @@ struct PublishedForm {
   float times;           // multiplies scales: a power of two
   uint8_t table[16];     // numbers
   int64_t group;         // rows whose codes stand together
-  int64_t group_bytes;   // of a whole group; scattered: of its codes
+  int64_t group_bytes;   // of its codes
   int64_t factor_bytes;  // of a group
-  int64_t codes_begin;   // of a group; scattered: of the panel
-  int64_t super_begin;   // of a panel
+  int64_t first_bytes;   // of a block's first levels
+  int64_t block_bytes;   // from a block to the next
+  int64_t codes_begin;   // of a block
+  int64_t last_block;    // the row from which on a block is not whole
+  int64_t last_begin;    // codes_begin of that one
   int64_t panel_bytes;
+  int32_t row_offset;           // of int8 rows, as in QuantizeTask; -1 where groups have offsets or zeros of their own
   const int32_t* group_of_row;  // [depth], where rows are scattered
+
+  // Where the codes of the block of row k begin, from the begin of the block.
+  int64_t codes_of(int64_t k) const { return k < last_block ? codes_begin : last_begin; }
 };
-constexpr int64_t kSuperRows = 256;
 
 // Rows of depth whose codes stand together, in words of four bytes for each column: those of 8 bits hold four rows, of
-// 4 bits eight. Those of 5 and 6 bits have their low four bits so, then the others of all rows in one word.
+// 4 bits eight. Those of 5 bits have their low four bits so, then the others of all rows in one word; of 6 bits three
+// words hold four rows each, and in their upper two bits those of four others, lowest bits first.
 constexpr int64_t published_rows(int32_t bits) { return bits == 8 ? 4 : bits == 4 ? 8 : bits == 6 ? 16 : 32; }
 constexpr int64_t published_words(int32_t bits) { return bits == 6 ? 3 : bits == 5 ? 5 : 1; }
 
@@ -163,7 +172,7 @@ struct PanelKernels {
   int64_t rows_bytes = 0;  // that they take, without scales
   // Integers: WeightFormat::Encode of their format, with the same results. Null for the others.
   void (*encode)(const float* weights, int64_t count, int64_t group, void* codes, void* scales) = nullptr;
-  int32_t offset = 0;  // as in QuantizeTask
+  int32_t offset = 0;  // as in QuantizeTask; of published panels PublishedForm says it
 };
 
 // Tokens of a block of the cache, and keys of a block of attention (core/decoder_stages.h).

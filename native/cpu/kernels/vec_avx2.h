@@ -105,6 +105,8 @@ Words nibbles_of(Words words) {
 }
 constexpr int32_t kInt8DotOffset = 0;
 inline Words int8_dot_words(Words words) { return words; }
+// sum | (words & mask)
+inline Words or_masked(Words sum, Words words, Words mask) { return sum | (words & mask); }
 // acc + the products of four bytes w (up to 15 and not negative, or all within +-127) and four bytes x (within +-127).
 // Exact: two products of 127 * 127 stay within 16 bits.
 template <bool NonNegative>

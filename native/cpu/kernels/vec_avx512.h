@@ -99,6 +99,8 @@ template <int Part>
 Words nibbles_of(Words words) {
   return _mm512_and_si512(Part == 0 ? words : _mm512_srli_epi16(words, 4), _mm512_set1_epi8(0xf));
 }
+// sum | (words & mask)
+inline Words or_masked(Words sum, Words words, Words mask) { return _mm512_ternarylogic_epi32(sum, words, mask, 0xf8); }
 // acc + the products of four bytes w (not negative, or all within +-127) and four bytes x (within +-127), exactly.
 #ifdef MOE_VNNI
 constexpr int32_t kInt8DotOffset = 128;

@@ -89,6 +89,8 @@ Words nibbles_of(Words words) {
 }
 constexpr int32_t kInt8DotOffset = 0;
 inline Words int8_dot_words(Words words) { return words; }
+// sum | (words & mask)
+inline Words or_masked(Words sum, Words words, Words mask) { return sum | (words & mask); }
 // acc + the products of four bytes w and four bytes x, exactly.
 template <bool>
 Words dot(Words acc, Words w, Words x) {

@@ -167,7 +167,7 @@ describe('refused', () => {
     );
     await expect(loading(changed)).rejects.toBeInstanceOf(CheckpointError);
     await expect(loading(changed)).rejects.toThrow(
-      /packed as `2: panels.*got `9: panels.*pack .* again/,
+      /packed as `3: panels.*got `9: panels.*pack .* again/,
     );
     await expect(loading(changed)).rejects.toThrow(`Layer 0 of ${changed}`);
   });

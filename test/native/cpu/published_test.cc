@@ -232,6 +232,42 @@ class PublishedPanels : public EachInstructionSet {
     return task;
   }
 
+  // Rows in tile form, as products of integers read them.
+  struct IntegerRows {
+    std::vector<int8_t> integers;
+    std::vector<float> scales;
+    std::vector<int32_t> starts;
+  };
+  IntegerRows integer_rows(const Panels& panels, const std::vector<float>& tiled, int64_t rows, int64_t depth) const {
+    const int64_t group = panels.form.group, groups = (depth + group - 1) / group,
+                  row_bytes = cpu::dot_row_bytes(depth);
+    IntegerRows made{std::vector<int8_t>(rows * row_bytes), std::vector<float>(rows * groups),
+                     std::vector<int32_t>(rows * groups)};
+    for_each_tile(rows, [&](int64_t first, int64_t in_tile) {
+      kernels().quantize_tile({.tile = tiled.data() + first * depth,
+                               .rows = in_tile,
+                               .depth = depth,
+                               .group = group,
+                               .offset = panels.form.row_offset,
+                               .integers = made.integers.data() + first * row_bytes,
+                               .scales = made.scales.data() + first * groups,
+                               .starts = made.starts.data() + first * groups});
+    });
+    return made;
+  }
+
+  // Their products with five panels, in output_.
+  void multiply(const Panels& panels, const IntegerRows& made, int64_t rows, int64_t depth) {
+    cpu::GemmTask task = this->task(rows, depth, 5, panels.bias);
+    task.integers = made.integers.data();
+    task.row_scales = made.scales.data();
+    task.row_starts = made.starts.data();
+    task.group = panels.form.group;
+    task.panels = panels.published.data();
+    task.form = &panels.form;
+    panel_kernels(cpu::Panel::kPublishedDots).gemm(task);
+  }
+
   const cpu::PanelKernels& panel_kernels(cpu::Panel panel) const {
     return kernels().panels[static_cast<size_t>(panel)];
   }
@@ -248,7 +284,7 @@ std::vector<float> random_rows(int64_t rows, int64_t depth) {
 }
 
 constexpr int64_t kDepths[] = {1, 31, 33, 129, 300, 515};
-constexpr int64_t kRows[] = {1, 2, 4, 7, 40};
+constexpr int64_t kRows[] = {1, 2, 3, 4, 7, 40};
 
 TEST_P(PublishedPanels, GiveTheBitsOfFloatsOfTheSameValues) {
   for (const auto& [name, form] : kForms)
@@ -281,48 +317,50 @@ TEST_P(PublishedPanels, MultiplyRowsOfIntegers) {
       const int64_t row_bytes = cpu::dot_row_bytes(depth);
       for (const int64_t rows : kRows) {
         if (rows * depth > 8000) continue;  // what is expected takes long
-        const std::vector<float> plain = random_rows(rows, depth), x = tiles(plain, rows, depth);
-        std::vector<int8_t> integers(rows * row_bytes);
-        std::vector<float> scales(rows * groups);
-        std::vector<int32_t> starts(rows * groups);
-        const auto& dots = panel_kernels(cpu::Panel::kPublishedDots);
-        for_each_tile(rows, [&](int64_t first, int64_t in_tile) {
-          kernels().quantize_tile({.tile = x.data() + first * depth,
-                                   .rows = in_tile,
-                                   .depth = depth,
-                                   .group = group,
-                                   .offset = dots.offset,
-                                   .integers = integers.data() + first * row_bytes,
-                                   .scales = scales.data() + first * groups,
-                                   .starts = starts.data() + first * groups});
-        });
-        cpu::GemmTask task = this->task(rows, depth, 5, panels.bias);
-        task.integers = integers.data();
-        task.row_scales = scales.data();
-        task.row_starts = starts.data();
-        task.group = group;
-        task.panels = panels.published.data();
-        task.form = &panels.form;
-        dots.gemm(task);
+        const IntegerRows made = integer_rows(panels, tiles(random_rows(rows, depth), rows, depth), rows, depth);
+        multiply(panels, made, rows, depth);
+        const int64_t columns = static_cast<int64_t>(output_.size()) / rows;
         for_each_tile(rows, [&](int64_t first, int64_t in_tile) {
           for (int64_t i = 0; i < in_tile; ++i)
-            for (int64_t column = 0; column < task.columns; ++column) {
+            for (int64_t column = 0; column < columns; ++column) {
               double sum = panels.bias[column], most = std::abs(sum);
               for (int64_t k = 0; k < depth; ++k) {
-                const double row = integers[first * row_bytes + k / 4 * in_tile * 4 + i * 4 + k % 4] *
-                                   static_cast<double>(scales[first * groups + k / group * in_tile + i]);
+                const double row = made.integers[first * row_bytes + k / 4 * in_tile * 4 + i * 4 + k % 4] *
+                                   static_cast<double>(made.scales[first * groups + k / group * in_tile + i]);
                 const double product =
                     row * panels.floats[(column / kernels().panel_columns * depth + k) * kernels().panel_columns +
                                         column % kernels().panel_columns];
                 sum += product;
                 most += std::abs(product);
               }
-              const double error = std::abs(output_[(first + i) * task.columns + column] - sum);
+              const double error = std::abs(output_[(first + i) * columns + column] - sum);
               // Codes are multiplied before their offsets are taken back, which are sixteen times as large or less.
               ASSERT_FALSE(!(error <= 1e-5 * most + 1e-5))
                   << name << ", depth " << depth << ", " << rows << " rows: " << error << " of " << most;
             }
         });
+      }
+    }
+  }
+}
+
+TEST_P(PublishedPanels, GiveARowOfIntegersTheSameBitsInEveryBatch) {
+  constexpr int64_t kMost = 40;
+  for (const auto& [name, form] : kForms) {
+    if (!cpu::has_dots(form)) continue;
+    for (const int64_t depth : {33, 300}) {
+      const Panels panels(kernels(), form, depth, 5);
+      const std::vector<float> plain = random_rows(kMost, depth);
+      const auto multiply_first = [&](int64_t rows) {
+        const std::vector<float> some(plain.begin(), plain.begin() + rows * depth);
+        multiply(panels, integer_rows(panels, tiles(some, rows, depth), rows, depth), rows, depth);
+      };
+      multiply_first(kMost);
+      const std::vector<float> all = output_;
+      for (const int64_t rows : kRows) {
+        multiply_first(rows);
+        ASSERT_EQ(0, std::memcmp(all.data(), output_.data(), output_.size() * sizeof(float)))
+            << name << ", depth " << depth << ", " << rows << " rows";
       }
     }
   }
