@@ -130,7 +130,7 @@ void dot_published(const PublishedForm& form, DotRows rows, const float* block, 
     start_group<R>(rows, offsets, acc[0]);
     const int64_t end = depth - k < form.group ? depth - k : form.group;
     for (int64_t row = 0; row < end; row += kDotRows) {
-      __builtin_prefetch(ahead, 0, 2);
+      for (int64_t line = 0; line < next.step; line += 64) __builtin_prefetch(ahead + line, 0, 2);
       ahead += next.step;
       dot_rows<PublishedBytes, R, 1>(rows.x, R, bytes, 0, acc);
     }

@@ -239,8 +239,8 @@ class PublishedPanels : public EachInstructionSet {
     std::vector<int32_t> starts;
   };
   IntegerRows integer_rows(const Panels& panels, const std::vector<float>& tiled, int64_t rows, int64_t depth) const {
-    const int64_t group = panels.form.group, groups = (depth + group - 1) / group;
-    const int64_t row_bytes = cpu::dot_row_bytes(depth);
+    const int64_t group = panels.form.group, groups = (depth + group - 1) / group,
+                  row_bytes = cpu::dot_row_bytes(depth);
     IntegerRows made{std::vector<int8_t>(rows * row_bytes), std::vector<float>(rows * groups),
                      std::vector<int32_t>(rows * groups)};
     for_each_tile(rows, [&](int64_t first, int64_t in_tile) {
