@@ -8,7 +8,6 @@
 #include "core/experts/routed_experts.h"
 #include "core/experts/weighed_input.h"
 #include "core/host/profile.h"
-#include "core/host/profile.h"
 
 namespace moe {
 
