@@ -30,14 +30,6 @@ int64_t row_begin(int64_t rows, int64_t tiles, int64_t tile) {
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Whether rows that were made for the one are what the other multiplies.
-bool read_same_rows(const PackedMatrices& a, const PackedMatrices& b) {
-  if (&a == &b) return true;
-  if (a.matrices() != 1 || b.matrices() != 1 || a.row_type(0) != b.row_type(0)) return false;
-  if (a.row_type(0) == RowType::kBFloat16) return a.panels(0) == b.panels(0);
-  return a.row_type(0) == RowType::kFloat32 || (a.group(0) == b.group(0) && a.row_offset(0) == b.row_offset(0));
-}
-
 }  // namespace
 
 GroupedGemm::GroupedGemm(const Kernels& kernels, const DotKernels* dots)
@@ -50,6 +42,14 @@ GroupedGemm::GroupedGemm(const Kernels& kernels, const DotKernels* dots)
 const DotKernels* GroupedGemm::dots_for(const PackedMatrices& weights, int64_t expert) const {
   const bool enough = dot_kernels_ && rows_.offsets[expert + 1] - rows_.offsets[expert] >= dot_kernels_->least_rows;
   return enough && dot_kernels_->gemm[static_cast<size_t>(weights.panels(expert))] ? dot_kernels_ : nullptr;
+}
+
+bool GroupedGemm::read_same_rows(const PackedMatrices& a, const PackedMatrices& b) const {
+  if (&a == &b) return true;
+  if (a.matrices() != 1 || b.matrices() != 1 || a.row_type(0) != b.row_type(0)) return false;
+  if (a.row_type(0) == RowType::kBFloat16) return a.panels(0) == b.panels(0);
+  return a.row_type(0) == RowType::kFloat32 ||
+         (a.group(0) == b.group(0) && a.row_offset(0) == b.row_offset(0) && dots_for(a, 0) == dots_for(b, 0));
 }
 
 void GroupedGemm::set_rows(const RowsByExpert& rows, int64_t experts) {

@@ -63,6 +63,8 @@ class GroupedGemm {
  private:
   // What multiplies an expert's rows of integers, and quantises them for that: the set itself where it is null.
   const DotKernels* dots_for(const PackedMatrices& weights, int64_t expert) const;
+  // Whether rows that were made for the one are what the other multiplies.
+  bool read_same_rows(const PackedMatrices& a, const PackedMatrices& b) const;
   // Calls body(expert, first row, rows) for every tile; tiles of so many `floats` are worth a thread.
   template <class Body>
   void for_each_tile(int64_t depth, int64_t floats, ThreadPool::Team& team, const std::stop_token& stop,

@@ -84,7 +84,8 @@ void put_code(const PublishedForm& held, int64_t columns, std::byte* codes, int6
 bool can_hold(const GroupedForm& form) {
   if (form.codes == CodeKind::kFloat8E4M3 && (form.two_levels() || form.offsets)) return false;
   if (form.offsets && (form.zeros || form.zero != 0)) return false;
-  if (form.divides && form.codes != CodeKind::kFloat4E2M1) return false;
+  if (form.divides && (form.codes != CodeKind::kFloat4E2M1 || form.scale != ScaleKind::kFloat32TimesE4M3)) return false;
+  if (form.zero < 0 || form.zero > 255) return false;
   const bool whole_words = form.bits == 4 || form.bits == 8;
   const bool plain_scales = !form.two_levels() && form.scale != ScaleKind::kFloat8E8M0;
   return rows_together(form) > 0 || (whole_words && !is_from_table(form) && plain_scales);

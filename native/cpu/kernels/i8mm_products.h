@@ -99,12 +99,7 @@ void multiply_by_two(LaidRows x, const char* panel, int64_t depth, int64_t group
       for (Words& sums : pair) sums = all_words(0);
     const int64_t here = depth - k < group ? depth - k : group;
     for (int64_t row = 0; row < here; row += kInputs, panel += kBytes, x.integers += kInputs) {
-      if (row % kInputsPerTurn == 0) {
-#pragma GCC unroll 4
-        for (int stream = 0; stream < kAheadStreams; ++stream)
-          __builtin_prefetch(ahead.at + stream * ahead.stride, 0, 2);
-        ahead.at += ahead.step;
-      }
+      if (row % kInputsPerTurn == 0) fetch_ahead(ahead);
       dot_eight<W, R>(x.integers, x.row_bytes, panel, acc);
     }
     add_two_by_two<R>(acc, scales, x.scales, x.groups, k == 0 && !resume, c);

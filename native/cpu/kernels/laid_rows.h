@@ -3,6 +3,15 @@
 
 constexpr int64_t kMostGroup = 256;
 
+// Asks for every line that a turn is to bring.
+[[gnu::always_inline]] inline void fetch_ahead(Ahead& ahead) {
+  for (int64_t byte = 0; byte < ahead.step; byte += 64)
+#pragma GCC unroll 4
+    for (int stream = 0; stream < kAheadStreams; ++stream)
+      __builtin_prefetch(ahead.at + stream * ahead.stride + byte, 0, 2);
+  ahead.at += ahead.step;
+}
+
 // Four rows of words [words][rows] at a time become columns: out[i * row_bytes + 4 * w] = word w of row i.
 inline void lay_words(const float* words, int64_t count, int64_t rows, int64_t row_bytes, int8_t* out) {
   for (int64_t w = 0; w < count; w += 4)

@@ -123,7 +123,10 @@ void multiply_pairs(const uint32_t* x, const char* panel, int64_t stride, int64_
   const int64_t step = W::kScaled ? group : depth;
   for (int64_t k = 0; k < depth; k += step) {
     const char* const scales = panel;
-    if constexpr (W::kScaled) panel += W::kScalesBytes;
+    if constexpr (W::kScaled) {
+      panel += W::kScalesBytes;
+      if constexpr (F == Fetch::kPanels) fetch_scales<P>(scales, stride, W::kScalesBytes);
+    }
     const bool first = k == 0 && !resume;
     Vec acc[P][R][kPanelVectors];
 #pragma GCC unroll 64

@@ -170,7 +170,6 @@ void stream_values(const GemmTask& task, int64_t row_begin, Finish finish) {
   });
 }
 
-// Most rows that are multiplied straight from panels.
 using StreamPanelsOf = void (*)(const GemmTask&, int64_t, Finish);
 template <int Bits, Codes Kind>
 struct ValueStreams {

@@ -1,7 +1,7 @@
 // Products of int8 rows with weights as they were published (published.h).
 #pragma once
 
-constexpr int64_t kDotBlockRows = 128;  // the largest group
+constexpr int64_t kDotBlockRows = 128;  // the largest group of published panels
 // Bytes of rows, and factors of groups as float32: a scale and an offset of each column.
 constexpr int64_t kDotBlockBytes = kDotBlockRows * kPanelColumns;
 constexpr int64_t kDotBlockFactors = kDotBlockRows / kLeastPublishedGroup * 2 * kPanelColumns;

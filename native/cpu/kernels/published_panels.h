@@ -162,7 +162,7 @@ void read_factors(const PublishedForm& form, const char* block, int64_t group, i
         } else if (form.zero != 0) {
           offset = zero() - broadcast(form.zero) * scale;
         }
-        store(factors + kPanelColumns + v * kLanes, fma(broadcast(shift), scale, offset));
+        store(factors + kPanelColumns + v * kLanes, shift == 0 ? offset : fma(broadcast(shift), scale, offset));
       }
     }
     factors += (Offsets ? 2 : 1) * kPanelColumns;

@@ -106,7 +106,7 @@ struct GemmTask {
   int64_t depth;              // K
   int64_t first_tile;         // the tiles to work on, at most max_tiles
   int64_t num_tiles;
-  int64_t group;              // integer weights: rows of a panel that share scales; a multiple of 32 that divides 256
+  int64_t group;              // integer weights: rows of a panel that share scales; a multiple of 16 that divides 256
   const void* panels;         // [num_panels][depth][panel_columns], as the kernel has them; readable 3 bytes further
   const PublishedForm* form;  // of published panels
   const float* bias;          // [num_panels][panel_columns]
@@ -134,7 +134,7 @@ struct QuantizeTask {
   const float* tile;  // [depth][rows]
   int64_t rows;
   int64_t depth;
-  int64_t group;   // that shares a scale, a multiple of 32
+  int64_t group;   // that shares a scale, a multiple of 16
   int32_t offset;  // what is added to the weights to multiply them
   int8_t* integers;
   float* scales;

@@ -40,9 +40,9 @@ struct PairsOfPieces {
   PairsOfPieces(int64_t begin, int64_t rows)
       : first(begin),
         all(rows),
-        height(of_so_many(rows, (rows + kTileHeight - 1) / kTileHeight)),
-        count((rows + kPieces * height - 1) / (kPieces * height)) {}
-  static int64_t of_so_many(int64_t rows, int64_t pieces) { return (rows + pieces - 1) / pieces; }
+        height(divide_up(rows, divide_up(rows, kTileHeight))),
+        count(divide_up(rows, kPieces * height)) {}
+  static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
   int64_t begin(int64_t i) const { return first + i * kPieces * height; }
   int64_t rows(int64_t i) const {
     const int64_t rest = all - i * kPieces * height;
@@ -94,15 +94,6 @@ template <int Piece>
   constexpr int64_t kStride = kPanelColumns * sizeof(int32_t);
   tile_store<tile_of_sums(Piece, 0)>(block.sums[Piece][0], kStride);
   if constexpr (kColumnTiles > 1) tile_store<tile_of_sums(Piece, 1)>(block.sums[Piece][0] + kTileColumns, kStride);
-}
-
-// Asks for what kLeastGroup rows of depth are worth.
-[[gnu::always_inline]] inline void fetch_ahead(Ahead& ahead) {
-  for (int64_t byte = 0; byte < ahead.step; byte += 64)
-#pragma GCC unroll 4
-    for (int stream = 0; stream < kAheadStreams; ++stream)
-      __builtin_prefetch(ahead.at + stream * ahead.stride + byte, 0, 2);
-  ahead.at += ahead.step;
 }
 
 // Sums of `depth` inputs of one group: of the rows at `first`, and with two pieces of those at `last`.

@@ -1,4 +1,4 @@
-// How a panel's rows of weights become float32 registers, one struct per weight type. Packing (packed_matrices.cc) lays
+// How a panel's rows of weights become float32 registers, one struct per weight type. Packing (cpu/weights.cc) lays
 // the columns out as `load` expects them.
 #pragma once
 

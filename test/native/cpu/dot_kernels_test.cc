@@ -12,5 +12,7 @@ class DotKernels : public DotsBeside {
 TEST_F(DotKernels, GiveTheBitsOfTheSet) { expect_the_bits_of_the_set(); }
 TEST_F(DotKernels, ServeExpertsWithEnoughRows) { expect_experts_of_the_set(); }
 
+TEST_F(DotKernels, MultiplyFormsApartThatNeedOtherRows) { expect_forms_apart(); }
+
 }  // namespace
 }  // namespace moe::test

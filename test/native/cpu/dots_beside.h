@@ -4,6 +4,7 @@
 #include <random>
 #include <vector>
 
+#include "core/weights/blocks.h"
 #include "cpu/aligned_buffer.h"
 #include "cpu/grouped_gemm.h"
 #include "cpu/run_stages.h"
@@ -103,6 +104,7 @@ class DotsBeside : public testing::Test {
 
   void expect_the_bits_of_the_set() const;
   void expect_experts_of_the_set() const;
+  void expect_forms_apart() const;
 
   const cpu::DotKernels* dots_;
   const cpu::Kernels* set_ = nullptr;
@@ -167,6 +169,48 @@ inline void DotsBeside::expect_experts_of_the_set() const {
       };
       EXPECT_TRUE(same_bits(run(dots_), run(nullptr))) << "depth " << depth << ", groups of " << held.group;
     }
+}
+
+// Products of one call, of which only the first multiplies rows in the order of `dots_`: groups and offsets are the
+// same.
+inline void DotsBeside::expect_forms_apart() const {
+  constexpr int64_t kRows = 20, kColumns = 70, kDepth = 96;
+  const BlockType& q4_0 = block_types().front();
+  ASSERT_STREQ(q4_0.name, "q4_0");
+  std::vector<uint8_t> blocks(kColumns * kDepth / q4_0.elements * q4_0.bytes);
+  std::minstd_rand random(1);
+  for (uint8_t& byte : blocks) byte = static_cast<uint8_t>(random());
+  for (size_t block = 0; block < blocks.size(); block += q4_0.bytes) blocks[block + 1] = 0x2c;  // a scale like 0.07
+  WeightMatrix published{.data = blocks.data(), .out_features = kColumns, .in_features = kDepth};
+  published.out_stride = kDepth, published.in_stride = 1, published.dtype = DType::kBlocks, published.blocks = &q4_0;
+  RandomLayer inputs({.hidden = kColumns, .intermediate = kDepth});
+  const WeightMatrix* const matrices[] = {&inputs.host.experts[0].down, &published};
+  std::vector<cpu::PackedMatrices> weights;
+  for (const WeightType type : {WeightType::kInt4, WeightType::kPublished}) {
+    cpu::HeldAs as;
+    as.type = type, as.group = 32, as.row_type = RowType::kInt8;
+    const WeightMatrix* const matrix = matrices[weights.size()];
+    weights.emplace_back(*set_, cpu::held_as(as, {&matrix, 1}), false, kColumns, kDepth);
+    weights.back().pack_bias(0, {}, {});
+    for (int64_t panel = 0; panel < weights.back().num_panels(); ++panel)
+      weights.back().pack_panel(0, panel, {}, *matrix);
+  }
+  ThreadPool pool(2);
+  ThreadPool::Team team = pool.team();
+  const int32_t offsets[] = {0, kRows};
+  cpu::GroupedGemm gemm(*set_, dots_);
+  gemm.set_rows({offsets, nullptr, 1}, 1);
+  const std::vector<float> in = RandomLayer({.hidden = kDepth}).hidden(kRows);
+  std::vector<float> tiles(in.size());
+  gemm.gather(in.data(), kDepth, tiles.data(), team, {});
+  std::vector<std::vector<float>> alone(2, std::vector<float>(kRows * kColumns)), together = alone;
+  std::vector<cpu::Product> products;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    gemm.multiply(weights[i], tiles.data(), {}, alone[i].data(), team, {});
+    products.push_back({&weights[i], together[i].data()});
+  }
+  gemm.multiply(products, tiles.data(), {}, team, {});
+  for (size_t i = 0; i < weights.size(); ++i) EXPECT_TRUE(same_bits(together[i], alone[i])) << "product " << i;
 }
 
 }  // namespace moe::test

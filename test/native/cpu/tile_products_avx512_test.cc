@@ -26,6 +26,8 @@ TEST_F(TileProductsAvx512, GiveTheBitsOfTheSet) {
 
 TEST_F(TileProductsAvx512, ServeExpertsWithEnoughRows) { expect_experts_of_the_set(); }
 
+TEST_F(TileProductsAvx512, MultiplyFormsApartThatNeedOtherRows) { expect_forms_apart(); }
+
 }  // namespace
 }  // namespace moe::test
 #endif

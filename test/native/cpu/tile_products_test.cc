@@ -27,6 +27,8 @@ TEST_F(TileProducts, GiveTheBitsOfTheSet) {
 
 TEST_F(TileProducts, ServeExpertsWithEnoughRows) { expect_experts_of_the_set(); }
 
+TEST_F(TileProducts, MultiplyFormsApartThatNeedOtherRows) { expect_forms_apart(); }
+
 }  // namespace
 }  // namespace moe::test
 #endif
