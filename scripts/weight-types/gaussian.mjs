@@ -57,7 +57,10 @@ export async function gaussianErrors({ activation, H, I }, ways) {
     ]);
     const weights = { router, ...Object.fromEntries(held) };
     const sizes = { hiddenSize: H, intermediateSize: I };
-    return outputOf(MoELayer.create({ config, ...sizes, activation, weights, ...options }), hidden);
+    return outputOf(
+      MoELayer.create({ config, ...sizes, device: 'cpu', activation, weights, ...options }),
+      hidden,
+    );
   };
   const exact = await output({ options: { weightType: 'float32' } });
   const errors = [];

@@ -41,7 +41,7 @@ function squares(rows, width) {
 export async function importanceOf(matrices, inputs) {
   const found = new Map();
   for (const layer of layers) {
-    const moe = await MoELayer.load(trained, { layer, weightType: 'float32' });
+    const moe = await MoELayer.load(trained, { layer, device: 'cpu', weightType: 'float32' });
     const { hiddenSize, config } = moe;
     const { routing } = await moe.forward(inputs[layer], { routing: true });
     await moe.close();

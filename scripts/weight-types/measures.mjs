@@ -16,9 +16,12 @@ export async function layerErrors(path, options) {
   const inputs = await recordedInputs();
   const errors = [];
   for (const layer of layers) {
-    const exact = MoELayer.load(trained, { layer, weightType: 'float32' });
+    const exact = MoELayer.load(trained, { layer, device: 'cpu', weightType: 'float32' });
     const truth = await outputOf(exact, inputs[layer]);
-    const held = await outputOf(MoELayer.load(path, { layer, ...options }), inputs[layer]);
+    const held = await outputOf(
+      MoELayer.load(path, { layer, device: 'cpu', ...options }),
+      inputs[layer],
+    );
     errors.push(relativeError(held, truth));
   }
   return errors;

@@ -17,7 +17,10 @@ export interface HeldModelOptions
     HeldOptions,
     'device' | 'weightType' | 'weightGroup' | 'activationType' | 'threads'
   > {
-  /** How the output head is held. Defaults to `weightType` where that is a float type, else to `int8`. */
+  /**
+   * How the output head is held. Defaults to how it is stored where `weightType` is left out, to `int8` beside `int8` and
+   * `int4`, else to `weightType`.
+   */
   outputType?: WeightType | undefined;
   /** How the cache holds keys and values. Defaults to `bfloat16`. */
   kvType?: KvType | undefined;
@@ -48,7 +51,7 @@ export const heldModelRows: Rows<HeldModelOptions> = {
     kind: choice(weightTypes),
     flag: {
       value: 'type',
-      help: 'how the output head is held (default: as the experts where they are floats, else int8)',
+      help: 'how the output head is held (default: as stored, or as --weight-type, int8 for int4)',
     },
   },
   kvType: {

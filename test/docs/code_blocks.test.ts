@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import {
   copyFileSync,
   cpSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -213,6 +214,8 @@ describe('commands of the documentation', () => {
       if (target !== undefined) expect(targets).toMatch(new RegExp(`^${target}:`, 'm'));
       const [, script] = /^npm run ([\w:]+)/.exec(command) ?? [];
       if (script !== undefined) expect(Object.keys(scripts)).toContain(script);
+      const [, file] = /^node (scripts\/\S+)/.exec(command) ?? [];
+      if (file !== undefined) expect(existsSync(join(root, file)), file).toBe(true);
     }
   });
 });

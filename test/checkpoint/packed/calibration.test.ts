@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { OutputFile } from '../../../src/base/output_file.js';
 import { SafetensorsFile } from '../../../src/checkpoint/containers/file.js';
 import { TensorFiles } from '../../../src/checkpoint/containers/tensor_files.js';
@@ -124,14 +124,16 @@ test('a checkpoint that is recorded is opened once', async () => {
   await writeFile(text, 'Let there be light');
   const open = vi.spyOn(TensorFiles, 'open');
   const print = vi.spyOn(console, 'log').mockImplementation(() => {});
+  onTestFinished(() => {
+    open.mockRestore();
+    print.mockRestore();
+  });
   const program = new Command();
   addRecord(program);
   await program.parseAsync(['record', tinyMixtral, '--text', text, '--out', out, '--json'], {
     from: 'user',
   });
   expect(open).toHaveBeenCalledTimes(1);
-  open.mockRestore();
-  print.mockRestore();
 });
 
 test('a whole model is recorded as it reads, calibrated by that, and loads', async () => {
