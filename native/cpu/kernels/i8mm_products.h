@@ -61,7 +61,7 @@ template <class W, int R>
   }
 }
 
-// How a group joins those before: as in dot_tile.
+// How a group joins those before: as in add_products.
 template <int R>
 [[gnu::always_inline]] inline void add_two_by_two(const Words (&acc)[(R + 1) / 2][2 * kPanelVectors],
                                                   const char* scales, const float* row_scales, int64_t groups,
@@ -83,7 +83,7 @@ template <int R>
 
 constexpr int64_t kInputsPerTurn = kAheadStreams * kInputs;
 
-// c[i][NR] of a tile of R rows and a panel, as dot_tile.
+// c[i][NR] of a tile of R rows and a panel, as dot_block.
 template <class W, int R>
 void multiply_by_two(LaidRows x, const char* panel, int64_t depth, int64_t group, float* c, bool resume,
                      const Ahead& next) {

@@ -140,7 +140,7 @@ inline void quantize_rows(const QuantizeTask& task) {
     find_row_scales(task, begin, end, task.scales + group * rows, inverse);
     Vec sums[kRowVectors];
     for (Vec& sum : sums) sum = zero();
-    for (int64_t k = begin; k < padded_depth(end); k += kDotRows)  // groups begin at multiples of 32
+    for (int64_t k = begin; k < padded_depth(end); k += kDotRows)  // groups begin at multiples of 16
       for (int v = 0; v < kRowVectors; ++v) {
         Words four = all_words(0);
 #pragma GCC unroll 4

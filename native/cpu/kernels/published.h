@@ -202,10 +202,10 @@ inline void published_gemm(const GemmTask& task) {
   const Finish finish = task.epilogue.kind == Epilogue::kNone ? finish_rows : finish_tile;
   const Tiling tiling(task.rows);
   const int64_t rows_of_first = tiling.rows(task.first_tile);
-  const WidenCodes widen_them = widen_codes_of(form);
   if (task.num_tiles == 1 && rows_of_first <= kStreamedRows)
     if (const StreamPanelsOf stream = stream_values_of(form, rows_of_first))
       return stream(task, tiling.begin(task.first_tile), finish);
+  const WidenCodes widen_them = widen_codes_of(form);
 
   float* const widened = task.scratch + kPanelsTogether * kPanelSums;
   multiply_in_blocks<kWidenedRows, kAheadStreams>(

@@ -234,9 +234,9 @@ inline void published_dots_gemm(const GemmTask& task) {
   const Finish finish = task.epilogue.kind == Epilogue::kNone ? finish_rows : finish_tile;
   const Tiling tiling(task.rows);
   const int64_t rows_of_first = tiling.rows(task.first_tile);
-  const ExpandCodes expand_them = expand_codes_of(form);
   if (task.num_tiles == 1 && rows_of_first <= kStreamedRows)
     return stream_codes_of(form, rows_of_first)(task, tiling.begin(task.first_tile), finish);
+  const ExpandCodes expand_them = expand_codes_of(form);
   const ReadFactors read_factors = read_factors_of(form, has_offsets(form));
 
   float* const block = task.scratch + kPanelsTogether * kPanelSums;

@@ -116,7 +116,7 @@ template <int Pieces>
   }
 }
 
-// How `rows` rows of a group join those before: as in dot_tile.
+// How `rows` rows of a group join those before: as in add_products.
 inline void add_tile_sums(const int32_t* sums, int64_t rows, const float* scales, const float* row_scales,
                           int64_t groups, bool first, float* c) {
   Vec scale[kPanelVectors];
